@@ -1,0 +1,331 @@
+// Package record defines the one thing that travels through zab's pipes: a
+// line of JSON for each dataset, which every command reads, enriches and
+// passes on. zab-record(5) specifies it for users.
+//
+// Goals: a line stands alone; exact names; nothing lost on the way (fields
+// that this version does not know pass through byte for byte); nothing acted
+// on that was not understood.
+//
+// Non-goals: the package knows no command, starts no program, and decides
+// nothing about backups.
+package record
+
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Version is the major version of the format. A reader refuses every other.
+const Version = 1
+
+// The values of Record.Type.
+const (
+	// TypeDataset is a dataset on the source, or one listed by zab-list.
+	TypeDataset = "dataset"
+	// TypeOrphan is a dataset below the target that no selected source maps to.
+	TypeOrphan = "orphan"
+)
+
+// Record is one dataset and all that the commands learned of it or did to it.
+// Fields are in the order in which they are written. An absent fact is an
+// absent field: a nil slice was never listed, an empty one was and is empty.
+type Record struct {
+	// Zab is the format's major version.
+	Zab int `json:"zab"`
+	// Type is TypeDataset or TypeOrphan.
+	Type string `json:"type"`
+	// Backup is the backup name, such as offsite1; {} of the formats.
+	Backup string `json:"backup,omitzero"`
+	// Host is the ssh destination the dataset lives on; absent: this machine.
+	Host string `json:"host,omitzero"`
+	// Name is the dataset's full name.
+	Name string `json:"name"`
+	// Facts are the properties of ZFS that the commands work with.
+	Facts `json:",embed"`
+	// Selected tells whether the property selects this dataset, Reason why.
+	Selected *bool  `json:"selected,omitzero"`
+	Reason   string `json:"reason,omitzero"`
+	// Snapshots and Bookmarks are oldest first, by createtxg.
+	Snapshots []Snapshot `json:"snapshots,omitzero"`
+	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
+	// Snapshot is what zab-snap made now, or why it made nothing.
+	Snapshot *Made `json:"snapshot,omitzero"`
+	// Target is the dataset that receives, as zab-plan found it.
+	Target *Target `json:"target,omitzero"`
+	// Steps are what is to be done, in order.
+	Steps []Step `json:"steps,omitzero"`
+	// Conflict tells why nothing can be sent as things stand.
+	Conflict *Conflict `json:"conflict,omitzero"`
+	// Results are what zab-xfer did, a result for each step that it tried.
+	Results []Result `json:"results,omitzero"`
+	// Thin holds the verdicts of the schedules.
+	Thin *Thin `json:"thin,omitzero"`
+	// Warnings are what a careful reader wants to know though nothing failed.
+	Warnings []string `json:"warnings,omitzero"`
+	// Error stops every later command from touching this record.
+	Error *Error `json:"error,omitzero"`
+
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+
+	// Line is where the record was read, from 1; 0 where it was made here.
+	Line int `json:"-"`
+	raw  []byte
+}
+
+// Facts are properties of a filesystem or volume, with ZFS's own names and
+// with the values that `zfs get -p` gives. The zero value is an absent fact,
+// save for quantities, which are pointers.
+type Facts struct {
+	// Kind is filesystem or volume.
+	Kind string `json:"kind,omitzero"`
+	// GUID and CreateTXG are decimal; strings because they exceed 2^53.
+	GUID      string `json:"guid,omitzero"`
+	CreateTXG string `json:"createtxg,omitzero"`
+	// Creation is in seconds since the epoch.
+	Creation *int64 `json:"creation,omitzero"`
+	// Origin is the snapshot that a clone was made from, in full.
+	Origin string `json:"origin,omitzero"`
+	// Encryption is the cipher, absent where the dataset is not encrypted.
+	Encryption     string `json:"encryption,omitzero"`
+	EncryptionRoot string `json:"encryptionroot,omitzero"`
+	KeyStatus      string `json:"keystatus,omitzero"`
+	// Written is in bytes since the newest snapshot; Used and Referenced too.
+	Written    *int64 `json:"written,omitzero"`
+	Used       *int64 `json:"used,omitzero"`
+	Referenced *int64 `json:"referenced,omitzero"`
+	// VolSize is a volume's size in bytes.
+	VolSize *int64 `json:"volsize,omitzero"`
+	// Mounted, CanMount and MountPoint as ZFS says them; MountPointSource is
+	// local, default, received or "inherited from X".
+	Mounted          string `json:"mounted,omitzero"`
+	CanMount         string `json:"canmount,omitzero"`
+	MountPoint       string `json:"mountpoint,omitzero"`
+	MountPointSource string `json:"mountpoint_source,omitzero"`
+	// ResumeToken is receive_resume_token where a receive broke off.
+	ResumeToken string `json:"receive_resume_token,omitzero"`
+}
+
+// Encrypted tells whether the data is stored encrypted.
+func (f *Facts) Encrypted() bool { return f.Encryption != "" && f.Encryption != "off" }
+
+// Snapshot is a snapshot or bookmark of the record's dataset.
+type Snapshot struct {
+	// Name is the part after @ or #.
+	Name      string `json:"name"`
+	GUID      string `json:"guid,omitzero"`
+	CreateTXG string `json:"createtxg,omitzero"`
+	Creation  *int64 `json:"creation,omitzero"`
+	// Written is in bytes since the snapshot before it.
+	Written *int64 `json:"written,omitzero"`
+	// UserRefs is the number of holds.
+	UserRefs *int64 `json:"userrefs,omitzero"`
+	// Ours: the name has the snapshot format of the record's backup.
+	Ours bool `json:"ours,omitzero"`
+	// Virtual: a dry run would have made it; it has no guid.
+	Virtual bool `json:"virtual,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Made is the outcome of zab-snap for one dataset.
+type Made struct {
+	// Name is the snapshot made now; absent where none was.
+	Name string `json:"name,omitzero"`
+	// Virtual: a dry run would have made it.
+	Virtual bool `json:"virtual,omitzero"`
+	// None tells why no snapshot was made: unchanged, or disabled.
+	None string `json:"none,omitzero"`
+}
+
+// Target is the state of the receiving dataset when the plan was made.
+type Target struct {
+	Host   string `json:"host,omitzero"`
+	Name   string `json:"name"`
+	Exists bool   `json:"exists"`
+	Facts  `json:",embed"`
+	// Snapshots and Bookmarks are oldest first, by createtxg.
+	Snapshots []Snapshot `json:"snapshots,omitzero"`
+	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
+	// Resume is the decoded token, where there is one.
+	Resume *Resume `json:"resume,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Resume is what a receive_resume_token stands for.
+type Resume struct {
+	Token  string `json:"token"`
+	ToName string `json:"toname,omitzero"`
+	ToGUID string `json:"toguid,omitzero"`
+	// FromGUID is absent for a full stream.
+	FromGUID string `json:"fromguid,omitzero"`
+	// Bytes already received.
+	Bytes *int64 `json:"bytes,omitzero"`
+	// Flags are those frozen in the token: raw, compress, large-block, embed.
+	Flags []string `json:"flags,omitzero"`
+}
+
+// What a Step does.
+const (
+	DoAbortResume  = "abort-resume"
+	DoRollback     = "rollback"
+	DoDestroy      = "destroy"
+	DoRenameAside  = "rename-aside"
+	DoCreateParent = "create-parent"
+	DoReceive      = "receive"
+	DoHold         = "hold"
+	DoRelease      = "release"
+	DoBookmark     = "bookmark"
+)
+
+// The sides of a Step.
+const (
+	SideSource = "source"
+	SideTarget = "target"
+)
+
+// Step is one thing to do. Which fields it has depends on Do; zab-record(5)
+// has the table.
+type Step struct {
+	Do string `json:"do"`
+	// Side is source or target: where the step acts.
+	Side string `json:"side,omitzero"`
+	// Dataset is what the step acts on, in full.
+	Dataset string `json:"dataset,omitzero"`
+	// Snapshot and GUID name the one snapshot that a destroy, rollback, hold,
+	// release or bookmark is about; the guid is checked before acting.
+	Snapshot string `json:"snapshot,omitzero"`
+	GUID     string `json:"guid,omitzero"`
+	// Tag of a hold or release.
+	Tag string `json:"tag,omitzero"`
+
+	// From is the base of an incremental stream: a snapshot's name, or a
+	// bookmark's with its leading #; absent for a full stream. In a stream
+	// made from a clone's origin it is the full name of the origin.
+	From     string `json:"from,omitzero"`
+	FromGUID string `json:"from_guid,omitzero"`
+	// To is the newest snapshot in the stream.
+	To     string `json:"to,omitzero"`
+	ToGUID string `json:"to_guid,omitzero"`
+	// Through are the snapshots between From and To that travel in the same
+	// stream (zfs send -I), oldest first.
+	Through []Through `json:"through,omitzero"`
+	// Flags for zfs send, such as -L.
+	Flags []string `json:"flags,omitzero"`
+	// Set and Exclude are properties for zfs recv -o and -x.
+	Set     []string `json:"set,omitzero"`
+	Exclude []string `json:"exclude,omitzero"`
+	// Force: zfs recv -F.
+	Force bool `json:"force,omitzero"`
+	// Token resumes the stream that broke off.
+	Token string `json:"token,omitzero"`
+	// Origin is the full name on the target of the snapshot to clone from.
+	Origin string `json:"origin,omitzero"`
+	// Bytes is the estimated size of the stream.
+	Bytes *int64 `json:"bytes,omitzero"`
+	// Why says what made the step necessary.
+	Why string `json:"why,omitzero"`
+
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Through is a snapshot that travels inside a stream.
+type Through struct {
+	Name string `json:"name"`
+	GUID string `json:"guid,omitzero"`
+}
+
+// Conflict is why nothing can be sent as things stand.
+type Conflict struct {
+	// Kind is one of the documented conflicts.
+	Kind string `json:"kind"`
+	// Message is the conflict in one sentence.
+	Message string `json:"message"`
+	// Snapshots are the offending ones.
+	Snapshots []Snapshot `json:"snapshots,omitzero"`
+	// Remedies are what could be done, the safest first.
+	Remedies []string `json:"remedies,omitzero"`
+}
+
+// Result is what became of one step.
+type Result struct {
+	// Step is its index in Steps, from 0.
+	Step int    `json:"step"`
+	Do   string `json:"do"`
+	Done bool   `json:"done"`
+	// To is the newest snapshot received, GUID the one the target has.
+	To   string `json:"to,omitzero"`
+	GUID string `json:"guid,omitzero"`
+	// Bytes that zfs recv was given, and the seconds it took.
+	Bytes   *int64   `json:"bytes,omitzero"`
+	Seconds *float64 `json:"seconds,omitzero"`
+	// Rate is in bytes a second.
+	Rate *int64 `json:"rate,omitzero"`
+	// Commands are what a dry run would have started.
+	Commands []string `json:"commands,omitzero"`
+	// Message tells why a step was not done.
+	Message string `json:"message,omitzero"`
+}
+
+// Thin holds the verdicts of the last zab-thin, for each side that it saw.
+type Thin struct {
+	Source []Verdict `json:"source,omitzero"`
+	Target []Verdict `json:"target,omitzero"`
+	// Dataset is what became of an orphan itself: see --destroy-missing.
+	Dataset string `json:"dataset,omitzero"`
+}
+
+// Verdict is what the schedule says of one snapshot.
+type Verdict struct {
+	Name string `json:"name"`
+	Keep bool   `json:"keep"`
+	// Why are all the reasons.
+	Why []string `json:"why"`
+	// Destroyed: it is gone from the pool.
+	Destroyed bool `json:"destroyed,omitzero"`
+}
+
+// Error is why a record takes no further part.
+type Error struct {
+	// Stage is the command that failed, such as plan.
+	Stage string `json:"stage"`
+	// Kind is one of those listed in zab-record(5).
+	Kind string `json:"kind"`
+	// Message is what could not be done to what, with zfs's own words.
+	Message string `json:"message"`
+	// Hint is what to do about it.
+	Hint string `json:"hint,omitzero"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Fail marks the record as failed at stage, unless an earlier stage already
+// did: the first error is the cause.
+func (r *Record) Fail(e Error) {
+	if r.Error == nil {
+		r.Error = &e
+	}
+}
+
+// Warn adds a warning once.
+func (r *Record) Warn(format string, a ...any) {
+	s := fmt.Sprintf(format, a...)
+	for _, w := range r.Warnings {
+		if w == s {
+			return
+		}
+	}
+	r.Warnings = append(r.Warnings, s)
+}
+
+// Skip tells whether a stage must leave the record alone: it failed, or it is
+// listed only to say why it was not selected.
+func (r *Record) Skip() bool {
+	return r.Error != nil || r.Selected != nil && !*r.Selected
+}
+
+// Ptr gives the address of a value, for the fields that may be absent.
+func Ptr[T any](v T) *T { return &v }

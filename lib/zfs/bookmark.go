@@ -1,0 +1,9 @@
+package zfs
+
+import "context"
+
+// Bookmark makes a bookmark (name after #) of a snapshot or bookmark of the
+// same dataset (with its leading @ or #).
+func (h *Host) Bookmark(ctx context.Context, dataset, of, mark string) error {
+	return h.run(ctx, nil, nil, "zfs", "bookmark", dataset+of, dataset+"#"+mark)
+}

@@ -1,0 +1,21 @@
+package zfs
+
+import "context"
+
+// CreateParent makes a filesystem that only exists to have children: it is
+// never mounted. One that is there already is what was wanted.
+func (h *Host) CreateParent(ctx context.Context, dataset string) error {
+	err := h.run(ctx, nil, nil, "zfs", "create", "-o", "canmount=off", dataset)
+	return tolerate(err, KindExists)
+}
+
+// Rename renames a dataset without mounting or unmounting what needs not be.
+func (h *Host) Rename(ctx context.Context, from, to string) error {
+	return h.run(ctx, nil, nil, "zfs", "rename", "-u", from, to)
+}
+
+// Set sets properties, P=V, on a dataset.
+func (h *Host) Set(ctx context.Context, dataset string, props ...string) error {
+	argv := append([]string{"zfs", "set"}, props...)
+	return h.run(ctx, nil, nil, append(argv, dataset)...)
+}

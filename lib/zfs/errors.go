@@ -1,0 +1,279 @@
+package zfs
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// Kind is what went wrong, as a word that scripts can rely on.
+// zab-record(5) lists them.
+type Kind string
+
+// The kinds that come from zfs, zpool, ssh and the shell.
+const (
+	KindUnreachable    Kind = "unreachable"     // ssh got no connection, or lost it
+	KindAuth           Kind = "auth"            // ssh was refused
+	KindHostKey        Kind = "host-key"        // ssh does not trust the host
+	KindMissingProgram Kind = "missing-program" // a program is not installed
+	KindNoZFS          Kind = "no-zfs"          // the module is not loaded, or no device
+	KindPermission     Kind = "permission"      //
+	KindNotFound       Kind = "not-found"       // no such dataset or snapshot
+	KindExists         Kind = "exists"          //
+	KindBusy           Kind = "busy"            //
+	KindHeld           Kind = "held"            // a hold protects the snapshot
+	KindMounted        Kind = "mounted"         // it is mounted already
+	KindClones         Kind = "has-clones"      // a clone depends on it
+	KindNoSpace        Kind = "no-space"        // full pool or quota
+	KindModified       Kind = "modified"        // the target changed since its newest snapshot
+	KindNoBase         Kind = "no-base"         // the target does not have the stream's base
+	KindStaleToken     Kind = "stale-token"     // the resume token leads nowhere
+	KindPartial        Kind = "partial"         // the stream broke off; what came was saved
+	KindStream         Kind = "stream"          // what arrived is not a stream of zfs
+	KindFeature        Kind = "feature"         // the pool or zfs cannot do this
+	KindKey            Kind = "key"             // an encryption key is missing or another
+	KindEncryption     Kind = "encryption"      // raw and non-raw do not go together
+	KindPoolIO         Kind = "pool-io"         // the pool is suspended or fails
+	KindTooLong        Kind = "too-long"        // more arguments than the system takes
+	KindKilled         Kind = "killed"          // a signal ended the program
+	KindOther          Kind = "other"           // a message that is not in the catalogue
+)
+
+// Error is a program that failed. Its text keeps the program's own words.
+type Error struct {
+	Kind    Kind
+	Host    string // "" for this machine
+	Argv    []string
+	Code    int // exit status, -1 where there is none
+	Signal  syscall.Signal
+	Message string // the program's own words, in one line
+}
+
+func (e *Error) Error() string {
+	s := e.Message
+	if s == "" {
+		switch {
+		case e.Signal != 0:
+			s = fmt.Sprintf("%s was ended by signal %d (%s)", program(e.Argv), int(e.Signal), e.Signal)
+		default:
+			s = fmt.Sprintf("%s failed without a word, exit status %d", program(e.Argv), e.Code)
+		}
+	}
+	if e.Host != "" {
+		return e.Host + ": " + s
+	}
+	return s
+}
+
+// KindOf is the kind of an error that this package gave, KindOther for others.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return KindOther
+}
+
+// Transient tells whether the same command may succeed a little later.
+func (k Kind) Transient() bool {
+	switch k {
+	case KindUnreachable, KindBusy, KindPartial, KindKilled:
+		return true
+	}
+	return false
+}
+
+// Hint is what a person can do about an error of this kind; "" where the
+// message says it all.
+func (k Kind) Hint() string { return hints[k] }
+
+var hints = map[Kind]string{
+	KindUnreachable:    "check that the host is up and that 'ssh -o BatchMode=yes HOST true' works for this user",
+	KindAuth:           "install this user's ssh key on the host; zab never asks for a password",
+	KindHostKey:        "connect once by hand with ssh and check the host's key",
+	KindMissingProgram: "install the program on the machine that the message names, or choose another",
+	KindNoZFS:          "load the module with 'modprobe zfs'",
+	KindPermission:     "run as root, or allow it with 'zfs allow'",
+	KindHeld:           "'zfs holds SNAPSHOT' shows who holds it",
+	KindClones:         "a clone depends on the snapshot: promote or destroy the clone first",
+	KindNoSpace:        "free space or raise the quota; what was received is kept and the next run goes on from there",
+	KindModified:       "'zfs diff' shows what changed; see the remedies of the conflict that zab-plan reports, such as --rollback",
+	KindStaleToken:     "run again: the token is aborted and the stream starts anew",
+	KindPartial:        "run again: the stream goes on where it broke off",
+	KindKey:            "load the key with 'zfs load-key'",
+	KindTooLong:        "select fewer datasets for each run",
+}
+
+// A pattern of the catalogue: a text found in a program's message, in lower
+// case, and the kind it means. The first that fits is taken, so the special
+// stand before the general. The comment is the version it was seen in.
+type pattern struct {
+	text string
+	kind Kind
+}
+
+var catalogue = []pattern{
+	// ssh, OpenSSH 9.2
+	{"host key verification failed", KindHostKey},
+	{"remote host identification has changed", KindHostKey},
+	{"permission denied (", KindAuth},
+	{"too many authentication failures", KindAuth},
+	{"could not resolve hostname", KindUnreachable},
+	{"connection refused", KindUnreachable},
+	{"connection timed out", KindUnreachable},
+	{"no route to host", KindUnreachable},
+	{"network is unreachable", KindUnreachable},
+	{"connection closed by", KindUnreachable},
+	{"connection reset by", KindUnreachable},
+	{"kex_exchange_identification", KindUnreachable},
+	{"client_loop: send disconnect", KindUnreachable},
+	{"timeout, server", KindUnreachable},
+	{"mux_client_request_session", KindUnreachable},
+	{"broken pipe (ssh)", KindUnreachable},
+
+	// zfs 2.1 to 2.3
+	{"the zfs modules are not loaded", KindNoZFS},
+	{"unable to open /dev/zfs", KindNoZFS},
+	{"may only be mounted by root", KindPermission},
+	{"cannot resume send", KindStaleToken},
+	{"resume token is corrupt", KindStaleToken},
+	{"used in the initial send no longer exists", KindStaleToken},
+	{"cannot receive resume stream", KindStaleToken},
+	{"does not have any resumable receive state", KindNotFound},
+	{"iv set guid missing", KindStaleToken},
+	{"kernel modules must be upgraded to receive this stream", KindFeature},
+	{"stream has unsupported feature", KindFeature},
+	{"pool must be upgraded", KindFeature},
+	{"incremental send stream requires -l", KindFeature},
+	{"has been modified", KindModified},
+	{"does not match incremental source", KindNoBase},
+	{"does not\nmatch incremental source", KindNoBase},
+	{"destination does not exist", KindNotFound},
+	{"incremental source", KindNoBase},
+	{"not an earlier snapshot", KindNoBase},
+	{"checksum mismatch or incomplete stream", KindPartial},
+	{"partially received snapshot is saved", KindPartial},
+	{"invalid stream", KindStream},
+	{"invalid backup stream", KindStream},
+	{"failed to read from stream", KindPartial},
+	{"incomplete stream", KindPartial},
+	{"destination already exists", KindExists},
+	{"destination exists", KindExists},
+	{"dataset already exists", KindExists},
+	{"snapshot already exists", KindExists},
+	{"bookmark exists", KindExists},
+	{"tag already exists", KindExists},
+	{"no such tag", KindNotFound},
+	{"out of space", KindNoSpace},
+	{"no space left", KindNoSpace},
+	{"quota exceeded", KindNoSpace},
+	{"inherited key must be loaded", KindKey},
+	{"key must be loaded", KindKey},
+	{"encryption key not loaded", KindKey},
+	{"key not loaded", KindKey},
+	{"source key must be loaded", KindKey},
+	{"may not be sent with properties without the raw flag", KindEncryption},
+	{"raw flag", KindEncryption},
+	{"raw encrypted stream", KindEncryption},
+	{"encrypted stream", KindEncryption},
+	{"filesystem already mounted", KindMounted},
+	{"has dependent clones", KindClones},
+	{"snapshot has dependent clones", KindClones},
+	{"snapshot is cloned", KindClones},
+	{"dataset is held", KindHeld},
+	{"snapshot is held", KindHeld},
+	{"it's being held", KindHeld},
+	{"pool i/o is currently suspended", KindPoolIO},
+	{"pool is busy", KindBusy},
+	{"dataset is busy", KindBusy},
+	{"is busy", KindBusy},
+	{"i/o error", KindPoolIO},
+	{"input/output error", KindPoolIO},
+	{"dataset does not exist", KindNotFound},
+	{"no such pool", KindNotFound},
+	{"does not exist", KindNotFound},
+	{"could not find any snapshots to destroy", KindNotFound},
+	{"dataset not found", KindNotFound},
+	{"permission denied", KindPermission},
+	{"insufficient privileges", KindPermission},
+	{"operation not permitted", KindPermission},
+	{"argument list too long", KindTooLong},
+
+	// shells: dash 0.5, bash 5, FreeBSD's and illumos's sh
+	{"command not found", KindMissingProgram},
+	{": not found", KindMissingProgram},
+	{"executable file not found", KindMissingProgram},
+	{"no such file or directory", KindMissingProgram},
+}
+
+// Classify finds the kind of a program's message.
+func Classify(message string) Kind {
+	low := strings.ToLower(message)
+	for _, p := range catalogue {
+		if strings.Contains(low, p.text) {
+			return p.kind
+		}
+	}
+	return KindOther
+}
+
+// failed makes an *Error of what exec says of a program.
+func (h *Host) failed(argv []string, err error, stderr string) error {
+	e := &Error{Host: h.Dest, Argv: argv, Code: -1, Message: oneLine(stderr)}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		e.Code = exit.ExitCode()
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			e.Signal = ws.Signal()
+		}
+	default:
+		// The program did not start, or its pipes failed.
+		e.Message = strings.TrimSpace(err.Error() + " " + e.Message)
+	}
+	e.Kind = Classify(stderr)
+	switch {
+	case errors.Is(err, exec.ErrNotFound), e.Code == 127:
+		e.Kind = KindMissingProgram
+		if e.Message == "" {
+			e.Message = program(argv) + ": command not found"
+		}
+	case errors.Is(err, syscall.E2BIG):
+		e.Kind = KindTooLong
+	case e.Code == 255 && !h.Here() && e.Kind == KindOther:
+		// ssh's own exit status. zfs never ends with 255.
+		e.Kind = KindUnreachable
+	case e.Signal != 0 && e.Kind == KindOther:
+		e.Kind = KindKilled
+	}
+	return e
+}
+
+// Failed makes an *Error of a child that the caller started and waited for.
+func (h *Host) Failed(argv []string, err error, stderr string) error {
+	return h.failed(argv, err, stderr)
+}
+
+func program(argv []string) string {
+	if len(argv) == 0 {
+		return "the program"
+	}
+	return argv[0]
+}
+
+// oneLine joins a message's lines, for messages are one line here.
+func oneLine(s string) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	out := lines[:0]
+	for _, l := range lines {
+		l = strings.TrimSpace(strings.ReplaceAll(l, "\t", " "))
+		// ssh's farewell to a shared connection is not a cause of anything.
+		if l == "" || strings.HasPrefix(l, "Shared connection to ") {
+			continue
+		}
+		out = append(out, l)
+	}
+	return strings.Join(out, "; ")
+}

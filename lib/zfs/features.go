@@ -1,0 +1,66 @@
+package zfs
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// Features of a pool that decide how streams are sent to it or from it.
+type Features struct {
+	// LargeBlocks: blocks above 128 KiB; zfs send -L.
+	LargeBlocks bool
+	// EmbeddedData: small blocks inside their pointers; zfs send -e.
+	EmbeddedData bool
+}
+
+type featureCache struct {
+	mu    sync.Mutex
+	pools map[string]Features
+}
+
+// Features asks for the features of pools, one program for all those that were
+// not asked for before.
+func (h *Host) Features(ctx context.Context, pools []string) (map[string]Features, error) {
+	c := &h.features
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pools == nil {
+		c.pools = map[string]Features{}
+	}
+	var ask []string
+	for _, p := range pools {
+		if _, ok := c.pools[p]; !ok {
+			ask = append(ask, p)
+			c.pools[p] = Features{}
+		}
+	}
+	if len(ask) == 0 {
+		return c.pools, nil
+	}
+	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "feature@large_blocks,feature@embedded_data"}, ask...)
+	err := h.run(ctx, nil, func(line string) error {
+		f := strings.Split(line, "\t")
+		if len(f) != 3 {
+			return fmt.Errorf("cannot read what 'zpool get' printed: %q", line)
+		}
+		on := f[2] == "enabled" || f[2] == "active"
+		p := c.pools[f[0]]
+		switch f[1] {
+		case "feature@large_blocks":
+			p.LargeBlocks = on
+		case "feature@embedded_data":
+			p.EmbeddedData = on
+		}
+		c.pools[f[0]] = p
+		return nil
+	}, argv...)
+	return c.pools, err
+}
+
+// Pool is the pool of a dataset.
+func Pool(dataset string) string {
+	pool, _, _ := strings.Cut(dataset, "/")
+	return pool
+}

@@ -1,0 +1,76 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Hold puts tag on snapshots, given by full name, in as few programs as they
+// fit into. A tag that is there already is what was wanted.
+func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
+	return h.holds(ctx, []string{"zfs", "hold", tag}, snapshots, KindExists)
+}
+
+// Release takes tag from snapshots. A tag or a snapshot that is not there is
+// what was wanted.
+func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
+	return h.holds(ctx, []string{"zfs", "release", tag}, snapshots, KindNotFound)
+}
+
+func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) error {
+	if len(snapshots) == 0 {
+		return nil
+	}
+	return h.batches(argv, snapshots, func(argv []string) error {
+		return tolerate(h.run(ctx, nil, nil, argv...), fine)
+	})
+}
+
+// tolerate drops an error all of whose messages are of the kind that is fine.
+// zfs goes on with the other names after each of them.
+func tolerate(err error, fine Kind) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Message == "" {
+		return err
+	}
+	var rest []string
+	for part := range strings.SplitSeq(e.Message, "; ") {
+		if Classify(part) != fine {
+			rest = append(rest, part)
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	e.Message = strings.Join(rest, "; ")
+	e.Kind = Classify(e.Message)
+	return err
+}
+
+// Holder is a hold on a snapshot.
+type Holder struct {
+	Snapshot string // full name
+	Tag      string
+}
+
+// Holds lists the holds on snapshots, given by full name.
+func (h *Host) Holds(ctx context.Context, snapshots []string) ([]Holder, error) {
+	var out []Holder
+	if len(snapshots) == 0 {
+		return nil, nil
+	}
+	err := h.batches([]string{"zfs", "holds", "-H"}, snapshots, func(argv []string) error {
+		return h.run(ctx, nil, func(line string) error {
+			// name, tag, time; a tag may contain anything but a tab.
+			f := strings.SplitN(line, "\t", 3)
+			if len(f) != 3 {
+				return fmt.Errorf("cannot read what 'zfs holds' printed: %q", line)
+			}
+			out = append(out, Holder{f[0], f[1]})
+			return nil
+		}, argv...)
+	})
+	return out, err
+}

@@ -1,0 +1,323 @@
+package zfs
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"zab/lib/record"
+)
+
+// Value is a property's value with where it comes from: local, default,
+// received, temporary, "inherited from X", or - for what cannot be set.
+type Value struct {
+	Value  string
+	Source string
+}
+
+// Dataset is a filesystem or volume with the properties that were asked for.
+type Dataset struct {
+	Name  string
+	Props map[string]Value
+}
+
+// eachLine calls row for every line. A line may be of any length.
+func eachLine(r io.Reader, row func(string) error) error {
+	br := bufio.NewReaderSize(r, 1<<16)
+	for {
+		line, err := br.ReadString('\n')
+		if line != "" {
+			if err := row(strings.TrimSuffix(line, "\n")); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read what zfs prints: %w", err)
+		}
+	}
+}
+
+// FactProps are the properties of record.Facts. mountpoint and the like are
+// only worth their time where something is mounted or received.
+var FactProps = []string{
+	"type", "guid", "createtxg", "creation", "origin",
+	"encryption", "encryptionroot", "keystatus",
+	"written", "used", "referenced", "volsize",
+	"mounted", "canmount", "mountpoint", "receive_resume_token",
+}
+
+// Get reads properties of datasets (not snapshots) with their sources: of the
+// named ones and, if recursive, of all below them; of all on the host where no
+// name is given. One program, or one for each batch of names too long for one.
+func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) ([]Dataset, error) {
+	argv := []string{"zfs", "get", "-Hp", "-t", "filesystem,volume", "-o", "name,property,value,source"}
+	if recursive && len(names) > 0 {
+		argv = append(argv, "-r")
+	}
+	argv = append(argv, strings.Join(props, ","))
+	p := getParser{props: props}
+	err := h.batches(argv, names, func(argv []string) error {
+		return h.run(ctx, nil, p.row, argv...)
+	})
+	if err2 := p.flush(); err == nil {
+		err = err2
+	}
+	return p.out, err
+}
+
+// getParser reads the four columns of `zfs get -H`. A user property's value
+// may contain tabs and newlines, so a row ends where its source stands.
+type getParser struct {
+	props   []string
+	out     []Dataset
+	pending string
+}
+
+func (p *getParser) row(line string) error {
+	if p.pending != "" {
+		line = p.pending + "\n" + line
+		p.pending = ""
+	}
+	f := strings.Split(line, "\t")
+	if len(f) < 4 || !isSource(f[len(f)-1]) {
+		p.pending = line
+		return nil
+	}
+	name, prop, source := f[0], f[1], f[len(f)-1]
+	if !slices.Contains(p.props, prop) {
+		return fmt.Errorf("cannot read what 'zfs get' printed: %q", line)
+	}
+	if n := len(p.out); n == 0 || p.out[n-1].Name != name {
+		p.out = append(p.out, Dataset{Name: name, Props: make(map[string]Value, len(p.props))})
+	}
+	p.out[len(p.out)-1].Props[prop] = Value{strings.Join(f[2:len(f)-1], "\t"), source}
+	return nil
+}
+
+func (p *getParser) flush() error {
+	if p.pending != "" {
+		return fmt.Errorf("cannot read what 'zfs get' printed: %q", p.pending)
+	}
+	return nil
+}
+
+func isSource(s string) bool {
+	switch s {
+	case "-", "local", "default", "received", "temporary", "none":
+		return true
+	}
+	return strings.HasPrefix(s, "inherited from ")
+}
+
+// Facts takes the properties into a record's facts. What zfs gives as - or
+// none stays absent.
+func (d *Dataset) Facts() record.Facts {
+	str := func(prop string) string {
+		v := d.Props[prop].Value
+		if v == "-" {
+			return ""
+		}
+		return v
+	}
+	num := func(prop string) *int64 {
+		n, err := strconv.ParseInt(str(prop), 10, 64)
+		if err != nil {
+			return nil
+		}
+		return &n
+	}
+	f := record.Facts{
+		Kind:           str("type"),
+		GUID:           str("guid"),
+		CreateTXG:      str("createtxg"),
+		Creation:       num("creation"),
+		Origin:         str("origin"),
+		EncryptionRoot: str("encryptionroot"),
+		KeyStatus:      str("keystatus"),
+		Written:        num("written"),
+		Used:           num("used"),
+		Referenced:     num("referenced"),
+		VolSize:        num("volsize"),
+		Mounted:        str("mounted"),
+		CanMount:       str("canmount"),
+		MountPoint:     str("mountpoint"),
+		ResumeToken:    str("receive_resume_token"),
+	}
+	if e := str("encryption"); e != "off" {
+		f.Encryption = e
+	}
+	if f.MountPoint != "" {
+		f.MountPointSource = d.Props["mountpoint"].Source
+	}
+	return f
+}
+
+// Types of rows in a listing.
+const (
+	Datasets  = 1 << iota // filesystems and volumes
+	Snapshots             //
+	Bookmarks             //
+)
+
+// Row is a line of a listing: a dataset, a snapshot or a bookmark.
+type Row struct {
+	Dataset string
+	// Snapshot and Bookmark are the part after @ and #; at most one is set.
+	Snapshot, Bookmark string
+	GUID, CreateTXG    string
+	// Extra are the further columns that were asked for, "" for -.
+	Extra []string
+}
+
+// ListOptions say what List lists.
+type ListOptions struct {
+	Types int
+	// Depth below the names: 0 for datasets means the names only, 1 for
+	// snapshots means those of the names; -1 is everything below.
+	Depth int
+	// Extra columns. Without any, zfs 2.2 and later answers from the names
+	// alone; each of these costs a look into every snapshot.
+	Extra []string
+}
+
+// List lists what is below the names, ordered by name and not by age, for that
+// costs nothing. One program, or one for each batch of names.
+func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func(Row) error) error {
+	var types []string
+	if o.Types&Datasets != 0 {
+		types = append(types, "filesystem", "volume")
+	}
+	if o.Types&Snapshots != 0 {
+		types = append(types, "snapshot")
+	}
+	if o.Types&Bookmarks != 0 {
+		types = append(types, "bookmark")
+	}
+	argv := []string{"zfs", "list", "-Hp", "-t", strings.Join(types, ","),
+		"-o", strings.Join(append([]string{"name", "guid", "createtxg"}, o.Extra...), ","), "-s", "name"}
+	if o.Depth < 0 {
+		argv = append(argv, "-r")
+	} else {
+		argv = append(argv, "-d", strconv.Itoa(o.Depth))
+	}
+	columns := 3 + len(o.Extra)
+	return h.batches(argv, names, func(argv []string) error {
+		return h.run(ctx, nil, func(line string) error {
+			r, err := parseRow(line, columns)
+			if err != nil {
+				return err
+			}
+			return row(r)
+		}, argv...)
+	})
+}
+
+func parseRow(line string, columns int) (Row, error) {
+	f := strings.Split(line, "\t")
+	if len(f) != columns {
+		return Row{}, fmt.Errorf("cannot read what 'zfs list' printed: %q", line)
+	}
+	for i, v := range f {
+		if v == "-" {
+			f[i] = ""
+		}
+	}
+	r := Row{Dataset: f[0], GUID: f[1], CreateTXG: f[2], Extra: f[3:]}
+	if ds, snap, ok := strings.Cut(f[0], "@"); ok {
+		r.Dataset, r.Snapshot = ds, snap
+	} else if ds, mark, ok := strings.Cut(f[0], "#"); ok {
+		r.Dataset, r.Bookmark = ds, mark
+	}
+	return r, nil
+}
+
+// Entry is the row as a record has it.
+func (r *Row) Entry() record.Snapshot {
+	return record.Snapshot{Name: r.Snapshot + r.Bookmark, GUID: r.GUID, CreateTXG: r.CreateTXG}
+}
+
+// SortByAge orders snapshots or bookmarks oldest first. Within one transaction
+// group, where only bookmarks can share createtxg, the name decides.
+func SortByAge(list []record.Snapshot) {
+	slices.SortFunc(list, func(a, b record.Snapshot) int {
+		if x, y := a.TXG(), b.TXG(); x != y {
+			if x < y {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
+// The longest command that fits: for one string of a remote shell's command
+// line, and for the whole argument space here. Both leave room to spare.
+const (
+	maxRemote = 100 << 10
+	maxLocal  = 1 << 20
+)
+
+// batches calls do with argv and as many of the names as fit each time. It
+// goes on after a failure, for what is missing in one batch says nothing of
+// the next, and joins the errors.
+func (h *Host) batches(argv, names []string, do func(argv []string) error) error {
+	if len(names) == 0 {
+		return do(argv)
+	}
+	limit := maxLocal
+	if !h.Here() {
+		limit = maxRemote
+	}
+	var errs []error
+	for batch := range Batches(names, limit) {
+		if err := do(append(slices.Clone(argv), batch...)); err != nil {
+			errs = append(errs, err)
+			if unrecoverable(err) {
+				break
+			}
+		}
+	}
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+// unrecoverable tells whether the next command would fail in the same way.
+func unrecoverable(err error) bool {
+	switch KindOf(err) {
+	case KindUnreachable, KindAuth, KindHostKey, KindMissingProgram, KindNoZFS:
+		return true
+	}
+	return errors.Is(err, context.Canceled)
+}
+
+// Batches cuts names into runs whose quoted length stays below limit bytes; a
+// run has at least one name.
+func Batches(names []string, limit int) func(yield func([]string) bool) {
+	return func(yield func([]string) bool) {
+		start, size := 0, 0
+		for i, n := range names {
+			// Room for quotes, a space, and the pointer that argv needs.
+			w := len(n) + 12
+			if i > start && size+w > limit {
+				if !yield(names[start:i]) {
+					return
+				}
+				start, size = i, 0
+			}
+			size += w
+		}
+		if start < len(names) {
+			yield(names[start:])
+		}
+	}
+}

@@ -1,0 +1,9 @@
+package zfs
+
+import "context"
+
+// Rollback takes a dataset back to its newest snapshot, given by full name.
+// zfs refuses where a newer snapshot exists: none is ever destroyed by this.
+func (h *Host) Rollback(ctx context.Context, snapshot string) error {
+	return h.run(ctx, nil, nil, "zfs", "rollback", snapshot)
+}

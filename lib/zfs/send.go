@@ -1,0 +1,66 @@
+package zfs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"zab/lib/record"
+)
+
+// The flags that a plan may give to zfs send. Everything else is refused:
+// above all -R, which would send what nobody selected.
+var sendFlags = []string{"-L", "-e", "-c", "-p", "-w"}
+
+// SendArgv is the zfs send of a receive step of source.
+func SendArgv(source string, s *record.Step) ([]string, error) {
+	argv := []string{"zfs", "send"}
+	if s.Token != "" {
+		// The token carries the flags of the stream that broke off.
+		return append(argv, "-t", s.Token), nil
+	}
+	for _, f := range s.Flags {
+		if !slices.Contains(sendFlags, f) {
+			return nil, fmt.Errorf("the flag %q of zfs send is not one that a plan may have", f)
+		}
+		argv = append(argv, f)
+	}
+	if s.From != "" {
+		from := s.From
+		switch {
+		case strings.Contains(from, "@"): // a clone's origin, in full
+		case strings.HasPrefix(from, "#"):
+			from = source + from
+		default:
+			from = source + "@" + from
+		}
+		if len(s.Through) > 0 {
+			argv = append(argv, "-I", from)
+		} else {
+			argv = append(argv, "-i", from)
+		}
+	}
+	return append(argv, source+"@"+s.To), nil
+}
+
+// Estimate asks zfs how many bytes a stream would have. argv is from SendArgv.
+func (h *Host) Estimate(ctx context.Context, argv []string) (int64, error) {
+	est := append([]string{"zfs", "send", "-nP"}, argv[2:]...)
+	var size int64 = -1
+	err := h.run(ctx, nil, func(line string) error {
+		if f := strings.Split(line, "\t"); len(f) == 2 && f[0] == "size" {
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			if err != nil {
+				return fmt.Errorf("cannot read the estimate of zfs send: %q", line)
+			}
+			size = n
+		}
+		return nil
+	}, est...)
+	if err == nil && size < 0 {
+		return 0, fmt.Errorf("zfs send -nP gave no estimate")
+	}
+	return size, err
+}

@@ -1,0 +1,205 @@
+package zfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ControlEnv names the directory of control sockets that a parent has set up:
+// the wrapper makes one connection for each host, and its stages share it.
+const ControlEnv = "ZAB_SSH_CONTROL"
+
+// connect finds out, once, how the host is reached.
+func (h *Host) connect(ctx context.Context) error {
+	h.once.Do(func() { h.err = h.dial(ctx) })
+	return h.err
+}
+
+// Connect sets up the connection to the host now rather than at the first
+// command. It does nothing for this machine.
+func (h *Host) Connect(ctx context.Context) error {
+	if h.Here() {
+		return nil
+	}
+	return h.connect(ctx)
+}
+
+// sshBase is ssh with the options that every call has.
+func (m *Machine) sshBase() []string {
+	argv := []string{"ssh"}
+	if m.SSHConfig != "" {
+		argv = append(argv, "-F", m.SSHConfig)
+	}
+	// A missing key must be an error and not a prompt that waits all night.
+	return append(argv, "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes", "-T")
+}
+
+// socket is where the connection to dest is shared. It is short because
+// socket addresses end at 104 bytes on some systems.
+func (m *Machine) socket(dir, dest string) string {
+	sum := sha256.Sum256([]byte(m.SSHConfig + "\x00" + dest))
+	return filepath.Join(dir, hex.EncodeToString(sum[:5]))
+}
+
+func (h *Host) dial(ctx context.Context) error {
+	base := h.m.sshBase()
+	if dir := os.Getenv(ControlEnv); dir != "" {
+		if sock := h.m.socket(dir, h.Dest); exists(sock) {
+			base = append(base, "-o", "ControlMaster=no", "-S", sock)
+		}
+		h.ssh = append(base, "--", h.Dest)
+		return nil
+	}
+	conf, err := h.userConfig(ctx, base)
+	if err != nil {
+		return err
+	}
+	if path := conf["controlpath"]; path != "" && path != "none" {
+		// The user shares connections in a way of their own.
+		h.ssh = append(base, "--", h.Dest)
+		return nil
+	}
+	if conf["serveraliveinterval"] == "0" {
+		// Else a connection that went away without a word hangs for ever.
+		base = append(base, "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=6")
+	}
+	dir, err := h.m.controlDir()
+	if err != nil {
+		return err
+	}
+	sock := h.m.socket(dir, h.Dest)
+	if err := h.startMaster(ctx, append(append([]string{}, base...), "-M", "-N", "-S", sock, "--", h.Dest), sock); err != nil {
+		return err
+	}
+	h.ssh = append(base, "-o", "ControlMaster=no", "-S", sock, "--", h.Dest)
+	return nil
+}
+
+// userConfig is what ssh itself makes of its configuration for the host.
+func (h *Host) userConfig(ctx context.Context, base []string) (map[string]string, error) {
+	argv := append(append([]string{}, base...), "-G", "--", h.Dest)
+	cmd := h.m.Command(ctx, argv)
+	var stderr tail
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, h.failed(argv, err, stderr.String())
+	}
+	conf := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			conf[k] = v
+		}
+	}
+	return conf, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// controlDir makes the private directory for control sockets.
+func (m *Machine) controlDir() (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dir != "" {
+		return m.dir, nil
+	}
+	dir, err := os.MkdirTemp("", "zab-ssh-") // mode 700
+	if err != nil {
+		return "", fmt.Errorf("cannot make a directory for ssh's control sockets: %w", err)
+	}
+	if len(dir) > 80 {
+		// TMPDIR may be long, a socket's address may not.
+		_ = os.Remove(dir)
+		if dir, err = os.MkdirTemp("/tmp", "zab-ssh-"); err != nil {
+			return "", fmt.Errorf("cannot make a directory for ssh's control sockets: %w", err)
+		}
+	}
+	m.dir = dir
+	return dir, nil
+}
+
+// ControlDir is the directory of the control sockets that this process made,
+// to be handed on in ControlEnv; "" where it made none.
+func (m *Machine) ControlDir() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dir
+}
+
+// startMaster starts the connection that all later calls share, and waits
+// until it stands. It is a child and not ssh -f, so that it dies with us.
+func (h *Host) startMaster(ctx context.Context, argv []string, sock string) error {
+	if h.m.Debug != nil {
+		h.m.Debug(Quote(argv...))
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = environ()
+	cmd.SysProcAttr = ownGroup()
+	var stderr tail
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		return h.failed(argv, err, "")
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	h.down = func() {
+		_ = KillGroup(cmd, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(2 * time.Second):
+			_ = KillGroup(cmd, syscall.SIGKILL)
+			<-ended
+		}
+		_ = os.Remove(sock)
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		if exists(sock) {
+			return nil
+		}
+		select {
+		case err := <-ended:
+			h.down = nil
+			if err == nil {
+				err = errors.New("ssh ended at once")
+			}
+			return h.failed(argv, err, stderr.String())
+		case <-ctx.Done():
+			h.down()
+			h.down = nil
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Close ends the connections that this process set up and removes their
+// directory.
+func (m *Machine) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.hosts {
+		if h.down != nil {
+			h.down()
+			h.down = nil
+		}
+	}
+	if m.dir != "" {
+		_ = os.RemoveAll(m.dir)
+		m.dir = ""
+	}
+}

@@ -1,0 +1,362 @@
+// Package cli is what all of zab's commands share: the options that mean the
+// same everywhere, the streams of records, messages, signals and exit codes.
+//
+// Goals: one place that prints messages and one that ends the process; a
+// command is a function from options and records to records.
+//
+// Non-goals: it knows neither ZFS nor backups.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jessevdk/go-flags"
+	"github.com/mattn/go-isatty"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// Version is zab's own, printed by --version.
+const Version = "0.1.0"
+
+// Exit codes of the stage commands.
+const (
+	ExitDone   = 0 // all done
+	ExitFailed = 1 // some record failed, or nothing could be done
+	ExitUsage  = 2 // wrong command line
+)
+
+// Common are the options that mean the same in every command.
+type Common struct {
+	DryRun    bool   `short:"n" long:"dry-run" description:"Change nothing; show what would be done"`
+	Test      bool   `long:"test" hidden:"yes" description:"The same as --dry-run"`
+	Verbose   bool   `short:"v" long:"verbose" description:"Say on stderr what is done"`
+	Debug     bool   `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
+	Now       string `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
+	SSHConfig string `long:"ssh-config" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
+	Help      bool   `short:"h" long:"help" description:"Show this help"`
+	Version   bool   `long:"version" description:"Print the version"`
+}
+
+// common gives access to the embedded options.
+func (c *Common) common() *Common { return c }
+
+type options interface{ common() *Common }
+
+// Program describes a command to Main.
+type Program struct {
+	// Name is that of the binary; messages begin with it.
+	Name string
+	// Usage are the operands, as the synopsis shows them.
+	Usage string
+	// Summary is one line for --help.
+	Summary string
+	// MinArgs and MaxArgs bound the operands; MaxArgs < 0 means any number.
+	MinArgs, MaxArgs int
+	// Options is a pointer to a struct that embeds Common.
+	Options any
+	// Check is called with the operands before anything else is done; its
+	// error is one of the command line.
+	Check func(args []string) error
+	// Run does the work.
+	Run func(ctx context.Context, env *Env, args []string) error
+	// ReadsRecords: standard input is a stream of records.
+	ReadsRecords bool
+	// UsageExit and FailExit replace ExitUsage and ExitFailed where not 0.
+	UsageExit, FailExit int
+}
+
+// Env is what a running command has of the world.
+type Env struct {
+	Program string
+	Common  *Common
+	Machine *zfs.Machine
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	// Now is the time to act at.
+	Now time.Time
+	// Fixed: --now was given, so time stands still.
+	Fixed bool
+
+	mu     sync.Mutex
+	status int
+}
+
+// Fail makes the exit status that of a failure.
+func (e *Env) Fail() { e.Status(ExitFailed) }
+
+// Status sets the exit status, unless it is set already.
+func (e *Env) Status(code int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.status == 0 {
+		e.status = code
+	}
+}
+
+func (e *Env) line(prefix, s string) {
+	s = strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "; ")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, _ = io.WriteString(e.Stderr, e.Program+": "+prefix+s+"\n")
+}
+
+// Errorf prints a message about something that failed.
+func (e *Env) Errorf(format string, a ...any) { e.line("", fmt.Sprintf(format, a...)) }
+
+// Warnf prints a message about something that did not fail.
+func (e *Env) Warnf(format string, a ...any) { e.line("warning: ", fmt.Sprintf(format, a...)) }
+
+// Hintf says what to do about the message before it; "" prints nothing.
+func (e *Env) Hintf(format string, a ...any) {
+	if s := fmt.Sprintf(format, a...); s != "" {
+		e.line("hint: ", s)
+	}
+}
+
+// Verbosef prints a message only under --verbose.
+func (e *Env) Verbosef(format string, a ...any) {
+	if e.Common.Verbose || e.Common.Debug {
+		e.line("", fmt.Sprintf(format, a...))
+	}
+}
+
+// Report prints a record's error with its hint, and sets the exit status.
+func (e *Env) Report(r *record.Record) {
+	e.Errorf("%s", r.Error.Message)
+	e.Hintf("%s", r.Error.Hint)
+	e.Fail()
+}
+
+// SignalError is the cause of a context that a signal ended.
+type SignalError struct{ Signal syscall.Signal }
+
+func (s SignalError) Error() string { return "ended by signal: " + s.Signal.String() }
+
+// Main runs a command and gives the exit status of its process.
+func Main(p Program, args []string) (code int) {
+	// An inherited one would make every run print completions and end well.
+	os.Unsetenv("GO_FLAGS_COMPLETION")
+	if p.UsageExit == 0 {
+		p.UsageExit = ExitUsage
+	}
+	if p.FailExit == 0 {
+		p.FailExit = ExitFailed
+	}
+	env := &Env{Program: p.Name, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now()}
+	parser := p.Parser()
+	env.Common = p.Options.(options).common()
+	rest, err := parser.ParseArgs(JoinOptional(args, parser))
+	c := env.Common
+	c.DryRun = c.DryRun || c.Test
+	usage := func(err error) int {
+		env.Errorf("%s", strings.TrimSpace(err.Error()))
+		env.Hintf("'%s --help' shows the options, '%s' the manual", p.Name, "man "+p.Name)
+		return p.UsageExit
+	}
+	switch {
+	case err != nil:
+		return usage(usageError(err))
+	case c.Help:
+		parser.WriteHelp(env.Stdout)
+		return ExitDone
+	case c.Version:
+		fmt.Fprintf(env.Stdout, "%s %s\n", p.Name, Version)
+		return ExitDone
+	case len(rest) < p.MinArgs:
+		return usage(fmt.Errorf("an operand is missing: %s %s", p.Name, p.Usage))
+	case p.MaxArgs >= 0 && len(rest) > p.MaxArgs:
+		return usage(fmt.Errorf("unexpected operand %q: %s %s", rest[p.MaxArgs], p.Name, p.Usage))
+	}
+	if err := refuseEmpty(parser); err != nil {
+		return usage(err)
+	}
+	if c.Now != "" {
+		t, err := ParseTime(c.Now, time.Local)
+		if err != nil {
+			return usage(fmt.Errorf("--now: %w", err))
+		}
+		env.Now, env.Fixed = t, true
+	}
+	if p.Check != nil {
+		if err := p.Check(rest); err != nil {
+			return usage(err)
+		}
+	}
+	if p.ReadsRecords && isTerminal(os.Stdin) {
+		return usage(errors.New("records are read from standard input, which is a terminal; pipe them in from the command before"))
+	}
+	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig}
+	if c.Debug {
+		env.Machine.Debug = func(command string) { env.line("+ ", command) }
+	}
+	defer env.Machine.Close()
+
+	ctx, stop := signals()
+	defer stop()
+	err = p.Run(ctx, env, rest)
+	var sig SignalError
+	if errors.As(context.Cause(ctx), &sig) {
+		env.Errorf("interrupted by %s", sig.Signal)
+		return 128 + int(sig.Signal)
+	}
+	var use UsageError
+	switch {
+	case errors.As(err, &use):
+		return usage(use)
+	case err != nil:
+		env.Errorf("%s", err)
+		env.Hintf("%s", HintOf(err))
+		return p.FailExit
+	}
+	return env.status
+}
+
+// UsageError is an error of the command line that only running could find.
+type UsageError struct{ Err error }
+
+func (u UsageError) Error() string { return u.Err.Error() }
+
+// HintOf is what to do about an error, where the error knows.
+func HintOf(err error) string {
+	var r *record.Error
+	if errors.As(err, &r) {
+		return r.Hint
+	}
+	return zfs.KindOf(err).Hint()
+}
+
+// Parser makes the parser of the program's options, also for the tests that
+// compare them with the pages.
+func (p Program) Parser() *flags.Parser {
+	parser := flags.NewNamedParser(p.Name, flags.PassDoubleDash)
+	parser.Usage = "[options] " + p.Usage
+	parser.LongDescription = p.Summary
+	if _, err := parser.AddGroup("Options", "", p.Options); err != nil {
+		panic(err) // the struct's tags are wrong: a mistake in the program
+	}
+	return parser
+}
+
+// usageError rewords what go-flags says.
+func usageError(err error) error {
+	s := strings.TrimSpace(err.Error())
+	s = strings.ReplaceAll(s, "`", "'")
+	if s != "" {
+		s = strings.ToLower(s[:1]) + s[1:]
+	}
+	return errors.New(s)
+}
+
+// refuseEmpty refuses an option that was given an empty value: it is a shell
+// variable that was not set far more often than a wish.
+func refuseEmpty(parser *flags.Parser) (err error) {
+	EachOption(parser, func(o *flags.Option) {
+		if !o.IsSet() || o.IsSetDefault() || err != nil {
+			return
+		}
+		empty := func(s string) bool { return strings.TrimSpace(s) == "" }
+		switch v := o.Value().(type) {
+		case string:
+			if empty(v) {
+				err = fmt.Errorf("--%s: the value is empty", o.LongName)
+			}
+		case []string:
+			for _, s := range v {
+				if empty(s) {
+					err = fmt.Errorf("--%s: the value is empty", o.LongName)
+				}
+			}
+		}
+	})
+	return err
+}
+
+// EachOption calls f with every option of the parser.
+func EachOption(parser *flags.Parser, f func(*flags.Option)) {
+	var walk func(*flags.Group)
+	walk = func(g *flags.Group) {
+		for _, o := range g.Options() {
+			f(o)
+		}
+		for _, sub := range g.Groups() {
+			walk(sub)
+		}
+	}
+	for _, g := range parser.Groups() {
+		walk(g)
+	}
+}
+
+// JoinOptional rewrites `--option value` to `--option=value` where the value
+// is optional: go-flags takes only the latter, zfs-autobackup's users write
+// the former.
+func JoinOptional(args []string, parser *flags.Parser) []string {
+	optional := map[string]bool{}
+	EachOption(parser, func(o *flags.Option) {
+		if o.OptionalArgument {
+			optional["--"+o.LongName] = true
+		}
+	})
+	var out []string
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			return append(out, args[i:]...)
+		}
+		if optional[a] && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+			i++
+			a += "=" + args[i]
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// ParseTime reads RFC 3339, or a time without zone in loc.
+func ParseTime(s string, loc *time.Location) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, loc); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("cannot read the time %q: write 2026-11-22T03:00:00Z, or 2026-11-22T03:00:00 for local time", s)
+}
+
+func isTerminal(f *os.File) bool {
+	return isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd())
+}
+
+// IsTerminal tells whether f is a terminal.
+func IsTerminal(f *os.File) bool { return isTerminal(f) }
+
+// signals gives a context that the usual signals end, with a SignalError as
+// its cause. A second signal ends the process at once.
+func signals() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		if s, ok := <-ch; ok {
+			cancel(SignalError{s.(syscall.Signal)})
+		}
+		if s, ok := <-ch; ok {
+			os.Exit(128 + int(s.(syscall.Signal)))
+		}
+	}()
+	return ctx, func() { signal.Stop(ch); close(ch) }
+}

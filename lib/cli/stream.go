@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"zab/lib/record"
+)
+
+type read struct {
+	rec *record.Record
+	err error
+}
+
+// Records reads the records of standard input in the background, so that a
+// signal ends a command that waits for its next line. The channel is closed
+// after the last record or the first error.
+func (e *Env) records(ctx context.Context) <-chan read {
+	ch := make(chan read)
+	go func() {
+		defer close(ch)
+		r := record.NewReader(e.Stdin)
+		for {
+			rec, err := r.Read()
+			if err == io.EOF {
+				return
+			}
+			select {
+			case ch <- read{rec, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return ch
+}
+
+// Each calls f with every record that takes part, and passes the others on as
+// they came. A line that was not understood is reported and ends the reading;
+// nothing is done for it or for what follows it.
+func (e *Env) Each(ctx context.Context, w *record.Writer, f func(*record.Record) error) error {
+	ch := e.records(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case in, ok := <-ch:
+			switch {
+			case !ok:
+				return ctx.Err()
+			case in.err != nil:
+				e.BadInput(in.err)
+				return nil
+			case in.rec.Skip():
+				if err := w.Pass(in.rec); err != nil {
+					return err
+				}
+			default:
+				if err := f(in.rec); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// All reads every record, those too that take no part. bad is the error of a
+// line that was not understood, already reported.
+func (e *Env) All(ctx context.Context) (all []*record.Record, bad error, err error) {
+	ch := e.records(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return all, nil, context.Cause(ctx)
+		case in, ok := <-ch:
+			switch {
+			case !ok:
+				return all, nil, ctx.Err()
+			case in.err != nil:
+				e.BadInput(in.err)
+				return all, in.err, nil
+			}
+			all = append(all, in.rec)
+		}
+	}
+}
+
+// BadInput reports a line that was not understood.
+func (e *Env) BadInput(err error) {
+	e.Errorf("cannot read records: %s", err)
+	var in *record.InputError
+	if errors.As(err, &in) {
+		e.Hintf("nothing was done for this line or any after it; see zab-record(5)")
+	}
+	e.Fail()
+}

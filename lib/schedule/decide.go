@@ -1,0 +1,212 @@
+package schedule
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Snapshot is what a decision needs to know about a snapshot.
+type Snapshot struct {
+	// Name is shown in reasons, and breaks ties in the order.
+	Name string
+	// Time is the time that the snapshot's name tells, in seconds since 1970 UTC.
+	Time int64
+	// CreateTXG orders the snapshots of a dataset as they were made, whatever the clock said. All
+	// snapshots given to one decision carry numbers from the same pool.
+	CreateTXG uint64
+	// Pins are reasons to keep the snapshot whatever the schedule says. A pinned snapshot takes part in
+	// the rules like any other.
+	Pins []string
+}
+
+// Verdict is the decision about one snapshot.
+type Verdict struct {
+	Keep bool
+
+	index, rank int32
+	d           *decision
+}
+
+// decision is what the verdicts of one call share; reasons are made from it when they are asked for.
+type decision struct {
+	schedule Schedule
+	snaps    []Snapshot
+	now      int64
+	grids    []grid
+	// first holds, for snapshot i and grid g at i*len(grids)+g, the index of the snapshot that is the
+	// first of i's block, or -1 if no rule of the grid is interested in one as old as i.
+	first []int32
+}
+
+// grid is the time line cut into blocks of one interval. Rules with the same interval share it, so a
+// block that one of them has filled is filled for the others.
+type grid struct {
+	interval int64 // seconds
+	oldest   int64 // the earliest time that any of its rules wants
+}
+
+// Decide gives a verdict on each snapshot, in the order of snaps; now is in seconds since 1970 UTC.
+//
+// The snapshots are taken in the order in which they were made: by CreateTXG, then Time, then Name; the
+// order of snaps does not matter. The newest N by that order are kept. For every rule, of the snapshots
+// not older than its ttl (now-Time <= ttl) the first in each block is kept; a snapshot's block is Time /
+// interval, truncated, so blocks are counted from 1970 UTC and know no time zone. A snapshot from the
+// future is as good as any. Whatever one reason keeps is kept.
+//
+// Deciding again at the same now about those kept changes nothing. Deciding at a later now can give less
+// than if the earlier decision had not been carried out: when a block straddles the ttl, its first
+// snapshot gets too old, and those that could have followed it are gone already.
+//
+// snaps must not be changed as long as the verdicts are used.
+func (s Schedule) Decide(snaps []Snapshot, now int64) []Verdict {
+	d := &decision{schedule: s, snaps: snaps, now: now, grids: s.grids(now)}
+	d.first = make([]int32, len(snaps)*len(d.grids))
+	verdicts := make([]Verdict, len(snaps))
+	order, rising := chronological(snaps)
+	at := func(rank int) int32 {
+		if order == nil {
+			return int32(rank)
+		}
+		return order[rank]
+	}
+	for rank := range snaps {
+		i := at(rank)
+		keep := rank >= len(snaps)-s.newest || len(snaps[i].Pins) > 0
+		verdicts[i] = Verdict{Keep: keep, index: i, rank: int32(rank), d: d}
+	}
+	for g, grid := range d.grids {
+		// While time never runs backwards, only the last block filled can be met again.
+		var taken map[int64]int32
+		if !rising {
+			taken = make(map[int64]int32)
+		}
+		filled, by := int64(0), int32(-1)
+		for rank := range snaps {
+			i := at(rank)
+			first := &d.first[int(i)*len(d.grids)+g]
+			if snaps[i].Time < grid.oldest {
+				*first = -1
+				continue
+			}
+			block := snaps[i].Time / grid.interval
+			if by < 0 || block != filled {
+				winner, ok := taken[block]
+				if !ok {
+					winner = i
+					verdicts[i].Keep = true
+					if taken != nil {
+						taken[block] = i
+					}
+				}
+				filled, by = block, winner
+			}
+			*first = by
+		}
+	}
+	return verdicts
+}
+
+func (s Schedule) grids(now int64) []grid {
+	var grids []grid
+	for _, r := range s.rules {
+		oldest := now - r.ttl.seconds
+		i := slices.IndexFunc(grids, func(g grid) bool { return g.interval == r.interval.seconds })
+		if i < 0 {
+			grids = append(grids, grid{r.interval.seconds, oldest})
+		} else {
+			grids[i].oldest = min(grids[i].oldest, oldest)
+		}
+	}
+	return grids
+}
+
+// chronological gives the indices of snaps in the order in which they were made, nil if that is the order
+// they are in, and whether their times never fall in that order.
+func chronological(snaps []Snapshot) (order []int32, rising bool) {
+	inOrder := true
+	rising = true
+	for i := 1; i < len(snaps) && inOrder; i++ {
+		inOrder = compare(&snaps[i-1], &snaps[i]) <= 0
+		rising = rising && snaps[i-1].Time <= snaps[i].Time
+	}
+	if inOrder {
+		return nil, rising
+	}
+	order = make([]int32, len(snaps))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		if c := compare(&snaps[a], &snaps[b]); c != 0 {
+			return c
+		}
+		return cmp.Compare(a, b)
+	})
+	rising = slices.IsSortedFunc(order, func(a, b int32) int { return cmp.Compare(snaps[a].Time, snaps[b].Time) })
+	return order, rising
+}
+
+func compare(a, b *Snapshot) int {
+	if c := cmp.Compare(a.CreateTXG, b.CreateTXG); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Time, b.Time); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+// Why gives every reason for the verdict, in a fixed order and wording. Of one kept, every reason to keep
+// it: its pins as given; "newest 10"; and for each rule that wants it "1d1w: first of 2026-11-20". Of one
+// destroyed, why nothing wants it: "newest 10: not among them"; and for each rule "1d1w: older than 1w" or
+// "1d1w: 2026-11-20 is kept by offsite1-20261120000000"; under a schedule without any of these, "0: keeps
+// nothing". A block is named by its start in UTC, a date where the interval is in whole days, else a
+// date and time, as RFC 3339 has them. Weeks begin on Thursday, as 1970 did.
+//
+// It is made anew with every call. The zero Verdict has no reasons.
+func (v Verdict) Why() []string {
+	d := v.d
+	if d == nil {
+		return nil
+	}
+	s := d.schedule
+	snap := &d.snaps[v.index]
+	why := make([]string, 0, len(snap.Pins)+1+len(s.rules))
+	why = append(why, snap.Pins...)
+	if s.newest > 0 {
+		if int(v.rank) >= len(d.snaps)-s.newest {
+			why = append(why, fmt.Sprintf("newest %d", s.newest))
+		} else if !v.Keep {
+			why = append(why, fmt.Sprintf("newest %d: not among them", s.newest))
+		}
+	}
+	for _, r := range s.rules {
+		g := slices.IndexFunc(d.grids, func(g grid) bool { return g.interval == r.interval.seconds })
+		first := d.first[int(v.index)*len(d.grids)+g]
+		switch {
+		case snap.Time < d.now-r.ttl.seconds:
+			if !v.Keep {
+				why = append(why, fmt.Sprintf("%s: older than %s", r, r.ttl))
+			}
+		case first == v.index:
+			why = append(why, fmt.Sprintf("%s: first of %s", r, blockStart(snap.Time, r.interval.seconds)))
+		case !v.Keep:
+			why = append(why, fmt.Sprintf("%s: %s is kept by %s", r, blockStart(snap.Time, r.interval.seconds), d.snaps[first].Name))
+		}
+	}
+	if len(why) == 0 {
+		why = append(why, "0: keeps nothing")
+	}
+	return why
+}
+
+func blockStart(t, interval int64) string {
+	start := time.Unix(t/interval*interval, 0).UTC()
+	if interval%86400 == 0 {
+		return start.Format(time.DateOnly)
+	}
+	return start.Format(time.RFC3339)
+}

@@ -1,0 +1,244 @@
+// Package schedule is the thinning schedule: its text form, and the decision
+// which snapshots of one dataset it keeps.
+//
+// The text and the decision are those of zfs-autobackup 3.3 (its Thinner and
+// ThinnerRule), so that a tree which that program thinned stays as it is.
+// The package is pure: no clock, no zfs, and it never looks at names other than
+// to order and to print them. Which snapshots may be thinned at all, and which
+// are needed for other reasons, is the caller's to say (see [Snapshot.Pins]).
+package schedule
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// year is 365.25 days, as in zfs-autobackup.
+const year = 31557600
+
+// maxAge bounds intervals and ages, so that sums of times and ages stay far from the
+// ends of int64.
+const maxAge = 10000 * year
+
+const maxNewest = math.MaxInt32
+
+// unitSeconds gives the seconds of a unit in lower case, 0 for none.
+func unitSeconds(unit string) int64 {
+	switch unit {
+	case "s":
+		return 1
+	case "min":
+		return 60
+	case "h":
+		return 3600
+	case "d":
+		return 86400
+	case "w":
+		return 7 * 86400
+	case "m":
+		return 30 * 86400
+	case "y":
+		return year
+	}
+	return 0
+}
+
+const unitNames = "s, min, h, d, w, m (30 days) or y (365.25 days)"
+
+// Schedule says which snapshots to keep: always the newest N, and for every rule the first
+// of each block of time. The zero Schedule keeps nothing but what is pinned, and is
+// written "0". Make others with [Parse].
+type Schedule struct {
+	newest int
+	rules  []rule
+}
+
+// rule keeps the first snapshot of each interval until it is older than ttl.
+type rule struct {
+	interval, ttl age
+}
+
+func (r rule) String() string { return r.interval.String() + r.ttl.String() }
+
+// age is a span of time as written: count of units.
+type age struct {
+	count   int64
+	unit    string
+	seconds int64
+}
+
+func (a age) String() string { return strconv.FormatInt(a.count, 10) + a.unit }
+
+// String gives the schedule as text that Parse reads back to the same schedule: no spaces, units in
+// lower case, no leading zeros, the number of newest snapshots first unless it is 0, then the rules in
+// the order in which, and with the units with which, they were given.
+func (s Schedule) String() string {
+	var items []string
+	if s.newest > 0 || len(s.rules) == 0 {
+		items = append(items, strconv.Itoa(s.newest))
+	}
+	for _, r := range s.rules {
+		items = append(items, r.String())
+	}
+	return strings.Join(items, ",")
+}
+
+// Parse reads a schedule: items separated by commas, each either N (always keep the newest N, at most
+// once, 0 for none) or <interval><ttl> such as 1d1w (keep the first snapshot of each day for a week).
+// Both parts of a rule are a whole number and a unit: s, min, h, d, w, m (30 days) or y (365.25 days),
+// in either case as in zfs-autobackup. Spaces and tabs around items are skipped.
+//
+// An error quotes the text and gives the place of the fault in it, counted in characters from 1, and what
+// was expected there. Among the errors are an empty text or item, an interval of 0 or longer than its
+// ttl, spans above 10000 years, and anything left over after an item.
+func Parse(text string) (Schedule, error) {
+	var s Schedule
+	seen := false
+	for start := 0; start <= len(text); {
+		end := len(text)
+		if i := strings.IndexByte(text[start:], ','); i >= 0 {
+			end = start + i
+		}
+		p := parser{what: "schedule", text: text, at: start, end: end}
+		for p.at < p.end && isBlank(text[p.at]) {
+			p.at++
+		}
+		for p.end > p.at && isBlank(text[p.end-1]) {
+			p.end--
+		}
+		r, n, isRule, err := p.item()
+		switch {
+		case err != nil:
+			return Schedule{}, err
+		case isRule:
+			s.rules = append(s.rules, r)
+		case seen:
+			return Schedule{}, p.errorf(p.item0, "a second number of newest snapshots: expected one at most")
+		default:
+			s.newest, seen = n, true
+		}
+		start = end + 1
+	}
+	return s, nil
+}
+
+// ParseAge reads one span such as 30d, in the syntax of a rule's ttl, and gives it in seconds. 0 is
+// allowed, with a unit. Spaces and tabs around it are skipped. Errors are as those of Parse.
+func ParseAge(text string) (seconds int64, err error) {
+	p := parser{what: "age", text: text, end: len(text)}
+	for p.at < p.end && isBlank(text[p.at]) {
+		p.at++
+	}
+	for p.end > p.at && isBlank(text[p.end-1]) {
+		p.end--
+	}
+	if p.at == p.end {
+		return 0, p.errorf(p.at, "nothing there: expected <number><unit> such as 30d")
+	}
+	a, err := p.age("age")
+	if err != nil {
+		return 0, err
+	}
+	if p.at < p.end {
+		return 0, p.errorf(p.at, "%s after the age %s: expected the end", p.rest(), a)
+	}
+	return a.seconds, nil
+}
+
+func isBlank(b byte) bool { return b == ' ' || b == '\t' }
+
+// parser reads one item, text[at:end].
+type parser struct {
+	what, text     string
+	item0, at, end int
+}
+
+func (p *parser) errorf(at int, format string, args ...any) error {
+	return fmt.Errorf("cannot parse %s %q: at character %d: %s", p.what, p.text,
+		utf8.RuneCountInString(p.text[:at])+1, fmt.Sprintf(format, args...))
+}
+
+func (p *parser) rest() string { return strconv.Quote(p.text[p.at:p.end]) }
+
+func (p *parser) item() (r rule, newest int, isRule bool, err error) {
+	p.item0 = p.at
+	if p.at == p.end {
+		return r, 0, false, p.errorf(p.at, "empty item: expected a number of newest snapshots, or a rule such as 1d1w")
+	}
+	digits := p.digits()
+	if p.at == p.end && digits != "" {
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n > maxNewest {
+			return r, 0, false, p.errorf(p.item0, "%s is too many: expected at most %d", digits, maxNewest)
+		}
+		return r, int(n), false, nil
+	}
+	p.at = p.item0
+	if r.interval, err = p.age("interval"); err != nil {
+		return r, 0, true, err
+	}
+	ttlAt := p.at
+	if p.at == p.end {
+		return r, 0, true, p.errorf(p.at, "no ttl after the interval %s: expected <number><unit> such as 1w", r.interval)
+	}
+	if r.ttl, err = p.age("ttl"); err != nil {
+		return r, 0, true, err
+	}
+	switch {
+	case p.at < p.end:
+		return r, 0, true, p.errorf(p.at, "%s after the rule %s: expected ',' or the end", p.rest(), r)
+	case r.interval.seconds == 0:
+		return r, 0, true, p.errorf(p.item0, "interval %s: expected more than 0", r.interval)
+	case r.ttl.seconds == 0:
+		return r, 0, true, p.errorf(ttlAt, "ttl %s: expected more than 0", r.ttl)
+	case r.interval.seconds > r.ttl.seconds:
+		return r, 0, true, p.errorf(ttlAt, "the interval %s is longer than the ttl %s: expected <interval><ttl>", r.interval, r.ttl)
+	}
+	return r, 0, true, nil
+}
+
+func (p *parser) digits() string {
+	start := p.at
+	for p.at < p.end && p.text[p.at] >= '0' && p.text[p.at] <= '9' {
+		p.at++
+	}
+	return p.text[start:p.at]
+}
+
+func (p *parser) age(what string) (age, error) {
+	start := p.at
+	digits := p.digits()
+	if digits == "" {
+		if p.text[p.at] == '-' {
+			return age{}, p.errorf(p.at, "a negative number: expected a whole number, 0 or more")
+		}
+		return age{}, p.errorf(p.at, "%s: expected a whole number", p.rest())
+	}
+	unitAt := p.at
+	for p.at < p.end && isLetter(p.text[p.at]) {
+		p.at++
+	}
+	if unitAt == p.at {
+		found := "the end"
+		if p.at < p.end {
+			found = p.rest()
+		}
+		return age{}, p.errorf(p.at, "%s in place of the unit of the %s: expected %s", found, what, unitNames)
+	}
+	a := age{unit: strings.ToLower(p.text[unitAt:p.at])}
+	scale := unitSeconds(a.unit)
+	if scale == 0 {
+		return age{}, p.errorf(unitAt, "unknown unit %q: expected %s", p.text[unitAt:p.at], unitNames)
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n > maxAge/scale {
+		return age{}, p.errorf(start, "%s is too long: expected at most 10000 years", p.text[start:p.at])
+	}
+	a.count, a.seconds = n, n*scale
+	return a, nil
+}
+
+func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }

@@ -54,13 +54,26 @@ var FactProps = []string{
 	"mounted", "canmount", "mountpoint", "receive_resume_token",
 }
 
-// Get reads properties of datasets (not snapshots) with their sources: of the
-// named ones and, if recursive, of all below them; of all on the host where no
-// name is given. One program, or one for each batch of names too long for one.
+// Get reads properties of the named datasets (not snapshots) with their
+// sources; of all below them too if recursive; of all on the host where no name
+// is given. One program, or one for each batch of names too long for one.
 func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) ([]Dataset, error) {
+	depth := 0
+	if recursive {
+		depth = -1
+	}
+	return h.GetDepth(ctx, props, names, depth)
+}
+
+// GetDepth is Get down to depth below the names; -1 is all the way.
+func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) ([]Dataset, error) {
 	argv := []string{"zfs", "get", "-Hp", "-t", "filesystem,volume", "-o", "name,property,value,source"}
-	if recursive && len(names) > 0 {
+	switch {
+	case len(names) == 0 || depth == 0:
+	case depth < 0:
 		argv = append(argv, "-r")
+	default:
+		argv = append(argv, "-d", strconv.Itoa(depth))
 	}
 	argv = append(argv, strings.Join(props, ","))
 	p := getParser{props: props}
@@ -320,4 +333,10 @@ func Batches(names []string, limit int) func(yield func([]string) bool) {
 			yield(names[start:])
 		}
 	}
+}
+
+// Int is the value as a number; false for what has none.
+func (v Value) Int() (int64, bool) {
+	n, err := strconv.ParseInt(v.Value, 10, 64)
+	return n, err == nil
 }

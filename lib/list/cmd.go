@@ -1,0 +1,133 @@
+// Package list is zab-list: the state of a tree of datasets as records, with
+// their snapshots and bookmarks.
+//
+// Goals: two zfs programs however large the tree; whatever a plan asks of a
+// target is in it, so that a plan can be made from a file.
+//
+// Non-goals: it changes and decides nothing.
+package list
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// Options of zab-list.
+type Options struct {
+	cli.Common
+	SSH         string `long:"ssh" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
+	Depth       int    `long:"depth" value-name:"N" default:"-1" description:"How far to go below the datasets; -1 is all the way, 0 is not at all"`
+	NoSnapshots bool   `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
+	Backup      string `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
+}
+
+// Program describes zab-list.
+func Program() cli.Program {
+	o := &Options{}
+	return cli.Program{
+		Name: "zab-list", Usage: "DATASET...", MinArgs: 1, MaxArgs: -1,
+		Summary: "Print a record for every dataset of the trees, with snapshots and bookmarks.",
+		Options: o,
+		Check:   o.check,
+		Run:     o.run,
+	}
+}
+
+// Main is the command.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+func (o *Options) check(args []string) error {
+	for _, a := range args {
+		if err := record.CheckDataset(a); err != nil {
+			return err
+		}
+	}
+	if o.Depth < -1 {
+		return fmt.Errorf("--depth: %d is neither -1 nor a depth", o.Depth)
+	}
+	if err := record.CheckHost(o.SSH); err != nil {
+		return fmt.Errorf("--ssh: %w", err)
+	}
+	return nil
+}
+
+func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
+	tree, err := Tree(ctx, env.Machine.Host(o.SSH), args, o.Depth, !o.NoSnapshots)
+	if err != nil {
+		return err
+	}
+	w := record.NewWriter(env.Stdout)
+	for _, r := range tree {
+		r.Backup = o.Backup
+		if err := w.Write(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tree reads the datasets below roots, down to depth (-1: all), in zfs's
+// order, with all facts that records have. It starts one zfs program, or two
+// with snapshots.
+func Tree(ctx context.Context, host *zfs.Host, roots []string, depth int, snapshots bool) ([]*record.Record, error) {
+	datasets, err := host.GetDepth(ctx, zfs.FactProps, roots, depth)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the datasets of %s: %w", host, err)
+	}
+	var out []*record.Record
+	byName := map[string]*record.Record{}
+	for i := range datasets {
+		d := &datasets[i]
+		if byName[d.Name] != nil {
+			continue // roots may overlap
+		}
+		r := &record.Record{Type: record.TypeDataset, Host: host.Dest, Name: d.Name, Facts: d.Facts()}
+		if snapshots {
+			r.Snapshots, r.Bookmarks = []record.Snapshot{}, []record.Snapshot{}
+		}
+		byName[d.Name] = r
+		out = append(out, r)
+	}
+	if !snapshots {
+		return out, nil
+	}
+	if depth >= 0 {
+		depth++ // a snapshot is one deeper than its dataset
+	}
+	seen := map[string]bool{}
+	o := zfs.ListOptions{Types: zfs.Snapshots | zfs.Bookmarks, Depth: depth, Extra: []string{"creation", "written", "userrefs"}}
+	err = host.List(ctx, roots, o, func(row zfs.Row) error {
+		r := byName[row.Dataset]
+		key := row.Dataset + "@" + row.Snapshot + "#" + row.Bookmark
+		if r == nil || seen[key] {
+			return nil // made or deleted between the two listings
+		}
+		seen[key] = true
+		e := row.Entry()
+		for i, to := range []**int64{&e.Creation, &e.Written, &e.UserRefs} {
+			if n, err := strconv.ParseInt(row.Extra[i], 10, 64); err == nil {
+				*to = &n
+			}
+		}
+		if row.Bookmark != "" {
+			e.Written, e.UserRefs = nil, nil
+			r.Bookmarks = append(r.Bookmarks, e)
+		} else {
+			r.Snapshots = append(r.Snapshots, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
+	}
+	for _, r := range out {
+		zfs.SortByAge(r.Snapshots)
+		zfs.SortByAge(r.Bookmarks)
+	}
+	return out, nil
+}

@@ -1,0 +1,134 @@
+// Package selection is zab-select: it finds the datasets that a ZFS property
+// selects for a backup, and says of each why.
+//
+// Goals: one zfs program whatever the number of datasets; the same verdicts as
+// zfs-autobackup; a reason for every one.
+//
+// Non-goals: it changes nothing and looks at no snapshot.
+package selection
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/snapname"
+	"zab/lib/zfs"
+)
+
+// Select are the options that the wrapper has in common with zab-select.
+type Select struct {
+	SSHSource        string `long:"ssh-source" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
+	PropertyFormat   string `long:"property-format" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
+	ExcludeUnchanged int64  `long:"exclude-unchanged" value-name:"BYTES" default:"0" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
+	ExcludeReceived  bool   `long:"exclude-received" description:"Leave out datasets whose property was received with a stream"`
+	IncludeReceived  bool   `long:"include-received" hidden:"yes" description:"Keep datasets whose property was received, also where there is no target"`
+	IgnoreReplicated bool   `long:"ignore-replicated" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
+}
+
+// Options of zab-select.
+type Options struct {
+	cli.Common
+	Select
+	ExcludePath []string `long:"exclude-path" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
+	All         bool     `long:"all" description:"Print the datasets too that are not selected, with the reason"`
+}
+
+// Program describes zab-select.
+func Program() cli.Program {
+	o := &Options{}
+	return cli.Program{
+		Name: "zab-select", Usage: "BACKUP-NAME", MinArgs: 1, MaxArgs: 1,
+		Summary: "Print a record for every dataset that the property autobackup:BACKUP-NAME selects.",
+		Options: o,
+		Check:   func(args []string) error { _, err := o.rules(args[0]); return err },
+		Run:     func(ctx context.Context, env *cli.Env, args []string) error { return o.run(ctx, env, args[0]) },
+	}
+}
+
+// Main is the command.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+func (o *Options) rules(backup string) (*Rules, error) {
+	if err := snapname.BackupName(backup); err != nil {
+		return nil, err
+	}
+	prop, err := snapname.Property(o.PropertyFormat, backup)
+	if err != nil {
+		return nil, fmt.Errorf("--property-format: %w", err)
+	}
+	if o.ExcludeUnchanged < 0 {
+		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)
+	}
+	if err := record.CheckHost(o.SSHSource); err != nil {
+		return nil, fmt.Errorf("--ssh-source: %w", err)
+	}
+	for _, p := range o.ExcludePath {
+		if err := record.CheckDataset(p); err != nil {
+			return nil, fmt.Errorf("--exclude-path: %w", err)
+		}
+	}
+	r := &Rules{Property: prop, ExcludePaths: o.ExcludePath,
+		ExcludeReceived: o.ExcludeReceived && !o.IncludeReceived, ExcludeUnchanged: o.ExcludeUnchanged}
+	if o.IgnoreReplicated && r.ExcludeUnchanged == 0 {
+		r.ExcludeUnchanged = 1
+	}
+	return r, nil
+}
+
+func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
+	rules, err := o.rules(backup)
+	if err != nil {
+		return cli.UsageError{Err: err}
+	}
+	host := env.Machine.Host(o.SSHSource)
+	// The property last: its value is the user's and may contain anything.
+	props := append(append([]string{}, zfs.FactProps...), rules.Property)
+	datasets, err := host.Get(ctx, props, nil, true)
+	if err != nil {
+		return fmt.Errorf("cannot list the datasets of %s: %w", host, err)
+	}
+	verdicts, errs := rules.Decide(datasets)
+	if len(errs) > 0 {
+		// Selecting some and not others would look like a complete backup.
+		for _, err := range errs {
+			env.Errorf("%s", err)
+		}
+		return &record.Error{Stage: "select", Kind: "bad-property",
+			Message: "nothing was selected", Hint: fmt.Sprintf("'zfs set %s=true DATASET', or false, child or parent", rules.Property)}
+	}
+	var out []*record.Record
+	set := false
+	for i, v := range verdicts {
+		set = set || !v.Unset
+		// zfs's own temporary datasets are nobody's data.
+		if strings.Contains(datasets[i].Name, "%") || !v.Selected && !o.All {
+			if !v.Unset {
+				env.Verbosef("'%s': %s", datasets[i].Name, v.Reason)
+			}
+			continue
+		}
+		out = append(out, &record.Record{
+			Type: record.TypeDataset, Backup: backup, Host: o.SSHSource,
+			Name: datasets[i].Name, Facts: datasets[i].Facts(),
+			Selected: &v.Selected, Reason: v.Reason,
+		})
+	}
+	w := record.NewWriter(env.Stdout)
+	for _, r := range Sort(out) {
+		if *r.Selected {
+			env.Verbosef("'%s': selected, %s", r.Name, r.Reason)
+		}
+		if err := w.Write(r); err != nil {
+			return err
+		}
+	}
+	if !set {
+		return &record.Error{Stage: "select", Kind: "none-selected",
+			Message: fmt.Sprintf("no source filesystems selected: no dataset on %s has the property '%s'", host, rules.Property),
+			Hint:    fmt.Sprintf("please do a 'zfs set %s=true' on the datasets to back up", rules.Property)}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package selection
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// Rules are what decides besides the property.
+type Rules struct {
+	// Property is its full name, such as autobackup:offsite1.
+	Property string
+	// ExcludePaths are left out with everything below them.
+	ExcludePaths []string
+	// ExcludeReceived leaves out datasets whose property was received.
+	ExcludeReceived bool
+	// ExcludeUnchanged leaves out datasets with fewer bytes written since
+	// their newest snapshot; 0 is off.
+	ExcludeUnchanged int64
+}
+
+// Verdict is whether a dataset is selected, and why.
+type Verdict struct {
+	Selected bool
+	Reason   string
+	// Unset: the property is not set on the dataset nor above it.
+	Unset bool
+}
+
+// decide judges one dataset. source is where the value was set: local or
+// received; from is the dataset it is inherited from, "" where it is set here.
+func (r *Rules) decide(name, value, source, from string, written *int64) (Verdict, error) {
+	if value == "-" || source == "-" || source == "default" || source == "none" {
+		return Verdict{Reason: r.Property + " is not set", Unset: true}, nil
+	}
+	reason := r.Property + "=" + value
+	switch {
+	case from != "":
+		reason += ", inherited from " + from
+	default:
+		reason += ", set here"
+	}
+	if source == "received" {
+		reason += ", received"
+	}
+	no := func(why string) (Verdict, error) { return Verdict{Reason: reason + ": " + why}, nil }
+	switch value {
+	case "true":
+	case "false":
+		return no("excluded")
+	case "child":
+		if from == "" {
+			return no("only what is below it")
+		}
+	case "parent":
+		if from != "" {
+			return no("only the dataset it is set on")
+		}
+	default:
+		at := name
+		if from != "" {
+			at = from
+		}
+		return Verdict{}, &illegalValue{at, r.Property, value}
+	}
+	for _, p := range r.ExcludePaths {
+		if name == p || strings.HasPrefix(name, p+"/") {
+			return no("excluded, being below '" + p + "'")
+		}
+	}
+	if source == "received" && r.ExcludeReceived {
+		return no("excluded, having been received")
+	}
+	if r.ExcludeUnchanged > 0 && written != nil && *written < r.ExcludeUnchanged {
+		return no(fmt.Sprintf("excluded, with %d bytes written since its newest snapshot", *written))
+	}
+	return Verdict{Selected: true, Reason: reason}, nil
+}
+
+// illegalValue is a property with a value that means nothing.
+type illegalValue struct{ dataset, property, value string }
+
+func (e *illegalValue) Error() string {
+	return fmt.Sprintf("cannot select by '%s' of '%s': the value %q is none of true, false, child, parent", e.property, e.dataset, e.value)
+}
+
+// Decide judges all datasets of a host, in zfs's order, where parents come
+// before their children. Every illegal value is an error, each named once.
+func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
+	verdicts := make([]Verdict, len(datasets))
+	source := map[string]string{}
+	var errs []error
+	seen := map[illegalValue]bool{}
+	for i := range datasets {
+		d := &datasets[i]
+		v := d.Props[r.Property]
+		from, inherited := strings.CutPrefix(v.Source, "inherited from ")
+		src := v.Source
+		if inherited {
+			src = "local"
+			if s, ok := source[from]; ok {
+				src = s
+			}
+		} else {
+			from = ""
+		}
+		source[d.Name] = src
+		f := d.Facts()
+		verdict, err := r.decide(d.Name, v.Value, src, from, f.Written)
+		if e, ok := err.(*illegalValue); ok && !seen[*e] {
+			seen[*e] = true
+			errs = append(errs, err)
+		}
+		verdicts[i] = verdict
+	}
+	return verdicts, errs
+}
+
+// Sort orders records by createtxg, oldest first, except that a dataset always
+// comes after its parents and after the dataset of its origin: a rename can
+// put an old dataset below a new one, and a promotion can make an old dataset
+// the clone of a new one.
+func Sort(records []*record.Record) []*record.Record {
+	byAge := slices.Clone(records)
+	slices.SortStableFunc(byAge, func(a, b *record.Record) int {
+		if x, y := a.TXG(), b.TXG(); x != y {
+			if x < y {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	byName := make(map[string]*record.Record, len(records))
+	for _, r := range records {
+		byName[r.Name] = r
+	}
+	out := make([]*record.Record, 0, len(records))
+	state := make(map[*record.Record]int, len(records)) // 1: under way, 2: placed
+	var place func(r *record.Record)
+	place = func(r *record.Record) {
+		if state[r] != 0 {
+			return
+		}
+		state[r] = 1
+		for i := range r.Name {
+			if r.Name[i] == '/' {
+				if p := byName[r.Name[:i]]; p != nil {
+					place(p)
+				}
+			}
+		}
+		if ds, _, ok := strings.Cut(r.Origin, "@"); ok {
+			if o := byName[ds]; o != nil {
+				place(o)
+			}
+		}
+		state[r] = 2
+		out = append(out, r)
+	}
+	for _, r := range byAge {
+		place(r)
+	}
+	return out
+}

@@ -1,0 +1,166 @@
+// Package chain knows how snapshots of a source and of its copy hang together:
+// what they have in common, what is still to be sent, in which streams.
+//
+// Goals: identity is the guid, order is createtxg; pure functions over facts.
+//
+// Non-goals: no schedule, no programs, no decision about conflicts.
+package chain
+
+import (
+	"slices"
+
+	"zab/lib/record"
+)
+
+// Base is what an incremental stream starts from: the newest snapshot of the
+// target that the source has too, as a snapshot or as a bookmark.
+type Base struct {
+	// Source is the name on the source, with a leading # for a bookmark.
+	Source string
+	GUID   string
+	// TXG is the createtxg on the source.
+	TXG uint64
+	// Target is the index in the target's snapshots.
+	Target int
+}
+
+// Bookmark tells whether only a bookmark is left on the source.
+func (b Base) Bookmark() bool { return b.Source[0] == '#' }
+
+// Find gives the newest snapshot that source and target have in common, by
+// guid. A snapshot is preferred to a bookmark of the same guid, for only it
+// can begin a stream of several snapshots.
+func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
+	at := make(map[string]Base, len(snapshots)+len(bookmarks))
+	for i := range bookmarks {
+		if b := &bookmarks[i]; b.GUID != "" {
+			at[b.GUID] = Base{Source: "#" + b.Name, GUID: b.GUID, TXG: b.TXG()}
+		}
+	}
+	for i := range snapshots {
+		if s := &snapshots[i]; s.GUID != "" {
+			at[s.GUID] = Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG()}
+		}
+	}
+	for i := len(target) - 1; i >= 0; i-- {
+		if b, ok := at[target[i].GUID]; ok && target[i].GUID != "" {
+			b.Target = i
+			return b, true
+		}
+	}
+	return Base{}, false
+}
+
+// FindByName is Find for those who ask to go by name alone; the guid is the
+// source's.
+func FindByName(snapshots, target []record.Snapshot) (Base, bool) {
+	for i := len(target) - 1; i >= 0; i-- {
+		for j := range snapshots {
+			if s := &snapshots[j]; s.Name == target[i].Name {
+				return Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG(), Target: i}, true
+			}
+		}
+	}
+	return Base{}, false
+}
+
+// SameName gives the snapshots of the target that have a name of the source's
+// with another guid: they are other snapshots, whatever they are called.
+func SameName(source, target []record.Snapshot) []record.Snapshot {
+	guid := make(map[string]string, len(source))
+	for i := range source {
+		guid[source[i].Name] = source[i].GUID
+	}
+	var out []record.Snapshot
+	for i := range target {
+		if g, ok := guid[target[i].Name]; ok && g != "" && g != target[i].GUID {
+			out = append(out, target[i])
+		}
+	}
+	return out
+}
+
+// After gives the snapshots of the source that are newer than the base, oldest
+// first; all of them without a base. One that a dry run would make is newest.
+func After(snapshots []record.Snapshot, base Base, has bool) []record.Snapshot {
+	if !has {
+		return snapshots
+	}
+	i := slices.IndexFunc(snapshots, func(s record.Snapshot) bool {
+		return s.Virtual || s.TXG() > base.TXG
+	})
+	if i < 0 {
+		return nil
+	}
+	return snapshots[i:]
+}
+
+// Stream is one zfs send.
+type Stream struct {
+	From, FromGUID string // "" for a full stream
+	To, ToGUID     string
+	Through        []record.Through
+}
+
+// Streams cuts what is wanted into as few streams as it can travel in. all are
+// the source's snapshots, oldest first, wanted tells which of those after the
+// base are wanted. Several snapshots go in one stream where no other lies
+// between them; the first after a bookmark, and the first of all, go alone.
+func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) []Stream {
+	var out []Stream
+	from, fromGUID := "", ""
+	mayExtend := false // the next snapshot may join the last stream
+	if has {
+		from, fromGUID = base.Source, base.GUID
+	}
+	for i := range all {
+		s := &all[i]
+		if has && !s.Virtual && s.TXG() <= base.TXG {
+			continue
+		}
+		if !wanted(i) {
+			mayExtend = false
+			continue
+		}
+		if last := len(out) - 1; mayExtend {
+			t := &out[last]
+			t.Through = append(t.Through, record.Through{Name: t.To, GUID: t.ToGUID})
+			t.To, t.ToGUID = s.Name, s.GUID
+		} else {
+			out = append(out, Stream{From: from, FromGUID: fromGUID, To: s.Name, ToGUID: s.GUID})
+		}
+		// zfs send -I takes a snapshot to start from, nothing else.
+		mayExtend = out[len(out)-1].From != "" && out[len(out)-1].From[0] != '#'
+		from, fromGUID = s.Name, s.GUID
+	}
+	return out
+}
+
+// Pending tells, by guid or for want of one by name, which snapshots the
+// record's steps still have to send. done is what was done already.
+func Pending(r *record.Record) map[string]bool {
+	done := map[int]bool{}
+	for _, res := range r.Results {
+		done[res.Step] = res.Done
+	}
+	out := map[string]bool{}
+	add := func(name, guid string) {
+		if guid != "" {
+			out[guid] = true
+		}
+		out["@"+name] = true
+	}
+	for i, s := range r.Steps {
+		if s.Do != record.DoReceive || done[i] {
+			continue
+		}
+		add(s.To, s.ToGUID)
+		for _, t := range s.Through {
+			add(t.Name, t.GUID)
+		}
+		if s.From != "" {
+			add(s.From, s.FromGUID)
+		}
+	}
+	return out
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"zab/lib/record"
 )
@@ -98,3 +99,51 @@ func (e *Env) BadInput(err error) {
 	}
 	e.Fail()
 }
+
+// Batches calls f with runs of records as they come: at most n of them, fewer
+// when the stage before has nothing more to give for the moment.
+func (e *Env) Batches(ctx context.Context, n int, f func([]*record.Record) error) error {
+	ch := e.records(ctx)
+	var set []*record.Record
+	flush := func() error {
+		if len(set) == 0 {
+			return nil
+		}
+		s := set
+		set = nil
+		return f(s)
+	}
+	for {
+		var idle <-chan time.Time
+		if len(set) > 0 {
+			idle = time.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-idle:
+			if err := flush(); err != nil {
+				return err
+			}
+		case in, ok := <-ch:
+			switch {
+			case !ok:
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return flush()
+			case in.err != nil:
+				e.BadInput(in.err)
+				return flush()
+			}
+			if set = append(set, in.rec); len(set) >= n {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// pause is how long a batch waits for more before it is worked on.
+const pause = 300 * time.Millisecond

@@ -260,8 +260,11 @@ type Result struct {
 	To   string `json:"to,omitzero"`
 	GUID string `json:"guid,omitzero"`
 	// Bytes that zfs recv was given, and the seconds it took.
-	Bytes   *int64   `json:"bytes,omitzero"`
-	Seconds *float64 `json:"seconds,omitzero"`
+	Bytes *int64 `json:"bytes,omitzero"`
+	// WireBytes went between the programs that compress and decompress, where
+	// that is another number and known.
+	WireBytes *int64   `json:"wire_bytes,omitzero"`
+	Seconds   *float64 `json:"seconds,omitzero"`
 	// Rate is in bytes a second.
 	Rate *int64 `json:"rate,omitzero"`
 	// Commands are what a dry run would have started.

@@ -12,10 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"zab/lib/cli"
 	"zab/lib/record"
@@ -23,27 +21,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// Names are the options that say which snapshots are ours.
-type Names struct {
-	SnapshotFormat string `long:"snapshot-format" value-name:"FORMAT" default:"{}-%Y%m%d%H%M%S" unquote:"false" description:"Names of our snapshots: {} is the backup name, the rest as for strftime"`
-	UTC            bool   `long:"utc" description:"Times in snapshot names are UTC, not local time"`
-}
-
-// Format is the format of one backup's names.
-func (n *Names) Format(backup string) (snapname.Format, error) {
-	loc := time.Local
-	if n.UTC {
-		loc = time.UTC
-	}
-	f, err := snapname.New(n.SnapshotFormat, backup, loc)
-	if err != nil {
-		return f, fmt.Errorf("--snapshot-format: %w", err)
-	}
-	return f, nil
-}
-
 // Snap are the options that the wrapper has in common with zab-snap, besides
-// Names.
+// those about names.
 type Snap struct {
 	NoSnapshot    bool     `long:"no-snapshot" description:"Make no new snapshot; work with those that are there"`
 	MinChange     int64    `long:"min-change" value-name:"BYTES" default:"1" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
@@ -51,13 +30,13 @@ type Snap struct {
 	SetProperties []string `long:"set-snapshot-properties" value-name:"P=V,..." unquote:"false" description:"User properties to set on the new snapshots"`
 	PreCommand    []string `long:"pre-snapshot-cmd" value-name:"CMD" unquote:"false" description:"Run CMD on the source side before the snapshot; if it fails, none is made"`
 	PostCommand   []string `long:"post-snapshot-cmd" value-name:"CMD" unquote:"false" description:"Run CMD on the source side after the snapshot, whatever happened"`
-	ExcludeNames  []string `long:"exclude-snapshot-pattern" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`
 }
 
 // Options of zab-snap.
 type Options struct {
 	cli.Common
-	Names
+	snapname.Options
+	snapname.Exclusion
 	Snap
 }
 
@@ -86,21 +65,8 @@ func (o *Options) check() error {
 	if _, err := o.properties(); err != nil {
 		return err
 	}
-	_, err := Patterns(o.ExcludeNames)
+	_, err := o.Compile()
 	return err
-}
-
-// Patterns compiles the patterns of --exclude-snapshot-pattern.
-func Patterns(texts []string) ([]*regexp.Regexp, error) {
-	var out []*regexp.Regexp
-	for _, t := range texts {
-		re, err := regexp.Compile(t)
-		if err != nil {
-			return nil, fmt.Errorf("--exclude-snapshot-pattern: %w", err)
-		}
-		out = append(out, re)
-	}
-	return out, nil
 }
 
 func (o *Options) properties() ([]string, error) {
@@ -216,36 +182,17 @@ func groups(rs []*record.Record, key func(*record.Record) string) [][]*record.Re
 
 // list fills in the snapshots and bookmarks of the records.
 func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record) error {
-	patterns, err := Patterns(s.o.ExcludeNames)
+	excluded, err := s.o.Compile()
 	if err != nil {
 		return err
 	}
-	byName := map[string]*record.Record{}
-	var names []string
-	for _, r := range set {
-		if byName[r.Name] == nil {
-			names = append(names, r.Name)
-		}
-		byName[r.Name] = r
-		r.Snapshots, r.Bookmarks = []record.Snapshot{}, []record.Snapshot{}
+	gone, err := host.Fill(ctx, set, excluded)
+	if err != nil {
+		return err
 	}
+	s.gone(gone)
 	formats := map[string]snapname.Format{}
-	o := zfs.ListOptions{Types: zfs.Snapshots | zfs.Bookmarks, Depth: 1}
-	err = host.List(ctx, names, o, func(row zfs.Row) error {
-		r := byName[row.Dataset]
-		if r == nil {
-			return nil
-		}
-		e := row.Entry()
-		if row.Bookmark != "" {
-			r.Bookmarks = append(r.Bookmarks, e)
-			return nil
-		}
-		for _, p := range patterns {
-			if p.MatchString(e.Full(r.Name)) {
-				return nil
-			}
-		}
+	for _, r := range set {
 		f, ok := formats[r.Backup]
 		if !ok {
 			if f, err = s.o.Format(r.Backup); err != nil {
@@ -253,43 +200,20 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 			}
 			formats[r.Backup] = f
 		}
-		_, e.Ours = f.Time(e.Name)
-		r.Snapshots = append(r.Snapshots, e)
-		return nil
-	})
-	if zfs.KindOf(err) == zfs.KindNotFound {
-		// One dataset that is gone must not stop the others.
-		err = s.gone(ctx, host, set)
-	}
-	for _, r := range set {
-		zfs.SortByAge(r.Snapshots)
-		zfs.SortByAge(r.Bookmarks)
-	}
-	return err
-}
-
-// gone fails those records whose dataset is no more, or is another now.
-func (s *snapper) gone(ctx context.Context, host *zfs.Host, set []*record.Record) error {
-	var names []string
-	for _, r := range set {
-		names = append(names, r.Name)
-	}
-	guid := map[string]string{}
-	err := host.List(ctx, names, zfs.ListOptions{Types: zfs.Datasets}, func(row zfs.Row) error {
-		guid[row.Dataset] = row.GUID
-		return nil
-	})
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
-		return err
-	}
-	for _, r := range set {
-		if guid[r.Name] == "" {
-			r.Fail(record.Error{Stage: "snap", Kind: string(zfs.KindNotFound),
-				Message: fmt.Sprintf("cannot snapshot '%s': the dataset is gone since it was selected", r.Name)})
-			s.env.Report(r)
+		for i := range r.Snapshots {
+			_, r.Snapshots[i].Ours = f.Time(r.Snapshots[i].Name)
 		}
 	}
 	return nil
+}
+
+// gone fails records whose dataset is no more.
+func (s *snapper) gone(set []*record.Record) {
+	for _, r := range set {
+		r.Fail(record.Error{Stage: "snap", Kind: string(zfs.KindNotFound),
+			Message: fmt.Sprintf("cannot snapshot '%s': the dataset is gone since it was selected", r.Name)})
+		s.env.Report(r)
+	}
 }
 
 // snapshots decides which datasets get a snapshot and makes them.

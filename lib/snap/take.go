@@ -99,9 +99,11 @@ func (s *snapper) pool(ctx context.Context, host *zfs.Host, set []*record.Record
 			// None was made. The others are made without what is gone, which
 			// cannot be part of any consistent set now.
 			before := len(set)
-			if err := s.gone(ctx, host, set); err != nil {
+			gone, err := host.Gone(ctx, set)
+			if err != nil {
 				return false, err
 			}
+			s.gone(gone)
 			set = slices.DeleteFunc(set, func(r *record.Record) bool { return r.Error != nil })
 			if len(set) < before {
 				continue

@@ -5,5 +5,10 @@ import "context"
 // Bookmark makes a bookmark (name after #) of a snapshot or bookmark of the
 // same dataset (with its leading @ or #).
 func (h *Host) Bookmark(ctx context.Context, dataset, of, mark string) error {
-	return h.run(ctx, nil, nil, "zfs", "bookmark", dataset+of, dataset+"#"+mark)
+	return h.run(ctx, nil, nil, BookmarkArgv(dataset, of, mark)...)
+}
+
+// BookmarkArgv is the command of Bookmark.
+func BookmarkArgv(dataset, of, mark string) []string {
+	return []string{"zfs", "bookmark", dataset + of, dataset + "#" + mark}
 }

@@ -5,8 +5,12 @@ import "context"
 // CreateParent makes a filesystem that only exists to have children: it is
 // never mounted. One that is there already is what was wanted.
 func (h *Host) CreateParent(ctx context.Context, dataset string) error {
-	err := h.run(ctx, nil, nil, "zfs", "create", "-o", "canmount=off", dataset)
-	return tolerate(err, KindExists)
+	return tolerate(h.run(ctx, nil, nil, CreateParentArgv(dataset)...), KindExists)
+}
+
+// CreateParentArgv is the command of CreateParent.
+func CreateParentArgv(dataset string) []string {
+	return []string{"zfs", "create", "-o", "canmount=off", dataset}
 }
 
 // Rename renames a dataset without mounting or unmounting what needs not be.

@@ -15,7 +15,7 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 	const limit = 100 << 10
 	var errs []error
 	for batch := range Batches(names, limit-len(dataset)) {
-		err := h.run(ctx, nil, nil, "zfs", "destroy", dataset+"@"+strings.Join(batch, ","))
+		err := h.run(ctx, nil, nil, DestroyArgv(dataset, batch)...)
 		if err != nil && KindOf(err) != KindNotFound {
 			errs = append(errs, err)
 			if unrecoverable(err) {
@@ -28,6 +28,11 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// DestroyArgv is the command that destroys snapshots of one dataset.
+func DestroyArgv(dataset string, names []string) []string {
+	return []string{"zfs", "destroy", dataset + "@" + strings.Join(names, ",")}
 }
 
 // DestroyDataset destroys a filesystem or volume that has neither children nor
@@ -47,5 +52,10 @@ func (h *Host) DestroyBookmark(ctx context.Context, dataset, mark string) error 
 
 // AbortReceive throws away what an interrupted receive has saved.
 func (h *Host) AbortReceive(ctx context.Context, dataset string) error {
-	return h.run(ctx, nil, nil, "zfs", "receive", "-A", dataset)
+	return h.run(ctx, nil, nil, AbortReceiveArgv(dataset)...)
+}
+
+// AbortReceiveArgv is the command of AbortReceive.
+func AbortReceiveArgv(dataset string) []string {
+	return []string{"zfs", "receive", "-A", dataset}
 }

@@ -10,13 +10,23 @@ import (
 // Hold puts tag on snapshots, given by full name, in as few programs as they
 // fit into. A tag that is there already is what was wanted.
 func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
-	return h.holds(ctx, []string{"zfs", "hold", tag}, snapshots, KindExists)
+	return h.holds(ctx, HoldArgv(tag), snapshots, KindExists)
 }
 
 // Release takes tag from snapshots. A tag or a snapshot that is not there is
 // what was wanted.
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
-	return h.holds(ctx, []string{"zfs", "release", tag}, snapshots, KindNotFound)
+	return h.holds(ctx, ReleaseArgv(tag), snapshots, KindNotFound)
+}
+
+// HoldArgv is the command of Hold.
+func HoldArgv(tag string, snapshots ...string) []string {
+	return append([]string{"zfs", "hold", tag}, snapshots...)
+}
+
+// ReleaseArgv is the command of Release.
+func ReleaseArgv(tag string, snapshots ...string) []string {
+	return append([]string{"zfs", "release", tag}, snapshots...)
 }
 
 func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) error {

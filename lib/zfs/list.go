@@ -233,6 +233,28 @@ func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func
 	})
 }
 
+// Find looks snapshots and bookmarks up by their full names. What is not there
+// is not in the answer.
+func (h *Host) Find(ctx context.Context, names []string) (map[string]Row, error) {
+	found := map[string]Row{}
+	if len(names) == 0 {
+		return found, nil
+	}
+	argv := []string{"zfs", "list", "-Hp", "-t", "snapshot,bookmark", "-o", "name,guid,createtxg", "-s", "name"}
+	err := h.batches(argv, names, func(argv []string) error {
+		err := h.run(ctx, nil, func(line string) error {
+			r, err := parseRow(line, 3)
+			if err == nil && r.Snapshot+r.Bookmark != "" {
+				name, _, _ := strings.Cut(line, "\t")
+				found[name] = r
+			}
+			return err
+		}, argv...)
+		return tolerate(err, KindNotFound)
+	})
+	return found, err
+}
+
 func parseRow(line string, columns int) (Row, error) {
 	f := strings.Split(line, "\t")
 	if len(f) != columns {

@@ -1,0 +1,88 @@
+package pipeline
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+
+	"zab/lib/zfs"
+)
+
+// When one program of a chain fails, the others fail too: those before it
+// because nobody reads what they write, those after it because their input
+// ends too early. The rank tells causes from such consequences.
+const (
+	rankCause = iota
+	rankShort // its input ended too early
+	rankPipe  // nobody read its output
+)
+
+func (f *Failure) rank() int {
+	text := strings.ToLower(f.Err.Message)
+	switch {
+	case f.Err.Kind == zfs.KindUnreachable:
+		// ssh says "broken pipe" when the connection is lost.
+		return rankCause
+	case f.Err.Signal == syscall.SIGPIPE, f.Err.Code == 128+int(syscall.SIGPIPE),
+		strings.Contains(text, "broken pipe"), strings.Contains(text, "signal received"):
+		return rankPipe
+	case f.Err.Kind == zfs.KindPartial:
+		return rankShort
+	}
+	if !f.Last {
+		for _, s := range short {
+			if strings.Contains(text, s) {
+				return rankShort
+			}
+		}
+	}
+	return rankCause
+}
+
+// short is what programs that decompress say of an input that ended too early:
+// gzip 1.12, pigz 2.6, zstd 1.5, xz 5.4, lzop 1.04, lz4 1.9, FreeBSD's gzip.
+var short = []string{
+	"unexpected end of file",
+	"unexpected end of input",
+	"unexpected eof",
+	"premature end",
+	"incomplete",
+	"read error (hint: unknown header)", // zstd on an empty input
+	"not in gzip format",
+	"truncated",
+	"corrupted -- incomplete deflate data",
+	"not a lzop file",
+	"file truncated",
+	"unfinished stream",
+	"error 68",
+}
+
+// Cause is the failure that made the others fail, and the others. Where only
+// consequences are left, such as a receiver that was cut off by programs that
+// have not said why, the nearest to a cause is taken. A chain whose receiver
+// ended well did not fail because somebody before it was still writing.
+func Cause(failures []Failure) (cause *Failure, others []Failure) {
+	if len(failures) == 0 {
+		return nil, nil
+	}
+	received := !slices.ContainsFunc(failures, func(f Failure) bool { return f.Last })
+	best := -1
+	for i := range failures {
+		f := &failures[i]
+		if received && f.rank() == rankPipe {
+			continue
+		}
+		if best < 0 || f.rank() < failures[best].rank() || f.rank() == failures[best].rank() && f.At.Before(failures[best].At) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil, nil
+	}
+	for i := range failures {
+		if i != best {
+			others = append(others, failures[i])
+		}
+	}
+	return &failures[best], others
+}

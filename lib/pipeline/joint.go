@@ -1,0 +1,191 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Joint is a place in the chain where this process itself stands between two
+// programs: it counts what passes and, where asked, buffers it and limits its
+// rate. The zero value only counts.
+type Joint struct {
+	// Buffer is the room for data that waits for its reader, in bytes; 0 is
+	// only what the pipes hold.
+	Buffer int64
+	// Chunk is the most that is read at once; 0 is 128 KiB.
+	Chunk int
+	// Pace limits what is written; nil does not.
+	Pace *Pace
+	// Moved counts the bytes written.
+	Moved atomic.Int64
+
+	mu       sync.Mutex
+	src, dst *os.File
+	stopped  chan struct{}
+}
+
+const (
+	pipeSize     = 1 << 20
+	defaultChunk = 128 << 10
+)
+
+// errStop ends a joint that was interrupted.
+var errStop = errors.New("stopped")
+
+// interrupt makes run return soon.
+func (j *Joint) interrupt() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.init()
+	close(j.stopped)
+	j.expire()
+}
+
+func (j *Joint) init() {
+	if j.stopped == nil {
+		j.stopped = make(chan struct{})
+	}
+}
+
+// expire lets pending reads and writes fail at once.
+func (j *Joint) expire() {
+	past := time.Unix(1, 0)
+	if j.src != nil {
+		_ = j.src.SetReadDeadline(past)
+	}
+	if j.dst != nil {
+		_ = j.dst.SetWriteDeadline(past)
+	}
+}
+
+// run moves everything from src to dst and closes both: its writer then sees a
+// broken pipe, its reader the end. A reader that went away, and interrupt, are
+// no errors: those who are at fault say so themselves.
+func (j *Joint) run(dst, src *os.File) error {
+	j.mu.Lock()
+	j.init()
+	j.src, j.dst = src, dst
+	select {
+	case <-j.stopped:
+		j.expire()
+	default:
+	}
+	j.mu.Unlock()
+	defer src.Close()
+	defer dst.Close()
+	var err error
+	if j.Buffer > 0 {
+		err = j.buffered(dst, src)
+	} else {
+		err = j.direct(dst, src)
+	}
+	switch {
+	case err == nil, errors.Is(err, errStop), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EPIPE):
+		return nil
+	}
+	return fmt.Errorf("cannot pass the stream on: %w", err)
+}
+
+// direct moves without a buffer of our own, in the kernel where it can.
+func (j *Joint) direct(dst, src *os.File) error {
+	m := newMover(dst, src)
+	for {
+		most := pipeSize
+		if j.Pace != nil {
+			most = j.Pace.Chunk()
+			if !j.Pace.Take(most, j.stopped) {
+				return errStop
+			}
+		}
+		n, err := m.move(most)
+		j.Moved.Add(int64(n))
+		if j.Pace != nil {
+			j.Pace.Return(most - n)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// copier is the mover that works everywhere.
+type copier struct {
+	dst io.Writer
+	src io.Reader
+	buf []byte
+}
+
+func newCopier(dst io.Writer, src io.Reader) *copier {
+	return &copier{dst, src, make([]byte, defaultChunk)}
+}
+
+// move moves at most that many bytes, io.EOF at the end.
+func (c *copier) move(most int) (int, error) {
+	n, err := c.src.Read(c.buf[:min(most, len(c.buf))])
+	if n > 0 {
+		n, werr := c.dst.Write(c.buf[:n])
+		return n, werr
+	}
+	if err == nil {
+		return 0, nil
+	}
+	return 0, err
+}
+
+// buffered reads ahead of its writer by up to Buffer bytes.
+func (j *Joint) buffered(dst io.Writer, src io.Reader) error {
+	chunk := j.Chunk
+	if chunk <= 0 {
+		chunk = defaultChunk
+	}
+	ring, err := newRing(j.Buffer)
+	if err != nil {
+		return err
+	}
+	defer ring.free()
+	filled := make(chan error, 1)
+	go func() { filled <- ring.fill(src, chunk) }()
+	err = j.drain(dst, ring, chunk)
+	// Without a writer nobody may wait for room, nor for what will not be read.
+	ring.close()
+	j.mu.Lock()
+	if j.src != nil {
+		_ = j.src.SetReadDeadline(time.Unix(1, 0))
+	}
+	j.mu.Unlock()
+	if ferr := <-filled; err == nil {
+		err = ferr
+	}
+	return err
+}
+
+func (j *Joint) drain(dst io.Writer, ring *ring, chunk int) error {
+	for {
+		most := chunk
+		if j.Pace != nil {
+			most = min(most, j.Pace.Chunk())
+		}
+		b := ring.peek(most)
+		if b == nil {
+			return nil
+		}
+		if j.Pace != nil && !j.Pace.Take(len(b), j.stopped) {
+			return errStop
+		}
+		n, err := dst.Write(b)
+		j.Moved.Add(int64(n))
+		if err != nil {
+			return err
+		}
+		ring.drop(n)
+	}
+}

@@ -1,0 +1,73 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+)
+
+// Pace limits a rate, for all joints that share it. It starts empty, and what
+// was not used for a while is lost but for burst: a link that was bought by
+// the bit sees no peaks.
+type Pace struct {
+	rate  int64 // bytes a second
+	now   func() time.Time
+	sleep func(d time.Duration, stop <-chan struct{}) bool
+
+	mu   sync.Mutex
+	next time.Time // when the next byte may pass
+}
+
+const burst = 100 * time.Millisecond
+
+// NewPace limits to rate bytes a second, which is more than 0.
+func NewPace(rate int64) *Pace {
+	return &Pace{rate: rate, now: time.Now, sleep: sleep}
+}
+
+// Chunk is how much to move at once, so that a stream flows evenly.
+func (p *Pace) Chunk() int {
+	return int(max(1, min(p.rate/20, pipeSize)))
+}
+
+// Take waits until n bytes may pass; false if stop came first.
+func (p *Pace) Take(n int, stop <-chan struct{}) bool {
+	p.mu.Lock()
+	now := p.now()
+	if p.next.IsZero() {
+		p.next = now
+	}
+	if oldest := now.Add(-burst); p.next.Before(oldest) {
+		p.next = oldest
+	}
+	p.next = p.next.Add(p.time(n))
+	// The bytes are paid for before they pass, so that not even the first
+	// come early.
+	wait := p.next.Sub(now)
+	p.mu.Unlock()
+	return wait <= 0 || p.sleep(wait, stop)
+}
+
+// Return gives back what was taken and not used.
+func (p *Pace) Return(n int) {
+	if n <= 0 {
+		return
+	}
+	p.mu.Lock()
+	p.next = p.next.Add(-p.time(n))
+	p.mu.Unlock()
+}
+
+func (p *Pace) time(n int) time.Duration {
+	return time.Duration(float64(n) / float64(p.rate) * float64(time.Second))
+}
+
+func sleep(d time.Duration, stop <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-stop:
+		return false
+	}
+}

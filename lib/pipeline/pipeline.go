@@ -1,0 +1,407 @@
+// Package pipeline runs the programs of one transfer, connected with pipes,
+// and finds out which of them was the cause when they fail.
+//
+// Goals: the data is copied as seldom as the kernel allows; what was received
+// is saved whatever happens to whom; no process is left behind; the cause of a
+// failure and not one of its consequences is reported.
+//
+// Non-goals: it knows neither zfs nor ssh. Which programs run where is decided
+// by its caller.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"zab/lib/zfs"
+)
+
+// Link is one place of the chain: a program, or a joint in this process.
+// Exactly one of them is set.
+type Link struct {
+	Program *Program
+	Joint   *Joint
+}
+
+// Program is one that is started here; it may be ssh, behind which several run.
+type Program struct {
+	// Name in messages, such as zfs send.
+	Name string
+	// Host is where the program does its work.
+	Host *zfs.Host
+	// Argv is what is started here.
+	Argv []string
+}
+
+// ErrStalled is the cause of a transfer that was ended because nothing moved.
+var ErrStalled = errors.New("no byte moved")
+
+// Options of Run.
+type Options struct {
+	// Stall ends a transfer in which no byte passed a joint for that long; 0
+	// is never.
+	Stall time.Duration
+	// Grace is how long a program may take to end by itself when the transfer
+	// is given up; 0 means 5 seconds.
+	Grace time.Duration
+}
+
+// Outcome is what became of a chain.
+type Outcome struct {
+	// Failures are the programs that did not end well, in the order of the
+	// chain; none means that all did.
+	Failures []Failure
+	// Err is set where the chain was given up from here: a stall, the end of
+	// the context, or an error of a joint.
+	Err     error
+	Seconds float64
+}
+
+// Failure is a program that did not end well.
+type Failure struct {
+	// Name of the program, Place in the chain.
+	Name  string
+	Place int
+	// Last: the program is the one that receives.
+	Last bool
+	Err  *zfs.Error
+	// At orders the failures by the time they were seen.
+	At time.Time
+}
+
+// How long a receiver may take to save what it has, once its input has ended
+// because of somebody else's failure.
+const saveTime = time.Minute
+
+// child is a program of the chain while it runs.
+type child struct {
+	*Program
+	place  int
+	cmd    *exec.Cmd
+	stderr zfs.Stderr
+	err    error
+	at     time.Time
+	done   chan struct{}
+	killed atomic.Bool // by us, so that its end is no news
+}
+
+func (c *child) kill(sig syscall.Signal) {
+	select {
+	case <-c.done:
+	default:
+		c.killed.Store(true)
+		_ = zfs.KillGroup(c.cmd, sig)
+	}
+}
+
+type joint struct {
+	*Joint
+	place    int
+	src, dst *os.File
+	stop     func()
+	err      error
+	done     chan struct{}
+}
+
+// Run starts the chain and waits for its end. The first and the last link are
+// programs, and no two joints are neighbours.
+func Run(ctx context.Context, links []Link, o Options) Outcome {
+	if o.Grace == 0 {
+		o.Grace = 5 * time.Second
+	}
+	start := time.Now()
+	children, joints, err := build(links)
+	if err != nil {
+		return Outcome{Err: err}
+	}
+	out := Outcome{}
+	// The last is started first: a receiver that cannot start must not cost a
+	// stream.
+	for i := len(children) - 1; i >= 0; i-- {
+		c := children[i]
+		if err := c.cmd.Start(); err != nil {
+			out.Failures = []Failure{{Name: c.Name, Place: c.place, Last: i == len(children)-1, Err: asError(c.Host.Failed(c.Argv, err, "")), At: time.Now()}}
+			for _, d := range children[i+1:] {
+				d.killed.Store(true)
+				_ = zfs.KillGroup(d.cmd, syscall.SIGKILL)
+			}
+			closeEnds(children, joints)
+			for _, d := range children[i+1:] {
+				_ = d.cmd.Wait()
+			}
+			return out
+		}
+	}
+	for _, c := range children {
+		closeChild(c.cmd)
+	}
+	for _, j := range joints {
+		go func() { defer close(j.done); j.err = j.run(j.dst, j.src) }()
+	}
+	ended := make(chan *child, len(children))
+	for _, c := range children {
+		go func() {
+			err := c.cmd.Wait()
+			if errors.Is(err, exec.ErrWaitDelay) {
+				// The program ended well, a child of it still holds stderr.
+				err = nil
+			}
+			c.err, c.at = err, time.Now()
+			close(c.done)
+			ended <- c
+		}()
+	}
+	out.Err = watch(ctx, children, joints, ended, o)
+	for _, j := range joints {
+		j.stop()
+		<-j.done
+		if j.err != nil && out.Err == nil {
+			out.Err = j.err
+		}
+	}
+	out.Seconds = time.Since(start).Seconds()
+	for i, c := range children {
+		out.Failures = append(out.Failures, c.failures(i == len(children)-1)...)
+	}
+	return out
+}
+
+// watch waits until all children have ended, and sees to it that they do when
+// one of them fails or the transfer is given up.
+func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan *child, o Options) (gaveUp error) {
+	left := len(children)
+	last := children[left-1]
+	var timers []*time.Timer
+	defer func() {
+		for _, t := range timers {
+			t.Stop()
+		}
+	}()
+	end := func(cs []*child, after time.Duration) {
+		timers = append(timers,
+			time.AfterFunc(after, func() { each(cs, syscall.SIGTERM) }),
+			time.AfterFunc(after+2*time.Second, func() { each(cs, syscall.SIGKILL) }))
+	}
+	done := ctx.Done()
+	var tick <-chan time.Time
+	var seen int64
+	since := time.Now()
+	if o.Stall > 0 && len(joints) > 0 {
+		t := time.NewTicker(max(min(o.Stall/4, time.Second), time.Millisecond))
+		defer t.Stop()
+		tick = t.C
+	}
+	giveUp := func(err error) {
+		if gaveUp == nil {
+			gaveUp = err
+			// No more is fed: the senders' pipes break, and the receiver sees
+			// the end of its input, saves what it has and ends by itself.
+			stopAll(joints)
+			end(children, o.Grace)
+		}
+	}
+	collapsed := false
+	for left > 0 {
+		select {
+		case c := <-ended:
+			left--
+			if (c.err == nil && c != last) || collapsed {
+				continue
+			}
+			// One failed, or the receiver has all it wanted. Whatever stands
+			// before it works in vain, and may not notice while it waits for
+			// its disk or its network. What stands after it sees the end of
+			// its input.
+			collapsed = true
+			var before, after []*child
+			for _, d := range children {
+				if d.place < c.place {
+					before = append(before, d)
+				} else {
+					after = append(after, d)
+				}
+			}
+			if c.err != nil || c == last {
+				for _, j := range joints {
+					if j.place < c.place {
+						j.stop()
+					}
+				}
+			}
+			end(before, o.Grace)
+			end(after, saveTime)
+		case <-done:
+			done = nil
+			giveUp(context.Cause(ctx))
+		case <-tick:
+			n, flowing := int64(0), false
+			for _, j := range joints {
+				n += j.Moved.Load()
+				select {
+				case <-j.done:
+				default:
+					flowing = true
+				}
+			}
+			if n != seen || !flowing {
+				seen, since = n, time.Now()
+			} else if time.Since(since) >= o.Stall {
+				giveUp(fmt.Errorf("%w for %s", ErrStalled, o.Stall))
+			}
+		}
+	}
+	return gaveUp
+}
+
+func stopAll(joints []*joint) {
+	for _, j := range joints {
+		j.stop()
+	}
+}
+
+func each(cs []*child, sig syscall.Signal) {
+	for _, c := range cs {
+		c.kill(sig)
+	}
+}
+
+// build makes the children and the pipes between them.
+func build(links []Link) (children []*child, joints []*joint, err error) {
+	defer func() {
+		if err != nil {
+			closeEnds(children, joints)
+		}
+	}()
+	var in *os.File // what the next link reads
+	for i, l := range links {
+		if p := l.Program; p != nil {
+			c := &child{Program: p, place: i, cmd: zfs.Child(p.Argv), done: make(chan struct{})}
+			c.cmd.Stderr = &c.stderr
+			// A child of the child may hold stderr open for ever.
+			c.cmd.WaitDelay = 5 * time.Second
+			if in != nil {
+				c.cmd.Stdin = in
+			}
+			children = append(children, c)
+		} else {
+			joints = append(joints, &joint{Joint: l.Joint, place: i, src: in, stop: sync.OnceFunc(l.Joint.interrupt), done: make(chan struct{})})
+		}
+		in = nil
+		if i == len(links)-1 {
+			break
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			return children, joints, fmt.Errorf("cannot make a pipe: %w", err)
+		}
+		widen(w)
+		if l.Program != nil {
+			children[len(children)-1].cmd.Stdout = w
+		} else {
+			joints[len(joints)-1].dst = w
+		}
+		in = r
+	}
+	return children, joints, nil
+}
+
+// closeChild closes the ends that belong to the child.
+func closeChild(cmd *exec.Cmd) {
+	if f, ok := cmd.Stdin.(*os.File); ok && f != nil {
+		_ = f.Close()
+	}
+	if f, ok := cmd.Stdout.(*os.File); ok && f != nil {
+		_ = f.Close()
+	}
+}
+
+func closeEnds(children []*child, joints []*joint) {
+	for _, c := range children {
+		closeChild(c.cmd)
+	}
+	for _, j := range joints {
+		if j.src != nil {
+			_ = j.src.Close()
+		}
+		if j.dst != nil {
+			_ = j.dst.Close()
+		}
+	}
+}
+
+// Marker is what a line of shell prints on stderr, with the status after it,
+// when a program that is not the last of a pipeline fails: the status of the
+// others is lost otherwise.
+func Marker(name string) string { return "zab: " + name + " failed: " }
+
+// failures are those of a child, and of the programs in its line of shell that
+// said so with a Marker.
+func (c *child) failures(last bool) []Failure {
+	text := c.stderr.String()
+	var out []Failure
+	var rest []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		name, code, ok := parseMarker(line)
+		if !ok {
+			rest = append(rest, line)
+			continue
+		}
+		// What was said before the marker was most likely said by its program.
+		out = append(out, Failure{Name: name, Place: c.place, Err: exited(c.Host, name, code, strings.Join(rest, "\n")), At: c.at})
+		rest = nil
+	}
+	if c.err != nil && !c.killed.Load() {
+		out = append(out, Failure{Name: c.Name, Place: c.place, Last: last, Err: asError(c.Host.Failed(c.Argv, c.err, strings.Join(rest, "\n"))), At: c.at})
+	}
+	return out
+}
+
+func parseMarker(line string) (name string, code int, ok bool) {
+	rest, ok := strings.CutPrefix(line, "zab: ")
+	if !ok {
+		return "", 0, false
+	}
+	name, num, ok := strings.Cut(rest, " failed: ")
+	if !ok {
+		return "", 0, false
+	}
+	code, err := strconv.Atoi(num)
+	return name, code, err == nil
+}
+
+// exited makes the error of a program whose status a shell told.
+func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
+	e := asError(h.Failed(strings.Fields(name), errors.New(""), text))
+	e.Code = code
+	switch {
+	case code == 127:
+		e.Kind = zfs.KindMissingProgram
+	case code > 128 && code < 128+65:
+		e.Signal = syscall.Signal(code - 128)
+		if e.Kind == zfs.KindOther {
+			e.Kind = zfs.KindKilled
+		}
+	}
+	if e.Message == "" {
+		e.Message = fmt.Sprintf("%s failed without a word, exit status %d", name, code)
+	}
+	return e
+}
+
+func asError(err error) *zfs.Error {
+	var e *zfs.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &zfs.Error{Kind: zfs.KindOther, Code: -1, Message: err.Error()}
+}

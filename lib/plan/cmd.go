@@ -1,0 +1,359 @@
+// Package plan is zab-plan: it compares each source dataset with its target
+// and writes down, as steps, what has to be done to bring the target up to
+// date. Reading the plan is the dry run.
+//
+// Goals: bases by guid; a conflict is a result with remedies, never a guess;
+// pure where the target's state is given; a constant number of programs.
+//
+// Non-goals: it changes nothing, and thins nothing.
+package plan
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/schedule"
+	"zab/lib/snapname"
+	"zab/lib/zfs"
+)
+
+// Plan are the options that the wrapper has in common with zab-plan, besides
+// those about names and the schedule.
+type Plan struct {
+	SSHTarget           string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
+	StripPath           int      `long:"strip-path" value-name:"N" default:"0" description:"Leave out the first N parts of the source path in the target path"`
+	OtherSnapshots      bool     `long:"other-snapshots" description:"Send all snapshots, not only ours"`
+	NoGUIDCheck         bool     `long:"no-guid-check" description:"Find common snapshots by name only; dangerous"`
+	NoHolds             bool     `long:"no-holds" description:"Put no holds on the newest snapshots in common"`
+	HoldFormat          string   `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
+	ClearRefreservation bool     `long:"clear-refreservation" description:"Do not take refreservation over to the target"`
+	ClearMountpoint     bool     `long:"clear-mountpoint" description:"Set canmount=noauto on the target"`
+	FilterProperties    []string `long:"filter-properties" value-name:"P,..." unquote:"false" description:"Properties not to take over to the target"`
+	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
+	Rollback            bool     `long:"rollback" description:"Undo changes of the target since its newest snapshot, where there are any"`
+	Force               bool     `short:"F" long:"force" description:"Overwrite a target that exists without snapshots"`
+	DestroyIncompatible bool     `long:"destroy-incompatible" description:"Destroy snapshots of the target that are in the way"`
+	Decrypt             bool     `long:"decrypt" description:"Send encrypted datasets decrypted; their key must be loaded"`
+	Encrypt             bool     `long:"encrypt" description:"Have the target's parent encrypt what it receives"`
+	ZFSCompressed       bool     `long:"zfs-compressed" description:"Send blocks compressed as they are on disk"`
+}
+
+// Options of zab-plan.
+type Options struct {
+	cli.Common
+	snapname.Options
+	snapname.Exclusion
+	Plan
+	schedule.Target
+	Orphans     bool   `long:"orphans" description:"Print a record too for each dataset below the target that no dataset read maps to; the input must be the whole selection"`
+	TargetState string `long:"target-state" value-name:"FILE" unquote:"false" description:"Take the state of the target from FILE, made by zab-list, and start no program"`
+
+	filter, set []string
+}
+
+// Program describes zab-plan.
+func Program() cli.Program {
+	o := &Options{}
+	return cli.Program{
+		Name: "zab-plan", Usage: "TARGET", MinArgs: 1, MaxArgs: 1, ReadsRecords: true,
+		Summary: "Add to each record read the steps that bring its copy below TARGET up to date.",
+		Options: o,
+		Check:   o.check,
+		Run:     func(ctx context.Context, env *cli.Env, args []string) error { return o.run(ctx, env, args[0]) },
+	}
+}
+
+// Main is the command.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+func (o *Options) check(args []string) error {
+	if strings.HasPrefix(args[0], "/") {
+		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", args[0])
+	}
+	if err := record.CheckDataset(args[0]); err != nil {
+		return fmt.Errorf("the target: %w", err)
+	}
+	if err := record.CheckHost(o.SSHTarget); err != nil {
+		return fmt.Errorf("--ssh-target: %w", err)
+	}
+	if o.StripPath < 0 {
+		return fmt.Errorf("--strip-path: %d is negative", o.StripPath)
+	}
+	if _, err := snapname.HoldTag(o.HoldFormat, "x"); err != nil {
+		return fmt.Errorf("--hold-format: %w", err)
+	}
+	if _, err := o.Format("x"); err != nil {
+		return err
+	}
+	if _, err := o.Compile(); err != nil {
+		return err
+	}
+	if _, err := o.KeepTarget(); err != nil {
+		return err
+	}
+	return o.parseProperties()
+}
+
+// parseProperties cuts the lists of properties at their commas.
+func (o *Options) parseProperties() error {
+	for _, list := range o.FilterProperties {
+		for p := range strings.SplitSeq(list, ",") {
+			if p = strings.TrimSpace(p); p == "" || strings.ContainsAny(p, "= \t") || p[0] == '-' {
+				return fmt.Errorf("--filter-properties: %q is not the name of a property", p)
+			}
+			o.filter = append(o.filter, p)
+		}
+	}
+	for _, list := range o.SetProperties {
+		for p := range strings.SplitSeq(list, ",") {
+			name, _, ok := strings.Cut(p, "=")
+			if !ok || name == "" || name[0] == '-' || strings.ContainsAny(name, " \t") {
+				return fmt.Errorf("--set-properties: %q is not of the form PROPERTY=VALUE", p)
+			}
+			o.set = append(o.set, p)
+		}
+	}
+	if o.Encrypt {
+		o.filter = append(o.filter, "keylocation", "pbkdf2iters", "keyformat", "encryption")
+	}
+	return nil
+}
+
+func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
+	host := env.Machine.Host(o.SSHTarget)
+	excluded, err := o.Compile()
+	if err != nil {
+		return cli.UsageError{Err: err}
+	}
+	// The target is listed while the stages before still work.
+	type listed struct {
+		s   *state
+		err error
+	}
+	ready := make(chan listed, 1)
+	go func() {
+		var l listed
+		if o.TargetState != "" {
+			l.s, l.err = readState(o.TargetState, target, excluded)
+		} else {
+			l.s, l.err = listState(ctx, host, target, excluded)
+		}
+		ready <- l
+	}()
+	all, bad, err := env.All(ctx)
+	if err != nil {
+		return err
+	}
+	l := <-ready
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var fatal *record.Error
+	switch {
+	case l.err != nil && zfs.KindOf(l.err) != zfs.KindNotFound:
+		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.KindOf(l.err).Hint(),
+			Message: fmt.Sprintf("cannot list the target '%s': %s", target, l.err)}
+	case l.s.datasets[target] == nil:
+		fatal = &record.Error{Stage: "plan", Kind: "target-missing",
+			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
+			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
+	}
+	names, err := Map(all, target, o.StripPath)
+	if err != nil && fatal == nil {
+		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
+	}
+	if fatal == nil {
+		if err := o.fill(ctx, env, all, excluded); err != nil {
+			return err
+		}
+	}
+	if fatal != nil {
+		env.Errorf("%s", fatal.Message)
+		env.Hintf("%s", fatal.Hint)
+		env.Fail()
+		return o.writeAll(env, all, func(r *record.Record) { r.Fail(*fatal) })
+	}
+	return o.plan(ctx, env, host, target, l.s, all, names, bad == nil)
+}
+
+// writeAll writes all records, after what f does to those that take part.
+func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Record)) error {
+	w := record.NewWriter(env.Stdout)
+	for _, r := range all {
+		write := w.Pass
+		if !r.Skip() && r.Type == record.TypeDataset {
+			f(r)
+			write = w.Write
+		}
+		if err := write(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plan makes the plan of all records and writes them.
+func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target string, s *state, all []*record.Record, names map[*record.Record]string, whole bool) error {
+	s.sources = map[string]bool{}
+	keep, err := o.KeepTarget()
+	if err != nil {
+		return cli.UsageError{Err: err}
+	}
+	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s}
+	backup := ""
+	drafts := map[*record.Record]*draft{}
+	var list []*draft
+	for _, r := range all {
+		if names[r] == "" {
+			continue
+		}
+		s.sources[r.Name] = true
+		backup = r.Backup
+		if r.Skip() {
+			continue
+		}
+		if err := p.names(r.Backup); err != nil {
+			return cli.UsageError{Err: err}
+		}
+		d := p.match(r, names[r])
+		drafts[r] = d
+		list = append(list, d)
+	}
+	if err := s.detail(ctx, host, list); err != nil {
+		return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
+	}
+	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
+		return err
+	}
+	w := record.NewWriter(env.Stdout)
+	for _, r := range all {
+		d := drafts[r]
+		if d == nil {
+			write := w.Pass
+			if r.Error != nil && r.Error.Stage == "plan" {
+				write = w.Write
+			}
+			if err := write(r); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.names(r.Backup); err != nil {
+			return cli.UsageError{Err: err}
+		}
+		p.finish(d)
+		if r.Error != nil {
+			env.Report(r)
+		} else if len(d.wanted) > 0 {
+			s.coming[r.Target.Name] = true
+		}
+		for _, m := range r.Warnings {
+			env.Verbosef("warning: '%s': %s", r.Name, m)
+		}
+		if err := w.Write(r); err != nil {
+			return err
+		}
+	}
+	if !o.Orphans || !whole || backup == "" {
+		return nil
+	}
+	return o.writeOrphans(w, p, target, backup, names)
+}
+
+// names sets the formats to those of a backup.
+func (p *planner) names(backup string) (err error) {
+	if p.format, err = p.o.Format(backup); err != nil {
+		return err
+	}
+	if p.hold, err = snapname.HoldTag(p.o.HoldFormat, backup); err != nil {
+		return fmt.Errorf("--hold-format: %w", err)
+	}
+	return nil
+}
+
+// fill lists the snapshots of those records that do not carry them, as when
+// they come straight from zab-select.
+func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, excluded func(string) bool) error {
+	byHost := map[string][]*record.Record{}
+	for _, r := range all {
+		if !r.Skip() && r.Type == record.TypeDataset && r.Snapshots == nil {
+			byHost[r.Host] = append(byHost[r.Host], r)
+		}
+	}
+	for dest, set := range byHost {
+		host := env.Machine.Host(dest)
+		gone, err := host.Fill(ctx, set, excluded)
+		if err != nil {
+			return fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
+		}
+		for _, r := range gone {
+			r.Fail(record.Error{Stage: "plan", Kind: string(zfs.KindNotFound),
+				Message: fmt.Sprintf("cannot plan for '%s': the dataset is gone since it was selected", r.Name)})
+			env.Report(r)
+		}
+	}
+	return nil
+}
+
+// features finds out what the pools on both sides can do. It asks only where
+// something is to be sent; a plan from a file takes what every pool has had
+// for years.
+func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, target string, list []*draft) (func(string, string, string) zfs.Features, error) {
+	if o.TargetState != "" {
+		return func(string, string, string) zfs.Features {
+			return zfs.Features{LargeBlocks: true, EmbeddedData: true}
+		}, nil
+	}
+	pools := map[string][]string{}
+	for _, d := range list {
+		if d.r.Error == nil && len(d.wanted) > 0 {
+			pools[d.r.Host] = append(pools[d.r.Host], zfs.Pool(d.r.Name))
+			pools[o.SSHTarget] = append(pools[o.SSHTarget], zfs.Pool(target))
+		}
+	}
+	for dest, names := range pools {
+		if _, err := env.Machine.Host(dest).Features(ctx, names); err != nil {
+			return nil, fmt.Errorf("cannot read the features of the pools on %s: %w", env.Machine.Host(dest), err)
+		}
+	}
+	return func(source, from, to string) zfs.Features {
+		// Asked above, so these are answers from memory.
+		a, _ := env.Machine.Host(source).Features(ctx, []string{from})
+		b, _ := host.Features(ctx, []string{to})
+		return zfs.Features{
+			LargeBlocks:  a[from].LargeBlocks && b[to].LargeBlocks,
+			EmbeddedData: a[from].EmbeddedData && b[to].EmbeddedData,
+		}
+	}, nil
+}
+
+// writeOrphans writes a record for every dataset below the target that no
+// selected source maps to.
+func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup string, names map[*record.Record]string) error {
+	used := map[string]bool{target: true}
+	for _, n := range names {
+		used[n] = true
+	}
+	if err := p.names(backup); err != nil {
+		return cli.UsageError{Err: err}
+	}
+	for _, n := range p.state.order {
+		r := p.state.datasets[n]
+		if used[n] || strings.Contains(n, "%") {
+			continue
+		}
+		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
+		for i := range t.Snapshots {
+			_, t.Snapshots[i].Ours = p.format.Time(t.Snapshots[i].Name)
+		}
+		err := w.Write(&record.Record{Type: record.TypeOrphan, Backup: backup, Host: o.SSHTarget, Name: n,
+			Facts: record.Facts{GUID: r.GUID}, Reason: "no selected source maps to it", Target: t})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

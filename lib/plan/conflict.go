@@ -1,0 +1,122 @@
+package plan
+
+import (
+	"fmt"
+
+	"zab/lib/chain"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file finds what stands between a source and its target. A conflict has
+// a kind that scripts can rely on, the snapshots it is about, and remedies, the
+// safest first.
+
+// conflict makes the record a failed one: nothing can be sent as things stand.
+func (p *planner) conflict(r *record.Record, c *record.Conflict) {
+	r.Conflict = c
+	hint := ""
+	if len(c.Remedies) > 0 {
+		hint = c.Remedies[0]
+		for _, m := range c.Remedies[1:] {
+			hint += "; or " + m
+		}
+	}
+	r.Fail(p.failure("conflict", fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
+}
+
+// noSnapshots: the target exists and has nothing to start from.
+func noSnapshots(r *record.Record) *record.Conflict {
+	return &record.Conflict{Kind: "target-without-snapshots",
+		Message: fmt.Sprintf("'%s' exists, but has no snapshot", r.Target.Name),
+		Remedies: []string{
+			fmt.Sprintf("rename it with 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name)),
+			"--force to overwrite it with a first full backup",
+		}}
+}
+
+// noBase: the target has snapshots, none of which the source has.
+func noBase(r *record.Record) *record.Conflict {
+	t := r.Target
+	remedies := []string{
+		fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name)),
+		fmt.Sprintf("destroy '%s' and start anew", t.Name),
+	}
+	if same := chain.SameName(r.Snapshots, t.Snapshots); len(same) > 0 {
+		return &record.Conflict{Kind: "same-name-other-guid", Snapshots: same,
+			Message:  fmt.Sprintf("no snapshot in common: '%s' has the same name on both sides, but is another snapshot, with another guid", same[len(same)-1].Name),
+			Remedies: remedies}
+	}
+	return &record.Conflict{Kind: "no-common-snapshot", Snapshots: t.Snapshots,
+		Message:  fmt.Sprintf("no snapshot in common: none of the %d snapshots of the target is on the source, neither as a snapshot nor as a bookmark", len(t.Snapshots)),
+		Remedies: remedies}
+}
+
+// diverged looks at what the target has beyond the base. Snapshots with
+// nothing written are in nobody's way, except of a raw stream.
+func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
+	r, t := d.r, d.r.Target
+	raw := p.raw(r)
+	if raw && !t.Encrypted() && t.Kind != "" {
+		return nil, &record.Conflict{Kind: "encryption-mismatch",
+			Message:  fmt.Sprintf("'%s' is encrypted and would be sent raw, but its copy is not encrypted: raw and other streams do not go together", r.Name),
+			Remedies: []string{"--decrypt to go on without encryption", fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name))}}
+	}
+	var bad []record.Snapshot
+	newest := t.Snapshots[d.base.Target]
+	for _, s := range t.Snapshots[d.base.Target+1:] {
+		if raw || len(bad) > 0 || s.Written == nil || *s.Written > 0 {
+			bad = append(bad, s)
+		} else {
+			newest = s
+		}
+	}
+	var steps []record.Step
+	rollback := record.Step{Do: record.DoRollback, Side: record.SideTarget, Dataset: t.Name, Snapshot: newest.Name, GUID: newest.GUID}
+	if len(bad) > 0 {
+		if !p.o.DestroyIncompatible {
+			return nil, incompatible(r, bad, raw)
+		}
+		for _, s := range bad {
+			steps = append(steps, record.Step{Do: record.DoDestroy, Side: record.SideTarget, Dataset: t.Name,
+				Snapshot: s.Name, GUID: s.GUID, Why: "incompatible, and --destroy-incompatible was given"})
+		}
+		rollback.Why = "after its incompatible snapshots are destroyed"
+		return append(steps, rollback), nil
+	}
+	if t.Written != nil && *t.Written > 0 {
+		if !p.o.Rollback {
+			return nil, modified(r, *t.Written)
+		}
+		rollback.Why = fmt.Sprintf("%d bytes were written since, and --rollback was given", *t.Written)
+		steps = append(steps, rollback)
+	}
+	return steps, nil
+}
+
+func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Conflict {
+	what := "has data that the source does not have"
+	if raw {
+		what = "is in the way of a raw stream"
+	}
+	m := fmt.Sprintf("the target has a newer snapshot, '%s', that %s", bad[0].Name, what)
+	if len(bad) > 1 {
+		m = fmt.Sprintf("the target has %d newer snapshots, the first of them '%s', that the source does not have", len(bad), bad[0].Name)
+	}
+	return &record.Conflict{Kind: "newer-snapshots", Message: m, Snapshots: bad,
+		Remedies: []string{
+			fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name)),
+			"--destroy-incompatible to destroy these snapshots and roll back",
+		}}
+}
+
+func modified(r *record.Record, written int64) *record.Conflict {
+	t := r.Target
+	newest := t.Snapshots[len(t.Snapshots)-1]
+	return &record.Conflict{Kind: "modified", Snapshots: []record.Snapshot{newest},
+		Message: fmt.Sprintf("%d bytes were written to the target since its newest snapshot, '%s'", written, newest.Name),
+		Remedies: []string{
+			fmt.Sprintf("look with 'zfs diff %s %s'", zfs.Quote(t.Name+"@"+newest.Name), zfs.Quote(t.Name)),
+			"--rollback to undo the changes",
+		}}
+}

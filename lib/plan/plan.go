@@ -1,0 +1,397 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/chain"
+	"zab/lib/record"
+	"zab/lib/schedule"
+	"zab/lib/snapname"
+	"zab/lib/zfs"
+)
+
+// planner makes the steps of one record at a time from facts alone.
+type planner struct {
+	o        *Options
+	now      int64 // seconds since the epoch
+	keep     *schedule.Schedule
+	format   snapname.Format
+	hold     string // the tag of our holds
+	target   string // the operand
+	state    *state
+	features func(sourceHost, sourcePool, targetPool string) zfs.Features
+}
+
+// draft is a record on its way to a plan: what is wanted is known, what the
+// target looks like in detail not yet.
+type draft struct {
+	r      *record.Record
+	base   chain.Base
+	has    bool
+	wanted map[int]bool
+}
+
+// raw tells whether the record's data travels encrypted as it is.
+func (p *planner) raw(r *record.Record) bool { return r.Encrypted() && !p.o.Decrypt }
+
+// match finds base and wanted snapshots of a record. It needs no more than the
+// names and guids of both sides.
+func (p *planner) match(r *record.Record, name string) *draft {
+	d := &draft{r: r}
+	t := &record.Target{Host: p.o.SSHTarget, Name: name}
+	r.Target = t
+	if known := p.state.datasets[name]; known != nil {
+		t.Exists = true
+		t.Facts = known.Facts
+		t.Snapshots = known.Snapshots
+		t.Bookmarks = known.Bookmarks
+		if known.GUID != "" && known.GUID == r.GUID && r.Host == t.Host {
+			r.Fail(p.failure("loop", fmt.Sprintf("cannot back up '%s' to itself", r.Name), ""))
+			return d
+		}
+	}
+	for i := range r.Snapshots {
+		_, r.Snapshots[i].Ours = p.format.Time(r.Snapshots[i].Name)
+	}
+	for i := range t.Snapshots {
+		_, t.Snapshots[i].Ours = p.format.Time(t.Snapshots[i].Name)
+	}
+	if p.o.NoGUIDCheck {
+		d.base, d.has = chain.FindByName(r.Snapshots, t.Snapshots)
+	} else {
+		d.base, d.has = chain.Find(r.Snapshots, r.Bookmarks, t.Snapshots)
+	}
+	d.wanted = p.wanted(r, d)
+	return d
+}
+
+// wanted tells which of the source's snapshots are to be sent: those newer
+// than the base that are ours (or all), less those that the target's schedule
+// would destroy as soon as they arrived.
+func (p *planner) wanted(r *record.Record, d *draft) map[int]bool {
+	var want []int
+	for i := range r.Snapshots {
+		s := &r.Snapshots[i]
+		if d.has && !s.Virtual && s.TXG() <= d.base.TXG {
+			continue
+		}
+		if s.Ours || p.o.OtherSnapshots {
+			want = append(want, i)
+		}
+	}
+	out := map[int]bool{}
+	if len(want) == 0 {
+		return out
+	}
+	if p.keep == nil {
+		for _, i := range want {
+			out[i] = true
+		}
+		return out
+	}
+	// As if all had been sent: what the target has, then what would come. The
+	// order stands in for createtxg, which the two pools count differently.
+	var all []schedule.Snapshot
+	var index []int
+	add := func(s *record.Snapshot, i int) {
+		t, ok := p.format.Time(s.Name)
+		if !ok {
+			return
+		}
+		all = append(all, schedule.Snapshot{Name: s.Name, Time: t, CreateTXG: uint64(len(all) + 1)})
+		index = append(index, i)
+	}
+	for i := range r.Target.Snapshots {
+		add(&r.Target.Snapshots[i], -1)
+	}
+	for _, i := range want {
+		if r.Snapshots[i].Ours {
+			add(&r.Snapshots[i], i)
+		} else {
+			out[i] = true
+		}
+	}
+	for n, v := range p.keep.Decide(all, p.now) {
+		if index[n] >= 0 && v.Keep {
+			out[index[n]] = true
+		}
+	}
+	// The newest is always sent: it is the next base.
+	out[want[len(want)-1]] = true
+	return out
+}
+
+// finish makes steps, or finds the conflict that stands in their way.
+func (p *planner) finish(d *draft) {
+	r := d.r
+	if r.Error != nil {
+		return
+	}
+	if len(r.Snapshots) == 0 {
+		r.Warn("there is no snapshot to send")
+		r.Steps = []record.Step{}
+		return
+	}
+	if !slices.ContainsFunc(r.Snapshots, func(s record.Snapshot) bool { return s.Ours || p.o.OtherSnapshots }) {
+		r.Warn("there is no snapshot of this backup to send; --other-snapshots sends others")
+		r.Steps = []record.Step{}
+		return
+	}
+	var steps []record.Step
+	if len(d.wanted) > 0 {
+		pre, c := p.prepare(d)
+		if c != nil {
+			p.conflict(r, c)
+			return
+		}
+		steps = append(pre, p.streams(d)...)
+		for _, w := range p.encryptionWarnings(d) {
+			r.Warn("%s", w)
+		}
+	}
+	r.Steps = append(steps, p.holds(d)...)
+	if r.Steps == nil {
+		r.Steps = []record.Step{}
+	}
+}
+
+// prepare gives the steps that make the target ready to receive.
+func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
+	r, t := d.r, d.r.Target
+	var steps []record.Step
+	if !t.Exists {
+		for _, parent := range p.state.missingParents(t.Name, p.target) {
+			steps = append(steps, record.Step{Do: record.DoCreateParent, Side: record.SideTarget, Dataset: parent})
+		}
+		return steps, nil
+	}
+	if t.Kind != "" && r.Kind != "" && t.Kind != r.Kind {
+		return nil, &record.Conflict{Kind: "kind-mismatch",
+			Message:  fmt.Sprintf("'%s' is a %s, but its target '%s' is a %s", r.Name, r.Kind, t.Name, t.Kind),
+			Remedies: []string{"rename or destroy '" + t.Name + "'"}}
+	}
+	abort, reason := p.token(d)
+	if abort {
+		steps = append(steps, record.Step{Do: record.DoAbortResume, Side: record.SideTarget, Dataset: t.Name, Why: reason})
+	}
+	if t.Resume != nil && !abort && len(t.Snapshots) == 0 {
+		return steps, nil // a first receive that broke off
+	}
+	if len(t.Snapshots) == 0 {
+		switch {
+		case abort:
+			// Nothing but the partial first receive was there; with its
+			// abortion the dataset goes.
+			return steps, nil
+		case p.o.Force:
+			return steps, nil
+		}
+		return nil, noSnapshots(r)
+	}
+	if !d.has {
+		return nil, noBase(r)
+	}
+	more, c := p.diverged(d)
+	return append(steps, more...), c
+}
+
+// token decides whether an interrupted receive goes on. It sets t.Resume where
+// it does; abort tells that it is of no use, for the reason given.
+func (p *planner) token(d *draft) (abort bool, reason string) {
+	r, t := d.r, d.r.Target
+	if t.ResumeToken == "" {
+		return false, ""
+	}
+	res, err := zfs.DecodeToken(t.ResumeToken)
+	if err != nil {
+		return true, err.Error()
+	}
+	next := chain.Streams(r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)[0]
+	first := next.To
+	firstGUID := next.ToGUID
+	if len(next.Through) > 0 {
+		first, firstGUID = next.Through[0].Name, next.Through[0].GUID
+	}
+	switch {
+	case res.ToGUID != firstGUID:
+		reason = fmt.Sprintf("it belongs to '%s', not to the next snapshot wanted, '%s'", res.ToName, first)
+	case res.ToName != r.Name+"@"+first:
+		reason = fmt.Sprintf("it names '%s', which is '%s@%s' now", res.ToName, r.Name, first)
+	case res.FromGUID != next.FromGUID:
+		reason = "it starts from another snapshot than the newest in common"
+	case slices.Contains(res.Flags, "raw") != p.raw(r):
+		reason = "it was sent with other flags about encryption"
+	default:
+		t.Resume = res
+		return false, ""
+	}
+	return true, reason
+}
+
+// streams gives the receive steps.
+func (p *planner) streams(d *draft) []record.Step {
+	r, t := d.r, d.r.Target
+	flags := p.flags(r)
+	exclude, set := p.properties(r)
+	var steps []record.Step
+	streams := chain.Streams(r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)
+	if t.Resume != nil {
+		// The token brings one snapshot; the rest of its stream follows.
+		s := &streams[0]
+		steps = append(steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
+			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
+			Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
+		last := &steps[0]
+		if len(s.Through) > 0 {
+			first := s.Through[0]
+			last.To, last.ToGUID = first.Name, first.GUID
+			s.From, s.FromGUID = first.Name, first.GUID
+			s.Through = s.Through[1:]
+			if len(s.Through) == 0 {
+				s.Through = nil
+			}
+		} else {
+			streams = streams[1:]
+		}
+	}
+	for _, s := range streams {
+		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
+			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
+			Flags: flags, Set: set, Exclude: exclude}
+		if s.From == "" && t.Exists && t.Resume == nil && len(t.Snapshots) == 0 && p.o.Force && t.ResumeToken == "" {
+			step.Force = true
+			step.Why = "the target exists without snapshots, and --force overwrites it"
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// flags are those of zfs send.
+func (p *planner) flags(r *record.Record) []string {
+	f := p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
+	raw := p.raw(r)
+	var flags []string
+	if f.LargeBlocks {
+		flags = append(flags, "-L")
+	}
+	// An encrypted dataset cannot hold embedded data, but a raw stream has none.
+	if f.EmbeddedData && (raw || !p.targetEncrypted(r)) {
+		flags = append(flags, "-e")
+	}
+	if p.o.ZFSCompressed {
+		flags = append(flags, "-c")
+	}
+	if raw {
+		flags = append(flags, "-w")
+	}
+	if !r.Encrypted() || raw {
+		// Properties of an encrypted dataset only travel with raw data.
+		flags = append(flags, "-p")
+	}
+	return flags
+}
+
+// targetEncrypted tells whether what is received non-raw gets encrypted there.
+func (p *planner) targetEncrypted(r *record.Record) bool {
+	if r.Target.Exists && r.Target.Kind != "" {
+		return r.Target.Encrypted()
+	}
+	if parent := p.state.nearest(r.Target.Name); parent != nil {
+		return parent.Encrypted()
+	}
+	return false
+}
+
+// properties are those for zfs recv -x and -o.
+func (p *planner) properties(r *record.Record) (exclude, set []string) {
+	exclude = append(exclude, p.o.filter...)
+	if p.o.ClearRefreservation {
+		exclude = append(exclude, "refreservation")
+	}
+	set = append(set, p.o.set...)
+	if p.o.ClearMountpoint && r.Kind != "volume" {
+		set = append(set, "canmount=noauto")
+	}
+	if r.Kind == "volume" {
+		exclude = slices.DeleteFunc(exclude, notForVolumes)
+		set = slices.DeleteFunc(set, func(pv string) bool {
+			name, _, _ := strings.Cut(pv, "=")
+			return notForVolumes(name)
+		})
+	} else {
+		exclude = slices.DeleteFunc(exclude, notForFilesystems)
+		set = slices.DeleteFunc(set, func(pv string) bool {
+			name, _, _ := strings.Cut(pv, "=")
+			return notForFilesystems(name)
+		})
+	}
+	return exclude, set
+}
+
+// Properties that a kind of dataset does not have, from zfsprops(7). zfs
+// refuses a whole stream for one of them.
+func notForVolumes(name string) bool {
+	switch name {
+	case "aclinherit", "aclmode", "acltype", "atime", "canmount", "casesensitivity", "defaultuserquota",
+		"defaultgroupquota", "defaultprojectquota", "devices", "dnodesize", "exec", "filesystem_limit",
+		"longname", "mountpoint", "nbmand", "normalization", "overlay", "quota", "recordsize", "refquota",
+		"relatime", "reservation_fs", "setuid", "sharenfs", "sharesmb", "special_small_blocks", "utf8only",
+		"version", "vscan", "xattr", "zoned":
+		return true
+	}
+	return false
+}
+
+func notForFilesystems(name string) bool {
+	switch name {
+	case "volsize", "volblocksize", "volmode", "volthreading", "snapdev":
+		return true
+	}
+	return false
+}
+
+// holds moves our hold from the old newest common snapshot to the new one, on
+// both sides.
+func (p *planner) holds(d *draft) []record.Step {
+	r, t := d.r, d.r.Target
+	if p.o.NoHolds || len(d.wanted) == 0 {
+		return nil
+	}
+	newest := -1
+	for i := range d.wanted {
+		newest = max(newest, i)
+	}
+	to := r.Snapshots[newest]
+	step := func(do, side, dataset, name, guid string) record.Step {
+		return record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: p.hold}
+	}
+	steps := []record.Step{
+		step(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID),
+		step(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID),
+	}
+	if d.has {
+		if !d.base.Bookmark() {
+			steps = append(steps, step(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID))
+		}
+		old := t.Snapshots[d.base.Target]
+		steps = append(steps, step(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID))
+	}
+	return steps
+}
+
+// encryptionWarnings tells what a careful reader wants to know about keys.
+func (p *planner) encryptionWarnings(d *draft) []string {
+	r := d.r
+	var out []string
+	if p.raw(r) && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.state.sources != nil && !p.state.sources[r.EncryptionRoot] {
+		out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
+	}
+	return out
+}
+
+func (p *planner) failure(kind, message, hint string) record.Error {
+	return record.Error{Stage: "plan", Kind: kind, Message: message, Hint: hint}
+}

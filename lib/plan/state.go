@@ -1,0 +1,185 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// state is what is known of the target: quickly all names and guids, and of
+// what is to change also the facts.
+type state struct {
+	datasets map[string]*record.Record
+	// order are the names as zfs lists them: parents first.
+	order []string
+	// complete: it came from a file and has all the facts there are.
+	complete bool
+	// sources are the names of the source datasets in this run.
+	sources map[string]bool
+	// coming are targets that a record before will make by receiving.
+	coming map[string]bool
+}
+
+func newState() *state {
+	return &state{datasets: map[string]*record.Record{}, coming: map[string]bool{}}
+}
+
+func (s *state) add(r *record.Record) *record.Record {
+	if s.datasets[r.Name] == nil {
+		s.order = append(s.order, r.Name)
+	}
+	s.datasets[r.Name] = r
+	return r
+}
+
+// missingParents are the filesystems between target and name that do not exist
+// and that no earlier record brings, outermost first.
+func (s *state) missingParents(name, target string) []string {
+	var out []string
+	for i := len(target) + 1; i < len(name); i++ {
+		if name[i] == '/' && s.datasets[name[:i]] == nil && !s.coming[name[:i]] {
+			out = append(out, name[:i])
+		}
+	}
+	return out
+}
+
+// nearest is the closest dataset above name that exists.
+func (s *state) nearest(name string) *record.Record {
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		if r := s.datasets[name[:i]]; r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// readState reads what zab-list printed of the target.
+func readState(path, target string, excluded func(string) bool) (*state, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the state of the target: %w", err)
+	}
+	defer f.Close()
+	all, err := record.NewReader(f).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the state of the target from '%s': %w", path, err)
+	}
+	s := newState()
+	s.complete = true
+	for _, r := range all {
+		if r.Name == target || strings.HasPrefix(r.Name, target+"/") {
+			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
+			s.add(r)
+		}
+	}
+	return s, nil
+}
+
+// listState lists the target's tree: one zfs program, and one that answers
+// from names and guids alone.
+func listState(ctx context.Context, host *zfs.Host, target string, excluded func(string) bool) (*state, error) {
+	s := newState()
+	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots | zfs.Bookmarks, Depth: -1}
+	err := host.List(ctx, []string{target}, o, func(row zfs.Row) error {
+		r := s.datasets[row.Dataset]
+		if r == nil {
+			r = s.add(&record.Record{Type: record.TypeDataset, Host: host.Dest, Name: row.Dataset, Snapshots: []record.Snapshot{}})
+		}
+		switch e := row.Entry(); {
+		case row.Bookmark != "":
+			r.Bookmarks = append(r.Bookmarks, e)
+		case row.Snapshot != "":
+			if !excluded(e.Full(r.Name)) {
+				r.Snapshots = append(r.Snapshots, e)
+			}
+		default:
+			r.GUID, r.CreateTXG = row.GUID, row.CreateTXG
+		}
+		return nil
+	})
+	for _, r := range s.datasets {
+		zfs.SortByAge(r.Snapshots)
+		zfs.SortByAge(r.Bookmarks)
+	}
+	return s, err
+}
+
+// detail reads the facts of those targets that something is sent to, and of
+// what new ones are made below; and, where a target has snapshots beyond the
+// base, what was written in them. Two zfs programs at most.
+func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) error {
+	if s.complete {
+		return nil
+	}
+	var names, later []string
+	want := map[string]bool{}
+	ask := func(name string) {
+		if !want[name] {
+			want[name] = true
+			names = append(names, name)
+		}
+	}
+	for _, d := range drafts {
+		if d.r.Error != nil || len(d.wanted) == 0 {
+			continue
+		}
+		t := d.r.Target
+		if !t.Exists {
+			if n := s.nearest(t.Name); n != nil {
+				ask(n.Name)
+			}
+			continue
+		}
+		ask(t.Name)
+		if d.has {
+			for _, x := range t.Snapshots[d.base.Target+1:] {
+				later = append(later, x.Full(t.Name))
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	got, err := host.Get(ctx, zfs.FactProps, names, false)
+	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		return err
+	}
+	for i := range got {
+		if r := s.datasets[got[i].Name]; r != nil {
+			r.Facts = got[i].Facts()
+		}
+	}
+	written := map[string]*int64{}
+	if len(later) > 0 {
+		o := zfs.ListOptions{Types: zfs.Snapshots, Extra: []string{"written"}}
+		err := host.List(ctx, later, o, func(row zfs.Row) error {
+			if n, err := strconv.ParseInt(row.Extra[0], 10, 64); err == nil {
+				written[row.Dataset+"@"+row.Snapshot] = &n
+			}
+			return nil
+		})
+		if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+			return err
+		}
+	}
+	for _, d := range drafts {
+		t := d.r.Target
+		if t == nil || !t.Exists {
+			continue
+		}
+		t.Facts = s.datasets[t.Name].Facts
+		for i := range t.Snapshots {
+			if n := written[t.Snapshots[i].Full(t.Name)]; n != nil {
+				t.Snapshots[i].Written = n
+			}
+		}
+	}
+	return nil
+}

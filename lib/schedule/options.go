@@ -1,0 +1,35 @@
+package schedule
+
+import "fmt"
+
+// Target are the options of the commands that know what the target keeps.
+type Target struct {
+	Keep       string `long:"keep-target" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the target keeps"`
+	NoThinning bool   `long:"no-thinning" description:"Destroy nothing, and send what the schedule would not keep"`
+}
+
+// KeepTarget is the target's schedule; nil with --no-thinning.
+func (o *Target) KeepTarget() (*Schedule, error) {
+	s, err := Parse(o.Keep)
+	if err != nil {
+		return nil, fmt.Errorf("--keep-target: %w", err)
+	}
+	if o.NoThinning {
+		return nil, nil
+	}
+	return &s, nil
+}
+
+// Source is the option of the commands that know what the source keeps.
+type Source struct {
+	Keep string `long:"keep-source" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the source keeps"`
+}
+
+// KeepSource is the source's schedule.
+func (o *Source) KeepSource() (Schedule, error) {
+	s, err := Parse(o.Keep)
+	if err != nil {
+		return s, fmt.Errorf("--keep-source: %w", err)
+	}
+	return s, nil
+}

@@ -1,0 +1,51 @@
+package snapname
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// Options are those of every command that must know which snapshots are ours.
+type Options struct {
+	SnapshotFormat string `long:"snapshot-format" value-name:"FORMAT" default:"{}-%Y%m%d%H%M%S" unquote:"false" description:"Names of our snapshots: {} is the backup name, the rest as for strftime"`
+	UTC            bool   `long:"utc" description:"Times in snapshot names are UTC, not local time"`
+}
+
+// Format is the format of one backup's names.
+func (o *Options) Format(backup string) (Format, error) {
+	loc := time.Local
+	if o.UTC {
+		loc = time.UTC
+	}
+	f, err := New(o.SnapshotFormat, backup, loc)
+	if err != nil {
+		return f, fmt.Errorf("--snapshot-format: %w", err)
+	}
+	return f, nil
+}
+
+// Exclusion are the options of the commands that list snapshots.
+type Exclusion struct {
+	Patterns []string `long:"exclude-snapshot-pattern" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`
+}
+
+// Compile gives a function that tells whether a full name is excluded.
+func (e *Exclusion) Compile() (func(full string) bool, error) {
+	var res []*regexp.Regexp
+	for _, t := range e.Patterns {
+		re, err := regexp.Compile(t)
+		if err != nil {
+			return nil, fmt.Errorf("--exclude-snapshot-pattern: %w", err)
+		}
+		res = append(res, re)
+	}
+	return func(full string) bool {
+		for _, re := range res {
+			if re.MatchString(full) {
+				return true
+			}
+		}
+		return false
+	}, nil
+}

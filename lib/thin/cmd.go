@@ -1,0 +1,191 @@
+// Package thin is zab-thin: it applies a schedule to the snapshots of each
+// record, on the source and on the target, and destroys what nobody wants.
+//
+// Goals: a verdict with every reason for every snapshot; never the base of the
+// next increment, nor what the target still wants (promises P1 and P2);
+// one zfs destroy a dataset. With -n it is the simulator, and pure.
+//
+// Non-goals: it sends nothing and makes nothing.
+package thin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/schedule"
+	"zab/lib/snapname"
+	"zab/lib/zfs"
+)
+
+// Thin are the options that the wrapper has in common with zab-thin, besides
+// those about names and schedules.
+type Thin struct {
+	DestroyMissing string `long:"destroy-missing" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once their newest snapshot of ours is older than AGE, such as 30d"`
+}
+
+// Options of zab-thin.
+type Options struct {
+	cli.Common
+	snapname.Options
+	schedule.Source
+	schedule.Target
+	Thin
+	HoldFormat string `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
+}
+
+// Program describes zab-thin.
+func Program() cli.Program {
+	o := &Options{}
+	return cli.Program{
+		Name: "zab-thin", MaxArgs: 0, ReadsRecords: true,
+		Summary: "Destroy the snapshots of the records read that the schedules do not want.",
+		Options: o,
+		Check:   func([]string) error { _, err := o.rules("x", 0); return err },
+		Run:     func(ctx context.Context, env *cli.Env, _ []string) error { return o.run(ctx, env) },
+	}
+}
+
+// Main is the command.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+func (o *Options) rules(backup string, now int64) (*Rules, error) {
+	format, err := o.Format(backup)
+	if err != nil {
+		return nil, err
+	}
+	target, err := o.KeepTarget()
+	if err != nil {
+		return nil, err
+	}
+	source, err := o.KeepSource()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := snapname.HoldTag(o.HoldFormat, backup); err != nil {
+		return nil, fmt.Errorf("--hold-format: %w", err)
+	}
+	if o.DestroyMissing != "" {
+		if _, err := schedule.ParseAge(o.DestroyMissing); err != nil {
+			return nil, fmt.Errorf("--destroy-missing: %w", err)
+		}
+	}
+	r := &Rules{Source: &source, Target: target, Format: format, Now: now}
+	if o.NoThinning {
+		r.Source = nil
+	}
+	return r, nil
+}
+
+// batch is how many records share one look at the pools.
+const batch = 200
+
+func (o *Options) run(ctx context.Context, env *cli.Env) error {
+	w := record.NewWriter(env.Stdout)
+	t := &thinner{o: o, env: env, rules: map[string]*Rules{}}
+	return env.Batches(ctx, batch, func(set []*record.Record) error {
+		var work []*record.Record
+		for _, r := range set {
+			if !r.Skip() {
+				work = append(work, r)
+			}
+		}
+		if err := t.do(ctx, work); err != nil {
+			return err
+		}
+		for _, r := range set {
+			write := w.Pass
+			if slices.Contains(work, r) {
+				write = w.Write
+			}
+			if err := write(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// thinner does the work of one run.
+type thinner struct {
+	o     *Options
+	env   *cli.Env
+	rules map[string]*Rules // by backup
+}
+
+func (t *thinner) do(ctx context.Context, set []*record.Record) error {
+	if err := t.fill(ctx, set); err != nil {
+		return err
+	}
+	for _, r := range set {
+		if r.Error != nil {
+			continue
+		}
+		rules, err := t.rulesFor(r.Backup)
+		if err != nil {
+			return cli.UsageError{Err: err}
+		}
+		before := r.Thin
+		r.Thin = Decide(r, rules)
+		if before != nil {
+			r.Thin.Source = merge(before.Source, r.Thin.Source)
+			r.Thin.Target = merge(before.Target, r.Thin.Target)
+			r.Thin.Dataset = before.Dataset
+		}
+	}
+	if t.env.Common.DryRun {
+		for _, r := range set {
+			if r.Thin == nil {
+				continue
+			}
+			for _, n := range doomed(r.Thin.Source) {
+				t.env.Verbosef("would destroy '%s@%s'", r.Name, n)
+			}
+			for _, n := range doomed(r.Thin.Target) {
+				t.env.Verbosef("would destroy '%s@%s'", r.Target.Name, n)
+			}
+		}
+		return nil
+	}
+	if err := t.destroy(ctx, set, record.SideSource); err != nil {
+		return err
+	}
+	if err := t.destroy(ctx, set, record.SideTarget); err != nil {
+		return err
+	}
+	return t.missing(ctx, set)
+}
+
+func (t *thinner) rulesFor(backup string) (*Rules, error) {
+	if r := t.rules[backup]; r != nil {
+		return r, nil
+	}
+	r, err := t.o.rules(backup, t.env.Now.Unix())
+	t.rules[backup] = r
+	return r, err
+}
+
+// fill lists the snapshots of records that do not carry them.
+func (t *thinner) fill(ctx context.Context, set []*record.Record) error {
+	byHost := map[string][]*record.Record{}
+	for _, r := range set {
+		if r.Type == record.TypeDataset && r.Snapshots == nil {
+			byHost[r.Host] = append(byHost[r.Host], r)
+		}
+	}
+	for dest, rs := range byHost {
+		host := t.env.Machine.Host(dest)
+		gone, err := host.Fill(ctx, rs, func(string) bool { return false })
+		if err != nil {
+			return fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
+		}
+		for _, r := range gone {
+			r.Fail(record.Error{Stage: "thin", Kind: string(zfs.KindNotFound),
+				Message: fmt.Sprintf("cannot thin '%s': the dataset is gone", r.Name)})
+			t.env.Report(r)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package thin
+
+import (
+	"context"
+	"fmt"
+
+	"zab/lib/record"
+	"zab/lib/schedule"
+	"zab/lib/snapname"
+	"zab/lib/zfs"
+)
+
+// This file is the one that changes pools: it destroys snapshots, and datasets
+// that are missing on the source.
+
+// one is a dataset with what is to go from it.
+type one struct {
+	r        *record.Record
+	dataset  string
+	list     *[]record.Snapshot
+	verdicts []record.Verdict
+	doomed   []string
+}
+
+// destroy carries out the verdicts of one side, host by host. What is to go is
+// looked up first, all at once: another snapshot of the same name is not what
+// was decided about, and one that is held cannot go.
+func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string) error {
+	byHost := map[string][]one{}
+	for _, r := range set {
+		if r.Error != nil || r.Thin == nil {
+			continue
+		}
+		o := one{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
+		dest := r.Host
+		if side == record.SideTarget {
+			if r.Target == nil {
+				continue
+			}
+			o = one{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
+			dest = r.Target.Host
+		}
+		if o.doomed = doomed(o.verdicts); len(o.doomed) > 0 {
+			byHost[dest] = append(byHost[dest], o)
+		}
+	}
+	for dest, list := range byHost {
+		if err := t.destroyOn(ctx, t.env.Machine.Host(dest), list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) error {
+	var full []string
+	for _, o := range list {
+		for _, n := range o.doomed {
+			full = append(full, o.dataset+"@"+n)
+		}
+	}
+	now, err := host.Identities(ctx, full)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, o := range list {
+			t.fail(o, err)
+		}
+		return nil
+	}
+	free, err := t.freeHeld(ctx, host, list, now)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		guid := map[string]string{}
+		for _, s := range *o.list {
+			guid[s.Name] = s.GUID
+		}
+		done := map[string]bool{}
+		var names []string
+		for _, n := range o.doomed {
+			s, exists := now[o.dataset+"@"+n]
+			switch {
+			case !exists:
+				done[n] = true // somebody else was faster
+			case s.GUID != guid[n]:
+				note(o.verdicts, n, "it is another snapshot now, with guid %s", s.GUID)
+			case s.UserRefs != nil && *s.UserRefs > 0 && !free[o.dataset+"@"+n]:
+				note(o.verdicts, n, "held")
+			default:
+				names = append(names, n)
+			}
+		}
+		err := t.destroyOne(ctx, host, o, names, done)
+		gone(o.verdicts, done)
+		*o.list = without(*o.list, done)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			t.fail(o, err)
+		}
+		for n := range done {
+			t.env.Verbosef("destroyed '%s@%s'", o.dataset, n)
+		}
+	}
+	return nil
+}
+
+// destroyOne destroys snapshots of one dataset. Where zfs refuses the whole
+// for the sake of one, it finds that one.
+func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names []string, done map[string]bool) error {
+	if len(names) == 0 {
+		return nil
+	}
+	mark := func(batch []string) {
+		for _, n := range batch {
+			done[n] = true
+		}
+	}
+	err := host.DestroySnapshots(ctx, o.dataset, names, mark)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	var failed error
+	for _, n := range names {
+		if done[n] {
+			continue
+		}
+		err := host.DestroySnapshots(ctx, o.dataset, []string{n}, mark)
+		switch k := zfs.KindOf(err); {
+		case err == nil:
+		case k == zfs.KindHeld, k == zfs.KindClones, k == zfs.KindBusy:
+			note(o.verdicts, n, "%s: %s", k, err)
+		case k == zfs.KindUnreachable || ctx.Err() != nil:
+			return err
+		default:
+			failed = err
+		}
+	}
+	return failed
+}
+
+func (t *thinner) fail(o one, err error) {
+	k := zfs.KindOf(err)
+	o.r.Fail(record.Error{Stage: "thin", Kind: string(k), Hint: k.Hint(),
+		Message: fmt.Sprintf("cannot destroy snapshots of '%s': %s", o.dataset, err)})
+	t.env.Report(o.r)
+}
+
+// freeHeld releases our own hold from snapshots that are to go. A run that was
+// killed before it could move its holds on left them; where the record shows a
+// target, a snapshot that is not the newest in common needs none. Holds of
+// others are respected.
+func (t *thinner) freeHeld(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
+	tags := map[string]string{}
+	var ask []string
+	for _, o := range list {
+		if o.r.Target == nil || o.r.Type != record.TypeDataset {
+			continue
+		}
+		tag, err := snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range o.doomed {
+			full := o.dataset + "@" + n
+			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
+				ask = append(ask, full)
+				tags[full] = tag
+			}
+		}
+	}
+	free := map[string]bool{}
+	if len(ask) == 0 {
+		return free, nil
+	}
+	holders, err := host.Holds(ctx, ask)
+	if err != nil {
+		return free, ctxCause(ctx)
+	}
+	byTag := map[string][]string{}
+	foreign := map[string]bool{}
+	for _, h := range holders {
+		if h.Tag != tags[h.Snapshot] {
+			foreign[h.Snapshot] = true
+		}
+	}
+	for _, h := range holders {
+		if !foreign[h.Snapshot] {
+			byTag[h.Tag] = append(byTag[h.Tag], h.Snapshot)
+		}
+	}
+	for tag, names := range byTag {
+		if err := host.Release(ctx, tag, names); err != nil {
+			t.env.Verbosef("cannot release '%s': %s", tag, err)
+			if c := ctxCause(ctx); c != nil {
+				return free, c
+			}
+			continue
+		}
+		for _, n := range names {
+			free[n] = true
+		}
+	}
+	return free, nil
+}
+
+func ctxCause(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// missing deals with datasets of the target that are missing on the source,
+// the deepest first, so that a whole tree can go in one run.
+func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
+	if t.o.DestroyMissing == "" {
+		return nil
+	}
+	age, err := schedule.ParseAge(t.o.DestroyMissing)
+	if err != nil {
+		return err
+	}
+	_ = age
+	return nil
+}

@@ -1,0 +1,85 @@
+package zfs
+
+import (
+	"context"
+
+	"zab/lib/record"
+)
+
+// Fill lists the snapshots and bookmarks of records, which are all on h, into
+// them: one program. excluded tells of a full name whether to act as if the
+// snapshot were not there. gone are the records whose dataset is no more.
+func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (gone []*record.Record, err error) {
+	byName := map[string]*record.Record{}
+	var names []string
+	for _, r := range set {
+		if byName[r.Name] == nil {
+			names = append(names, r.Name)
+		}
+		byName[r.Name] = r
+		r.Snapshots, r.Bookmarks = []record.Snapshot{}, []record.Snapshot{}
+	}
+	o := ListOptions{Types: Snapshots | Bookmarks, Depth: 1}
+	err = h.List(ctx, names, o, func(row Row) error {
+		r := byName[row.Dataset]
+		switch e := row.Entry(); {
+		case r == nil:
+		case row.Bookmark != "":
+			r.Bookmarks = append(r.Bookmarks, e)
+		case !excluded(e.Full(r.Name)):
+			r.Snapshots = append(r.Snapshots, e)
+		}
+		return nil
+	})
+	for _, r := range set {
+		SortByAge(r.Snapshots)
+		SortByAge(r.Bookmarks)
+	}
+	if KindOf(err) == KindNotFound {
+		// One dataset that is gone must not stop the others.
+		return h.Gone(ctx, set)
+	}
+	return nil, err
+}
+
+// Gone finds the records whose dataset does not exist any more.
+func (h *Host) Gone(ctx context.Context, set []*record.Record) ([]*record.Record, error) {
+	var names []string
+	for _, r := range set {
+		names = append(names, r.Name)
+	}
+	there := map[string]bool{}
+	err := h.List(ctx, names, ListOptions{Types: Datasets}, func(row Row) error {
+		there[row.Dataset] = true
+		return nil
+	})
+	if err != nil && KindOf(err) != KindNotFound {
+		return nil, err
+	}
+	var gone []*record.Record
+	for _, r := range set {
+		if !there[r.Name] {
+			gone = append(gone, r)
+		}
+	}
+	return gone, nil
+}
+
+// Identities looks up snapshots, given by full name, as they are now: the
+// check before an act. The map has those that exist.
+func (h *Host) Identities(ctx context.Context, snapshots []string) (map[string]record.Snapshot, error) {
+	out := make(map[string]record.Snapshot, len(snapshots))
+	o := ListOptions{Types: Snapshots, Extra: []string{"userrefs"}}
+	err := h.List(ctx, snapshots, o, func(row Row) error {
+		e := row.Entry()
+		if n, ok := (Value{Value: row.Extra[0]}).Int(); ok {
+			e.UserRefs = &n
+		}
+		out[row.Dataset+"@"+row.Snapshot] = e
+		return nil
+	})
+	if err != nil && KindOf(err) != KindNotFound {
+		return nil, err
+	}
+	return out, nil
+}

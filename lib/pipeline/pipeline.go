@@ -180,16 +180,18 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan *child, o Options) (gaveUp error) {
 	left := len(children)
 	last := children[left-1]
-	var timers []*time.Timer
-	defer func() {
-		for _, t := range timers {
-			t.Stop()
-		}
-	}()
+	over := make(chan struct{})
+	defer close(over)
+	later := func(d time.Duration, f func()) {
+		go func() {
+			if sleep(d, over) {
+				f()
+			}
+		}()
+	}
 	end := func(cs []*child, after time.Duration) {
-		timers = append(timers,
-			time.AfterFunc(after, func() { each(cs, syscall.SIGTERM) }),
-			time.AfterFunc(after+2*time.Second, func() { each(cs, syscall.SIGKILL) }))
+		later(after, func() { each(cs, syscall.SIGTERM) })
+		later(after+2*time.Second, func() { each(cs, syscall.SIGKILL) })
 	}
 	done := ctx.Done()
 	var tick <-chan time.Time
@@ -238,21 +240,26 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 				}
 			}
 			end(before, o.Grace)
-			end(after, saveTime)
+			// What is buffered may still take its time to arrive.
+			var late func()
+			late = func() {
+				if flowing(joints) {
+					later(saveTime, late)
+					return
+				}
+				each(after, syscall.SIGTERM)
+				later(2*time.Second, func() { each(after, syscall.SIGKILL) })
+			}
+			later(saveTime, late)
 		case <-done:
 			done = nil
 			giveUp(context.Cause(ctx))
 		case <-tick:
-			n, flowing := int64(0), false
+			n := int64(0)
 			for _, j := range joints {
 				n += j.Moved.Load()
-				select {
-				case <-j.done:
-				default:
-					flowing = true
-				}
 			}
-			if n != seen || !flowing {
+			if n != seen || !flowing(joints) {
 				seen, since = n, time.Now()
 			} else if time.Since(since) >= o.Stall {
 				giveUp(fmt.Errorf("%w for %s", ErrStalled, o.Stall))
@@ -260,6 +267,18 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 		}
 	}
 	return gaveUp
+}
+
+// flowing tells whether a joint is still at work.
+func flowing(joints []*joint) bool {
+	for _, j := range joints {
+		select {
+		case <-j.done:
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 func stopAll(joints []*joint) {

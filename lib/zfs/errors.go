@@ -161,6 +161,8 @@ var catalogue = []pattern{
 	{"incomplete stream", KindPartial},
 	{"destination already exists", KindExists},
 	{"destination exists", KindExists},
+	{"must specify -f to overwrite", KindExists},
+	{"must destroy them to overwrite", KindExists},
 	{"dataset already exists", KindExists},
 	{"snapshot already exists", KindExists},
 	{"bookmark exists", KindExists},

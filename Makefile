@@ -1,0 +1,47 @@
+# Any make will do: no conditionals, no shell functions, no pattern rules.
+
+PREFIX = /usr/local
+DESTDIR =
+BINDIR = $(PREFIX)/bin
+MANDIR = $(PREFIX)/share/man
+GO = go
+
+all:
+	mkdir -p build/bin
+	CGO_ENABLED=0 $(GO) build -trimpath -o build/bin ./cmd/...
+
+# Logic here, behaviour on a real ZFS: on this machine where it has one, else
+# in a virtual machine that is built once (about 6 minutes).
+test:
+	contrib/make/tools
+	contrib/make/test
+
+# The same against OpenZFS 2.1.
+test-zfs21:
+	contrib/make/tools
+	ZAB_VM_ZFS=2.1 contrib/make/test
+
+check:
+	contrib/make/tools check
+	contrib/make/check
+
+demo:
+	contrib/make/tools
+	contrib/make/demo
+
+vm-shell:
+	contrib/make/tools
+	contrib/make/payload
+	contrib/vm/vm shell --payload build/payload
+
+install: all
+	mkdir -p $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
+	cp build/bin/zab build/bin/zab-* $(DESTDIR)$(BINDIR)/
+	cp man/*.5 $(DESTDIR)$(MANDIR)/man5/
+	cp man/*.7 $(DESTDIR)$(MANDIR)/man7/
+	cp man/*.8 $(DESTDIR)$(MANDIR)/man8/
+
+clean:
+	rm -rf build
+
+.PHONY: all test test-zfs21 check demo vm-shell install clean

@@ -1,0 +1,396 @@
+package main_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var (
+	scripts = flag.String("scripts", "../../testdata", "folder of the scripts")
+	only    = flag.String("only", "", "run the scripts whose names match, with wildcards")
+	update  = flag.Bool("update", false, "write what commands printed into the scripts' golden files")
+)
+
+// needZFS says that this machine was made for these tests: what is missing on
+// it is a failure and no reason to skip.
+var needZFS = os.Getenv("ZAB_TEST_ZFS") != ""
+
+// TestScripts runs the scripts. Those that need pools begin with
+// [!zfs] skip, and run where ZFS is: see `make test`.
+func TestScripts(t *testing.T) {
+	if needZFS && !haveZFS() {
+		t.Fatal("this machine has no working ZFS")
+	}
+	p := testscript.Params{
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup:               setup,
+		Condition:           condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": cmdStatus,
+			"pools":  cmdPools,
+			"spy":    cmdSpy,
+			"count":  cmdCount,
+			"files":  cmdFiles,
+		},
+	}
+	if *only != "" {
+		files, err := filepath.Glob(filepath.Join(*scripts, *only+".txtar"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no script matches %q: %v", *only, err)
+		}
+		p.Files = files
+	} else {
+		p.Dir = *scripts
+	}
+	testscript.Run(t, p)
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	server.stop()
+	os.Exit(code)
+}
+
+var haveZFS = sync.OnceValue(func() bool {
+	return os.Getuid() == 0 && exec.Command("zpool", "list", "-H").Run() == nil
+})
+
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "zfs":
+		return haveZFS(), nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// binaries are built once, unless PATH is told to have them (ZAB_TEST_BIN).
+var binaries = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("ZAB_TEST_BIN"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := filepath.Abs("../../build/bin")
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", dir, "../...")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the programs: %v\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// setup gives each script names of its own, so that scripts can run side by
+// side on one machine:
+//
+//	$NAME  a backup name
+//	$SRC   a pool for the source, $DST one for the target (see the command pools)
+//	$SSH   a configuration for ssh that knows the hosts src.test and dst.test
+func setup(env *testscript.Env) error {
+	bin, err := binaries()
+	if err != nil {
+		return err
+	}
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return err
+	}
+	id := hex.EncodeToString(b[:])
+	env.Setenv("PATH", bin+":"+os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
+	env.Setenv("LC_ALL", "C.UTF-8")
+	env.Setenv("TZ", "UTC")
+	env.Setenv("NAME", "b"+id)
+	env.Setenv("SRC", "zabs"+id)
+	env.Setenv("DST", "zabd"+id)
+	env.Setenv("TMPDIR", env.WorkDir)
+	if haveZFS() {
+		conf, err := server.start()
+		if err != nil {
+			return err
+		}
+		env.Setenv("SSH", conf)
+	}
+	return nil
+}
+
+// cmdStatus: status CODE PROGRAM [ARG...] runs a program and wants exactly that
+// exit status; unlike `! exec` it is not content with a program that is missing.
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status code program [arg...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	if err != nil {
+		ts.Fatalf("status: %q is not a number", args[0])
+	}
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		var exit *exec.ExitError
+		if !asExit(err, &exit) {
+			ts.Fatalf("status: %v", err)
+		}
+		got = exit.ExitCode()
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			got = 128 + int(ws.Signal())
+		}
+	}
+	if got != want {
+		ts.Fatalf("%s: exit status %d, want %d", args[1], got, want)
+	}
+}
+
+func asExit(err error, to **exec.ExitError) bool {
+	e, ok := err.(*exec.ExitError)
+	*to = e
+	return ok
+}
+
+// cmdPools: pools [SIZE] makes the pools $SRC and $DST in files of SIZE (default
+// 256M) with the filesystem $DST/backup, mounted below $WORK. They go with the
+// script. pools -n SIZE NAME... makes others.
+func cmdPools(ts *testscript.TestScript, neg bool, args []string) {
+	size := "256M"
+	names := []string{ts.Getenv("SRC"), ts.Getenv("DST")}
+	if len(args) > 0 && args[0] == "-n" {
+		size, names = args[1], args[2:]
+	} else if len(args) > 0 {
+		size = args[0]
+	}
+	for _, n := range names {
+		file := ts.MkAbs(n + ".img")
+		ts.Check(ts.Exec("truncate", "-s", size, file))
+		ts.Check(ts.Exec("zpool", "create", "-m", ts.MkAbs(n), n, file))
+		ts.Defer(func() {
+			// A script that failed may leave a receive behind that ends by itself.
+			var out []byte
+			var err error
+			for range 50 {
+				if out, err = exec.Command("zpool", "destroy", "-f", n).CombinedOutput(); err == nil || bytes.Contains(out, []byte("no such pool")) {
+					os.Remove(file)
+					return
+				}
+				time.Sleep(200 * time.Millisecond)
+			}
+			ts.Logf("cannot destroy the pool %s: %s", n, out)
+		})
+	}
+	if len(args) == 0 || args[0] != "-n" {
+		ts.Check(ts.Exec("zfs", "create", names[1]+"/backup"))
+	}
+}
+
+// cmdSpy: spy on puts programs named zfs, zpool and ssh in front of the real
+// ones that write their arguments to $WORK/spy.log; spy clear empties it.
+func cmdSpy(ts *testscript.TestScript, neg bool, args []string) {
+	log := ts.MkAbs("spy.log")
+	if len(args) == 1 && args[0] == "clear" {
+		ts.Check(os.WriteFile(log, nil, 0o666))
+		return
+	}
+	dir := ts.MkAbs("spy")
+	ts.Check(os.MkdirAll(dir, 0o777))
+	path := ts.Getenv("PATH")
+	for _, name := range []string{"zfs", "zpool", "ssh"} {
+		real := lookPath(path, name)
+		if real == "" {
+			ts.Fatalf("spy: %s is not installed", name)
+		}
+		script := fmt.Sprintf("#!/bin/sh\nprintf '%%s\\n' \"%s $*\" >> '%s'\nexec %s \"$@\"\n", name, log, real)
+		ts.Check(os.WriteFile(filepath.Join(dir, name), []byte(script), 0o777))
+	}
+	ts.Setenv("PATH", dir+":"+path)
+	ts.Check(os.WriteFile(log, nil, 0o666))
+}
+
+func lookPath(path, name string) string {
+	for _, dir := range filepath.SplitList(path) {
+		p := filepath.Join(dir, name)
+		if st, err := os.Stat(p); err == nil && !st.IsDir() && st.Mode()&0o111 != 0 {
+			return p
+		}
+	}
+	return ""
+}
+
+// cmdCount: count OP N PROGRAM wants the number of times that the spy saw a
+// program to be = N, <= N or so.
+func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: count op n program")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	data, err := os.ReadFile(ts.MkAbs("spy.log"))
+	ts.Check(err)
+	got := 0
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, args[2]+" ") {
+			got++
+		}
+	}
+	ok := false
+	switch args[0] {
+	case "=":
+		ok = got == n
+	case "<=":
+		ok = got <= n
+	case ">=":
+		ok = got >= n
+	}
+	if ok == neg {
+		ts.Fatalf("%s was started %d times, want %s %d:\n%s", args[2], got, args[0], n, data)
+	}
+	ts.Logf("%s was started %d times", args[2], got)
+}
+
+// cmdFiles: files DATASET... wants the same files with the same contents in all
+// of the mounted datasets.
+func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {
+	want := ""
+	for i, dir := range args {
+		out, err := exec.Command("sh", "-c", `cd "$1" && find . -type f -exec sha256sum {} + | sort -k2`, "sh", ts.MkAbs(dir)).Output()
+		ts.Check(err)
+		switch {
+		case i == 0:
+			want = string(out)
+			if want == "" {
+				ts.Fatalf("there are no files in %s", dir)
+			}
+		case (string(out) == want) == neg:
+			ts.Fatalf("%s:\n%s%s:\n%s", args[0], want, dir, out)
+		}
+	}
+}
+
+// sshServer is an sshd for the tests alone, on a loopback port.
+type sshServer struct {
+	once sync.Once
+	conf string
+	err  error
+	cmd  *exec.Cmd
+	dir  string
+}
+
+var server sshServer
+
+// start gives a configuration file that reaches the server as src.test and
+// dst.test; nokey.test is refused, and down.test is not there.
+func (s *sshServer) start() (string, error) {
+	s.once.Do(func() { s.err = s.run() })
+	return s.conf, s.err
+}
+
+func (s *sshServer) run() error {
+	sshd := lookPath(os.Getenv("PATH")+":/usr/sbin:/sbin:/usr/local/sbin", "sshd")
+	if sshd == "" {
+		return fmt.Errorf("sshd is not installed: the tests push and pull over ssh to this machine")
+	}
+	dir, err := os.MkdirTemp("", "zab-sshd-")
+	if err != nil {
+		return err
+	}
+	s.dir = dir
+	for _, key := range []string{"host", "user", "other"} {
+		out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key)).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("ssh-keygen: %v: %s", err, out)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	pub, err := os.ReadFile(filepath.Join(dir, "user.pub"))
+	if err != nil {
+		return err
+	}
+	hostkey, err := os.ReadFile(filepath.Join(dir, "host.pub"))
+	if err != nil {
+		return err
+	}
+	write := func(name, text string) {
+		if e := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); e != nil && err == nil {
+			err = e
+		}
+	}
+	write("authorized", string(pub))
+	write("known", fmt.Sprintf("[127.0.0.1]:%d %s", port, hostkey))
+	write("sshd_config", fmt.Sprintf(`Port %d
+ListenAddress 127.0.0.1
+HostKey %s/host
+AuthorizedKeysFile %s/authorized
+PidFile none
+PermitRootLogin yes
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+MaxStartups 100
+MaxSessions 100
+UsePAM no
+`, port, dir, dir))
+	write("config", fmt.Sprintf(`Host src.test dst.test third.test
+    Port %[1]d
+    IdentityFile %[2]s/user
+Host nokey.test
+    Port %[1]d
+    IdentityFile %[2]s/other
+Host down.test
+    Port 1
+Host *
+    HostName 127.0.0.1
+    User root
+    IdentitiesOnly yes
+    UserKnownHostsFile %[2]s/known
+    StrictHostKeyChecking yes
+    ConnectTimeout 20
+`, port, dir))
+	if err != nil {
+		return err
+	}
+	_ = os.MkdirAll("/run/sshd", 0o755) // sshd insists on it
+	s.cmd = exec.Command(sshd, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.conf = filepath.Join(dir, "config")
+	for range 100 {
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			c.Close()
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("the sshd for the tests does not answer")
+}
+
+func (s *sshServer) stop() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	}
+	if s.dir != "" {
+		os.RemoveAll(s.dir)
+	}
+}

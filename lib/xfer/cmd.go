@@ -1,0 +1,178 @@
+// Package xfer is the stage that executes the steps of a plan: it sends and
+// receives, and does what must be done before and after.
+//
+// Goals: a transfer counts only when the target has the snapshot's guid; what
+// is destroyed was looked at just before; one dataset's failure is not
+// another's; few programs for many datasets.
+//
+// Non-goals: it decides nothing. What is to be done stands in the records.
+package xfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/lock"
+	"zab/lib/pipeline"
+	"zab/lib/record"
+)
+
+// Options are those of the transfer, which the wrapper has too.
+type Options struct {
+	Compress     string   `long:"compress" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
+	Rate         string   `long:"rate" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
+	Buffer       string   `long:"buffer" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
+	BufferChunk  string   `long:"buffer-chunk-size" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
+	SendPipe     []string `long:"send-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
+	RecvPipe     []string `long:"recv-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
+	IgnoreErrors bool     `long:"ignore-transfer-errors" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
+	Progress     bool     `long:"progress" description:"Show the progress on stderr, as on a terminal"`
+	NoProgress   bool     `long:"no-progress" description:"Show no progress"`
+	Jobs         int      `short:"j" long:"jobs" value-name:"N" default:"1" description:"Send that many datasets at once"`
+	Stall        string   `long:"stall-timeout" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
+
+	buffer, chunk, rate Size
+	stall               time.Duration
+}
+
+// The bounds of what can be meant by a size.
+const (
+	maxBuffer = 1 << 40
+	maxChunk  = 1 << 30
+)
+
+// Check reads the values. Its error is one of the command line.
+func (o *Options) Check() error {
+	if o.Compress != "" && findCompressor(o.Compress) == nil {
+		return fmt.Errorf("--compress: unknown type %q, known are %s", o.Compress, compressorNames())
+	}
+	for _, s := range []struct {
+		name, text string
+		to         *Size
+		most       Size
+	}{
+		{"rate", o.Rate, &o.rate, 1 << 50},
+		{"buffer", o.Buffer, &o.buffer, maxBuffer},
+		{"buffer-chunk-size", o.BufferChunk, &o.chunk, maxChunk},
+	} {
+		if s.text == "" {
+			continue
+		}
+		n, err := ParseSize(s.text)
+		if err == nil && n > s.most {
+			err = fmt.Errorf("%q is more than %s", s.text, s.most)
+		}
+		if err != nil {
+			return fmt.Errorf("--%s: %w", s.name, err)
+		}
+		*s.to = n
+	}
+	if o.chunk > 0 && o.buffer > 0 && o.chunk > o.buffer {
+		return fmt.Errorf("--buffer-chunk-size: %q is more than the whole buffer", o.BufferChunk)
+	}
+	if o.Jobs < 1 || o.Jobs > 1000 {
+		return fmt.Errorf("--jobs: %d is not between 1 and 1000", o.Jobs)
+	}
+	if o.Progress && o.NoProgress {
+		return errors.New("--progress and --no-progress exclude each other")
+	}
+	d, err := parseStall(o.Stall)
+	if err != nil {
+		return fmt.Errorf("--stall-timeout: %w", err)
+	}
+	o.stall = d
+	return nil
+}
+
+func parseStall(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration; write such as 90s, 10m or 1h", s)
+	}
+	return d, nil
+}
+
+type command struct {
+	cli.Common
+	Options
+}
+
+// Program describes the command for cli.Main and for the tests of its page.
+func Program() cli.Program {
+	c := &command{}
+	return cli.Program{
+		Name:         "zab-xfer",
+		Summary:      "Execute the steps that zab-plan wrote: send, receive, hold, release, destroy.",
+		Options:      c,
+		ReadsRecords: true,
+		Check:        func([]string) error { return c.Options.Check() },
+		Run: func(ctx context.Context, env *cli.Env, _ []string) error {
+			return Run(ctx, env, &c.Options)
+		},
+	}
+}
+
+// Main runs the command.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+// Run executes the steps of the records on standard input.
+func Run(ctx context.Context, env *cli.Env, o *Options) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	x := &stage{
+		env:     env,
+		o:       o,
+		locks:   &lock.Table{},
+		parents: map[where]*parent{},
+		lost:    map[where]bool{},
+	}
+	if o.rate > 0 {
+		x.pace = pipeline.NewPace(int64(o.rate))
+	}
+	if o.Progress || !o.NoProgress && isTerminal(env) {
+		x.meter = newMeter(env.Stderr)
+		env.Stderr = x.meter
+		defer x.meter.Close()
+	}
+	defer x.locks.Close()
+	shared := &guarded{w: env.Stdout}
+	x.out = &sink{w: record.NewWriter(shared), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: cancel}
+	x.flusher = newFlusher(ctx, x)
+	q := newQueue(ctx, o.Jobs, x.work)
+	err := env.Each(ctx, record.NewWriter(shared), func(r *record.Record) error {
+		x.out.expect(r)
+		if !acts(r) {
+			x.out.write(r)
+			return nil
+		}
+		q.add(r)
+		return nil
+	})
+	q.finish()
+	x.flusher.finish()
+	if werr := x.out.err(); werr != nil {
+		return werr
+	}
+	if err != nil && context.Cause(ctx) != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func isTerminal(env *cli.Env) bool {
+	f, ok := env.Stderr.(*os.File)
+	return ok && cli.IsTerminal(f)
+}
+
+// object names a snapshot in messages.
+func object(dataset, snapshot string) string {
+	return "'" + strings.TrimSuffix(dataset+"@"+snapshot, "@") + "'"
+}

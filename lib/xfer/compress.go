@@ -1,0 +1,40 @@
+package xfer
+
+import "strings"
+
+// compressor is a program that compresses, and how it is taken back.
+type compressor struct {
+	name string
+	pack []string
+	back []string
+}
+
+// compressors are the types of --compress, by zfs-autobackup's names.
+var compressors = []compressor{
+	{"gzip", []string{"gzip", "-3", "-c"}, []string{"gzip", "-dc"}},
+	{"pigz-fast", []string{"pigz", "-3", "-c"}, []string{"pigz", "-dc"}},
+	{"pigz-slow", []string{"pigz", "-9", "-c"}, []string{"pigz", "-dc"}},
+	{"zstd-fast", []string{"zstd", "-q", "-T0", "-3", "-c"}, []string{"zstd", "-q", "-dc"}},
+	{"zstd-slow", []string{"zstd", "-q", "-T0", "-19", "-c"}, []string{"zstd", "-q", "-dc"}},
+	{"zstd-adapt", []string{"zstd", "-q", "-T0", "--adapt", "-c"}, []string{"zstd", "-q", "-dc"}},
+	{"xz", []string{"xz", "-c"}, []string{"xz", "-dc"}},
+	{"lzo", []string{"lzop", "-c"}, []string{"lzop", "-dc"}},
+	{"lz4", []string{"lz4", "-q", "-z", "-c"}, []string{"lz4", "-q", "-dc"}},
+}
+
+func findCompressor(name string) *compressor {
+	for i := range compressors {
+		if compressors[i].name == name {
+			return &compressors[i]
+		}
+	}
+	return nil
+}
+
+func compressorNames() string {
+	var names []string
+	for _, c := range compressors {
+		names = append(names, c.name)
+	}
+	return strings.Join(names, ", ")
+}

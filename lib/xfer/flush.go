@@ -1,0 +1,366 @@
+package xfer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// Every program waits for the pool, so what follows the transfers is done for
+// many records at once: for as many, or when the oldest has waited as long.
+const (
+	flushCount = 100
+	flushAge   = 10 * time.Second
+)
+
+// flusher verifies what was received, moves the holds, and writes the records.
+type flusher struct {
+	x   *stage
+	ctx context.Context
+	in  chan *job
+	out sync.WaitGroup
+}
+
+func newFlusher(ctx context.Context, x *stage) *flusher {
+	f := &flusher{x: x, ctx: ctx, in: make(chan *job)}
+	f.out.Go(f.run)
+	return f
+}
+
+// add hands over a record whose transfers are over.
+func (f *flusher) add(j *job) { f.in <- j }
+
+// finish deals with all that is left.
+func (f *flusher) finish() {
+	close(f.in)
+	f.out.Wait()
+}
+
+func (f *flusher) run() {
+	var batch []*job
+	var due <-chan time.Time
+	flush := func() {
+		f.settle(f.ctx, batch)
+		for _, j := range batch {
+			j.end()
+		}
+		batch, due = nil, nil
+	}
+	done := f.ctx.Done()
+	for {
+		select {
+		case j, ok := <-f.in:
+			if !ok {
+				flush()
+				return
+			}
+			if batch = append(batch, j); len(batch) == 1 {
+				due = time.After(flushAge)
+			}
+			if len(batch) >= flushCount || f.ctx.Err() != nil {
+				flush()
+			}
+		case <-due:
+			flush()
+		case <-done:
+			done = nil
+			flush()
+		}
+	}
+}
+
+// settle verifies the transfers of records and then does their holds and
+// releases: few programs, however many the records. What has been sent is
+// worth to be remembered, so it goes on for a while when a signal ends the
+// rest.
+func (f *flusher) settle(ctx context.Context, batch []*job) {
+	if len(batch) == 0 {
+		return
+	}
+	long, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(10*time.Second, func() { cancel(context.Cause(ctx)) })
+	})()
+	verify(long, batch)
+	mount(long, batch)
+	moveHolds(long, batch)
+	for _, j := range batch {
+		j.arrived, j.later = nil, nil
+	}
+}
+
+// verify looks for the guids of what was received: one listing for each target
+// host.
+func verify(ctx context.Context, batch []*job) {
+	for host, jobs := range byHost(batch, func(j *job) *zfs.Host { return j.x.target(j.r) }) {
+		var names []string
+		for _, j := range jobs {
+			for _, i := range j.arrived {
+				s := &j.r.Steps[i]
+				for _, t := range s.Through {
+					names = append(names, s.Dataset+"@"+t.Name)
+				}
+				to, _ := wanted(s)
+				names = append(names, s.Dataset+"@"+to)
+			}
+		}
+		found, err := host.Find(ctx, names)
+		for _, j := range jobs {
+			for _, i := range j.arrived {
+				j.verify(i, found, err)
+			}
+		}
+	}
+}
+
+// verify decides whether a receive step is done.
+func (j *job) verify(i int, found map[string]zfs.Row, err error) {
+	s, res := &j.r.Steps[i], j.result(i)
+	to, guid := wanted(s)
+	full := s.Dataset + "@" + to
+	row, ok := found[full]
+	switch {
+	case ok && row.GUID == guid:
+	case j.ignored[i] != nil:
+		err = j.ignored[i]
+	case err != nil:
+		err = because(err, "cannot verify '%s'", full)
+	case !ok:
+		err = failf(KindNotReceived, "cannot verify '%s': all programs ended well, but the target has no such snapshot", full)
+	default:
+		err = failf(KindNotReceived, "cannot verify '%s': it has the guid %s, the plan says %s", full, row.GUID, guid)
+	}
+	if !ok || row.GUID != guid {
+		res.Message = err.Error()
+		fail(j.r, err)
+		return
+	}
+	if e := j.ignored[i]; e != nil {
+		j.r.Warn("%s; but the snapshot has arrived", e)
+	}
+	res.Done, res.GUID = true, guid
+	t := j.r.Target
+	t.Exists, t.Resume, t.ResumeToken = true, nil, ""
+	for _, th := range s.Through {
+		if row, ok := found[s.Dataset+"@"+th.Name]; ok {
+			insert(&t.Snapshots, row.Entry())
+		}
+	}
+	insert(&t.Snapshots, row.Entry())
+}
+
+// byHost groups the jobs by a host, each group in its order.
+func byHost(batch []*job, of func(*job) *zfs.Host) map[*zfs.Host][]*job {
+	out := map[*zfs.Host][]*job{}
+	for _, j := range batch {
+		if len(j.arrived) > 0 {
+			out[of(j)] = append(out[of(j)], j)
+		}
+	}
+	return out
+}
+
+// tagged is one program's worth of holds or releases.
+type tagged struct {
+	host *zfs.Host
+	tag  string
+}
+
+// moveHolds puts holds on what has arrived, and then takes away those that it
+// replaces: never the other way round, and never where a step before failed.
+func moveHolds(ctx context.Context, batch []*job) {
+	for _, do := range []string{record.DoHold, record.DoRelease} {
+		var order []tagged
+		groups := map[tagged][]held{}
+		for _, j := range batch {
+			if j.r.Error != nil {
+				continue
+			}
+			for _, i := range j.later {
+				s := &j.r.Steps[i]
+				if s.Do != do {
+					continue
+				}
+				t := tagged{j.side(s), s.Tag}
+				if groups[t] == nil {
+					order = append(order, t)
+				}
+				groups[t] = append(groups[t], held{j, i, s.Dataset + "@" + s.Snapshot})
+			}
+		}
+		for _, t := range order {
+			t.apply(ctx, do, groups[t])
+		}
+	}
+}
+
+// held is a hold or release step of a record.
+type held struct {
+	j    *job
+	step int
+	full string
+}
+
+func (t tagged) apply(ctx context.Context, do string, all []held) {
+	var names []string
+	for _, h := range all {
+		names = append(names, h.full)
+	}
+	var err error
+	if do == record.DoHold {
+		err = t.host.Hold(ctx, t.tag, names)
+	} else {
+		err = t.host.Release(ctx, t.tag, names)
+	}
+	for _, h := range all {
+		res := h.j.result(h.step)
+		if e := blame(err, h.full); e != nil {
+			e = because(e, "cannot %s '%s'", do, h.full)
+			res.Message = e.Error()
+			fail(h.j.r, e)
+			continue
+		}
+		res.Done = true
+		s := &h.j.r.Steps[h.step]
+		list, _ := h.j.lists(s.Side)
+		h.count(*list, s)
+	}
+}
+
+// count keeps the number of holds, where it is known.
+func (h held) count(list []record.Snapshot, s *record.Step) {
+	for k := range list {
+		e := &list[k]
+		if e.Name != s.Snapshot || e.UserRefs == nil {
+			continue
+		}
+		switch {
+		case s.Do == record.DoHold:
+			*e.UserRefs++
+		case *e.UserRefs > 0:
+			*e.UserRefs--
+		}
+	}
+}
+
+// blame is what of an error of a program that worked on many snapshots is
+// about one of them. zfs names the snapshot in each of its messages; what names
+// none is about all.
+func blame(err error, full string) error {
+	var e *zfs.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	var mine []string
+	for part := range strings.SplitSeq(e.Message, "; ") {
+		if strings.Contains(part, "'"+full+"'") || !strings.Contains(part, "@") {
+			mine = append(mine, part)
+		}
+	}
+	if len(mine) == 0 && e.Message != "" {
+		return nil
+	}
+	one := *e
+	if len(mine) > 0 {
+		one.Message = strings.Join(mine, "; ")
+		one.Kind = zfs.Classify(one.Message)
+		if e.Kind == zfs.KindUnreachable {
+			one.Kind = e.Kind
+		}
+	}
+	return &one
+}
+
+// What mount asks of a filesystem that has just been received.
+var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus"}
+
+// mount mounts what was received for the first time, where its mountpoint is
+// the target's own: one question or two for all, and a program for each.
+// Reading the copy must not change it, so it is mounted read-only.
+func mount(ctx context.Context, batch []*job) {
+	news := slices.DeleteFunc(slices.Clone(batch), func(j *job) bool {
+		return !j.first || j.r.Kind != "filesystem" || j.r.Error != nil || !slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done })
+	})
+	for host, jobs := range byHost(news, func(j *job) *zfs.Host { return j.x.target(j.r) }) {
+		// A parent is mounted before its children, in whose mountpoints it is.
+		slices.SortFunc(jobs, func(a, b *job) int { return strings.Compare(a.r.Target.Name, b.r.Target.Name) })
+		var names []string
+		for _, j := range jobs {
+			j.first = false
+			names = append(names, j.r.Target.Name)
+		}
+		props, err := mountState(ctx, host, names)
+		for _, j := range jobs {
+			name := j.r.Target.Name
+			if err == nil && mountable(props, name) {
+				err := host.Mount(ctx, name, "ro")
+				if err == nil {
+					j.r.Target.Mounted = "yes"
+				} else {
+					j.r.Warn("cannot mount '%s': %s", name, err)
+				}
+				continue
+			}
+			if err != nil {
+				j.r.Warn("cannot mount '%s': cannot ask for its mountpoint: %s", name, err)
+			}
+		}
+	}
+}
+
+// mountState gets the properties of datasets, and of those that they inherit
+// their mountpoint from.
+func mountState(ctx context.Context, host *zfs.Host, names []string) (map[string]zfs.Dataset, error) {
+	props := map[string]zfs.Dataset{}
+	for len(names) > 0 {
+		list, err := host.Get(ctx, mountProps, names, false)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			props[d.Name] = d
+		}
+		names = nil
+		for _, d := range list {
+			if x, ok := strings.CutPrefix(d.Props["mountpoint"].Source, "inherited from "); ok && !slices.Contains(names, x) {
+				if _, known := props[x]; !known {
+					names = append(names, x)
+				}
+			}
+		}
+	}
+	return props, nil
+}
+
+// mountable tells whether a filesystem may be mounted: it wants to be, it can
+// be, and its mountpoint did not travel with a stream, neither its own nor that
+// of a dataset above it.
+func mountable(props map[string]zfs.Dataset, name string) bool {
+	p := props[name].Props
+	mp := p["mountpoint"]
+	if p["type"].Value != "filesystem" || p["canmount"].Value != "on" || p["mounted"].Value == "yes" {
+		return false
+	}
+	if mp.Value == "" || mp.Value == "none" || mp.Value == "legacy" || mp.Value == "-" {
+		return false
+	}
+	if k := p["keystatus"].Value; k != "available" && k != "-" && k != "" && k != "none" {
+		return false
+	}
+	source := mp.Source
+	if x, ok := strings.CutPrefix(source, "inherited from "); ok {
+		above, known := props[x]
+		if !known {
+			return false
+		}
+		source = above.Props["mountpoint"].Source
+	}
+	return source == "local" || source == "default"
+}

@@ -1,0 +1,384 @@
+package xfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"zab/lib/cli"
+	"zab/lib/lock"
+	"zab/lib/pipeline"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// stage is one run of the command.
+type stage struct {
+	env     *cli.Env
+	o       *Options
+	pace    *pipeline.Pace
+	meter   *meter
+	locks   *lock.Table
+	out     *sink
+	flusher *flusher
+
+	mu      sync.Mutex
+	parents map[where]*parent
+	// lost are the targets whose first receive failed.
+	lost map[where]bool
+}
+
+// parent is a create-parent step, done once however many records have it.
+type parent struct {
+	once sync.Once
+	err  error
+}
+
+// job is a record while its steps are executed.
+type job struct {
+	x      *stage
+	r      *record.Record
+	unlock func()
+	// first: the target has no snapshot yet, so that it is to be mounted when
+	// it has one.
+	first   bool
+	results map[int]*record.Result
+	// arrived are the receive steps whose programs have ended; they count when
+	// they are verified.
+	arrived []int
+	// later are holds and releases that wait for the verification.
+	later []int
+	// ignored are the errors of transfers that --ignore-transfer-errors lets
+	// pass if the snapshot is there.
+	ignored map[int]error
+	// warnings is how many the record had before.
+	warnings int
+}
+
+func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
+func (x *stage) target(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Target.Host) }
+
+// side is the host on which a step acts.
+func (j *job) side(s *record.Step) *zfs.Host {
+	if s.Side == record.SideSource {
+		return j.x.source(j.r)
+	}
+	return j.x.target(j.r)
+}
+
+// work executes the steps of one record.
+func (x *stage) work(ctx context.Context, r *record.Record) {
+	j := &job{x: x, r: r, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
+	if err := check(r, x.env.Common.DryRun); err != nil {
+		fail(r, err)
+		j.end()
+		return
+	}
+	j.first = !r.Target.Exists || len(r.Target.Snapshots) == 0
+	if x.env.Common.DryRun {
+		j.show(ctx)
+		j.end()
+		return
+	}
+	err := j.execute(ctx)
+	if err != nil {
+		fail(r, err)
+		if !r.Target.Exists && len(j.arrived) == 0 {
+			x.mu.Lock()
+			x.lost[where{r.Target.Host, r.Target.Name}] = true
+			x.mu.Unlock()
+		}
+	}
+	if len(j.arrived)+len(j.later) == 0 {
+		j.end()
+		return
+	}
+	x.flusher.add(j)
+}
+
+// end writes the record.
+func (j *job) end() {
+	r := j.r
+	r.Results = nil
+	for i := range r.Steps {
+		if res := j.results[i]; res != nil {
+			r.Results = append(r.Results, *res)
+		}
+	}
+	j.unlock()
+	if r.Error != nil {
+		j.x.env.Report(r)
+	}
+	for _, w := range r.Warnings[j.warnings:] {
+		j.x.env.Warnf("%s", w)
+	}
+	j.x.out.write(r)
+}
+
+// result is that of a step, made when the step is tried.
+func (j *job) result(i int) *record.Result {
+	res := j.results[i]
+	if res == nil {
+		res = &record.Result{Step: i, Do: j.r.Steps[i].Do}
+		j.results[i] = res
+	}
+	return res
+}
+
+func (j *job) execute(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return failf(KindInterrupted, "cannot send '%s': interrupted before it began", j.r.Name)
+	}
+	me := where{j.r.Target.Host, j.r.Target.Name}
+	if err := j.x.orphaned(me, j.r); err != nil {
+		return err
+	}
+	unlock, err := j.x.locks.Take(me.host + "\x00" + me.dataset)
+	if err != nil {
+		var taken *lock.Taken
+		if errors.As(err, &taken) {
+			return failf(KindLocked, "cannot work on '%s': %s", me.dataset, taken)
+		}
+		return err
+	}
+	j.unlock = unlock
+	for i := 0; i < len(j.r.Steps); i++ {
+		s := &j.r.Steps[i]
+		if s.Do == record.DoHold || s.Do == record.DoRelease {
+			j.later = append(j.later, i)
+			continue
+		}
+		// What comes after a hold or a release may depend on it, and nothing
+		// may be destroyed because of a transfer that is not verified.
+		if len(j.later) > 0 || len(j.arrived) > 0 && s.Do != record.DoReceive && s.Do != record.DoCreateParent {
+			j.x.flusher.settle(ctx, []*job{j})
+			if j.r.Error != nil {
+				return nil
+			}
+		}
+		n := 1
+		if s.Do == record.DoDestroy {
+			n = alike(j.r.Steps[i:])
+		}
+		if err := j.step(ctx, i, n); err != nil {
+			for k := i; k < i+n; k++ {
+				if res := j.result(k); !res.Done {
+					res.Message = err.Error()
+				}
+			}
+			if ctx.Err() != nil {
+				return interrupted(ctx, err)
+			}
+			return err
+		}
+		i += n - 1
+	}
+	return nil
+}
+
+// interrupted is what became of a step that a signal ended.
+func interrupted(ctx context.Context, err error) error {
+	var f *failure
+	if errors.As(err, &f) && f.kind == KindInterrupted {
+		return err
+	}
+	return failf(KindInterrupted, "%s (%s)", err, context.Cause(ctx))
+}
+
+// orphaned tells whether a dataset above the target was to be made by this run
+// and was not.
+func (x *stage) orphaned(me where, r *record.Record) (err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	me.above(func(w where) bool {
+		if x.lost[w] {
+			err = failf(KindParentFailed, "cannot send '%s' to '%s': its parent '%s' could not be received", r.Name, me.dataset, w.dataset)
+		}
+		return err != nil
+	})
+	return err
+}
+
+// alike is how many steps from the first on destroy snapshots of one dataset.
+func alike(steps []record.Step) int {
+	n := 1
+	for n < len(steps) && steps[n].Do == record.DoDestroy && steps[n].Side == steps[0].Side && steps[n].Dataset == steps[0].Dataset {
+		n++
+	}
+	return n
+}
+
+// step executes step i, and for destroys the n from it on.
+func (j *job) step(ctx context.Context, i, n int) error {
+	s := &j.r.Steps[i]
+	switch s.Do {
+	case record.DoAbortResume:
+		return j.abort(ctx, i)
+	case record.DoCreateParent:
+		return j.createParent(ctx, i)
+	case record.DoDestroy:
+		return j.destroy(ctx, i, n)
+	case record.DoRollback:
+		return j.rollback(ctx, i)
+	case record.DoBookmark:
+		return j.bookmark(ctx, i)
+	case record.DoReceive:
+		return j.receive(ctx, i)
+	}
+	return fmt.Errorf("unknown step %q", s.Do) // check lets none through
+}
+
+func (j *job) abort(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	err := j.x.target(j.r).AbortReceive(ctx, s.Dataset)
+	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		return because(err, "cannot abort the receive into '%s'", s.Dataset)
+	}
+	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
+	j.result(i).Done = true
+	return nil
+}
+
+func (j *job) createParent(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	at := where{j.r.Target.Host, s.Dataset}
+	j.x.mu.Lock()
+	p := j.x.parents[at]
+	if p == nil {
+		p = &parent{}
+		j.x.parents[at] = p
+	}
+	j.x.mu.Unlock()
+	p.once.Do(func() { p.err = j.x.target(j.r).CreateParent(ctx, s.Dataset) })
+	if p.err != nil {
+		return because(p.err, "cannot create the parent '%s'", s.Dataset)
+	}
+	j.result(i).Done = true
+	return nil
+}
+
+// lists are the record's lists of the snapshots and bookmarks on a side.
+func (j *job) lists(side string) (snapshots, bookmarks *[]record.Snapshot) {
+	if side == record.SideSource {
+		return &j.r.Snapshots, &j.r.Bookmarks
+	}
+	return &j.r.Target.Snapshots, &j.r.Target.Bookmarks
+}
+
+// destroy destroys the snapshots of n steps, each looked at just before.
+func (j *job) destroy(ctx context.Context, i, n int) error {
+	steps := j.r.Steps[i : i+n]
+	dataset, host := steps[0].Dataset, j.side(&steps[0])
+	names := make([]string, n)
+	for k := range steps {
+		names[k] = dataset + "@" + steps[k].Snapshot
+	}
+	found, err := host.Find(ctx, names)
+	if err != nil {
+		return because(err, "cannot list the snapshots of '%s' before some are destroyed", dataset)
+	}
+	var there []string
+	for k := range steps {
+		row, ok := found[names[k]]
+		switch {
+		case !ok:
+		case row.GUID != steps[k].GUID:
+			return failf(KindMovedOn, "cannot destroy '%s': it is another snapshot of that name than when the plan was made", names[k])
+		default:
+			there = append(there, steps[k].Snapshot)
+		}
+	}
+	if len(there) > 0 {
+		err = host.DestroySnapshots(ctx, dataset, there, nil)
+	}
+	if err != nil {
+		if n == 1 {
+			return because(err, "cannot destroy '%s'", names[0])
+		}
+		return because(err, "cannot destroy %d snapshots of '%s'", n, dataset)
+	}
+	list, _ := j.lists(steps[0].Side)
+	for k := range steps {
+		j.result(i + k).Done = true
+		*list = slices.DeleteFunc(*list, func(s record.Snapshot) bool {
+			return s.Name == steps[k].Snapshot && (s.GUID == "" || s.GUID == steps[k].GUID)
+		})
+	}
+	return nil
+}
+
+// rollback takes the target back to its newest snapshot, if it still is that.
+func (j *job) rollback(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	full := s.Dataset + "@" + s.Snapshot
+	host := j.x.target(j.r)
+	var newest zfs.Row
+	var txg uint64
+	err := host.List(ctx, []string{s.Dataset}, zfs.ListOptions{Types: zfs.Snapshots, Depth: 1}, func(r zfs.Row) error {
+		e := r.Entry()
+		if r.Dataset == s.Dataset && e.TXG() >= txg {
+			newest, txg = r, e.TXG()
+		}
+		return nil
+	})
+	if err != nil {
+		return because(err, "cannot list the snapshots of '%s' before it is rolled back", s.Dataset)
+	}
+	if newest.Snapshot != s.Snapshot || newest.GUID != s.GUID {
+		return failf(KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
+	}
+	if err := host.Rollback(ctx, full); err != nil {
+		return because(err, "cannot roll back to '%s'", full)
+	}
+	j.r.Target.Written = nil
+	j.result(i).Done = true
+	return nil
+}
+
+// bookmark marks a snapshot; a bookmark of that name and guid is as good.
+func (j *job) bookmark(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	of, mark, host := bookmarkOf(s), s.Dataset+"#"+s.To, j.side(s)
+	found, err := host.Find(ctx, []string{s.Dataset + of, mark})
+	if err != nil {
+		return because(err, "cannot look at '%s' before it is marked", s.Dataset+of)
+	}
+	guid := bookmarkGUID(s)
+	old, exists := found[mark]
+	orig, ok := found[s.Dataset+of]
+	switch {
+	case exists && old.GUID != guid:
+		return failf(zfs.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", mark)
+	case !exists && !ok:
+		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", mark, s.Dataset+of)
+	case !exists && orig.GUID != guid:
+		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", mark, s.Dataset+of)
+	case !exists:
+		if err := host.Bookmark(ctx, s.Dataset, of, s.To); err != nil {
+			return because(err, "cannot make the bookmark '%s'", mark)
+		}
+		old = orig
+	}
+	_, list := j.lists(s.Side)
+	insert(list, record.Snapshot{Name: s.To, GUID: guid, CreateTXG: old.CreateTXG})
+	res := j.result(i)
+	res.Done, res.GUID, res.To = true, guid, s.To
+	return nil
+}
+
+// insert puts an entry into a list that is ordered by age, in the place of one
+// of that name.
+func insert(list *[]record.Snapshot, e record.Snapshot) {
+	for i := range *list {
+		if (*list)[i].Name == e.Name {
+			if (*list)[i].GUID != e.GUID {
+				(*list)[i] = e
+			}
+			return
+		}
+	}
+	*list = append(*list, e)
+	zfs.SortByAge(*list)
+}

@@ -1,0 +1,159 @@
+package zab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/plan"
+	"zab/lib/record"
+)
+
+// running is a stage that was started.
+type running struct {
+	name string
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// chain starts the stages and reads what the last of them prints. The first
+// one's records pass through here, so that it is known which datasets must
+// have a verdict at the end, and that no two of them go to one target, before
+// anything is changed.
+func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *report) error {
+	var all []*running
+	stop := func() {}
+	defer func() { stop() }()
+	start := func(s stage, stdin io.Reader, stdout io.Writer) (*running, error) {
+		cmd := exec.Command(find(s.argv[0]), s.argv[1:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, env.Stderr
+		cmd.SysProcAttr = ownGroup()
+		if err := cmd.Start(); err != nil {
+			return nil, fmt.Errorf("cannot start %s: %w", s.argv[0], err)
+		}
+		r := &running{s.argv[0], cmd, make(chan error, 1)}
+		go func() { r.done <- cmd.Wait() }()
+		all = append(all, r)
+		return r, nil
+	}
+	stop = func() { endAll(all) }
+
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	first, err := start(stages[0], nil, in)
+	in.Close()
+	if err != nil {
+		return err
+	}
+	selected, err := rep.selected(ctx, out)
+	out.Close()
+	if err != nil {
+		return err
+	}
+	if err := wait(ctx, first); err != nil {
+		// The stage has said why.
+		return silent{fmt.Errorf("cannot select the datasets to back up")}
+	}
+	if rep.target != "" {
+		if _, err := plan.Map(selected, rep.target, o.StripPath); err != nil {
+			return &record.Error{Stage: "zab", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
+		}
+	}
+	if len(selected) == 0 {
+		return nil // all are excluded
+	}
+	return o.rest(ctx, stages[1:], selected, start, rep)
+}
+
+// rest starts all stages after the first and feeds them.
+func (o *Options) rest(ctx context.Context, stages []stage, selected []*record.Record, start func(stage, io.Reader, io.Writer) (*running, error), rep *report) error {
+	var mine []*running
+	prev, feed, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	for _, s := range stages {
+		out, in, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		r, err := start(s, prev, in)
+		prev.Close()
+		in.Close()
+		if err != nil {
+			feed.Close()
+			out.Close()
+			return err
+		}
+		mine = append(mine, r)
+		prev = out
+	}
+	go func() {
+		defer feed.Close()
+		w := record.NewWriter(feed)
+		for _, r := range selected {
+			if w.Pass(r) != nil {
+				return // the stage has ended, and its status tells
+			}
+		}
+	}()
+	defer prev.Close()
+	if err := rep.results(ctx, prev); err != nil {
+		return err
+	}
+	for _, r := range mine {
+		if err := wait(ctx, r); err != nil && !rep.expected(err) {
+			rep.broken(r.name, err)
+		}
+	}
+	return nil
+}
+
+// wait waits for a stage, but not beyond the context.
+func wait(ctx context.Context, r *running) error {
+	select {
+	case err := <-r.done:
+		r.done <- err
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// endAll ends whatever still runs: politely first, so that a stage can end its
+// own children on both sides and a receive can save what has arrived.
+func endAll(all []*running) {
+	for _, r := range all {
+		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM)
+	}
+	deadline := time.After(15 * time.Second)
+	for _, r := range all {
+		select {
+		case <-r.done:
+			r.done <- nil
+		case <-deadline:
+			_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+			deadline = time.After(time.Second)
+		}
+	}
+}
+
+// silent is an error whose cause a stage has printed already.
+type silent struct{ error }
+
+// exitCode is the exit status of a stage, -1 for a signal.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}

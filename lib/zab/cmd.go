@@ -1,0 +1,152 @@
+// Package zab is the wrapper: it chains the commands of the toolkit into the
+// whole workflow and reports what came of it.
+//
+// Goals: it starts the real commands with real pipes, so that what it does can
+// be printed, pasted and taken apart; the command line of zfs-autobackup;
+// every selected dataset has a verdict at the end.
+//
+// Non-goals: no step of a backup is done here.
+package zab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"zab/lib/cli"
+	"zab/lib/list"
+	"zab/lib/plan"
+	"zab/lib/record"
+	"zab/lib/schedule"
+	"zab/lib/selection"
+	"zab/lib/snap"
+	"zab/lib/snapname"
+	"zab/lib/thin"
+	"zab/lib/xfer"
+	"zab/lib/zfs"
+)
+
+// Exit codes of the wrapper beyond the count of failed datasets.
+const (
+	exitNothing = 255 // nothing could be attempted, or a wrong command line
+	exitMost    = 254 // as many failures as fit
+)
+
+// Transfer are the options of zab-xfer under a name that is not taken.
+type Transfer = xfer.Options
+
+// Options of zab: those of the stages, under the same names, and its own.
+type Options struct {
+	cli.Common
+	selection.Select
+	snapname.Options
+	snapname.Exclusion
+	snap.Snap
+	plan.Plan
+	schedule.Source
+	schedule.Target
+	thin.Thin
+	Transfer
+	NoSend       bool `long:"no-send" description:"Send nothing: snapshot and thin only"`
+	ShowPipeline bool `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
+	JSON         bool `long:"json" description:"Print the final records instead of a report"`
+	DebugOutput  bool `long:"debug-output" hidden:"yes" description:"The same as --debug"`
+	Resume       bool `long:"resume" hidden:"yes" description:"Obsolete: interrupted transfers are always resumed"`
+	Raw          bool `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
+}
+
+// Program describes zab.
+func Program() cli.Program {
+	o := &Options{}
+	return cli.Program{
+		Name: "zab", Usage: "BACKUP-NAME [TARGET]", MinArgs: 1, MaxArgs: 2,
+		Summary: "Back up the datasets that the property autobackup:BACKUP-NAME selects to TARGET; without a target, snapshot and thin.",
+		Options: o,
+		Check:   o.check,
+		Run:     o.run,
+		// As in zfs-autobackup, the other numbers count failed datasets.
+		UsageExit: exitNothing, FailExit: exitNothing,
+	}
+}
+
+// Main is the command.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+// check has every stage check the options that it will be given, so that a
+// wrong one is found before anything is done.
+func (o *Options) check(args []string) error {
+	if err := snapname.BackupName(args[0]); err != nil {
+		return err
+	}
+	if o.DebugOutput {
+		o.Debug = true
+	}
+	if len(args) == 1 {
+		if o.SSHTarget != "" {
+			return fmt.Errorf("--ssh-target: there is no target, only the backup name %q", args[0])
+		}
+	}
+	for _, s := range o.stages(args) {
+		if s.program.Check == nil {
+			continue
+		}
+		if _, err := s.program.Parser().ParseArgs(s.argv[1:]); err != nil {
+			return fmt.Errorf("%s", strings.TrimSpace(err.Error()))
+		}
+		if err := s.program.Check(s.operands); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
+	if o.Resume {
+		env.Warnf("--resume is obsolete: interrupted transfers are always resumed")
+	}
+	if o.Raw {
+		env.Warnf("--raw is obsolete: encrypted datasets are always sent raw")
+	}
+	stages := o.stages(args)
+	if o.ShowPipeline {
+		_, err := fmt.Fprint(env.Stdout, o.pipeline(stages, args))
+		return err
+	}
+	if err := o.connect(ctx, env); err != nil {
+		return err
+	}
+	if len(args) == 2 {
+		if err := o.preflight(ctx, env, args[1]); err != nil {
+			return err
+		}
+	}
+	r := newReport(o, env, args)
+	return r.end(o.chain(ctx, env, stages, r))
+}
+
+// connect makes one connection to each remote side, which all stages share.
+func (o *Options) connect(ctx context.Context, env *cli.Env) error {
+	for _, dest := range []string{o.SSHSource, o.SSHTarget} {
+		if err := env.Machine.Host(dest).Connect(ctx); err != nil {
+			return fmt.Errorf("cannot connect to '%s': %w", dest, err)
+		}
+	}
+	dir := env.Machine.ControlDir()
+	if dir == "" {
+		dir = "none" // the user shares connections in a way of their own
+	}
+	return os.Setenv(zfs.ControlEnv, dir)
+}
+
+// preflight finds out before a snapshot is made that there is no target.
+func (o *Options) preflight(ctx context.Context, env *cli.Env, target string) error {
+	host := env.Machine.Host(o.SSHTarget)
+	_, err := list.Tree(ctx, host, []string{target}, 0, false)
+	if zfs.KindOf(err) == zfs.KindNotFound {
+		return &record.Error{Stage: "zab", Kind: "target-missing",
+			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
+			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
+	}
+	return err
+}

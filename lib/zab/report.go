@@ -1,0 +1,345 @@
+package zab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+)
+
+// report follows the records of a run and tells what came of them.
+type report struct {
+	o      *Options
+	env    *cli.Env
+	backup string
+	target string
+	w      *record.Writer
+
+	waiting map[string]bool // selected datasets without a verdict yet
+	order   []string
+	total   int
+	failed  int
+	sent    int
+	bytes   int64
+	thinned int
+	quiet   int // nothing to do
+	orphans int
+	attempt bool // some record came out of the chain
+	dead    bool // a stage ended as it never should
+	begun   time.Time
+}
+
+func newReport(o *Options, env *cli.Env, args []string) *report {
+	r := &report{o: o, env: env, backup: args[0], w: record.NewWriter(env.Stdout), waiting: map[string]bool{}, begun: time.Now()}
+	if len(args) > 1 {
+		r.target = args[1]
+	}
+	return r
+}
+
+// talks tells whether there is a report: with --verbose, and in a dry run,
+// whose whole point it is.
+func (r *report) talks() bool { return (r.o.Verbose || r.o.DryRun) && !r.o.JSON }
+
+func (r *report) say(format string, a ...any) {
+	if r.talks() {
+		fmt.Fprintf(r.env.Stdout, format+"\n", a...)
+	}
+}
+
+// selected reads what the first stage prints.
+func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, error) {
+	all, err := r.read(ctx, in, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range all {
+		r.waiting[rec.Name] = true
+		r.order = append(r.order, rec.Name)
+	}
+	r.total = len(all)
+	if len(all) > 0 {
+		r.head()
+	}
+	return all, nil
+}
+
+func (r *report) head() {
+	what := "backup " + r.backup
+	at := func(host string) string {
+		if host == "" {
+			return ""
+		}
+		return " on " + host
+	}
+	what += fmt.Sprintf(": %s selected%s", count(r.total, "dataset"), at(r.o.SSHSource))
+	if r.target != "" {
+		what += fmt.Sprintf(", target '%s'%s", r.target, at(r.o.SSHTarget))
+	}
+	if r.o.DryRun {
+		what += " (dry run: nothing is changed)"
+	}
+	r.say("%s", what)
+}
+
+// results reads what the last stage prints, record by record.
+func (r *report) results(ctx context.Context, in io.Reader) error {
+	_, err := r.read(ctx, in, r.result)
+	return err
+}
+
+func (r *report) read(ctx context.Context, in io.Reader, each func(*record.Record) error) ([]*record.Record, error) {
+	type got struct {
+		rec *record.Record
+		err error
+	}
+	ch := make(chan got)
+	go func() {
+		defer close(ch)
+		rd := record.NewReader(in)
+		for {
+			rec, err := rd.Read()
+			if err == io.EOF {
+				return
+			}
+			select {
+			case ch <- got{rec, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	var all []*record.Record
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case g, ok := <-ch:
+			switch {
+			case !ok:
+				return all, nil
+			case g.err != nil:
+				// A stage that was killed leaves a line cut off; its status
+				// tells the rest.
+				r.env.Errorf("cannot read what the stages print: %s", g.err)
+				r.dead = true
+				return all, nil
+			}
+			if each == nil {
+				all = append(all, g.rec)
+			} else if err := each(g.rec); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// result tells of one final record.
+func (r *report) result(rec *record.Record) error {
+	if rec.Type == record.TypeDataset {
+		delete(r.waiting, rec.Name)
+		r.attempt = true
+	}
+	if rec.Error != nil {
+		r.failed++
+	}
+	if r.o.JSON {
+		return r.w.Write(rec)
+	}
+	line, idle := r.story(rec)
+	if idle {
+		r.quiet++
+	}
+	if rec.Type == record.TypeOrphan {
+		r.orphans++
+		if line == "" {
+			return nil
+		}
+	}
+	r.say("%s: %s", rec.Name, line)
+	for _, w := range rec.Warnings {
+		r.say("    warning: %s", w)
+	}
+	if r.o.DryRun {
+		for _, res := range rec.Results {
+			for _, c := range res.Commands {
+				r.say("    %s", c)
+			}
+		}
+	}
+	return nil
+}
+
+// story is what happened to one dataset, in one line; idle where nothing did.
+func (r *report) story(rec *record.Record) (line string, idle bool) {
+	var parts []string
+	add := func(format string, a ...any) { parts = append(parts, fmt.Sprintf(format, a...)) }
+	if s := rec.Snapshot; s != nil {
+		switch {
+		case s.Virtual:
+			add("would snapshot @%s", s.Name)
+		case s.Name != "":
+			add("snapshot @%s", s.Name)
+		}
+	}
+	var bytes int64
+	var seconds float64
+	full, streams, resumed, later := false, 0, false, 0
+	for _, res := range rec.Results {
+		if res.Do != record.DoReceive || res.Step >= len(rec.Steps) {
+			continue
+		}
+		if !res.Done {
+			later++
+		} else {
+			streams++
+		}
+		s := rec.Steps[res.Step]
+		full = full || s.From == ""
+		resumed = resumed || s.Token != ""
+		if res.Bytes != nil {
+			bytes += *res.Bytes
+		}
+		if res.Seconds != nil {
+			seconds += *res.Seconds
+		}
+	}
+	kind := "incremental"
+	if full {
+		kind = "full"
+	}
+	if resumed {
+		kind += ", resumed"
+	}
+	switch {
+	case streams > 0:
+		r.sent++
+		r.bytes += bytes
+		rate := ""
+		if seconds > 0.5 {
+			rate = fmt.Sprintf(", %s/s", humanize.IBytes(uint64(float64(bytes)/seconds)))
+		}
+		add("sent %s (%s%s)", humanize.IBytes(uint64(bytes)), kind, rate)
+	case later > 0 && r.o.DryRun:
+		if bytes > 0 {
+			add("would send about %s (%s)", humanize.IBytes(uint64(bytes)), kind)
+		} else {
+			add("would send (%s)", kind)
+		}
+	}
+	if t := rec.Thin; t != nil {
+		if n := r.gone(t.Source); n > 0 {
+			add("%s %d on the source", r.word(), n)
+		}
+		if n := r.gone(t.Target); n > 0 {
+			add("%s %d on the target", r.word(), n)
+		}
+		if t.Dataset != "" {
+			add("%s", t.Dataset)
+		}
+	}
+	if rec.Error != nil {
+		add("FAILED: %s", rec.Error.Message)
+		return strings.Join(parts, ", "), false
+	}
+	if len(parts) == 0 && rec.Type == record.TypeDataset {
+		why := "nothing to do"
+		if rec.Snapshot != nil && rec.Snapshot.None == "unchanged" {
+			why = "unchanged"
+		}
+		return why, true
+	}
+	return strings.Join(parts, ", "), len(parts) == 0
+}
+
+func (r *report) word() string {
+	if r.o.DryRun {
+		return "would destroy"
+	}
+	return "destroyed"
+}
+
+// gone counts the snapshots that were, or would be, destroyed.
+func (r *report) gone(list []record.Verdict) int {
+	n := 0
+	for _, v := range list {
+		if v.Destroyed || r.o.DryRun && !v.Keep {
+			n++
+		}
+	}
+	r.thinned += n
+	return n
+}
+
+// expected tells whether an exit status is one that the records explain.
+func (r *report) expected(err error) bool { return exitCode(err) == cli.ExitFailed }
+
+// broken notes a stage that ended as it never should.
+func (r *report) broken(name string, err error) {
+	r.env.Errorf("%s ended unexpectedly: %s", name, err)
+	r.dead = true
+}
+
+// end gives the final count and the exit status.
+func (r *report) end(err error) error {
+	if s, ok := err.(silent); ok {
+		r.env.Errorf("%s", s)
+		r.env.Status(exitNothing)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range r.order {
+		if r.waiting[n] {
+			r.failed++
+			r.env.Errorf("'%s' has no verdict: a stage ended before it was done", n)
+		}
+	}
+	if r.total == 0 && !r.dead {
+		r.say("backup %s: nothing to back up, all datasets are excluded", r.backup)
+		return nil
+	}
+	r.summary()
+	switch {
+	case r.failed > 0 && !r.attempt:
+		r.env.Status(exitNothing)
+	case r.failed > 0:
+		r.env.Errorf("%d of %s failed", r.failed, count(r.total, "dataset"))
+		r.env.Status(min(r.failed, exitMost))
+	case r.dead:
+		r.env.Status(1)
+	}
+	return nil
+}
+
+func (r *report) summary() {
+	parts := []string{count(r.total, "dataset")}
+	if r.sent > 0 {
+		parts = append(parts, fmt.Sprintf("%d sent (%s)", r.sent, humanize.IBytes(uint64(r.bytes))))
+	}
+	if r.quiet > 0 {
+		parts = append(parts, fmt.Sprintf("%d with nothing to do", r.quiet))
+	}
+	if r.thinned > 0 {
+		parts = append(parts, fmt.Sprintf("%s %s", count(r.thinned, "snapshot"), r.word()))
+	}
+	parts = append(parts, fmt.Sprintf("%d failed", r.failed), time.Since(r.begun).Round(100*time.Millisecond).String())
+	r.say("%s", strings.Join(parts, ", "))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,135 @@
+package zab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/jessevdk/go-flags"
+
+	"zab/lib/cli"
+	"zab/lib/plan"
+	"zab/lib/selection"
+	"zab/lib/snap"
+	"zab/lib/thin"
+	"zab/lib/xfer"
+	"zab/lib/zfs"
+)
+
+// stage is one command of the chain.
+type stage struct {
+	program  cli.Program
+	argv     []string // with the program's name
+	operands []string
+}
+
+// Options that the wrapper does not hand on: it reports itself.
+var ownOptions = map[string]bool{"verbose": true, "help": true, "version": true, "test": true}
+
+// stages are the commands that do what the command line asks for, in order.
+func (o *Options) stages(args []string) []stage {
+	values := o.given()
+	make1 := func(p cli.Program, extra, operands []string) stage {
+		argv := []string{p.Name}
+		cli.EachOption(p.Parser(), func(opt *flags.Option) {
+			if !ownOptions[opt.LongName] {
+				argv = append(argv, values[opt.LongName]...)
+			}
+		})
+		argv = append(argv, extra...)
+		return stage{p, append(argv, operands...), operands}
+	}
+	backup := args[0]
+	var exclude []string
+	if len(args) == 1 {
+		if !o.IncludeReceived && values["exclude-received"] == nil {
+			exclude = []string{"--exclude-received"}
+		}
+	} else if o.SSHSource == o.SSHTarget {
+		// On one host the target must not be backed up into itself.
+		exclude = []string{"--exclude-path=" + args[1]}
+	}
+	list := []stage{
+		make1(selection.Program(), exclude, []string{backup}),
+		make1(snap.Program(), nil, nil),
+	}
+	thinner := func() {
+		if !o.NoThinning {
+			list = append(list, make1(thin.Program(), nil, nil))
+		}
+	}
+	if len(args) == 2 {
+		list = append(list, make1(plan.Program(), []string{"--orphans"}, []string{args[1]}))
+		thinner()
+		if !o.NoSend {
+			list = append(list, make1(xfer.Program(), nil, nil))
+			thinner()
+		}
+	} else {
+		thinner()
+	}
+	return list
+}
+
+// given are the options on the command line, by long name, as arguments.
+func (o *Options) given() map[string][]string {
+	out := map[string][]string{}
+	p := cli.Program{Name: "zab", Options: o}
+	cli.EachOption(p.Parser(), func(opt *flags.Option) {
+		v := reflect.ValueOf(opt.Value())
+		name := "--" + opt.LongName
+		isDefault := false
+		if len(opt.Default) == 1 {
+			isDefault = fmt.Sprint(opt.Value()) == opt.Default[0]
+		}
+		switch {
+		case isDefault:
+		case v.Kind() == reflect.Bool:
+			if v.Bool() {
+				out[opt.LongName] = []string{name}
+			}
+		case v.Kind() == reflect.Slice:
+			for i := range v.Len() {
+				out[opt.LongName] = append(out[opt.LongName], name+"="+fmt.Sprint(v.Index(i)))
+			}
+		case !v.IsZero():
+			out[opt.LongName] = []string{name + "=" + fmt.Sprint(opt.Value())}
+		}
+	})
+	return out
+}
+
+// pipeline is what does the same in a shell.
+func (o *Options) pipeline(stages []stage, args []string) string {
+	var lines []string
+	for _, s := range stages {
+		lines = append(lines, zfs.Quote(s.argv...))
+	}
+	text := strings.Join(lines, " |\n  ") + "\n"
+	if len(args) == 2 {
+		check := []string{"zab-list", "--depth=0", "--no-snapshots"}
+		for name, value := range map[string]string{"--ssh": o.SSHTarget, "--ssh-config": o.SSHConfig} {
+			if value != "" {
+				check = append(check, name+"="+value)
+			}
+		}
+		text = zfs.Quote(append(check, args[1])...) + " > /dev/null &&\n  " + text
+	}
+	return text
+}
+
+// find gives the path of a stage's program: beside this one, else on PATH.
+func find(name string) string {
+	if self, err := os.Executable(); err == nil {
+		if real, err := filepath.EvalSymlinks(self); err == nil {
+			self = real
+		}
+		beside := filepath.Join(filepath.Dir(self), name)
+		if st, err := os.Stat(beside); err == nil && !st.IsDir() {
+			return beside
+		}
+	}
+	return name
+}

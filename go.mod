@@ -12,5 +12,8 @@ require (
 
 require (
 	github.com/dustin/go-humanize v1.0.1
+	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/sys v0.49.0
 )
+
+require golang.org/x/tools v0.26.0 // indirect

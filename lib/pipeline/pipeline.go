@@ -365,14 +365,13 @@ func Marker(name string) string { return "zab: " + name + " failed: " }
 // failures are those of a child, and of the programs in its line of shell that
 // said so with a Marker.
 func (c *child) failures(last bool) []Failure {
-	text := c.stderr.String()
 	var out []Failure
-	var rest []string
-	for line := range strings.Lines(text) {
+	var all, rest []string
+	for line := range strings.Lines(c.stderr.String()) {
 		line = strings.TrimRight(line, "\r\n")
 		name, code, ok := parseMarker(line)
 		if !ok {
-			rest = append(rest, line)
+			all, rest = append(all, line), append(rest, line)
 			continue
 		}
 		// What was said before the marker was most likely said by its program.
@@ -380,10 +379,20 @@ func (c *child) failures(last bool) []Failure {
 		rest = nil
 	}
 	if c.err != nil && !c.killed.Load() {
-		out = append(out, Failure{Name: c.Name, Place: c.place, Last: last, Err: asError(c.Host.Failed(c.Argv, c.err, strings.Join(rest, "\n"))), At: c.at})
+		// The last program may have spoken before the others' markers, so all
+		// of the text goes with its status.
+		e := asError(c.Host.Failed(c.Argv, c.err, strings.Join(all, "\n")))
+		if e.Code != sshFailed {
+			e.Argv = strings.Fields(c.Name)
+		}
+		out = append(out, Failure{Name: c.Name, Place: c.place, Last: last, Err: e, At: c.at})
 	}
 	return out
 }
+
+// sshFailed is the exit status of ssh itself; all others are those of what it
+// ran.
+const sshFailed = 255
 
 func parseMarker(line string) (name string, code int, ok bool) {
 	rest, ok := strings.CutPrefix(line, "zab: ")

@@ -70,11 +70,8 @@ func Program() cli.Program {
 func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) check(args []string) error {
-	if strings.HasPrefix(args[0], "/") {
-		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", args[0])
-	}
-	if err := record.CheckDataset(args[0]); err != nil {
-		return fmt.Errorf("the target: %w", err)
+	if err := CheckTarget(args[0]); err != nil {
+		return err
 	}
 	if err := record.CheckHost(o.SSHTarget); err != nil {
 		return fmt.Errorf("--ssh-target: %w", err)
@@ -95,6 +92,17 @@ func (o *Options) check(args []string) error {
 		return err
 	}
 	return o.parseProperties()
+}
+
+// CheckTarget refuses what cannot be the target of a backup.
+func CheckTarget(target string) error {
+	if strings.HasPrefix(target, "/") {
+		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", target)
+	}
+	if err := record.CheckDataset(target); err != nil {
+		return fmt.Errorf("the target: %w", err)
+	}
+	return nil
 }
 
 // parseProperties cuts the lists of properties at their commas.
@@ -334,16 +342,22 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 // selected source maps to.
 func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup string, names map[*record.Record]string) error {
 	used := map[string]bool{target: true}
+	holds := map[string]bool{} // what is above a used one
 	for _, n := range names {
 		used[n] = true
+		for i := range n {
+			if n[i] == '/' {
+				holds[n[:i]] = true
+			}
+		}
 	}
 	if err := p.names(backup); err != nil {
 		return cli.UsageError{Err: err}
 	}
 	for _, n := range p.state.order {
 		r := p.state.datasets[n]
-		if used[n] || strings.Contains(n, "%") {
-			continue
+		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
+			continue // zfs's own, or a parent that exists for its children
 		}
 		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
 		for i := range t.Snapshots {

@@ -32,6 +32,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	defer func() { stop() }()
 	start := func(s stage, stdin io.Reader, stdout io.Writer) (*running, error) {
 		cmd := exec.Command(find(s.argv[0]), s.argv[1:]...)
+		cmd.Args[0] = s.argv[0]
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, env.Stderr
 		cmd.SysProcAttr = ownGroup()
 		if err := cmd.Start(); err != nil {

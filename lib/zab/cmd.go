@@ -87,6 +87,11 @@ func (o *Options) check(args []string) error {
 			return fmt.Errorf("--ssh-target: there is no target, only the backup name %q", args[0])
 		}
 	}
+	if len(args) == 2 {
+		if err := plan.CheckTarget(args[1]); err != nil {
+			return err
+		}
+	}
 	for _, s := range o.stages(args) {
 		if s.program.Check == nil {
 			continue

@@ -156,7 +156,7 @@ func (r *report) result(rec *record.Record) error {
 		return r.w.Write(rec)
 	}
 	line, idle := r.story(rec)
-	if idle {
+	if idle && rec.Type == record.TypeDataset {
 		r.quiet++
 	}
 	if rec.Type == record.TypeOrphan {

@@ -47,10 +47,12 @@ func (p *planner) match(r *record.Record, name string) *draft {
 		t.Facts = known.Facts
 		t.Snapshots = known.Snapshots
 		t.Bookmarks = known.Bookmarks
-		if known.GUID != "" && known.GUID == r.GUID && r.Host == t.Host {
-			r.Fail(p.failure("loop", fmt.Sprintf("cannot back up '%s' to itself", r.Name), ""))
-			return d
-		}
+	}
+	if own := p.state.datasets[r.Name]; own != nil && own.GUID == r.GUID && r.GUID != "" {
+		// By guid, so also where one machine is reached over ssh.
+		r.Fail(p.failure("loop", fmt.Sprintf("cannot back up '%s', which is part of the target, into the target", r.Name),
+			fmt.Sprintf("leave it out with 'zab-select --exclude-path %s'", zfs.Quote(p.target))))
+		return d
 	}
 	for i := range r.Snapshots {
 		_, r.Snapshots[i].Ours = p.format.Time(r.Snapshots[i].Name)

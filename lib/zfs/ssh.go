@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -118,19 +119,37 @@ func (m *Machine) controlDir() (string, error) {
 	if m.dir != "" {
 		return m.dir, nil
 	}
-	dir, err := os.MkdirTemp("", "zab-ssh-") // mode 700
+	base := os.TempDir()
+	if len(base) > 60 {
+		base = "/tmp" // TMPDIR may be long, a socket's address may not
+	}
+	sweep(base)
+	dir, err := os.MkdirTemp(base, fmt.Sprintf("%s%d-", dirPrefix, os.Getpid())) // mode 700
 	if err != nil {
 		return "", fmt.Errorf("cannot make a directory for ssh's control sockets: %w", err)
 	}
-	if len(dir) > 80 {
-		// TMPDIR may be long, a socket's address may not.
-		_ = os.Remove(dir)
-		if dir, err = os.MkdirTemp("/tmp", "zab-ssh-"); err != nil {
-			return "", fmt.Errorf("cannot make a directory for ssh's control sockets: %w", err)
-		}
-	}
 	m.dir = dir
 	return dir, nil
+}
+
+const dirPrefix = "zab-ssh-"
+
+// sweep removes directories of ours whose process is no more: one that was
+// killed could not do it itself.
+func sweep(base string) {
+	old, _ := filepath.Glob(filepath.Join(base, dirPrefix+"*"))
+	for _, dir := range old {
+		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
+		n, err := strconv.Atoi(pid)
+		if !ok || err != nil || n <= 1 || !errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
+			continue
+		}
+		if st, err := os.Lstat(dir); err == nil && st.IsDir() {
+			if own, ok := st.Sys().(*syscall.Stat_t); ok && int(own.Uid) == os.Getuid() {
+				_ = os.RemoveAll(dir)
+			}
+		}
+	}
 }
 
 // ControlDir is the directory of the control sockets that this process made,

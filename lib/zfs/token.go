@@ -16,8 +16,8 @@ import (
 
 // DecodeToken reads a receive_resume_token (libzfs, zfs_send_resume_token):
 // version, Fletcher-4 sum of the compressed bytes, length of the list when
-// uncompressed, and the bytes in hex; they are a zlib stream of an nvlist in
-// XDR. Nothing is started for it, so that a plan stays pure.
+// uncompressed, and the bytes in hex; they are a zlib stream of an nvlist.
+// Nothing is started for it, so that a plan stays pure.
 func DecodeToken(token string) (*record.Resume, error) {
 	r := &record.Resume{Token: token}
 	parts := strings.Split(token, "-")
@@ -112,45 +112,67 @@ func setToken(r *record.Resume, name string, typ uint32, v []byte, text string) 
 	}
 }
 
-// readNvlist walks a packed nvlist in XDR: a header of four bytes, version and
-// flags, then pairs until one of size 0. Integers are big-endian, strings
-// padded to four bytes.
+// readNvlist walks a packed nvlist: a header of four bytes (encoding, byte
+// order of the native one, two reserved), version and flags, then pairs until
+// one of size 0. Tokens are in the native encoding of the machine that made
+// them (fnvlist_pack); XDR is what nvlists otherwise travel in.
 func readNvlist(b []byte, pair func(name string, typ uint32, value []byte, text string)) error {
-	short := errors.New("its list is cut off")
 	if len(b) < 12 {
-		return short
+		return errShort
 	}
-	if b[0] != 1 {
+	next := xdrPair
+	switch b[0] {
+	case 0:
+		var order binary.ByteOrder = binary.BigEndian
+		if b[1] == 1 {
+			order = binary.LittleEndian
+		}
+		next = func(p []byte) (string, uint32, []byte, string, bool) { return nativePair(order, p) }
+	case 1:
+	default:
 		return fmt.Errorf("its list has the unknown encoding %d", b[0])
+	}
+	size := func(p []byte) uint32 { return binary.BigEndian.Uint32(p) }
+	if b[0] == 0 && b[1] == 1 {
+		size = func(p []byte) uint32 { return binary.LittleEndian.Uint32(p) }
 	}
 	b = b[12:]
 	for {
-		if len(b) < 8 {
-			return short
+		if len(b) < 4 {
+			return errShort
 		}
-		size := binary.BigEndian.Uint32(b)
-		if size == 0 {
+		n := size(b)
+		if n == 0 {
 			return nil
 		}
-		if size < 20 || uint64(size) > uint64(len(b)) {
-			return short
+		if n < 16 || uint64(n) > uint64(len(b)) {
+			return errShort
 		}
-		p := b[8:size]
-		b = b[size:]
-		name, p, ok := xdrString(p)
-		if !ok || len(p) < 8 {
-			return short
+		name, typ, value, text, ok := next(b[:n])
+		if !ok {
+			return errShort
 		}
-		typ := binary.BigEndian.Uint32(p)
-		p = p[8:]
-		text := ""
-		if typ == nvString {
-			if text, _, ok = xdrString(p); !ok {
-				return short
-			}
-		}
-		pair(name, typ, p, text)
+		pair(name, typ, value, text)
+		b = b[n:]
 	}
+}
+
+var errShort = errors.New("its list is cut off")
+
+// xdrPair reads a pair in XDR: its size packed and unpacked, name, type, number
+// of values, value. Integers are big-endian, strings padded to four bytes.
+func xdrPair(p []byte) (name string, typ uint32, value []byte, text string, ok bool) {
+	if len(p) < 8 {
+		return
+	}
+	if name, p, ok = xdrString(p[8:]); !ok || len(p) < 8 {
+		return "", 0, nil, "", false
+	}
+	typ, value = binary.BigEndian.Uint32(p), p[8:]
+	if typ == nvString {
+		text, _, ok = xdrString(value)
+	}
+	return name, typ, value, text, ok
 }
 
 func xdrString(b []byte) (s string, rest []byte, ok bool) {
@@ -164,4 +186,39 @@ func xdrString(b []byte) (s string, rest []byte, ok bool) {
 		return "", nil, false
 	}
 	return string(b[:n]), b[padded:], true
+}
+
+// nativePair reads a pair as it lies in memory (nvpair_t): size, length of the
+// name with its NUL, a reserved half word, number of values, type; then the
+// name and the value, each padded to eight bytes. The value is given in
+// big-endian order, as XDR has it.
+func nativePair(order binary.ByteOrder, p []byte) (name string, typ uint32, value []byte, text string, ok bool) {
+	if len(p) < 16 {
+		return
+	}
+	n := int(order.Uint16(p[4:]))
+	typ = order.Uint32(p[12:])
+	at := (16 + n + 7) &^ 7
+	if n == 0 || at > len(p) {
+		return
+	}
+	name, value = cString(p[16:16+n]), p[at:]
+	switch typ {
+	case nvString:
+		text = cString(value)
+	case nvUint64:
+		if len(value) < 8 {
+			return
+		}
+		value = binary.BigEndian.AppendUint64(nil, order.Uint64(value))
+	}
+	return name, typ, value, text, true
+}
+
+// cString is what stands before the first NUL.
+func cString(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
 }

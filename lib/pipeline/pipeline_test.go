@@ -1,0 +1,281 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"zab/lib/zfs"
+)
+
+var here = (&zfs.Machine{}).Host("")
+
+func sh(name, line string) Link {
+	return Link{Program: &Program{Name: name, Host: here, Argv: []string{"/bin/sh", "-c", line}}}
+}
+
+func between(j *Joint) Link { return Link{Joint: j} }
+
+// stream is a file with something that no two places have in common.
+func stream(t *testing.T, size int) (path string, data []byte) {
+	t.Helper()
+	data = make([]byte, size)
+	for i := 0; i+32 <= size; i += 32 {
+		sum := sha256.Sum256(fmt.Append(nil, i))
+		copy(data[i:], sum[:])
+	}
+	path = filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, data
+}
+
+func TestStreamArrivesWhole(t *testing.T) {
+	in, data := stream(t, 3<<20+17)
+	for name, j := range map[string]func() *Joint{
+		"counting":       func() *Joint { return &Joint{} },
+		"buffer":         func() *Joint { return &Joint{Buffer: 1 << 20} },
+		"tiny buffer":    func() *Joint { return &Joint{Buffer: 1000, Chunk: 333} },
+		"rate":           func() *Joint { return &Joint{Pace: NewPace(1 << 40)} },
+		"buffer, rate":   func() *Joint { return &Joint{Buffer: 70_001, Pace: NewPace(1 << 40)} },
+		"one byte chunk": func() *Joint { return &Joint{Buffer: 4096, Chunk: 4097} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			a, b := j(), j()
+			res := Run(t.Context(), []Link{
+				sh("send", "cat "+zfs.Quote(in)), between(a), sh("filter", "cat"), sh("filter", "cat"), between(b), sh("receive", "cat >"+zfs.Quote(out)),
+			}, Options{})
+			if res.Err != nil || len(res.Failures) > 0 {
+				t.Fatalf("%+v", res)
+			}
+			got, err := os.ReadFile(out)
+			if err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("what arrived differs: %d bytes, %v", len(got), err)
+			}
+			if a.Moved.Load() != int64(len(data)) || b.Moved.Load() != int64(len(data)) {
+				t.Fatalf("counted %d and %d, not %d", a.Moved.Load(), b.Moved.Load(), len(data))
+			}
+		})
+	}
+}
+
+func TestCauseOfFailure(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		links []Link
+		cause string // its name
+		words string
+	}{
+		{"the sender fails, the receiver misses the rest", []Link{
+			sh("send", "echo x; echo 'cannot send: I/O error' >&2; exit 1"), between(&Joint{}),
+			sh("receive", "cat >/dev/null; echo 'cannot receive: failed to read from stream' >&2; exit 1"),
+		}, "send", "I/O error"},
+		{"the receiver fails, the sender's pipe breaks", []Link{
+			sh("send", "exec cat /dev/zero"), between(&Joint{Buffer: 1 << 20}),
+			sh("receive", "read x </dev/null; echo 'cannot receive: out of space' >&2; exit 1"),
+		}, "receive", "out of space"},
+		{"a filter is killed", []Link{
+			sh("send", "exec cat /dev/zero"), between(&Joint{}), sh("filter", "kill -9 $$"), between(&Joint{}),
+			sh("receive", "cat >/dev/null; echo 'cannot receive incremental stream: checksum mismatch or incomplete stream.' >&2; exit 1"),
+		}, "filter", "signal 9"},
+		{"the receiver fails while the sender waits for ever", []Link{
+			sh("send", "exec sleep 1000"), between(&Joint{}), sh("receive", "echo 'cannot receive: dataset is busy' >&2; exit 1"),
+		}, "receive", "busy"},
+		{"a failure behind a shell is told by its marker", []Link{
+			sh("mbuffer", `{ sh -c "echo 'cannot send: dataset does not exist' >&2; exit 1" || echo "zab: zfs send failed: $?" >&2; } | cat`), between(&Joint{}),
+			sh("receive", "cat >/dev/null; echo 'cannot receive: failed to read from stream' >&2; exit 1"),
+		}, "zfs send", "does not exist"},
+		{"the receiver behind a shell speaks before the marker of its consequence", []Link{
+			sh("send", "exec cat /dev/zero"), between(&Joint{}),
+			sh("zfs receive", `{ cat || echo "zab: gzip -d failed: $?" >&2; } | { sleep 0.1; echo 'cannot receive: out of space' >&2; exec 0<&-; sleep 0.1; exit 1; }`),
+		}, "zfs receive", "out of space"},
+		{"a program is not installed", []Link{
+			{Program: &Program{Name: "send", Host: here, Argv: []string{"/no/such/program"}}}, between(&Joint{}), sh("receive", "cat >/dev/null"),
+		}, "send", "no such file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			res := Run(t.Context(), c.links, Options{Grace: 200 * time.Millisecond})
+			cause, _ := Cause(res.Failures)
+			if cause == nil {
+				t.Fatalf("no cause in %+v", res)
+			}
+			if cause.Name != c.cause || !strings.Contains(cause.Err.Error(), c.words) {
+				t.Fatalf("the cause is %s: %s", cause.Name, cause.Err)
+			}
+		})
+	}
+}
+
+func TestReceiverThatHasAllIsNoFailure(t *testing.T) {
+	res := Run(t.Context(), []Link{
+		sh("send", "exec cat /dev/zero"), between(&Joint{}), sh("receive", "head -c 1000 >/dev/null"),
+	}, Options{Grace: 200 * time.Millisecond})
+	if cause, _ := Cause(res.Failures); cause != nil || res.Err != nil {
+		t.Fatalf("%+v, %v", cause, res.Err)
+	}
+}
+
+// P4: an interrupted receiver sees the end of its input and ends by itself.
+func TestInterruptLetsReceiverSave(t *testing.T) {
+	dir := t.TempDir()
+	saved := filepath.Join(dir, "saved")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("the user said so")
+	j := &Joint{}
+	go func() {
+		for j.Moved.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel(why)
+	}()
+	res := Run(ctx, []Link{
+		sh("send", "exec cat /dev/zero"), between(j), sh("receive", "cat >/dev/null; echo >"+zfs.Quote(saved)),
+	}, Options{})
+	if !errors.Is(res.Err, why) {
+		t.Fatalf("%v", res.Err)
+	}
+	if _, err := os.Stat(saved); err != nil {
+		t.Fatal("the receiver was not allowed to end by itself")
+	}
+}
+
+func TestInterruptEndsWhatDoesNotEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	res := Run(ctx, []Link{
+		sh("send", "trap '' TERM; sleep 1000"), between(&Joint{Buffer: 4096}), sh("receive", "sleep 1000"),
+	}, Options{Grace: 10 * time.Millisecond})
+	if !errors.Is(res.Err, context.Canceled) {
+		t.Fatalf("%v", res.Err)
+	}
+}
+
+func TestStallEnds(t *testing.T) {
+	res := Run(t.Context(), []Link{
+		sh("send", "echo x; exec sleep 1000"), between(&Joint{}), sh("receive", "cat >/dev/null"),
+	}, Options{Stall: 50 * time.Millisecond, Grace: 10 * time.Millisecond})
+	if !errors.Is(res.Err, ErrStalled) {
+		t.Fatalf("%v", res.Err)
+	}
+}
+
+func TestCauseTable(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	fail := func(name string, ms int, last bool, kind zfs.Kind, sig syscall.Signal, code int, msg string) Failure {
+		return Failure{Name: name, Last: last, At: at(ms), Err: &zfs.Error{Kind: kind, Signal: sig, Code: code, Message: msg}}
+	}
+	send := func(ms int, kind zfs.Kind, msg string) Failure { return fail("send", ms, false, kind, 0, 1, msg) }
+	recv := func(ms int, kind zfs.Kind, msg string) Failure { return fail("recv", ms, true, kind, 0, 1, msg) }
+	for _, c := range []struct {
+		name string
+		in   []Failure
+		want string
+	}{
+		{"none", nil, ""},
+		{"broken pipe before full pool", []Failure{send(1, zfs.KindOther, "warning: cannot send 'a@b': Broken pipe"), recv(2, zfs.KindNoSpace, "out of space")}, "recv"},
+		{"sender first", []Failure{send(1, zfs.KindKey, "key not loaded"), recv(2, zfs.KindPartial, "failed to read from stream")}, "send"},
+		{"sender seen later", []Failure{send(2, zfs.KindKey, "key not loaded"), recv(1, zfs.KindPartial, "failed to read from stream")}, "send"},
+		{"connection lost", []Failure{fail("ssh", 3, false, zfs.KindUnreachable, 0, 255, "client_loop: send disconnect: Broken pipe"), recv(1, zfs.KindPartial, "incomplete")}, "ssh"},
+		{"decompressor cut off", []Failure{send(1, zfs.KindOther, "boom"), fail("zstd -d", 2, false, zfs.KindOther, 0, 1, "zstd: /*stdin*\\: unexpected end of file"), recv(3, zfs.KindPartial, "incomplete stream")}, "send"},
+		{"only a bad stream", []Failure{fail("send", 2, false, zfs.KindKilled, syscall.SIGPIPE, -1, ""), recv(1, zfs.KindPartial, "checksum mismatch")}, "recv"},
+		{"the receiver was content", []Failure{fail("send", 2, false, zfs.KindKilled, syscall.SIGPIPE, -1, "")}, ""},
+		{"a marker of SIGPIPE", []Failure{fail("zfs send", 1, false, zfs.KindKilled, 0, 141, ""), recv(2, zfs.KindModified, "modified")}, "recv"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cause, others := Cause(c.in)
+			got := ""
+			if cause != nil {
+				got = cause.Name
+				if len(others) != len(c.in)-1 {
+					t.Fatalf("%d others", len(others))
+				}
+			}
+			if got != c.want {
+				t.Fatalf("the cause is %q, not %q", got, c.want)
+			}
+		})
+	}
+}
+
+// clock is a time that only sleeping moves.
+type clock struct{ t time.Time }
+
+func (c *clock) pace(rate int64) *Pace {
+	p := NewPace(rate)
+	p.now = func() time.Time { return c.t }
+	p.sleep = func(d time.Duration, _ <-chan struct{}) bool { c.t = c.t.Add(d); return true }
+	return p
+}
+
+func TestPaceHoldsFromTheStart(t *testing.T) {
+	for _, rate := range []int64{1, 1000, 10 << 20} {
+		c := &clock{time.Unix(0, 0)}
+		p := c.pace(rate)
+		sent := int64(0)
+		for range 100 {
+			n := p.Chunk()
+			p.Take(n, nil)
+			sent += int64(n)
+			if most := float64(rate)*c.t.Sub(time.Unix(0, 0)).Seconds() + 1; float64(sent) > most {
+				t.Fatalf("rate %d: %d bytes in %s", rate, sent, c.t.Sub(time.Unix(0, 0)))
+			}
+		}
+	}
+}
+
+func TestPaceAfterPause(t *testing.T) {
+	c := &clock{time.Unix(0, 0)}
+	p := c.pace(1000)
+	p.Take(50, nil)
+	c.t = c.t.Add(time.Hour)
+	start, sent := c.t, 0
+	for c.t.Sub(start) < time.Second {
+		p.Take(50, nil)
+		sent += 50
+	}
+	if most := 1000 + 100 + 50; sent > most {
+		t.Fatalf("%d bytes in the second after a pause, at most %d were expected", sent, most)
+	}
+	p.Take(50, nil)
+	before := c.t
+	p.Return(50)
+	p.Take(50, nil)
+	if c.t != before {
+		t.Fatal("what was given back was not to be had again")
+	}
+}
+
+func TestRingTooLarge(t *testing.T) {
+	if _, err := newRing(1 << 62); err == nil {
+		t.Fatal("a buffer larger than all memory")
+	}
+}
+
+func TestMarker(t *testing.T) {
+	for _, c := range []struct {
+		line, name string
+		code       int
+		ok         bool
+	}{
+		{Marker("zfs send") + "1", "zfs send", 1, true},
+		{Marker("the send pipe") + "141", "the send pipe", 141, true},
+		{"zab: zstd: command not found", "", 0, false},
+		{"cannot send 'x failed: 1'", "", 0, false},
+		{Marker("x") + "", "x", 0, false},
+	} {
+		name, code, ok := parseMarker(c.line)
+		if ok != c.ok || ok && (name != c.name || code != c.code) {
+			t.Errorf("%q: %q %d %v", c.line, name, code, ok)
+		}
+	}
+}

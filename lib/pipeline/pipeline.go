@@ -382,8 +382,12 @@ func (c *child) failures(last bool) []Failure {
 		// The last program may have spoken before the others' markers, so all
 		// of the text goes with its status.
 		e := asError(c.Host.Failed(c.Argv, c.err, strings.Join(all, "\n")))
-		if e.Code != sshFailed {
-			e.Argv = strings.Fields(c.Name)
+		switch {
+		case c.Host.Here():
+			e.Argv = []string{c.Name}
+		case e.Code != sshFailed && e.Signal == 0:
+			e.Argv = []string{c.Name}
+			signalled(e)
 		}
 		out = append(out, Failure{Name: c.Name, Place: c.place, Last: last, Err: e, At: c.at})
 	}
@@ -409,21 +413,23 @@ func parseMarker(line string) (name string, code int, ok bool) {
 
 // exited makes the error of a program whose status a shell told.
 func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
-	e := asError(h.Failed(strings.Fields(name), errors.New(""), text))
+	e := asError(h.Failed([]string{name}, errors.New(""), text))
 	e.Code = code
-	switch {
-	case code == 127:
+	if code == 127 {
 		e.Kind = zfs.KindMissingProgram
-	case code > 128 && code < 128+65:
-		e.Signal = syscall.Signal(code - 128)
+	}
+	signalled(e)
+	return e
+}
+
+// signalled takes the signal from the exit status in which a shell hides it.
+func signalled(e *zfs.Error) {
+	if e.Code > 128 && e.Code < 128+65 {
+		e.Signal = syscall.Signal(e.Code - 128)
 		if e.Kind == zfs.KindOther {
 			e.Kind = zfs.KindKilled
 		}
 	}
-	if e.Message == "" {
-		e.Message = fmt.Sprintf("%s failed without a word, exit status %d", name, code)
-	}
-	return e
 }
 
 func asError(err error) *zfs.Error {

@@ -35,6 +35,7 @@ var ownHints = map[zfs.Kind]string{
 	KindParentFailed: "run again when the parent's trouble is solved",
 	KindNotReceived:  "look at the target's snapshots with 'zfs list -t snapshot -o name,guid'; run zab-plan again",
 	KindStalled:      "run again: the stream goes on where it broke off",
+	zfs.KindKilled:   "run again: the stream goes on where it broke off",
 	KindInterrupted:  "run again: the stream goes on where it broke off",
 }
 

@@ -279,3 +279,26 @@ func TestMarker(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkJoint(b *testing.B) {
+	for name, j := range map[string]func() *Joint{
+		"splice": func() *Joint { return &Joint{} },
+		"buffer": func() *Joint { return &Joint{Buffer: 64 << 20} },
+		"rate":   func() *Joint { return &Joint{Pace: NewPace(1 << 50)} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			const size = 1 << 30
+			b.SetBytes(size)
+			for b.Loop() {
+				Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), between(j()), sh("receive", "exec cat >/dev/null")}, Options{})
+			}
+		})
+	}
+	b.Run("no joint", func(b *testing.B) {
+		const size = 1 << 30
+		b.SetBytes(size)
+		for b.Loop() {
+			Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), sh("receive", "exec cat >/dev/null")}, Options{})
+		}
+	})
+}

@@ -137,6 +137,8 @@ type Made struct {
 	Virtual bool `json:"virtual,omitzero"`
 	// None tells why no snapshot was made: unchanged, or disabled.
 	None string `json:"none,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Target is the state of the receiving dataset when the plan was made.
@@ -165,6 +167,8 @@ type Resume struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// Flags are those frozen in the token: raw, compress, large-block, embed.
 	Flags []string `json:"flags,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // What a Step does.
@@ -236,6 +240,8 @@ type Step struct {
 type Through struct {
 	Name string `json:"name"`
 	GUID string `json:"guid,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Conflict is why nothing can be sent as things stand.
@@ -248,6 +254,8 @@ type Conflict struct {
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	// Remedies are what could be done, the safest first.
 	Remedies []string `json:"remedies,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Result is what became of one step.
@@ -271,6 +279,8 @@ type Result struct {
 	Commands []string `json:"commands,omitzero"`
 	// Message tells why a step was not done.
 	Message string `json:"message,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Thin holds the verdicts of the last zab-thin, for each side that it saw.
@@ -279,6 +289,8 @@ type Thin struct {
 	Target []Verdict `json:"target,omitzero"`
 	// Dataset is what became of an orphan itself: see --destroy-missing.
 	Dataset string `json:"dataset,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Verdict is what the schedule says of one snapshot.
@@ -289,6 +301,8 @@ type Verdict struct {
 	Why []string `json:"why"`
 	// Destroyed: it is gone from the pool.
 	Destroyed bool `json:"destroyed,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Error is why a record takes no further part.
@@ -301,6 +315,8 @@ type Error struct {
 	Message string `json:"message"`
 	// Hint is what to do about it.
 	Hint string `json:"hint,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -255,7 +255,7 @@ func CheckDataset(name string) error {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || part == "." || part == ".." {
-			return fmt.Errorf("%q is not a dataset's name: it has an empty part, . or ..", name)
+			return fmt.Errorf("%q is not a dataset's name: it has an empty part, or one of dots alone", name)
 		}
 		if err := checkChars(name, part); err != nil {
 			return err
@@ -271,6 +271,11 @@ func CheckSnapshot(name string) error {
 	}
 	if len(name) > maxName {
 		return fmt.Errorf("the snapshot's name %q is longer than %d bytes", name, maxName)
+	}
+	// In a dataset's name it marks what zfs made for itself, such as %recv;
+	// here it would make two snapshots and all between them out of one name.
+	if strings.Contains(name, "%") {
+		return fmt.Errorf("%q is not a name of ZFS: it contains %q", name, "%")
 	}
 	return checkChars(name, name)
 }

@@ -286,7 +286,7 @@ var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatu
 // Reading the copy must not change it, so it is mounted read-only.
 func mount(ctx context.Context, batch []*job) {
 	news := slices.DeleteFunc(slices.Clone(batch), func(j *job) bool {
-		return !j.first || j.r.Kind != "filesystem" || j.r.Error != nil || !slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done })
+		return !j.first || j.r.Kind == "volume" || j.r.Error != nil || !slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done })
 	})
 	for host, jobs := range byHost(news, func(j *job) *zfs.Host { return j.x.target(j.r) }) {
 		// A parent is mounted before its children, in whose mountpoints it is.

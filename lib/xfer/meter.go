@@ -105,7 +105,7 @@ func (m *meter) line() string {
 	return what + " " + b.String()
 }
 
-func (m *meter) start(what string, total *int64, c *chain) *shown {
+func (m *meter) start(what string, total *int64, c *flow) *shown {
 	if m == nil {
 		return nil
 	}

@@ -60,8 +60,8 @@ func (t *transfer) piped() bool {
 	return t.o.Compress != "" || len(t.o.SendPipe) > 0 || len(t.o.RecvPipe) > 0
 }
 
-// chain is the pipeline of a transfer, ready to run.
-type chain struct {
+// flow is the pipeline of a transfer, ready to run.
+type flow struct {
 	links []pipeline.Link
 	// stream counts the bytes of zfs's stream, wire those that went between
 	// the two sides. They may be the same; stream is nil where it cannot be
@@ -132,8 +132,8 @@ func (t *transfer) places() []place {
 
 // build makes the chain. It starts nothing but, for a remote side, the
 // connection.
-func (t *transfer) build(ctx context.Context) (*chain, error) {
-	c := &chain{}
+func (t *transfer) build(ctx context.Context) (*flow, error) {
+	c := &flow{}
 	for _, p := range t.places() {
 		if p.joint {
 			j := &pipeline.Joint{}
@@ -218,7 +218,7 @@ func remoteLine(o *Options, elements []element) string {
 		}
 		if p := e.argv[0]; p != "zfs" && p != "/bin/sh" && !checked[p] {
 			checked[p] = true
-			checks = append(checks, fmt.Sprintf(`command -v %s >/dev/null 2>&1 || { echo "zab: %s: command not found" >&2; exit 127; }; `, p, p))
+			checks = append(checks, fmt.Sprintf(`command -v %s >/dev/null 2>&1 || { echo "%s: command not found" >&2; exit 127; }; `, p, p))
 		}
 		cmd := zfs.Quote(e.argv...)
 		if i < len(elements)-1 {

@@ -65,7 +65,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 }
 
 // measure fills in what went through.
-func measure(res *record.Result, c *chain, seconds float64) {
+func measure(res *record.Result, c *flow, seconds float64) {
 	wire := c.wire.Moved.Load()
 	bytes := wire
 	if c.stream != nil {
@@ -86,9 +86,7 @@ func measure(res *record.Result, c *chain, seconds float64) {
 func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) error {
 	saved := false
 	for i := range out.Failures {
-		if out.Failures[i].Last && out.Failures[i].Err.Kind == zfs.KindPartial {
-			saved = true
-		}
+		saved = saved || out.Failures[i].Err.Saved()
 	}
 	switch {
 	case out.Err != nil && ctx.Err() != nil:
@@ -96,11 +94,12 @@ func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) er
 	case errors.Is(out.Err, pipeline.ErrStalled):
 		return failf(KindStalled, "%s: %s", what, out.Err)
 	}
+	if out.Err != nil {
+		// An error of our own made the programs fail.
+		return because(out.Err, "%s", what)
+	}
 	cause, _ := pipeline.Cause(out.Failures)
 	if cause == nil {
-		if out.Err != nil {
-			return because(out.Err, "%s", what)
-		}
 		return nil
 	}
 	f := &failure{cause.Err.Kind, what + ": " + cause.Err.Error(), hint(cause.Err.Kind)}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -88,6 +89,30 @@ func check(r *record.Record, dry bool) error {
 	for i := range r.Steps {
 		if err := checkStep(r, &r.Steps[i], dry); err != nil {
 			return failf(KindBadStep, "cannot execute the steps of '%s': step %d, %q: %s", r.Name, i+1, r.Steps[i].Do, err)
+		}
+	}
+	return checkCommon(r)
+}
+
+// checkCommon holds P1 against a plan that was changed by hand: what source and
+// target have in common is never destroyed, unless something newer has been
+// sent before.
+func checkCommon(r *record.Record) error {
+	if r.Target == nil {
+		return nil
+	}
+	base, ok := chain.Find(r.Snapshots, r.Bookmarks, r.Target.Snapshots)
+	if !ok {
+		return nil
+	}
+	marked := slices.ContainsFunc(r.Bookmarks, func(b record.Snapshot) bool { return b.GUID == base.GUID })
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.Do == record.DoReceive {
+			return nil
+		}
+		if s.Do == record.DoDestroy && s.GUID == base.GUID && (s.Side == record.SideTarget || !marked) {
+			return failf(KindBadStep, "cannot execute the steps of '%s': step %d, %q: '%s@%s' is the newest snapshot that source and target have in common", r.Name, i+1, s.Do, s.Dataset, s.Snapshot)
 		}
 	}
 	return nil

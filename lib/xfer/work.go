@@ -108,7 +108,12 @@ func (j *job) end() {
 		}
 	}
 	j.unlock()
-	if r.Error != nil {
+	switch {
+	case r.Error == nil:
+	case len(j.results) == 0 && r.Error.Kind == string(KindInterrupted):
+		// The signal itself is reported once, not for all that wait.
+		j.x.env.Fail()
+	default:
 		j.x.env.Report(r)
 	}
 	for _, w := range r.Warnings[j.warnings:] {

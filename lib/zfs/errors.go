@@ -67,6 +67,12 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Saved tells whether a receive that broke off said that it kept what came
+// through (zfs 2.1 to 2.3).
+func (e *Error) Saved() bool {
+	return strings.Contains(strings.ToLower(e.Message), "partially received snapshot is saved")
+}
+
 // KindOf is the kind of an error that this package gave, KindOther for others.
 func KindOf(err error) Kind {
 	var e *Error
@@ -132,10 +138,9 @@ var catalogue = []pattern{
 	{"closed by remote host", KindUnreachable},
 	{"timeout, server", KindUnreachable},
 	{"mux_client_request_session", KindUnreachable},
-	{"broken pipe (ssh)", KindUnreachable},
+	{"packet_write_wait", KindUnreachable},
 
 	// zfs 2.1 to 2.3
-	{"internal error", KindOther},
 	{"the zfs modules are not loaded", KindNoZFS},
 	{"the zfs modules cannot be auto-loaded", KindNoZFS},
 	{"/dev/zfs and /proc/self/mounts are required", KindNoZFS},
@@ -178,7 +183,6 @@ var catalogue = []pattern{
 	{"has been modified", KindModified},
 	{"does not match incremental source", KindNoBase},
 	{"does not\nmatch incremental source", KindNoBase},
-	{"destination does not exist", KindNotFound},
 	{"incremental source", KindNoBase},
 	{"not an earlier snapshot", KindNoBase},
 	{"invalid stream", KindStream},
@@ -186,6 +190,7 @@ var catalogue = []pattern{
 	{"failed to read from stream", KindPartial},
 	{"incomplete stream", KindPartial},
 	{"destination already exists", KindExists},
+	{"destination exists", KindExists},
 	{"must specify -f to overwrite", KindExists},
 	{"must destroy them to overwrite", KindExists},
 	{"dataset already exists", KindExists},
@@ -207,6 +212,7 @@ var catalogue = []pattern{
 	{"insufficient privileges", KindPermission},
 	{"operation not permitted", KindPermission},
 	{"argument list too long", KindTooLong},
+	{"internal error", KindOther},
 
 	// shells: dash 0.5, bash 5, FreeBSD's and illumos's sh
 	{"command not found", KindMissingProgram},
@@ -276,6 +282,9 @@ func oneLine(s string) string {
 	out := lines[:0]
 	for _, l := range lines {
 		l = strings.TrimSpace(strings.ReplaceAll(l, "\t", " "))
+		if l == "usage:" || l == "stack traceback:" {
+			break // what follows is for people who type
+		}
 		// ssh's farewell to a shared connection is not a cause of anything.
 		if l == "" || strings.HasPrefix(l, "Shared connection to ") {
 			continue

@@ -73,12 +73,13 @@ func (h *Host) Holds(ctx context.Context, snapshots []string) ([]Holder, error) 
 	}
 	err := h.batches([]string{"zfs", "holds", "-H"}, snapshots, func(argv []string) error {
 		return h.run(ctx, nil, func(line string) error {
-			// name, tag, time; a tag may contain anything but a tab.
-			f := strings.SplitN(line, "\t", 3)
-			if len(f) != 3 {
+			// name, tag, time; a tag may contain anything, also tabs.
+			name, rest, ok := strings.Cut(line, "\t")
+			end := strings.LastIndexByte(rest, '\t')
+			if !ok || end < 0 {
 				return fmt.Errorf("cannot read what 'zfs holds' printed: %q", line)
 			}
-			out = append(out, Holder{f[0], f[1]})
+			out = append(out, Holder{name, rest[:end]})
 			return nil
 		}, argv...)
 	})

@@ -76,49 +76,89 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 		argv = append(argv, "-d", strconv.Itoa(depth))
 	}
 	argv = append(argv, strings.Join(props, ","))
-	p := getParser{props: props}
+	var out []Dataset
 	err := h.batches(argv, names, func(argv []string) error {
-		return h.run(ctx, nil, p.row, argv...)
+		p := getParser{props: props}
+		err := h.run(ctx, nil, p.row, argv...)
+		if err2 := p.end(); err == nil {
+			err = err2
+		}
+		out = append(out, p.out...)
+		return err
 	})
-	if err2 := p.flush(); err == nil {
-		err = err2
-	}
-	return p.out, err
+	return out, err
 }
 
-// getParser reads the four columns of `zfs get -H`. A user property's value
-// may contain tabs and newlines, so a row ends where its source stands.
+// getParser reads the four columns of `zfs get -H`: all the properties of one
+// dataset, in the order in which they were asked for, then those of the next.
+// A value may contain tabs and newlines, and so whatever looks like other rows,
+// such as of a dataset that its owner would like to see in a backup. So a line
+// that cannot come next belongs to the value before it.
 type getParser struct {
-	props   []string
-	out     []Dataset
-	pending string
+	props []string
+	out   []Dataset
+	seen  map[string]bool
+	// row under way: its text so far, its dataset, the place of its property
+	text string
+	name string
+	at   int
 }
 
 func (p *getParser) row(line string) error {
-	if p.pending != "" {
-		line = p.pending + "\n" + line
-		p.pending = ""
-	}
-	f := strings.Split(line, "\t")
-	if len(f) < 4 || !isSource(f[len(f)-1]) {
-		p.pending = line
+	name, prop, ok := p.begins(line)
+	if !ok {
+		if p.text == "" {
+			return fmt.Errorf("cannot read what 'zfs get' printed: %q", line)
+		}
+		p.text += "\n" + line
 		return nil
 	}
-	name, prop, source := f[0], f[1], f[len(f)-1]
-	if !slices.Contains(p.props, prop) {
-		return fmt.Errorf("cannot read what 'zfs get' printed: %q", line)
+	if err := p.end(); err != nil {
+		return err
 	}
-	if n := len(p.out); n == 0 || p.out[n-1].Name != name {
-		p.out = append(p.out, Dataset{Name: name, Props: make(map[string]Value, len(p.props))})
+	if p.seen == nil {
+		p.seen = map[string]bool{}
 	}
-	p.out[len(p.out)-1].Props[prop] = Value{strings.Join(f[2:len(f)-1], "\t"), source}
+	p.seen[name] = true
+	p.text, p.name, p.at = line, name, prop
 	return nil
 }
 
-func (p *getParser) flush() error {
-	if p.pending != "" {
-		return fmt.Errorf("cannot read what 'zfs get' printed: %q", p.pending)
+// begins tells whether a line can be the first of the next row.
+func (p *getParser) begins(line string) (name string, prop int, ok bool) {
+	f := strings.SplitN(line, "\t", 3)
+	if len(f) < 3 || f[0] == "" {
+		return "", 0, false
 	}
+	prop = slices.Index(p.props, f[1])
+	switch {
+	case prop < 0:
+		return "", 0, false
+	case p.text == "":
+		return f[0], prop, true
+	case !isSource(p.text[strings.LastIndexByte(p.text, '\t')+1:]):
+		return "", 0, false // the row under way is not complete
+	case f[0] == p.name:
+		return f[0], prop, prop > p.at
+	}
+	return f[0], prop, !p.seen[f[0]]
+}
+
+// end takes the row under way into the answer.
+func (p *getParser) end() error {
+	if p.text == "" {
+		return nil
+	}
+	f := strings.Split(p.text, "\t")
+	source := f[len(f)-1]
+	if len(f) < 4 || !isSource(source) {
+		return fmt.Errorf("cannot read what 'zfs get' printed: %q", p.text)
+	}
+	if n := len(p.out); n == 0 || p.out[n-1].Name != p.name {
+		p.out = append(p.out, Dataset{Name: p.name, Props: make(map[string]Value, len(p.props))})
+	}
+	p.out[len(p.out)-1].Props[p.props[p.at]] = Value{strings.Join(f[2:len(f)-1], "\t"), source}
+	p.text = ""
 	return nil
 }
 

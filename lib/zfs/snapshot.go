@@ -40,23 +40,32 @@ func (h *Host) snapshotProgram(ctx context.Context, names []string) error {
 	pool, _, _ := strings.Cut(names[0], "/")
 	pool, _, _ = strings.Cut(pool, "@")
 	var lua bytes.Buffer
-	lua.WriteString("args = ...\nfailed = {}\nn = 0\nnames = {\n")
+	// The message is ours to make: a channel program has none of its own.
+	lua.WriteString(`
+errors = {[2] = "dataset does not exist", [16] = "dataset is busy", [17] = "dataset already exists",
+  [28] = "out of space", [122] = "out of space"}
+failed = {}
+function try(how, name)
+  local err = how(name)
+  if err ~= 0 then
+    failed[#failed + 1] = "cannot create snapshot '" .. name .. "': " .. (errors[err] or "error " .. err)
+  end
+end
+function done()
+  if #failed > 0 then error(table.concat(failed, "\n"), 0) end
+end
+names = {
+`)
 	for _, n := range names {
 		// Names of ZFS contain neither quotes nor backslashes; record checks.
 		fmt.Fprintf(&lua, "%q,\n", n)
 	}
 	// All are checked before the first is made, so that none is made in vain.
 	lua.WriteString(`}
-for i, name in ipairs(names) do
-  local err = zfs.check.snapshot(name)
-  if err ~= 0 then n = n + 1; failed[name] = err end
-end
-if n > 0 then error(failed) end
-for i, name in ipairs(names) do
-  local err = zfs.sync.snapshot(name)
-  if err ~= 0 then n = n + 1; failed[name] = err end
-end
-if n > 0 then error(failed) end
+for i, name in ipairs(names) do try(zfs.check.snapshot, name) end
+done()
+for i, name in ipairs(names) do try(zfs.sync.snapshot, name) end
+done()
 return #names
 `)
 	return h.run(ctx, &lua, nil, "zfs", "program", "-t", "100000000", "-m", "104857600", pool, "-")

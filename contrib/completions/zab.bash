@@ -1,0 +1,92 @@
+# Completion for bash: source this file, or install it as
+# /usr/share/bash-completion/completions/zab with links to it named zab-select,
+# zab-list, zab-snap, zab-plan, zab-xfer and zab-thin.
+# shellcheck shell=bash
+
+# The long options of a command; those that take a value end with =.
+_zab_options() {
+	case $1 in
+	# options: begin, made by ZAB_UPDATE_DOCS=1 go test ./lib/zab
+	zab) echo '--allow-empty --buffer-chunk-size= --buffer= --clear-mountpoint --clear-refreservation --compress --debug --decrypt --destroy-incompatible --destroy-missing= --dry-run --encrypt --exclude-received --exclude-snapshot-pattern= --exclude-unchanged= --filter-properties= --force --help --hold-format= --ignore-transfer-errors --jobs= --json --keep-source= --keep-target= --min-change= --no-guid-check --no-holds --no-progress --no-send --no-snapshot --no-thinning --now= --other-snapshots --post-snapshot-cmd= --pre-snapshot-cmd= --progress --property-format= --rate= --recv-pipe= --rollback --send-pipe= --set-properties= --set-snapshot-properties= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --stall-timeout= --strip-path= --utc --verbose --version --zfs-compressed' ;;
+	zab-select) echo '--all --debug --dry-run --exclude-path= --exclude-received --exclude-unchanged= --help --now= --property-format= --ssh-config= --ssh-source= --verbose --version' ;;
+	zab-list) echo '--backup= --debug --depth= --dry-run --help --no-snapshots --now= --ssh-config= --ssh= --verbose --version' ;;
+	zab-snap) echo '--allow-empty --debug --dry-run --exclude-snapshot-pattern= --help --min-change= --no-snapshot --now= --post-snapshot-cmd= --pre-snapshot-cmd= --set-snapshot-properties= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
+	zab-plan) echo '--clear-mountpoint --clear-refreservation --debug --decrypt --destroy-incompatible --dry-run --encrypt --exclude-snapshot-pattern= --filter-properties= --force --help --hold-format= --keep-target= --no-guid-check --no-holds --no-thinning --now= --orphans --other-snapshots --rollback --set-properties= --snapshot-format= --ssh-config= --ssh-target= --strip-path= --target-state= --utc --verbose --version --zfs-compressed' ;;
+	zab-xfer) echo '--buffer-chunk-size= --buffer= --compress --debug --dry-run --help --ignore-transfer-errors --jobs= --no-progress --now= --progress --rate= --recv-pipe= --send-pipe= --ssh-config= --stall-timeout= --verbose --version' ;;
+	zab-thin) echo '--debug --destroy-missing= --dry-run --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
+	# options: end
+	esac
+}
+
+_zab_datasets() {
+	zfs list -H -o name -t filesystem,volume 2>/dev/null
+}
+
+_zab_backups() {
+	zfs get -H -o property -s local,received -t filesystem,volume all 2>/dev/null |
+		sed -n 's/^autobackup://p' | sort -u
+}
+
+# _zab_offer offers the lines of its input that begin with what is typed.
+_zab_offer() {
+	local line
+	while IFS= read -r line; do
+		[[ $line == "$cur"* ]] && COMPREPLY+=("$(printf %q "$line")")
+	done
+}
+
+_zab() {
+	local cmd=${1##*/} cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local options i word skip='' operands=0
+	options=" $(_zab_options "$cmd") "
+	COMPREPLY=()
+	# bash cuts words at = too.
+	if [[ $cur == '=' ]]; then
+		cur=''
+	elif [[ $prev == '=' ]]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	case $prev in
+	--compress)
+		_zab_offer < <(printf '%s\n' gzip pigz-fast pigz-slow zstd-fast zstd-slow zstd-adapt xz lzo lz4)
+		return
+		;;
+	--ssh | --ssh-source | --ssh-target)
+		_zab_offer < <(compgen -A hostname)
+		return
+		;;
+	--ssh-config | --target-state)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
+	--exclude-path)
+		_zab_offer < <(_zab_datasets)
+		return
+		;;
+	-j) return ;;
+	esac
+	[[ $options == *" $prev= "* ]] && return # a value that nobody can guess
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		[[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+		return
+	fi
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		if [[ $word == '=' ]]; then
+			skip=1
+		elif [[ $skip ]]; then
+			skip=''
+		elif [[ $word == -j || $options == *" $word= "* ]]; then
+			skip=1
+		elif [[ $word != -* ]]; then
+			operands=$((operands + 1))
+		fi
+	done
+	case $cmd:$operands in
+	zab:0 | zab-select:0) _zab_offer < <(_zab_backups) ;;
+	zab:1 | zab-plan:0 | zab-list:*) _zab_offer < <(_zab_datasets) ;;
+	esac
+}
+
+complete -F _zab zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin

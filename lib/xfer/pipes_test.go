@@ -1,0 +1,205 @@
+package xfer
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"zab/lib/pipeline"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+func testTransfer(t *testing.T, src, dst string, o Options) *transfer {
+	t.Helper()
+	if o.Jobs == 0 {
+		o.Jobs = 1
+	}
+	if err := o.Check(); err != nil {
+		t.Fatal(err)
+	}
+	m := &zfs.Machine{}
+	return &transfer{
+		src: m.Host(src), dst: m.Host(dst), o: &o, pace: pipeline.NewPace(1 << 40),
+		send: []string{"zfs", "send", "a@1"}, recv: []string{"zfs", "receive", "-u", "-s", "b"},
+	}
+}
+
+func TestPipelineText(t *testing.T) {
+	const ssh = "ssh -o BatchMode=yes -o ClearAllForwardings=yes -T -- "
+	all := Options{Compress: "zstd-fast", Buffer: "16M", Rate: "10M", SendPipe: []string{"cat"}, RecvPipe: []string{"tee log"}}
+	for _, c := range []struct {
+		name, src, dst string
+		o              Options
+		want           string
+	}{
+		{"local", "", "", Options{}, "zfs send a@1 | zfs receive -u -s b"},
+		{"push", "", "h", Options{}, "zfs send a@1 | " + ssh + "h 'zfs receive -u -s b'"},
+		{"pull", "h", "", Options{}, ssh + "h 'zfs send a@1' | zfs receive -u -s b"},
+		{"both", "g", "h", Options{}, ssh + "g 'zfs send a@1' | " + ssh + "h 'zfs receive -u -s b'"},
+		{"one buffer where nothing is between", "", "", Options{Buffer: "16M", Rate: "1G"}, "zfs send a@1 | mbuffer -q -m 16M -R 1G | zfs receive -u -s b"},
+		{"all local", "", "", all, "zfs send a@1 | mbuffer -q -m 16M | /bin/sh -c cat | zstd -q -T0 -3 -c | mbuffer -q -R 10M | zstd -q -dc | /bin/sh -c 'tee log' | mbuffer -q -m 16M | zfs receive -u -s b"},
+	} {
+		if got := testTransfer(t, c.src, c.dst, c.o).text(); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
+
+// The joints that this process makes: each counts, buffers and limits where it
+// should, and no two are neighbours.
+func TestPipelinePlaces(t *testing.T) {
+	for _, src := range []string{"", "g"} {
+		for _, dst := range []string{"", "h"} {
+			for _, compress := range []string{"", "lz4"} {
+				for _, buffer := range []string{"", "1M"} {
+					tr := testTransfer(t, src, dst, Options{Compress: compress, Buffer: buffer, Rate: "1M"})
+					places := tr.places()
+					var limits, streams, wires, buffers int
+					for i, p := range places {
+						if p.joint == (p.prog != nil) || p.joint && (i == 0 || i == len(places)-1 || places[i-1].joint) {
+							t.Fatalf("%s>%s %s %s: bad places %+v", src, dst, compress, buffer, places)
+						}
+						if p.limit {
+							limits++
+						}
+						if p.wire {
+							wires++
+						}
+						if p.limit != p.wire {
+							t.Error("the limit is not on the wire")
+						}
+						if p.stream {
+							streams++
+						}
+						if p.buffer {
+							buffers++
+						}
+					}
+					seen := src == "" || dst == "" || compress == ""
+					if limits != 1 || wires != 1 || seen && streams != 1 || !seen && streams != 0 {
+						t.Errorf("%s>%s %s %s: %d limits, %d wires, %d streams", src, dst, compress, buffer, limits, wires, streams)
+					}
+					if buffer == "" && buffers > 0 {
+						t.Error("a buffer that nobody wanted")
+					}
+				}
+			}
+		}
+	}
+}
+
+// What a remote shell makes of a line is what was meant, whatever is in it.
+func TestRemoteLineQuoting(t *testing.T) {
+	for _, odd := range []string{"a b@c", "x'y", `x"y`, "$HOME", "`id`", "a;b", "a\\b", "*", "~", "é", "!x", "-n"} {
+		o := &Options{buffer: 1 << 20}
+		for _, elements := range [][]element{
+			{{name: "zfs send", argv: []string{"printf", "%s", odd}}},
+			{{name: "zfs send", argv: []string{"printf", "%s", odd}}, {name: "the send pipe", argv: []string{"/bin/sh", "-c", "cat; : " + zfs.Quote(odd)}}, {name: "cat", argv: []string{"cat"}}},
+		} {
+			line := remoteLine(o, elements)
+			out, err := exec.Command("/bin/sh", "-c", line).CombinedOutput()
+			if err != nil || string(out) != odd {
+				t.Errorf("%q became %q, %v: %s", odd, out, err, line)
+			}
+		}
+	}
+}
+
+func TestRemoteLineTellsFailures(t *testing.T) {
+	run := func(elements ...element) (string, error) {
+		out, err := exec.Command("/bin/sh", "-c", remoteLine(&Options{}, elements)).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run(element{name: "zfs send", argv: []string{"sh", "-c", "exit 7"}}, element{name: "cat", argv: []string{"cat"}}); err != nil || out != "zab: zfs send failed: 7\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, err := run(element{name: "zfs send", argv: []string{"echo", "data"}}, element{name: "x", argv: []string{"no-such-program", "-c"}})
+	if err == nil || out != "no-such-program: command not found\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+func TestCheckSteps(t *testing.T) {
+	step := func(s record.Step) record.Step { return s }
+	good := record.Step{Do: "receive", Dataset: "b/a", To: "s1", ToGUID: "1"}
+	with := func(f func(*record.Step)) record.Step { s := good; f(&s); return s }
+	for _, c := range []struct {
+		name string
+		s    record.Step
+		why  string
+	}{
+		{"receive", good, ""},
+		{"receive into another dataset", with(func(s *record.Step) { s.Dataset = "b/other" }), "its dataset"},
+		{"receive of nothing", with(func(s *record.Step) { s.To = "" }), `"to"`},
+		{"receive of what does not exist yet", with(func(s *record.Step) { s.ToGUID = "" }), "dry run"},
+		{"receive with -R", with(func(s *record.Step) { s.Flags = []string{"-R"} }), "-R"},
+		{"receive with half a property", with(func(s *record.Step) { s.Set = []string{"compression"} }), "not a property"},
+		{"receive without two properties at once", with(func(s *record.Step) { s.Exclude = []string{"a=b"} }), "not the name"},
+		{"receive with a bad token", with(func(s *record.Step) { s.Token = "1-2-3" }), "token"},
+		{"abort", step(record.Step{Do: "abort-resume", Dataset: "b/a"}), ""},
+		{"abort elsewhere", step(record.Step{Do: "abort-resume", Dataset: "b/c"}), "its dataset"},
+		{"parent", step(record.Step{Do: "create-parent", Dataset: "b"}), ""},
+		{"parent of another", step(record.Step{Do: "create-parent", Dataset: "c"}), "not above"},
+		{"parent is itself", step(record.Step{Do: "create-parent", Dataset: "b/a"}), "not above"},
+		{"destroy on the source", step(record.Step{Do: "destroy", Side: "source", Dataset: "t/a", Snapshot: "x", GUID: "1"}), ""},
+		{"destroy without a guid", step(record.Step{Do: "destroy", Side: "target", Dataset: "b/a", Snapshot: "x"}), `"guid"`},
+		{"destroy nowhere", step(record.Step{Do: "destroy", Dataset: "b/a", Snapshot: "x", GUID: "1"}), "side"},
+		{"destroy on the other side", step(record.Step{Do: "destroy", Side: "source", Dataset: "b/a", Snapshot: "x", GUID: "1"}), "its dataset"},
+		{"rollback", step(record.Step{Do: "rollback", Side: "target", Dataset: "b/a", Snapshot: "x", GUID: "1"}), ""},
+		{"rollback of the source", step(record.Step{Do: "rollback", Side: "source", Dataset: "t/a", Snapshot: "x", GUID: "1"}), "its dataset"},
+		{"hold", step(record.Step{Do: "hold", Side: "source", Dataset: "t/a", Snapshot: "x", Tag: "t"}), ""},
+		{"hold without a tag", step(record.Step{Do: "hold", Side: "source", Dataset: "t/a", Snapshot: "x"}), `"tag"`},
+		{"an option for a tag", step(record.Step{Do: "release", Side: "source", Dataset: "t/a", Snapshot: "x", Tag: "-r"}), "not a tag"},
+		{"bookmark", step(record.Step{Do: "bookmark", Side: "source", Dataset: "t/a", Snapshot: "x", GUID: "1", To: "m"}), ""},
+		{"bookmark of nothing", step(record.Step{Do: "bookmark", Side: "source", Dataset: "t/a", GUID: "1", To: "m"}), `"snapshot"`},
+		{"unknown", step(record.Step{Do: "rename-aside", Dataset: "b/a"}), "does not know"},
+	} {
+		r := &record.Record{Name: "t/a", Target: &record.Target{Name: "b/a"}, Steps: []record.Step{c.s}}
+		err := check(r, false)
+		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil {
+			fail(r, err)
+			if r.Error.Kind != string(KindBadStep) || r.Error.Stage != "xfer" {
+				t.Errorf("%s: %+v", c.name, r.Error)
+			}
+		}
+	}
+	if check(&record.Record{Name: "t/a", Steps: []record.Step{good}}, true) == nil {
+		t.Error("a record without a target")
+	}
+	virtual := with(func(s *record.Step) { s.ToGUID = "" })
+	if err := check(&record.Record{Name: "t/a", Target: &record.Target{Name: "b/a"}, Steps: []record.Step{virtual}}, true); err != nil {
+		t.Errorf("in a dry run: %v", err)
+	}
+}
+
+// P1: not even a plan that was changed by hand destroys the newest snapshot in
+// common.
+func TestCommonIsKept(t *testing.T) {
+	snap := func(name, guid string) record.Snapshot { return record.Snapshot{Name: name, GUID: guid} }
+	destroy := func(side, ds, name, guid string) record.Step {
+		return record.Step{Do: "destroy", Side: side, Dataset: ds, Snapshot: name, GUID: guid}
+	}
+	receive := record.Step{Do: "receive", Dataset: "b/a", To: "s3", ToGUID: "3"}
+	for _, c := range []struct {
+		name  string
+		marks []record.Snapshot
+		steps []record.Step
+		ok    bool
+	}{
+		{"older on the target", nil, []record.Step{destroy("target", "b/a", "s1", "1"), receive}, true},
+		{"common on the target", nil, []record.Step{destroy("target", "b/a", "s2", "2"), receive}, false},
+		{"common on the source", nil, []record.Step{destroy("source", "t/a", "s2", "2")}, false},
+		{"common on the source, with a bookmark", []record.Snapshot{snap("m", "2")}, []record.Step{destroy("source", "t/a", "s2", "2")}, true},
+		{"no more the newest then", nil, []record.Step{receive, destroy("target", "b/a", "s2", "2")}, true},
+	} {
+		r := &record.Record{Name: "t/a", Snapshots: []record.Snapshot{snap("s1", "1"), snap("s2", "2"), snap("s3", "3")}, Bookmarks: c.marks,
+			Target: &record.Target{Name: "b/a", Snapshots: []record.Snapshot{snap("s1", "1"), snap("s2", "2")}}, Steps: c.steps}
+		if err := check(r, false); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

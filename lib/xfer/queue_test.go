@@ -1,0 +1,149 @@
+package xfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+func to(target string, origin ...string) *record.Record {
+	r := &record.Record{Zab: 1, Type: "dataset", Name: "t/" + target, Target: &record.Target{Name: target}}
+	for _, o := range origin {
+		r.Steps = append(r.Steps, record.Step{Do: "receive", Origin: o})
+	}
+	return r
+}
+
+// Parents before children, origins before clones, whatever the number of jobs;
+// and no more at once than allowed.
+func TestQueueOrder(t *testing.T) {
+	input := []*record.Record{to("b"), to("b/x"), to("b/x/y"), to("b/z"), to("c", "b/z@1"), to("d"), to("d"), to("bb")}
+	for _, jobs := range []int{1, 2, 8} {
+		var mu sync.Mutex
+		var done []string
+		running, most := 0, 0
+		q := newQueue(context.Background(), jobs, func(_ context.Context, r *record.Record) {
+			mu.Lock()
+			running++
+			most = max(most, running)
+			before := slices.Clone(done)
+			mu.Unlock()
+			for _, need := range map[string][]string{"b/x": {"b"}, "b/x/y": {"b/x", "b"}, "b/z": {"b"}, "c": {"b/z"}}[r.Target.Name] {
+				if !slices.Contains(before, need) {
+					t.Errorf("%d jobs: %s before %s", jobs, r.Target.Name, need)
+				}
+			}
+			mu.Lock()
+			running--
+			done = append(done, r.Target.Name)
+			mu.Unlock()
+		})
+		for _, r := range input {
+			q.add(r)
+		}
+		q.finish()
+		if len(done) != len(input) || most > jobs {
+			t.Errorf("%d jobs: %v, %d at once", jobs, done, most)
+		}
+		if jobs == 1 && !slices.Equal(done, []string{"b", "b/x", "b/x/y", "b/z", "c", "d", "d", "bb"}) {
+			t.Errorf("one job: %v", done)
+		}
+	}
+}
+
+func TestSinkKeepsParentsFirst(t *testing.T) {
+	var out bytes.Buffer
+	s := &sink{w: record.NewWriter(&out), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: func(error) {}}
+	r := map[string]*record.Record{}
+	for _, n := range []string{"a", "a/b", "a/b/c", "d", "ab"} {
+		r[n] = &record.Record{Type: "dataset", Name: n}
+		s.expect(r[n])
+	}
+	for _, n := range []string{"a/b/c", "d", "a/b", "ab", "a"} {
+		s.write(r[n])
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		p, err := record.Parse([]byte(strings.TrimSpace(line)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, p.Name)
+	}
+	if !slices.Equal(got, []string{"d", "ab", "a", "a/b", "a/b/c"}) {
+		t.Fatalf("%v", got)
+	}
+}
+
+func TestBlame(t *testing.T) {
+	err := &zfs.Error{Kind: zfs.KindBusy, Message: "cannot hold snapshot 'a@1': dataset is busy; cannot hold snapshot 'b@1': permission denied"}
+	if e := blame(err, "a@1"); e == nil || zfs.KindOf(e) != zfs.KindBusy || strings.Contains(e.Error(), "b@1") {
+		t.Errorf("%v", e)
+	}
+	if e := blame(err, "b@1"); zfs.KindOf(e) != zfs.KindPermission {
+		t.Errorf("%v", e)
+	}
+	for _, n := range []string{"c@1", "aa@1", "a@11"} {
+		if e := blame(err, n); e != nil {
+			t.Errorf("%s: %v", n, e)
+		}
+	}
+	all := &zfs.Error{Kind: zfs.KindUnreachable, Message: "connection refused"}
+	if e := blame(all, "c@1"); zfs.KindOf(e) != zfs.KindUnreachable {
+		t.Errorf("%v", e)
+	}
+	if e := blame(&zfs.Error{Kind: zfs.KindKilled}, "c@1"); e == nil {
+		t.Error("a failure without a word is about all")
+	}
+	if e := blame(errors.New("boom"), "c@1"); e == nil {
+		t.Error("another error is about all")
+	}
+}
+
+// P5: nothing is mounted at a mountpoint that came with a stream.
+func TestMountable(t *testing.T) {
+	ds := func(name, canmount, mp, source, key string) zfs.Dataset {
+		return zfs.Dataset{Name: name, Props: map[string]zfs.Value{
+			"type": {Value: "filesystem"}, "canmount": {Value: canmount}, "mountpoint": {Value: mp, Source: source},
+			"mounted": {Value: "no"}, "keystatus": {Value: key},
+		}}
+	}
+	props := map[string]zfs.Dataset{
+		"local":    ds("local", "on", "/l", "local", "-"),
+		"default":  ds("default", "on", "/default", "default", "-"),
+		"received": ds("received", "on", "/etc", "received", "-"),
+	}
+	for _, c := range []struct {
+		d    zfs.Dataset
+		want bool
+	}{
+		{ds("a", "on", "/a", "default", "-"), true},
+		{ds("a", "on", "/a", "local", "available"), true},
+		{ds("a", "on", "/l/a", "inherited from local", "-"), true},
+		{ds("a", "on", "/default/a", "inherited from default", "-"), true},
+		{ds("a", "on", "/etc", "received", "-"), false},
+		{ds("a", "on", "/etc/a", "inherited from received", "-"), false},
+		{ds("a", "on", "/etc/a", "inherited from nobody", "-"), false},
+		{ds("a", "on", "/a", "temporary", "-"), false},
+		{ds("a", "off", "/a", "default", "-"), false},
+		{ds("a", "noauto", "/a", "default", "-"), false},
+		{ds("a", "on", "none", "local", "-"), false},
+		{ds("a", "on", "legacy", "local", "-"), false},
+		{ds("a", "on", "/a", "default", "unavailable"), false},
+	} {
+		props["a"] = c.d
+		if got := mountable(props, "a"); got != c.want {
+			t.Errorf("%+v: %v", c.d.Props, got)
+		}
+	}
+	if mountable(props, "gone") {
+		t.Error("what is not there")
+	}
+}

@@ -1,0 +1,791 @@
+package zab
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jessevdk/go-flags"
+
+	"zab/lib/cli"
+	"zab/lib/list"
+	"zab/lib/plan"
+	"zab/lib/record"
+	"zab/lib/selection"
+	"zab/lib/snap"
+	"zab/lib/thin"
+	"zab/lib/xfer"
+)
+
+// The tests of this file hold the pages, the README and the completions to the
+// programs. With ZAB_UPDATE_DOCS=1 in the environment they write the tables of
+// the completions anew.
+
+const root = "../.."
+
+var programs = map[string]func() cli.Program{
+	"zab": Program, "zab-select": selection.Program, "zab-list": list.Program, "zab-snap": snap.Program,
+	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program,
+}
+
+// names are those of the programs, in the order of the pipeline.
+var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin"}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func pages(t *testing.T) []string {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(root, "man", "*.[578]"))
+	if err != nil || len(list) < 9 {
+		t.Fatalf("pages: %v %v", list, err)
+	}
+	return list
+}
+
+func options(p cli.Program) []*flags.Option {
+	var out []*flags.Option
+	cli.EachOption(p.Parser(), func(o *flags.Option) { out = append(out, o) })
+	return out
+}
+
+// item is an option as a page has it, in one of the forms
+//
+//	.It Fl n , -dry-run
+//	.It Fl j , -jobs Ns = Ns Ar N
+//	.It Fl -compress Ns Op = Ns Ar TYPE
+type item struct {
+	short, value string
+	optional     bool
+	text         string
+}
+
+var (
+	itemForm    = regexp.MustCompile(`^\.It Fl (?:(\w) , )?-([a-z][a-z-]*)(?: Ns (Op )?= Ns Ar (\S+))?$`)
+	defaultForm = regexp.MustCompile(`(?m)^The default is\n\.Ql (\S+)(?: [.,;])?$`)
+)
+
+// items are the options in a page, by long name.
+func items(t *testing.T, page string) map[string]*item {
+	t.Helper()
+	out := map[string]*item{}
+	var now *item
+	for i, line := range strings.Split(read(t, "man/"+page+".8"), "\n") {
+		switch {
+		case strings.HasPrefix(line, ".It Fl"):
+			m := itemForm.FindStringSubmatch(line)
+			if m == nil {
+				t.Errorf("%s.8:%d: the form of the option is not known: %s", page, i+1, line)
+				continue
+			}
+			if out[m[2]] != nil {
+				t.Errorf("%s.8:%d: --%s is documented twice", page, i+1, m[2])
+			}
+			now = &item{short: m[1], optional: m[3] != "", value: m[4]}
+			out[m[2]] = now
+		case strings.HasPrefix(line, ".It"), strings.HasPrefix(line, ".El"):
+			now = nil
+		case now != nil:
+			now.text += line + "\n"
+		}
+	}
+	return out
+}
+
+func TestDocsOptions(t *testing.T) {
+	for _, name := range names {
+		documented := items(t, name)
+		known := map[string]bool{}
+		for _, o := range options(programs[name]()) {
+			known[o.LongName] = true
+			it := documented[o.LongName]
+			if it == nil {
+				if !o.Hidden {
+					t.Errorf("%s.8: --%s is not documented", name, o.LongName)
+				}
+				continue
+			}
+			short, def := "", ""
+			if o.ShortName != 0 {
+				short = string(o.ShortName)
+			}
+			if m := defaultForm.FindStringSubmatch(it.text); m != nil {
+				def = m[1]
+			}
+			check := func(what, page, program string) {
+				if page != program {
+					t.Errorf("%s.8: --%s: the %s is %q in the page, %q in the program", name, o.LongName, what, page, program)
+				}
+			}
+			check("short name", it.short, short)
+			check("value's name", it.value, o.ValueName)
+			check("default", def, strings.Join(o.Default, ","))
+			check("value's being optional", fmt.Sprint(it.optional), fmt.Sprint(o.OptionalArgument))
+			for _, v := range o.OptionalValue {
+				if !strings.Contains(it.text, ".Ql "+v+" ") {
+					t.Errorf("%s.8: --%s does not tell of %s", name, o.LongName, v)
+				}
+			}
+			if strings.TrimSpace(it.text) == "" {
+				t.Errorf("%s.8: --%s has no text", name, o.LongName)
+			}
+		}
+		for long := range documented {
+			if !known[long] {
+				t.Errorf("%s.8: there is no --%s", name, long)
+			}
+		}
+	}
+}
+
+// An option means the same in every command that has it.
+func TestDocsOptionsAgree(t *testing.T) {
+	type meaning struct{ short, value, def, description string }
+	first := map[string]string{}
+	all := map[string]meaning{}
+	for _, name := range names {
+		longs, shorts := map[string]bool{}, map[rune]string{}
+		for _, o := range options(programs[name]()) {
+			if longs[o.LongName] {
+				t.Errorf("%s has --%s twice", name, o.LongName)
+			}
+			longs[o.LongName] = true
+			if o.ShortName != 0 {
+				if other := shorts[o.ShortName]; other != "" {
+					t.Errorf("%s has -%c twice: --%s, --%s", name, o.ShortName, other, o.LongName)
+				}
+				shorts[o.ShortName] = o.LongName
+			}
+			m := meaning{string(o.ShortName), o.ValueName, strings.Join(o.Default, ","), o.Description}
+			if other, ok := all[o.LongName]; ok && other != m {
+				t.Errorf("--%s is\n\t%q in %s, but\n\t%q in %s", o.LongName, other, first[o.LongName], m, name)
+			} else if !ok {
+				all[o.LongName], first[o.LongName] = m, name
+			}
+		}
+	}
+}
+
+// What the pages say of an option is the same too, but where it has to differ.
+func TestDocsOptionTextsAgree(t *testing.T) {
+	differ := []string{"dry-run", "verbose", "debug", "now"}
+	// A page refers to its own sections in another way than others do.
+	see := regexp.MustCompile(`See\n\.Sx [^\n]*\n(in\n\.Xr [^\n]*\n)?`)
+	first := map[string]string{}
+	text := map[string]string{}
+	for _, name := range names {
+		for long, it := range items(t, name) {
+			s := see.ReplaceAllString(it.text, "")
+			s = strings.ReplaceAll(s, " .\n", "\n")
+			if slices.Contains(differ, long) {
+				continue
+			}
+			if other, ok := text[long]; ok && other != s {
+				t.Errorf("%s.8 and %s.8 say different things of --%s:\n%s\n%s", first[long], name, long, other, s)
+			} else if !ok {
+				text[long], first[long] = s, name
+			}
+		}
+	}
+}
+
+// Every option of a stage is one of the wrapper, or belongs to the stage alone
+// because it is about records.
+func TestDocsWrapperHasAll(t *testing.T) {
+	alone := map[string][]string{
+		"zab-select": {"exclude-path", "all"},
+		"zab-list":   {"ssh", "depth", "no-snapshots", "backup"},
+		"zab-plan":   {"orphans", "target-state"},
+	}
+	has := map[string]bool{}
+	for _, o := range options(Program()) {
+		has[o.LongName] = true
+	}
+	for _, name := range names[1:] {
+		for _, o := range options(programs[name]()) {
+			if !has[o.LongName] && !slices.Contains(alone[name], o.LongName) {
+				t.Errorf("zab has no --%s, which %s has", o.LongName, name)
+			}
+		}
+	}
+}
+
+// sections are the parts of a page, by heading, in order.
+func sections(text, macro string) (order []string, parts map[string]string) {
+	parts = map[string]string{}
+	heading := ""
+	for line := range strings.Lines(text) {
+		if s, ok := strings.CutPrefix(line, "."+macro+" "); ok {
+			heading = strings.TrimSpace(s)
+			order = append(order, heading)
+			continue
+		}
+		if strings.HasPrefix(line, ".Sh ") {
+			heading = ""
+		}
+		parts[heading] += line
+	}
+	return order, parts
+}
+
+func TestDocsSections(t *testing.T) {
+	order := []string{"NAME", "SYNOPSIS", "DESCRIPTION", "RECORDS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO", "CAVEATS"}
+	for _, path := range pages(t) {
+		name := filepath.Base(path)
+		have, _ := sections(read(t, "man/"+name), "Sh")
+		var want []string
+		for _, s := range order {
+			optional := s == "ENVIRONMENT" || s == "FILES"
+			if !strings.HasSuffix(name, ".8") {
+				optional = optional || s == "SYNOPSIS" || s == "RECORDS" || s == "EXIT STATUS" || s == "EXAMPLES"
+			}
+			if !optional || slices.Contains(have, s) {
+				want = append(want, s)
+			}
+		}
+		if !slices.Equal(have, want) {
+			t.Errorf("%s has the sections\n\t%v, not\n\t%v", name, have, want)
+		}
+	}
+}
+
+// field is a field as zab-record(5) has it.
+var field = regexp.MustCompile(`(?m)^\.It Va (\w+) Pq (\w+)\n((?:[^.].*\n|\.[^IE].*\n)*)`)
+
+func TestDocsRecordFields(t *testing.T) {
+	_, parts := sections(read(t, "man/zab-record.5"), "Ss")
+	for heading, structs := range map[string][]any{
+		"The record":              {record.Record{}},
+		"Facts":                   {record.Facts{}},
+		"Snapshots and bookmarks": {record.Snapshot{}},
+		"The snapshot made":       {record.Made{}},
+		"The target":              {record.Target{}, record.Resume{}},
+		"Steps":                   {record.Step{}},
+		"Conflicts":               {record.Conflict{}},
+		"Results":                 {record.Result{}},
+		"Verdicts":                {record.Thin{}, record.Verdict{}},
+		"Errors":                  {record.Error{}},
+	} {
+		var want, have []string
+		for _, s := range structs {
+			want = append(want, fields(reflect.TypeOf(s))...)
+		}
+		for _, m := range field.FindAllStringSubmatch(parts[heading], -1) {
+			have = append(have, m[1]+" "+m[2])
+		}
+		if !slices.Equal(have, want) {
+			t.Errorf("zab-record.5, %s: the page has\n\t%v, the program\n\t%v", heading, have, want)
+		}
+	}
+	// The snapshots inside a stream are told of in one sentence.
+	for _, m := range field.FindAllStringSubmatch(parts["Steps"], -1) {
+		if m[1] != "through" {
+			continue
+		}
+		for _, f := range fields(reflect.TypeOf(record.Through{})) {
+			name, _, _ := strings.Cut(f, " ")
+			if !strings.Contains(m[3], ".Va "+name) {
+				t.Errorf("zab-record.5, Steps: through has no %s", name)
+			}
+		}
+	}
+}
+
+// fields are the names and types of a struct in JSON.
+func fields(t reflect.Type) []string {
+	var out []string
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			continue // embedded, or not written
+		}
+		out = append(out, name+" "+jsonType(f.Type))
+	}
+	return out
+}
+
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return jsonType(t.Elem())
+	case reflect.String:
+		return "string"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int, reflect.Int64:
+		return "integer"
+	case reflect.Float64:
+		return "number"
+	case reflect.Slice:
+		return "array"
+	case reflect.Struct:
+		return "object"
+	}
+	return t.String()
+}
+
+// The example of a record, put together again, is one.
+func TestDocsRecordExample(t *testing.T) {
+	var rec string
+	for _, b := range literals(read(t, "man/zab-record.5")) {
+		if strings.HasPrefix(b, `{"zab":`) {
+			rec = strings.ReplaceAll(b, "\n", "")
+		}
+	}
+	r, err := record.Parse([]byte(rec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Unknown) > 0 || len(r.Target.Unknown) > 0 || len(r.Steps[0].Unknown) > 0 {
+		t.Errorf("the example has unknown fields: %s", rec)
+	}
+}
+
+// words are those that the programs put into records: constants, and texts in
+// the places where an error or a conflict gets its kind.
+type words struct {
+	kinds, errors, conflicts, do map[string]bool
+}
+
+func code(t *testing.T) words {
+	t.Helper()
+	w := words{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	files, err := filepath.Glob(filepath.Join(root, "lib", "*", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inRecord := filepath.Base(filepath.Dir(path)) == "record"
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				for i, name := range n.Names {
+					if i >= len(n.Values) {
+						continue
+					}
+					s, ok := text(n.Values[i])
+					switch {
+					case !ok:
+					case lastName(n.Type) == "Kind":
+						w.kinds[s] = true
+					case inRecord && strings.HasPrefix(name.Name, "Do"):
+						w.do[s] = true
+					}
+				}
+			case *ast.CompositeLit:
+				for _, e := range n.Elts {
+					kv, ok := e.(*ast.KeyValueExpr)
+					if !ok || lastName(kv.Key) != "Kind" {
+						continue
+					}
+					if s, ok := text(kv.Value); ok {
+						switch lastName(n.Type) {
+						case "Error":
+							w.errors[s] = true
+						case "Conflict":
+							w.conflicts[s] = true
+						}
+					}
+				}
+			case *ast.CallExpr:
+				at, ok := map[string]int{"failure": 0, "failAll": 1}[lastName(n.Fun)]
+				if ok && at < len(n.Args) {
+					if s, ok := text(n.Args[at]); ok {
+						w.errors[s] = true
+					}
+				}
+			}
+			return true
+		})
+	}
+	return w
+}
+
+// lastName is the name that an expression ends with.
+func lastName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	}
+	return ""
+}
+
+func text(e ast.Expr) (string, bool) {
+	lit, ok := e.(*ast.BasicLit)
+	if !ok || lit.Kind != token.STRING {
+		return "", false
+	}
+	s, err := strconv.Unquote(lit.Value)
+	return s, err == nil
+}
+
+func TestDocsKinds(t *testing.T) {
+	_, parts := sections(read(t, "man/zab-record.5"), "Ss")
+	w := code(t)
+	for k := range w.kinds {
+		w.errors[k] = true
+	}
+	word := regexp.MustCompile(`(?m)^\.It Cm ([a-z-]+)(?: Ta.*)?$`)
+	for heading, want := range map[string]map[string]bool{"Errors": w.errors, "Conflicts": w.conflicts, "Steps": w.do} {
+		if len(want) < 5 {
+			t.Fatalf("%s: only %v found in the code", heading, want)
+		}
+		have := map[string]bool{}
+		for _, m := range word.FindAllStringSubmatch(parts[heading], -1) {
+			if have[m[1]] {
+				t.Errorf("zab-record.5, %s: %s comes twice", heading, m[1])
+			}
+			have[m[1]] = true
+			if !want[m[1]] {
+				t.Errorf("zab-record.5, %s: nothing makes a %s", heading, m[1])
+			}
+		}
+		for k := range want {
+			if !have[k] {
+				t.Errorf("zab-record.5, %s: %s is not documented", heading, k)
+			}
+		}
+	}
+}
+
+func TestDocsLint(t *testing.T) {
+	mandoc, err := exec.LookPath("mandoc")
+	if err != nil {
+		t.Skip("mandoc is not installed")
+	}
+	out, err := exec.Command(mandoc, append([]string{"-T", "lint", "-W", "warning"}, pages(t)...)...).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("mandoc: %v\n%s", err, out)
+	}
+}
+
+// Every page that another one refers to, and is ours, is there.
+func TestDocsReferences(t *testing.T) {
+	ref := regexp.MustCompile(`(?m)^\.(?:It )?Xr (zab\S*) (\d)`)
+	for _, path := range pages(t) {
+		for _, m := range ref.FindAllStringSubmatch(read(t, "man/"+filepath.Base(path)), -1) {
+			if _, err := os.Stat(filepath.Join(root, "man", m[1]+"."+m[2])); err != nil {
+				t.Errorf("%s refers to %s(%s): %v", filepath.Base(path), m[1], m[2], err)
+			}
+		}
+	}
+}
+
+func TestDocsReadme(t *testing.T) {
+	readme := read(t, "README.md")
+	if n := strings.Count(readme, "\n"); n > 150 {
+		t.Errorf("README.md has %d lines, more than 150", n)
+	}
+	for _, m := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+			t.Errorf("README.md links to what is not there: %v", err)
+		}
+	}
+	for _, name := range names {
+		if !strings.Contains(readme, "(man/"+name+".8)") {
+			t.Errorf("README.md does not link to the page of %s", name)
+		}
+	}
+	makefile := read(t, "Makefile")
+	for _, m := range regexp.MustCompile(`(?m)^ {4}make ([a-z]+)`).FindAllStringSubmatch(readme, -1) {
+		if !strings.Contains(makefile, "\n"+m[1]+":") {
+			t.Errorf("README.md tells of 'make %s', which there is not", m[1])
+		}
+	}
+}
+
+// literals are the displays of a page, as a reader sees them.
+func literals(page string) []string {
+	var out []string
+	seen := strings.NewReplacer(`\(aq`, "'", `\e`, `\`, `\&`, "", `\-`, "-", `\(ha`, "^")
+	for _, m := range regexp.MustCompile(`(?ms)^\.Bd -literal[^\n]*\n(.*?)^\.Ed$`).FindAllStringSubmatch(page, -1) {
+		out = append(out, seen.Replace(m[1]))
+	}
+	return out
+}
+
+// The commands in all examples are ones that the programs take.
+func TestDocsExamples(t *testing.T) {
+	examples := map[string][]string{}
+	readme := ""
+	for _, path := range pages(t) {
+		name := filepath.Base(path)
+		examples[name] = literals(read(t, "man/"+name))
+	}
+	for line := range strings.Lines(read(t, "README.md")) {
+		if code, ok := strings.CutPrefix(line, "    "); ok {
+			readme += code
+		}
+	}
+	examples["README.md"] = []string{readme}
+	comment := regexp.MustCompile(`(?m)^\s*#.*$`)
+	for _, f := range []string{"cron/zab.cron", "systemd/zab@.service", "monitoring/zab-textfile"} {
+		examples[f] = []string{comment.ReplaceAllString(read(t, "contrib/"+f), "")}
+	}
+	found := 0
+	for where, texts := range examples {
+		for _, s := range texts {
+			for _, argv := range commands(s) {
+				found++
+				checkCommand(t, where, argv)
+			}
+		}
+	}
+	if found < 60 {
+		t.Errorf("only %d commands found in the examples", found)
+	}
+}
+
+func checkCommand(t *testing.T, where string, argv []string) {
+	t.Helper()
+	p := programs[argv[0]]()
+	parser := p.Parser()
+	rest, err := parser.ParseArgs(cli.JoinOptional(argv[1:], parser))
+	switch {
+	case err != nil:
+		t.Errorf("%s: %q: %v", where, argv, err)
+	case len(rest) < p.MinArgs || p.MaxArgs >= 0 && len(rest) > p.MaxArgs:
+		t.Errorf("%s: %q: the operands are %q", where, argv, rest)
+	case p.Check != nil:
+		if err := p.Check(rest); err != nil {
+			t.Errorf("%s: %q: %v", where, argv, err)
+		}
+	}
+}
+
+// commands finds our commands in a text of shell, perhaps with what they print
+// in between. It knows quotes, pipes and redirections, and the few programs
+// that start others in our examples.
+func commands(text string) [][]string {
+	var out [][]string
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	text = strings.NewReplacer("${ZAB_LIST_OPTIONS-}", "", `"$@"`, "", "$OPTIONS", "", "%i", "offsite1",
+		`"$target"`, "backup", "$TARGET", "backup", `"$backup"`, "offsite1").Replace(text)
+	var argv []string
+	end := func() {
+		for i, w := range argv {
+			if programs[filepath.Base(w)] != nil {
+				argv[i] = filepath.Base(w)
+				if i == 0 || starts(argv[:i]) {
+					out = append(out, argv[i:])
+				}
+				break
+			}
+		}
+		argv = nil
+	}
+	for i := 0; i < len(text); {
+		switch c := text[i]; {
+		case c == '\n' || c == '|' || c == ';' || c == '&':
+			end()
+			i++
+		case c == ' ' || c == '\t':
+			i++
+		case c == '<' || c == '>':
+			// The redirection and its file.
+			for i++; i < len(text) && strings.IndexByte(" >&", text[i]) >= 0; i++ {
+			}
+			for ; i < len(text) && strings.IndexByte(" \n|;", text[i]) < 0; i++ {
+			}
+		default:
+			w, n := word(text[i:])
+			i += n
+			if w == "2" && i < len(text) && text[i] == '>' {
+				continue
+			}
+			argv = append(argv, w)
+		}
+	}
+	end()
+	return out
+}
+
+// starts tells whether the words before a command start it: a prompt, the
+// fields of a crontab or a unit, parallel, or ssh.
+func starts(before []string) bool {
+	if len(before) == 1 && (before[0] == "#" || before[0] == "$") || len(before) == 6 && before[5] == "root" {
+		return true
+	}
+	return before[0] == "parallel" || before[0] == "ssh" || before[0] == "#" && before[1] == "parallel"
+}
+
+// word reads a word of shell and gives its length.
+func word(s string) (w string, n int) {
+	var quote byte
+	for n = 0; n < len(s); n++ {
+		c := s[n]
+		switch {
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote != 0:
+			w += string(c)
+		case c == '\'' || c == '"':
+			quote = c
+		case strings.IndexByte(" \t\n|;&<>", c) >= 0:
+			return w, n
+		default:
+			w += string(c)
+		}
+	}
+	return w, n
+}
+
+// The completions know all options that are not hidden, and no others.
+func TestDocsCompletions(t *testing.T) {
+	for file, table := range map[string]func(string, []*flags.Option) string{
+		"zab.bash": bashTable, "_zab": zshTable, "zab.fish": fishTable,
+	} {
+		path := filepath.Join("contrib/completions", file)
+		have := read(t, path)
+		begin := regexp.MustCompile(`(?m)^[ \t]*# options: begin.*\n`).FindStringIndex(have)
+		end := regexp.MustCompile(`(?m)^[ \t]*# options: end\n`).FindStringIndex(have)
+		if begin == nil || end == nil {
+			t.Fatalf("%s has no table of options", path)
+		}
+		want := have[:begin[1]]
+		for _, name := range names {
+			var list []*flags.Option
+			for _, o := range options(programs[name]()) {
+				if !o.Hidden {
+					list = append(list, o)
+				}
+			}
+			want += table(name, list)
+		}
+		want += have[end[0]:]
+		if want == have {
+			continue
+		}
+		if os.Getenv("ZAB_UPDATE_DOCS") == "" {
+			t.Errorf("%s does not fit the programs; run ZAB_UPDATE_DOCS=1 go test ./lib/zab", path)
+		} else if err := os.WriteFile(filepath.Join(root, path), []byte(want), 0o666); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range names {
+		for _, file := range []string{"zab.bash", "_zab", "zab.fish"} {
+			if !strings.Contains(read(t, "contrib/completions/"+file), name) {
+				t.Errorf("%s does not complete %s", file, name)
+			}
+		}
+	}
+}
+
+func takesValue(o *flags.Option) bool { return o.ValueName != "" && !o.OptionalArgument }
+
+func bashTable(name string, list []*flags.Option) string {
+	var opts []string
+	for _, o := range list {
+		s := "--" + o.LongName
+		if takesValue(o) {
+			s += "="
+		}
+		opts = append(opts, s)
+	}
+	slices.Sort(opts)
+	return fmt.Sprintf("\t%s) echo '%s' ;;\n", name, strings.Join(opts, " "))
+}
+
+// compressTypes are those that --compress tells of.
+func compressTypes(o *flags.Option) []string {
+	_, s, _ := strings.Cut(o.Description, ": ")
+	return strings.Split(strings.ReplaceAll(s, " (default)", ""), ", ")
+}
+
+func repeatable(o *flags.Option) bool { return reflect.TypeOf(o.Value()).Kind() == reflect.Slice }
+
+func zshTable(name string, list []*flags.Option) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\t%s)\n\t\toptions=(\n", name)
+	for _, o := range list {
+		help := strings.NewReplacer(`[`, `\[`, `]`, `\]`, `:`, `\:`, `'`, `'\''`).Replace(o.Description)
+		value := ""
+		if o.ValueName != "" {
+			action := " "
+			switch o.ValueName {
+			case "USER@HOST":
+				action = "_hosts"
+			case "FILE":
+				action = "_files"
+			case "DATASET":
+				action = "_zab_datasets"
+			case "TYPE":
+				action = "(" + strings.Join(compressTypes(o), " ") + ")"
+			}
+			value = ":" + strings.ToLower(o.ValueName) + ":" + action
+		}
+		equal := ""
+		switch {
+		case o.OptionalArgument:
+			equal, value = "=-", ":"+value
+		case value != "":
+			equal = "="
+		}
+		once := "*"
+		if !repeatable(o) {
+			once = ""
+		}
+		if o.ShortName != 0 {
+			plus := ""
+			if value != "" {
+				plus = "+"
+			}
+			fmt.Fprintf(&b, "\t\t\t'(-%c --%s)'{-%c%s,--%s%s}'[%s]%s'\n", o.ShortName, o.LongName, o.ShortName, plus, o.LongName, equal, help, value)
+			continue
+		}
+		fmt.Fprintf(&b, "\t\t\t'%s--%s%s[%s]%s'\n", once, o.LongName, equal, help, value)
+	}
+	b.WriteString("\t\t) ;;\n")
+	return b.String()
+}
+
+func fishTable(name string, list []*flags.Option) string {
+	var b strings.Builder
+	for _, o := range list {
+		fmt.Fprintf(&b, "complete -c %s", name)
+		if o.ShortName != 0 {
+			fmt.Fprintf(&b, " -s %c", o.ShortName)
+		}
+		fmt.Fprintf(&b, " -l %s", o.LongName)
+		switch o.ValueName {
+		case "":
+		case "USER@HOST":
+			b.WriteString(" -xa '(__fish_complete_user_at_hosts)'")
+		case "FILE":
+			b.WriteString(" -rF")
+		case "DATASET":
+			b.WriteString(" -xa '(__zab_datasets)'")
+		case "TYPE":
+			fmt.Fprintf(&b, " -xa '%s'", strings.Join(compressTypes(o), " "))
+		default:
+			b.WriteString(" -x")
+		}
+		fmt.Fprintf(&b, " -d '%s'\n", strings.ReplaceAll(o.Description, "'", `\'`))
+	}
+	return b.String()
+}

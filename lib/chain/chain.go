@@ -110,6 +110,7 @@ func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) 
 	var out []Stream
 	from, fromGUID := "", ""
 	mayExtend := false // the next snapshot may join the last stream
+	gap := false       // an unwanted one lies after the last that was wanted
 	if has {
 		from, fromGUID = base.Source, base.GUID
 	}
@@ -119,7 +120,7 @@ func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) 
 			continue
 		}
 		if !wanted(i) {
-			mayExtend = false
+			mayExtend, gap = false, true
 			continue
 		}
 		if last := len(out) - 1; mayExtend {
@@ -128,9 +129,11 @@ func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) 
 			t.To, t.ToGUID = s.Name, s.GUID
 		} else {
 			out = append(out, Stream{From: from, FromGUID: fromGUID, To: s.Name, ToGUID: s.GUID})
+			// zfs send -I takes a snapshot to start from, nothing else, and
+			// everything that lies between.
+			mayExtend = from != "" && from[0] != '#' && !gap
 		}
-		// zfs send -I takes a snapshot to start from, nothing else.
-		mayExtend = out[len(out)-1].From != "" && out[len(out)-1].From[0] != '#'
+		gap = false
 		from, fromGUID = s.Name, s.GUID
 	}
 	return out

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,7 +41,7 @@ const (
 type Common struct {
 	DryRun    bool   `short:"n" long:"dry-run" description:"Change nothing; show what would be done"`
 	Test      bool   `long:"test" hidden:"yes" description:"The same as --dry-run"`
-	Verbose   bool   `short:"v" long:"verbose" description:"Say on stderr what is done"`
+	Verbose   bool   `short:"v" long:"verbose" description:"Say what is done"`
 	Debug     bool   `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
 	Now       string `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
 	SSHConfig string `long:"ssh-config" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
@@ -139,6 +140,10 @@ func (e *Env) Report(r *record.Record) {
 	e.Fail()
 }
 
+// ParentEnv tells a stage the process number of the wrapper that started it,
+// which alone speaks of what ends them all.
+const ParentEnv = "ZAB_PARENT"
+
 // SignalError is the cause of a context that a signal ended.
 type SignalError struct{ Signal syscall.Signal }
 
@@ -208,7 +213,9 @@ func Main(p Program, args []string) (code int) {
 	err = p.Run(ctx, env, rest)
 	var sig SignalError
 	if errors.As(context.Cause(ctx), &sig) {
-		env.Errorf("interrupted by %s", sig.Signal)
+		if os.Getenv(ParentEnv) != strconv.Itoa(os.Getppid()) {
+			env.Errorf("interrupted by %s", sig.Signal)
+		}
 		return 128 + int(sig.Signal)
 	}
 	var use UsageError

@@ -124,9 +124,6 @@ func (o *Options) parseProperties() error {
 			o.set = append(o.set, p)
 		}
 	}
-	if o.Encrypt {
-		o.filter = append(o.filter, "keylocation", "pbkdf2iters", "keyformat", "encryption")
-	}
 	return nil
 }
 
@@ -173,8 +170,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	if err != nil && fatal == nil {
 		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 	}
+	var failed map[*record.Record]bool
 	if fatal == nil {
-		if err := o.fill(ctx, env, all, excluded); err != nil {
+		if failed, err = o.fill(ctx, env, all, excluded); err != nil {
 			return err
 		}
 	}
@@ -184,7 +182,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		env.Fail()
 		return o.writeAll(env, all, func(r *record.Record) { r.Fail(*fatal) })
 	}
-	return o.plan(ctx, env, host, target, l.s, all, names, bad == nil)
+	return o.plan(ctx, env, host, target, l.s, all, names, failed, bad == nil)
 }
 
 // writeAll writes all records, after what f does to those that take part.
@@ -204,7 +202,7 @@ func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Re
 }
 
 // plan makes the plan of all records and writes them.
-func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target string, s *state, all []*record.Record, names map[*record.Record]string, whole bool) error {
+func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target string, s *state, all []*record.Record, names map[*record.Record]string, failed map[*record.Record]bool, whole bool) error {
 	s.sources = map[string]bool{}
 	keep, err := o.KeepTarget()
 	if err != nil {
@@ -241,7 +239,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		d := drafts[r]
 		if d == nil {
 			write := w.Pass
-			if r.Error != nil && r.Error.Stage == "plan" {
+			if failed[r] {
 				write = w.Write
 			}
 			if err := write(r); err != nil {
@@ -284,7 +282,8 @@ func (p *planner) names(backup string) (err error) {
 
 // fill lists the snapshots of those records that do not carry them, as when
 // they come straight from zab-select.
-func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, excluded func(string) bool) error {
+func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, excluded func(string) bool) (failed map[*record.Record]bool, err error) {
+	failed = map[*record.Record]bool{}
 	byHost := map[string][]*record.Record{}
 	for _, r := range all {
 		if !r.Skip() && r.Type == record.TypeDataset && r.Snapshots == nil {
@@ -295,15 +294,16 @@ func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, 
 		host := env.Machine.Host(dest)
 		gone, err := host.Fill(ctx, set, excluded)
 		if err != nil {
-			return fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
+			return nil, fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
 		}
 		for _, r := range gone {
+			failed[r] = true
 			r.Fail(record.Error{Stage: "plan", Kind: string(zfs.KindNotFound),
 				Message: fmt.Sprintf("cannot plan for '%s': the dataset is gone since it was selected", r.Name)})
 			env.Report(r)
 		}
 	}
-	return nil
+	return failed, nil
 }
 
 // features finds out what the pools on both sides can do. It asks only where

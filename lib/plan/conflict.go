@@ -62,10 +62,16 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 			Message:  fmt.Sprintf("'%s' is encrypted and would be sent raw, but its copy is not encrypted: raw and other streams do not go together", r.Name),
 			Remedies: []string{"--decrypt to go on without encryption", fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name))}}
 	}
+	coming := map[string]bool{}
+	for i := range d.wanted {
+		coming[r.Snapshots[i].Name] = true
+	}
 	var bad []record.Snapshot
 	newest := t.Snapshots[d.base.Target]
 	for _, s := range t.Snapshots[d.base.Target+1:] {
-		if raw || len(bad) > 0 || s.Written == nil || *s.Written > 0 {
+		// Where something of the same name is to come, even an empty one is in
+		// the way.
+		if raw || len(bad) > 0 || s.Written == nil || *s.Written > 0 || coming[s.Name] {
 			bad = append(bad, s)
 		} else {
 			newest = s

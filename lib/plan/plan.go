@@ -310,6 +310,11 @@ func (p *planner) targetEncrypted(r *record.Record) bool {
 // properties are those for zfs recv -x and -o.
 func (p *planner) properties(r *record.Record) (exclude, set []string) {
 	exclude = append(exclude, p.o.filter...)
+	if p.o.Encrypt && !p.raw(r) {
+		// So that the parent on the target decides. A raw stream is encrypted
+		// already, and zfs refuses to touch these in it.
+		exclude = append(exclude, "keylocation", "pbkdf2iters", "keyformat", "encryption")
+	}
 	if p.o.ClearRefreservation {
 		exclude = append(exclude, "refreservation")
 	}

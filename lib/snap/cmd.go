@@ -96,7 +96,17 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		if r.Skip() {
 			continue
 		}
+		if r.Type != record.TypeDataset {
+			continue
+		}
 		touched[r] = true
+		if r.Backup == "" {
+			r.Fail(record.Error{Stage: "snap", Kind: "bad-input",
+				Message: fmt.Sprintf("cannot snapshot '%s': its record does not say for which backup", r.Name),
+				Hint:    "records come from zab-select, or from 'zab-list --backup NAME'"})
+			env.Report(r)
+			continue
+		}
 		if bad != nil {
 			r.Fail(record.Error{Stage: "snap", Kind: "bad-input",
 				Message: fmt.Sprintf("cannot snapshot '%s': the set of datasets is not complete, for %s was not understood", r.Name, lineOf(bad))})

@@ -147,7 +147,7 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 				t.env.Verbosef("would destroy '%s@%s'", r.Target.Name, n)
 			}
 		}
-		return nil
+		return t.missing(ctx, set)
 	}
 	if err := t.destroy(ctx, set, record.SideSource); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"zab/lib/record"
-	"zab/lib/schedule"
 	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
@@ -212,19 +211,5 @@ func ctxCause(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return nil
-}
-
-// missing deals with datasets of the target that are missing on the source,
-// the deepest first, so that a whole tree can go in one run.
-func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
-	if t.o.DestroyMissing == "" {
-		return nil
-	}
-	age, err := schedule.ParseAge(t.o.DestroyMissing)
-	if err != nil {
-		return err
-	}
-	_ = age
 	return nil
 }

@@ -55,6 +55,10 @@ func (j *job) receive(ctx context.Context, i int) error {
 	var f *failure
 	switch {
 	case err == nil:
+	case ctx.Err() == nil && j.thereAlready(ctx, s):
+		// A plan that is executed a second time has nothing to add.
+		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, to), err)
+		res.Message = "it was there already"
 	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != KindInterrupted:
 		j.ignored[i] = err
 	default:
@@ -62,6 +66,18 @@ func (j *job) receive(ctx context.Context, i int) error {
 	}
 	j.arrived = append(j.arrived, i)
 	return nil
+}
+
+// thereAlready tells whether the target has what a step that failed was to
+// bring, by guid.
+func (j *job) thereAlready(ctx context.Context, s *record.Step) bool {
+	to, guid := wanted(s)
+	if guid == "" {
+		return false
+	}
+	full := s.Dataset + "@" + to
+	found, err := j.x.target(j.r).Find(ctx, []string{full})
+	return err == nil && found[full].GUID == guid
 }
 
 // measure fills in what went through.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 		cmd := exec.Command(find(s.argv[0]), s.argv[1:]...)
 		cmd.Args[0] = s.argv[0]
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, env.Stderr
+		cmd.Env = append(os.Environ(), cli.ParentEnv+"="+strconv.Itoa(os.Getpid()))
 		cmd.SysProcAttr = ownGroup()
 		if err := cmd.Start(); err != nil {
 			return nil, fmt.Errorf("cannot start %s: %w", s.argv[0], err)
@@ -111,8 +113,8 @@ func (o *Options) rest(ctx context.Context, stages []stage, selected []*record.R
 		return err
 	}
 	for _, r := range mine {
-		if err := wait(ctx, r); err != nil && !rep.expected(err) {
-			rep.broken(r.name, err)
+		if err := wait(ctx, r); err != nil {
+			rep.ended(r.name, err)
 		}
 	}
 	return nil

@@ -280,13 +280,14 @@ func (r *report) gone(list []record.Verdict) int {
 	return n
 }
 
-// expected tells whether an exit status is one that the records explain.
-func (r *report) expected(err error) bool { return exitCode(err) == cli.ExitFailed }
-
-// broken notes a stage that ended as it never should.
-func (r *report) broken(name string, err error) {
-	r.env.Errorf("%s ended unexpectedly: %s", name, err)
+// ended notes the exit status of a stage that did not end well. One that only
+// says that something failed has told what: a record has it, or, for what is
+// no dataset's own trouble such as a command after the snapshot, stderr.
+func (r *report) ended(name string, err error) {
 	r.dead = true
+	if exitCode(err) != cli.ExitFailed {
+		r.env.Errorf("%s ended unexpectedly: %s", name, err)
+	}
 }
 
 // end gives the final count and the exit status.

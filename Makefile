@@ -8,7 +8,7 @@ GO = go
 
 all:
 	mkdir -p build/bin
-	CGO_ENABLED=0 $(GO) build -trimpath -o build/bin ./cmd/...
+	. contrib/make/env; CGO_ENABLED=0 $(GO) build -trimpath -o build/bin ./cmd/...
 
 # Logic here, behaviour on a real ZFS: on this machine where it has one, else
 # in a virtual machine that is built once (about 6 minutes).

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -59,12 +60,43 @@ func TestScripts(t *testing.T) {
 	} else {
 		p.Dir = *scripts
 	}
-	testscript.Run(t, p)
+	testscript.RunT(told{t}, p)
+}
+
+// told tells of each script as soon as it is done, where somebody waits for
+// minutes, and counts.
+type told struct{ *testing.T }
+
+var passed, failed, skipped atomic.Int32
+
+func (t told) Verbose() bool { return testing.Verbose() }
+
+func (t told) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(t *testing.T) {
+		begun := time.Now()
+		t.Cleanup(func() {
+			count, word := &passed, "ok  "
+			switch {
+			case t.Failed():
+				count, word = &failed, "FAIL"
+			case t.Skipped():
+				count, word = &skipped, "skip"
+			}
+			count.Add(1)
+			if needZFS {
+				fmt.Fprintf(os.Stderr, "%s %s (%.0f s)\n", word, name, time.Since(begun).Seconds())
+			}
+		})
+		f(told{t})
+	})
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	server.stop()
+	if needZFS {
+		fmt.Printf("%d passed, %d failed, %d skipped\n", passed.Load(), failed.Load(), skipped.Load())
+	}
 	os.Exit(code)
 }
 

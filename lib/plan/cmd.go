@@ -234,6 +234,12 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
+	for _, d := range list {
+		// Before any plan is made, for records may come in any order.
+		if d.r.Error == nil && len(d.wanted) > 0 {
+			s.coming[d.r.Target.Name] = true
+		}
+	}
 	w := record.NewWriter(env.Stdout)
 	for _, r := range all {
 		d := drafts[r]
@@ -253,8 +259,6 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		p.finish(d)
 		if r.Error != nil {
 			env.Report(r)
-		} else if len(d.wanted) > 0 {
-			s.coming[r.Target.Name] = true
 		}
 		for _, m := range r.Warnings {
 			env.Verbosef("warning: '%s': %s", r.Name, m)

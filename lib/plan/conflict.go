@@ -57,10 +57,8 @@ func noBase(r *record.Record) *record.Conflict {
 func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	r, t := d.r, d.r.Target
 	raw := p.raw(r)
-	if raw && !t.Encrypted() && t.Kind != "" {
-		return nil, &record.Conflict{Kind: "encryption-mismatch",
-			Message:  fmt.Sprintf("'%s' is encrypted and would be sent raw, but its copy is not encrypted: raw and other streams do not go together", r.Name),
-			Remedies: []string{"--decrypt to go on without encryption", fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name))}}
+	if c := mixed(r, raw); c != nil {
+		return nil, c
 	}
 	coming := map[string]bool{}
 	for i := range d.wanted {
@@ -98,6 +96,34 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		steps = append(steps, rollback)
 	}
 	return steps, nil
+}
+
+// mixed finds raw and non-raw streams on one chain (promise P10). zfs (2.3)
+// takes some of the mixtures, and all later raw streams are refused, or the
+// copy cannot be decrypted any more (OpenZFS issue 12614).
+//
+// Raw data makes every copy an encryption root of its own; what zfs encrypts
+// as it comes in has its key from above.
+func mixed(r *record.Record, raw bool) *record.Conflict {
+	t := r.Target
+	anew := fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name))
+	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name
+	switch {
+	case t.Kind == "" || !r.Encrypted():
+	case raw && !t.Encrypted():
+		return &record.Conflict{Kind: "encryption-mismatch",
+			Message:  fmt.Sprintf("'%s' is encrypted and would be sent raw, but its copy is not encrypted: raw and other streams do not go together", r.Name),
+			Remedies: []string{"--decrypt to go on without encryption", anew}}
+	case raw && !own:
+		return &record.Conflict{Kind: "encryption-mismatch",
+			Message:  fmt.Sprintf("'%s' would be sent raw, but its copy has its key from '%s': it was not received raw, or its key was changed since", r.Name, t.EncryptionRoot),
+			Remedies: []string{"--decrypt with --encrypt to go on encrypting it there, if that is how it was received", anew}}
+	case !raw && t.Encrypted() && t.EncryptionRoot == t.Name:
+		return &record.Conflict{Kind: "encryption-mismatch",
+			Message:  fmt.Sprintf("'%s' would be sent decrypted, but its copy was received raw: raw and other streams do not go together", r.Name),
+			Remedies: []string{"go on without --decrypt", anew}}
+	}
+	return nil
 }
 
 func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Conflict {

@@ -210,7 +210,7 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 	if err != nil {
 		return true, err.Error()
 	}
-	next := chain.Streams(r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)[0]
+	next := p.cut(d)[0]
 	first := next.To
 	firstGUID := next.ToGUID
 	if len(next.Through) > 0 {
@@ -225,11 +225,34 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 		reason = "it starts from another snapshot than the newest in common"
 	case slices.Contains(res.Flags, "raw") != p.raw(r):
 		reason = "it was sent with other flags about encryption"
+	case d.has && d.base.Target < len(t.Snapshots)-1:
+		// zfs (2.3) resumes only onto the snapshot that it began from.
+		reason = fmt.Sprintf("the target has the newer snapshot '%s'", t.Snapshots[len(t.Snapshots)-1].Name)
 	default:
 		t.Resume = res
 		return false, ""
 	}
 	return true, reason
+}
+
+// cut gives the streams that bring what is wanted.
+func (p *planner) cut(d *draft) []chain.Stream {
+	all := chain.Streams(d.r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)
+	if len(p.o.Patterns) == 0 {
+		return all
+	}
+	// Snapshots are there that are not in the record: each goes alone, for
+	// zfs send -I would take them along.
+	var out []chain.Stream
+	for _, s := range all {
+		for _, t := range s.Through {
+			out = append(out, chain.Stream{From: s.From, FromGUID: s.FromGUID, To: t.Name, ToGUID: t.GUID})
+			s.From, s.FromGUID = t.Name, t.GUID
+		}
+		s.Through = nil
+		out = append(out, s)
+	}
+	return out
 }
 
 // streams gives the receive steps.
@@ -238,7 +261,7 @@ func (p *planner) streams(d *draft) []record.Step {
 	flags := p.flags(r)
 	exclude, set := p.properties(r)
 	var steps []record.Step
-	streams := chain.Streams(r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)
+	streams := p.cut(d)
 	if t.Resume != nil {
 		// The token brings one snapshot; the rest of its stream follows.
 		s := &streams[0]
@@ -262,7 +285,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
 			Flags: flags, Set: set, Exclude: exclude}
-		if s.From == "" && t.Exists && t.Resume == nil && len(t.Snapshots) == 0 && p.o.Force && t.ResumeToken == "" {
+		if s.From == "" && t.Exists && t.Resume == nil && len(t.Snapshots) == 0 && p.o.Force {
 			step.Force = true
 			step.Why = "the target exists without snapshots, and --force overwrites it"
 		}

@@ -62,6 +62,7 @@ var messages = []struct {
 
 	// the copy does not fit
 	{"zfs 2.3.2", "cannot receive incremental stream: destination backup/new has been modified\nsince most recent snapshot", KindModified},
+	{"zfs 2.3.2", "cannot receive resume stream: destination backup/pp1 has been modified\nsince most recent snapshot", KindModified},
 	{"zfs 2.3.2", "cannot receive incremental stream: most recent snapshot of backup/other does not\nmatch incremental source", KindNoBase},
 	{"ZA #261", "cannot receive incremental stream: most recent snapshot of backup/other does not match incremental source", KindNoBase},
 	{"zfs 2.3.2", "warning: cannot send 'tank/a@3': not an earlier snapshot from the same fs", KindNoBase},
@@ -130,6 +131,7 @@ var messages = []struct {
 	// not allowed
 	{"zfs 2.3.2", "cannot create snapshots : permission denied", KindPermission},
 	{"zfs 2.3.2", "cannot destroy snapshots: permission denied", KindPermission},
+	{"source 2.3", "cannot receive resume stream: permission denied", KindPermission},
 	{"zfs 2.3.2", "cannot receive canmount property on backup/pp: permission denied", KindPermission},
 	{"zfs 2.3.2", "filesystem successfully created, but it may only be mounted by root", KindPermission},
 	{"zfs 2.3.2", "Channel program execution failed:\nPermission denied. Channel programs must be run as root.", KindPermission},

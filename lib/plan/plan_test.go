@@ -1,0 +1,766 @@
+package plan
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// A plan from a file starts no program at all: there is none here to start.
+func TestMain(m *testing.M) {
+	os.Setenv("PATH", "/nonexistent")
+	os.Setenv("GO_FLAGS_COMPLETION", "")
+	os.Unsetenv("GO_FLAGS_COMPLETION")
+	os.Exit(m.Run())
+}
+
+const now = 1_000_000_000
+
+// result is what zab-plan made of its input.
+type result struct {
+	records []*record.Record
+	out     string
+	stderr  string
+	err     error
+}
+
+// of gives the record of a dataset.
+func (r result) of(t testing.TB, name string) *record.Record {
+	t.Helper()
+	for _, x := range r.records {
+		if x.Name == name && x.Type == record.TypeDataset {
+			return x
+		}
+	}
+	t.Fatalf("no record of %s in %s\n%s", name, r.out, r.stderr)
+	return nil
+}
+
+func lines(t testing.TB, records []*record.Record) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := record.NewWriter(&b)
+	for _, r := range records {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// plan runs zab-plan with its target's state in a file. args are its options
+// and the target, which is backup where none is given.
+func planIn(t fataler, dir, args string, state, input []byte) result {
+	t.Helper()
+	file := filepath.Join(dir, "state")
+	if err := os.WriteFile(file, state, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := Program()
+	rest, err := p.Parser().ParseArgs(append(strings.Fields(args), "--target-state="+file, "--snapshot-format={}-%s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rest) == 0 {
+		rest = []string{"backup"}
+	}
+	if err := p.Check(rest); err != nil {
+		return result{err: err}
+	}
+	var out, stderr bytes.Buffer
+	env := &cli.Env{Program: p.Name, Common: &p.Options.(*Options).Common, Machine: &zfs.Machine{},
+		Stdin: bytes.NewReader(input), Stdout: &out, Stderr: &stderr, Now: time.Unix(now, 0)}
+	err = p.Run(context.Background(), env, rest)
+	all, perr := record.NewReader(bytes.NewReader(out.Bytes())).ReadAll()
+	if perr != nil {
+		t.Fatalf("%v in %s", perr, &out)
+	}
+	return result{all, out.String(), stderr.String(), err}
+}
+
+func plan(t testing.TB, args string, state []*record.Record, input ...*record.Record) result {
+	t.Helper()
+	return planIn(t, t.TempDir(), args, lines(t, state), lines(t, input))
+}
+
+// snaps makes snapshots, oldest first, of words such as b-1 (ours) or x (not
+// ours), each with =GUID where it is not the name, and with * where data was
+// written in it. ~b-1 was made by a dry run.
+func snaps(words string) []record.Snapshot {
+	out := []record.Snapshot{}
+	for i, w := range strings.Fields(words) {
+		written := int64(0)
+		if v, ok := strings.CutSuffix(w, "*"); ok {
+			w, written = v, 4096
+		}
+		name, guid, ok := strings.Cut(w, "=")
+		if !ok {
+			guid = id(name)
+		}
+		s := record.Snapshot{Name: name, GUID: guid, CreateTXG: strconv.Itoa(10 * (i + 1)), Written: &written}
+		if v, ok := strings.CutPrefix(name, "~"); ok {
+			s = record.Snapshot{Name: v, Virtual: true}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// id is a number for a name.
+func id(name string) string {
+	n := uint64(1)
+	for _, b := range []byte(name) {
+		n = n*131 + uint64(b)
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func facts(kind, guid string) record.Facts {
+	return record.Facts{Kind: kind, GUID: guid, Written: record.Ptr[int64](0)}
+}
+
+// source is a selected dataset.
+func source(name, snapshots string) *record.Record {
+	return &record.Record{Type: record.TypeDataset, Backup: "b", Name: name, Facts: facts("filesystem", id(name)),
+		Snapshots: snaps(snapshots), Bookmarks: []record.Snapshot{}}
+}
+
+// target is a dataset of the target's state.
+func target(name, snapshots string) *record.Record {
+	return &record.Record{Type: record.TypeDataset, Name: name, Facts: facts("filesystem", id("target "+name)),
+		Snapshots: snaps(snapshots), Bookmarks: []record.Snapshot{}}
+}
+
+// with changes a record as f says.
+func with(r *record.Record, f func(*record.Record)) *record.Record { f(r); return r }
+
+// text writes steps in a line, without the flags.
+func text(steps []record.Step) string {
+	var out []string
+	for _, s := range steps {
+		side := map[string]string{record.SideSource: "S", record.SideTarget: "T"}[s.Side]
+		switch s.Do {
+		case record.DoReceive:
+			w := "recv " + s.From + ">"
+			for _, th := range s.Through {
+				w += th.Name + ","
+			}
+			w += s.To
+			if s.Token != "" {
+				w += " token"
+			}
+			if s.Force {
+				w += " force"
+			}
+			out = append(out, w)
+		case record.DoCreateParent:
+			out = append(out, "parent "+s.Dataset)
+		case record.DoAbortResume:
+			out = append(out, "abort")
+		case record.DoHold, record.DoRelease:
+			out = append(out, s.Do+" "+side+" "+s.Snapshot)
+		default:
+			out = append(out, s.Do+" "+s.Snapshot)
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// token makes a resume token as zfs does on a little-endian machine.
+func token(toname, toguid, fromguid string, flags ...string) string {
+	le := binary.LittleEndian
+	pad := func(b []byte) []byte { return append(b, make([]byte, -len(b)&7)...) }
+	list := []byte{0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
+	pair := func(name string, typ uint32, value []byte) {
+		body := append(pad(append([]byte(name), 0)), value...)
+		head := le.AppendUint16(le.AppendUint32(nil, uint32(16+len(body))), uint16(len(name)+1))
+		list = append(append(list, le.AppendUint32(le.AppendUint32(append(head, 0, 0), 1), typ)...), body...)
+	}
+	number := func(s string) []byte {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		return le.AppendUint64(nil, n)
+	}
+	if fromguid != "" {
+		pair("fromguid", 8, number(fromguid))
+	}
+	pair("bytes", 8, number("4096"))
+	pair("toguid", 8, number(toguid))
+	pair("toname", 9, pad(append([]byte(toname), 0)))
+	for _, f := range flags {
+		pair(f, 1, nil)
+	}
+	list = append(list, 0, 0, 0, 0)
+	var z bytes.Buffer
+	w := zlib.NewWriter(&z)
+	w.Write(list)
+	w.Close()
+	sum := uint64(0)
+	for b := z.Bytes(); len(b) >= 4; b = b[4:] {
+		sum += uint64(le.Uint32(b))
+	}
+	return fmt.Sprintf("1-%x-%x-%s", sum, len(list), hex.EncodeToString(z.Bytes()))
+}
+
+// The steps that bring a copy up to date.
+func TestSteps(t *testing.T) {
+	all := "--no-thinning "
+	for _, c := range []struct{ what, args, source, target, want string }{
+		{"a first backup", all, "b-1", "-", "parent backup/tank; recv >b-1; hold S b-1; hold T b-1"},
+		{"a first backup of several", all, "b-1 b-2 b-3", "-", "parent backup/tank; recv >b-1; recv b-1>b-2,b-3; hold S b-3; hold T b-3"},
+		{"one more", all, "b-1 b-2", "b-1", "recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+		{"several more", all, "b-1 b-2 b-3", "b-1", "recv b-1>b-2,b-3; hold S b-3; hold T b-3; release S b-1; release T b-1"},
+		{"up to date", all, "b-1 b-2", "b-1 b-2", ""},
+		{"the source lost the newest", all, "b-1", "b-1 b-2", ""},
+		{"thinned on both sides", all, "b-2 b-4 b-5", "b-1 b-4", "recv b-4>b-5; hold S b-5; hold T b-5; release S b-4; release T b-4"},
+		{"what is not ours stays here", all, "x b-1 y b-2", "-", "parent backup/tank; recv >b-1; recv b-1>b-2; hold S b-2; hold T b-2"},
+		{"unless it is asked for", all + "--other-snapshots", "x b-1 y b-2", "-", "parent backup/tank; recv >x; recv x>b-1,y,b-2; hold S b-2; hold T b-2"},
+		{"others may be the base", all, "x b-1", "x", "recv x>b-1; hold S b-1; hold T b-1; release S x; release T x"},
+		{"nothing of ours", all, "x y", "-", ""},
+		{"no snapshot at all", all, "", "-", ""},
+		{"without holds", all + "--no-holds", "b-1 b-2", "b-1", "recv b-1>b-2"},
+		{"of a dry run", all, "b-1 ~b-2", "b-1", "recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+		{"by name, where that is asked for", all + "--no-guid-check", "b-1=7 b-2", "b-1=8", "recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+		{"what is excluded does not travel inside a stream", all + "--exclude-snapshot-pattern=@x", "b-1 b-2 b-3", "b-1", "recv b-1>b-2; recv b-2>b-3; hold S b-3; hold T b-3; release S b-1; release T b-1"},
+
+		{"an empty newer snapshot is in nobody's way", all, "b-1 b-2", "b-1 x", "recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+		{"one with data is destroyed where that is asked for", all + "--destroy-incompatible", "b-1 b-2", "b-1 x*", "destroy x; rollback b-1; recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+		{"with what comes after it", all + "--destroy-incompatible", "b-1 b-2", "b-1 e x* y", "destroy x; destroy y; rollback e; recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+		{"nothing is destroyed where nothing is sent", all + "--destroy-incompatible", "b-1", "b-1 x*", ""},
+		{"overwritten where that is asked for", all + "--force", "b-1", "", "recv >b-1 force; hold S b-1; hold T b-1"},
+		{"but only if it has no snapshots", all + "--force", "b-1 b-2", "b-1", "recv b-1>b-2; hold S b-2; hold T b-2; release S b-1; release T b-1"},
+	} {
+		var state []*record.Record
+		state = append(state, target("backup", ""))
+		if c.target != "-" {
+			state = append(state, target("backup/tank", ""), target("backup/tank/a", c.target))
+		}
+		r := plan(t, c.args, state, source("tank/a", c.source)).of(t, "tank/a")
+		if r.Error != nil || text(r.Steps) != c.want || r.Steps == nil {
+			t.Errorf("%s: %v\n got %s\nwant %s", c.what, r.Error, text(r.Steps), c.want)
+		}
+		if r.Target == nil || r.Target.Name != "backup/tank/a" || r.Target.Exists != (c.target != "-") {
+			t.Errorf("%s: %+v", c.what, r.Target)
+		}
+	}
+}
+
+// A bookmark is as good a base as its snapshot, but for zfs send -I.
+func TestBookmarkBase(t *testing.T) {
+	r := source("tank/a", "b-2 b-3 b-4")
+	for i := range r.Snapshots {
+		r.Snapshots[i].CreateTXG += "0"
+	}
+	r.Bookmarks = []record.Snapshot{{Name: "old", GUID: id("b-0"), CreateTXG: "1"}, {Name: "mark", GUID: id("b-1"), CreateTXG: "50"}}
+	got := plan(t, "--no-thinning", []*record.Record{target("backup", ""), target("backup/tank/a", "b-0 b-1")}, r).of(t, "tank/a")
+	want := "recv #mark>b-2; recv b-2>b-3,b-4; hold S b-4; hold T b-4; release T b-1"
+	if text(got.Steps) != want {
+		t.Errorf("%s", text(got.Steps))
+	}
+}
+
+// What the target would destroy as soon as it came is not sent; the newest is,
+// for it is the next base.
+func TestScheduleOfTheTarget(t *testing.T) {
+	const day = 86400
+	name := func(days int) string { return fmt.Sprintf("b-%d", now-days*day) }
+	var words []string
+	for d := 30; d >= 0; d-- {
+		words = append(words, name(d))
+	}
+	for _, c := range []struct{ keep, target, want string }{
+		{"1", "", name(0)},
+		{"3", "", name(2) + " " + name(1) + " " + name(0)},
+		{"0", "", name(0)},
+		{"2,10d30d", name(30), name(24) + " " + name(14) + " " + name(4) + " " + name(1) + " " + name(0)},
+	} {
+		state := []*record.Record{target("backup", ""), target("backup/tank", "")}
+		if c.target != "" {
+			state = append(state, target("backup/tank/a", c.target))
+		}
+		r := plan(t, "--no-holds --keep-target="+c.keep, state, source("tank/a", strings.Join(words, " "))).of(t, "tank/a")
+		var got []string
+		for _, s := range r.Steps {
+			for _, th := range s.Through {
+				got = append(got, th.Name)
+			}
+			got = append(got, s.To)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s, the target has %q: sends %q, should send %q", c.keep, c.target, got, c.want)
+		}
+	}
+}
+
+// Each conflict has its kind, what it is about, and remedies, the safest first;
+// nothing is planned, and nothing is said to be up to date.
+func TestConflicts(t *testing.T) {
+	enc := func(r *record.Record) {
+		r.Encryption, r.EncryptionRoot, r.KeyStatus = "aes-256-gcm", r.Name, "available"
+	}
+	inherits := func(r *record.Record) { enc(r); r.EncryptionRoot = "backup" }
+	volume := func(r *record.Record) { r.Kind = "volume" }
+	wrote := func(r *record.Record) { r.Written = record.Ptr[int64](4096) }
+	keep := func(*record.Record) {}
+	rename := "'zfs rename backup/tank/a NEWNAME'"
+	for _, c := range []struct {
+		what, args, source string
+		change             func(*record.Record)
+		target             string
+		changeTarget       func(*record.Record)
+		kind, snapshots    string
+		remedies           []string
+	}{
+		{"no snapshot in common", "", "b-2 b-3", keep, "b-1 x", keep, "no-common-snapshot", "b-1 x", []string{rename, "destroy 'backup/tank/a'"}},
+		{"and --force does not help", "--force", "b-2", keep, "b-1", keep, "no-common-snapshot", "b-1", []string{rename, "destroy"}},
+		{"nor does --destroy-incompatible", "--destroy-incompatible", "b-2", keep, "b-1", keep, "no-common-snapshot", "b-1", []string{rename, "destroy"}},
+		{"another of the same name", "", "b-1=1 b-2", keep, "b-1=2", keep, "same-name-other-guid", "b-1", []string{rename, "destroy"}},
+		{"there, without snapshots", "", "b-1", keep, "", keep, "target-without-snapshots", "", []string{rename, "--force"}},
+		{"written to", "", "b-1 b-2", keep, "b-1", wrote, "modified", "b-1", []string{"zfs diff backup/tank/a@b-1 backup/tank/a", "--rollback"}},
+		{"written to, and only incompatible ones may go", "--destroy-incompatible", "b-1 b-2", keep, "b-1", wrote, "modified", "b-1", []string{"zfs diff", "--rollback"}},
+		{"a newer snapshot with data", "", "b-1 b-2", keep, "b-1 x*", keep, "newer-snapshots", "x", []string{rename, "--destroy-incompatible"}},
+		{"and --rollback does not take it", "--rollback", "b-1 b-2", keep, "b-1 x*", keep, "newer-snapshots", "x", []string{rename, "--destroy-incompatible"}},
+		{"several", "", "b-1 b-2", keep, "b-1 e x* y", keep, "newer-snapshots", "x y", []string{rename, "--destroy-incompatible"}},
+		{"even an empty one, of a name that is to come", "", "b-1 b-2", keep, "b-1 b-2=7", keep, "newer-snapshots", "b-2", []string{rename, "--destroy-incompatible"}},
+		{"raw: even an empty one", "", "b-1 b-2", enc, "b-1 x", enc, "newer-snapshots", "x", []string{rename, "--destroy-incompatible"}},
+		{"a volume where a filesystem was", "", "b-1 b-2", volume, "b-1", keep, "kind-mismatch", "", []string{"rename or destroy 'backup/tank/a'"}},
+		{"a filesystem where a volume was", "--force", "b-1", keep, "", volume, "kind-mismatch", "", []string{"rename or destroy"}},
+
+		// P10
+		{"raw onto a copy that is not encrypted", "", "b-1 b-2", enc, "b-1", keep, "encryption-mismatch", "", []string{"--decrypt", rename}},
+		{"raw onto one that was encrypted there", "", "b-1 b-2", enc, "b-1", inherits, "encryption-mismatch", "", []string{"--decrypt with --encrypt", rename}},
+		{"decrypted onto one that was received raw", "--decrypt", "b-1 b-2", enc, "b-1", enc, "encryption-mismatch", "", []string{"go on without --decrypt", rename}},
+		{"the same, to be encrypted anew", "--decrypt --encrypt", "b-1 b-2", enc, "b-1", enc, "encryption-mismatch", "", []string{"go on without --decrypt", rename}},
+	} {
+		state := []*record.Record{target("backup", ""), with(target("backup/tank/a", c.target), c.changeTarget)}
+		res := plan(t, "--no-thinning "+c.args, state, with(source("tank/a", c.source), c.change), source("tank/b", "b-1"))
+		r := res.of(t, "tank/a")
+		if r.Conflict == nil || r.Error == nil || r.Error.Kind != "conflict" || r.Error.Stage != "plan" {
+			t.Errorf("%s: no conflict: %v, %s", c.what, r.Error, text(r.Steps))
+			continue
+		}
+		var names []string
+		for _, s := range r.Conflict.Snapshots {
+			names = append(names, s.Name)
+		}
+		if r.Conflict.Kind != c.kind || strings.Join(names, " ") != c.snapshots || len(r.Steps) > 0 {
+			t.Errorf("%s: %s about %q, steps %q", c.what, r.Conflict.Kind, names, text(r.Steps))
+		}
+		if len(r.Conflict.Remedies) != len(c.remedies) {
+			t.Errorf("%s: remedies %q", c.what, r.Conflict.Remedies)
+			continue
+		}
+		for i, m := range c.remedies {
+			if !strings.Contains(r.Conflict.Remedies[i], m) || !strings.Contains(r.Error.Hint, m) {
+				t.Errorf("%s: remedy %q has no %q; hint: %s", c.what, r.Conflict.Remedies[i], m, r.Error.Hint)
+			}
+		}
+		if !strings.Contains(r.Error.Message, r.Conflict.Message) || !strings.Contains(r.Error.Message, "'tank/a'") || !strings.Contains(res.stderr, r.Error.Message) {
+			t.Errorf("%s: %q, stderr %s", c.what, r.Error.Message, res.stderr)
+		}
+		// P7: one dataset's trouble is not another's.
+		if b := res.of(t, "tank/b"); b.Error != nil || len(b.Steps) == 0 {
+			t.Errorf("%s: the other dataset: %v, %s", c.what, b.Error, text(b.Steps))
+		}
+	}
+}
+
+// P10: streams of one kind go on as they began.
+func TestEncryptionGoesOn(t *testing.T) {
+	enc := func(root string) func(*record.Record) {
+		return func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", root }
+	}
+	for _, c := range []struct {
+		what, args string
+		source     func(*record.Record)
+		target     func(*record.Record)
+		flags      string
+	}{
+		{"raw on raw", "", enc("tank/a"), enc("backup/tank/a"), "-L -e -w -p"},
+		{"raw on raw, the key from above on the source", "", enc("tank"), enc("backup/tank/a"), "-L -e -w -p"},
+		{"decrypted on plain", "--decrypt", enc("tank/a"), enc(""), "-L -e"},
+		{"decrypted and encrypted there", "--decrypt --encrypt", enc("tank/a"), enc("backup"), "-L"},
+		{"plain on encrypted there", "--encrypt", func(*record.Record) {}, enc("backup"), "-L -p"},
+		{"plain on one with a key of its own", "", func(*record.Record) {}, enc("backup/tank/a"), "-L -p"},
+		{"plain, --encrypt given, raw as always", "--encrypt", enc("tank/a"), enc("backup/tank/a"), "-L -e -w -p"},
+	} {
+		tgt := with(target("backup/tank/a", "b-1"), c.target)
+		if tgt.EncryptionRoot == "" {
+			tgt.Encryption = ""
+		}
+		r := plan(t, "--no-thinning "+c.args, []*record.Record{target("backup", ""), tgt}, with(source("tank/a", "b-1 b-2"), c.source)).of(t, "tank/a")
+		if r.Error != nil || len(r.Steps) == 0 || strings.Join(r.Steps[0].Flags, " ") != c.flags {
+			t.Errorf("%s: %v, %+v", c.what, r.Error, r.Steps)
+		}
+	}
+}
+
+// P10: an encrypted dataset leaves raw unless --decrypt was given, and never
+// with properties but without -w, which would be refused.
+func TestFlagsAndProperties(t *testing.T) {
+	plain := func(r *record.Record) {}
+	enc := func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }
+	volume := func(r *record.Record) { r.Kind = "volume" }
+	for _, c := range []struct {
+		what, args           string
+		source, above        func(*record.Record)
+		flags, set, excluded string
+	}{
+		{"plain", "", plain, plain, "-L -e -p", "", ""},
+		{"blocks as they are on disk", "--zfs-compressed", plain, plain, "-L -e -c -p", "", ""},
+		{"encrypted", "", enc, plain, "-L -e -w -p", "", ""},
+		{"encrypted, below an encrypted target", "", enc, enc, "-L -e -w -p", "", ""},
+		{"decrypted", "--decrypt", enc, plain, "-L -e", "", ""},
+		{"decrypt has nothing to do with a plain one", "--decrypt", plain, plain, "-L -e -p", "", ""},
+		{"below an encrypted target no embedded data", "", plain, enc, "-L -p", "", ""},
+		{"to be encrypted there", "--encrypt", plain, enc, "-L -p", "", "keylocation pbkdf2iters keyformat encryption"},
+		{"encrypted anew", "--decrypt --encrypt", enc, enc, "-L", "", "keylocation pbkdf2iters keyformat encryption"},
+		{"raw is encrypted already, and zfs refuses to filter that", "--encrypt", enc, enc, "-L -e -w -p", "", ""},
+		{"not mounted", "--clear-mountpoint", plain, plain, "-L -e -p", "canmount=noauto", ""},
+		{"no space kept", "--clear-refreservation", plain, plain, "-L -e -p", "", "refreservation"},
+		{"of one's own", "--set-properties=readonly=on,x:y=a=b --filter-properties=mountpoint,x:z --filter-properties=compression", plain, plain, "-L -e -p", "readonly=on x:y=a=b", "mountpoint x:z compression"},
+		{"a volume has other properties", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,volmode=none,readonly=on --filter-properties=mountpoint,snapdev", volume, plain, "-L -e -p", "volmode=none readonly=on", "snapdev refreservation"},
+		{"and a filesystem not those of a volume", "--set-properties=canmount=off,volmode=none --filter-properties=mountpoint,snapdev", plain, plain, "-L -e -p", "canmount=off", "mountpoint"},
+	} {
+		r := plan(t, "--no-thinning "+c.args, []*record.Record{with(target("backup", ""), c.above)}, with(source("tank", "b-1 b-2"), c.source)).of(t, "tank")
+		n := 0
+		for _, s := range r.Steps {
+			if s.Do != record.DoReceive {
+				continue
+			}
+			n++
+			if strings.Join(s.Flags, " ") != c.flags || strings.Join(s.Set, " ") != c.set || strings.Join(s.Exclude, " ") != c.excluded {
+				t.Errorf("%s: flags %q, set %q, exclude %q", c.what, s.Flags, s.Set, s.Exclude)
+			}
+		}
+		if r.Error != nil || n != 2 {
+			t.Errorf("%s: %v, %d streams", c.what, r.Error, n)
+		}
+	}
+}
+
+// Whose key stays behind is told.
+func TestEncryptionWarning(t *testing.T) {
+	enc := func(root string) func(*record.Record) {
+		return func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", root }
+	}
+	state := []*record.Record{target("backup", "")}
+	a, b := with(source("tank/e", "b-1"), enc("tank/e")), with(source("tank/e/c", "b-1"), enc("tank/e"))
+	if r := plan(t, "", state, b).of(t, "tank/e/c"); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "'tank/e'") {
+		t.Errorf("without its root: %q", r.Warnings)
+	}
+	if r := plan(t, "", state, a, b).of(t, "tank/e/c"); len(r.Warnings) != 0 {
+		t.Errorf("with its root: %q", r.Warnings)
+	}
+}
+
+// P4: a receive that broke off goes on where its token leads to what is wanted
+// next, and else is aborted with the reason.
+func TestResume(t *testing.T) {
+	enc := func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }
+	keep := func(*record.Record) {}
+	rest := "; hold S b-3; hold T b-3; release S b-1; release T b-1"
+	first := "; hold S b-3; hold T b-3"
+	next := token("tank/a@b-2", id("b-2"), id("b-1"))
+	for _, c := range []struct {
+		what, args, source string
+		change             func(*record.Record)
+		target, token      string
+		want, why          string // "" for one that goes on
+	}{
+		{"the next", "", "b-1 b-2 b-3", keep, "b-1", next, "recv b-1>b-2 token; recv b-2>b-3" + rest, ""},
+		{"the only one", "--no-holds", "b-1 b-2", keep, "b-1", next, "recv b-1>b-2 token", ""},
+		{"from a bookmark", "", "b-2 b-3", func(r *record.Record) {
+			r.Bookmarks = []record.Snapshot{{Name: "m", GUID: id("b-1"), CreateTXG: "5"}}
+		}, "b-1", next, "recv #m>b-2 token; recv b-2>b-3; hold S b-3; hold T b-3; release T b-1", ""},
+		{"a first one", "", "b-1 b-2 b-3", keep, "", token("tank/a@b-1", id("b-1"), ""), "recv >b-1 token; recv b-1>b-2,b-3" + first, ""},
+		{"a first one, alone", "--no-holds", "b-1", keep, "", token("tank/a@b-1", id("b-1"), ""), "recv >b-1 token", ""},
+		{"raw", "--no-holds", "b-1", enc, "", token("tank/a@b-1", id("b-1"), "", "rawok", "compressok"), "recv >b-1 token", ""},
+		{"with flags that the plan would not have", "--no-holds", "b-1", keep, "", token("tank/a@b-1", id("b-1"), "", "embedok", "largeblockok", "compressok"), "recv >b-1 token", ""},
+
+		{"of another snapshot", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-3", id("b-3"), id("b-1")), "abort; recv b-1>b-2,b-3" + rest, "not to the next snapshot wanted, 'b-2'"},
+		{"of one that is gone", "", "b-1 b-3", keep, "b-1", next, "abort; recv b-1>b-3" + rest, "not to the next snapshot wanted, 'b-3'"},
+		{"of one that the schedule does not want", "--keep-target=1", "b-1 b-2 b-3", keep, "b-1", next, "abort; recv b-1>b-3" + rest, "not to the next"},
+		{"of another with the same name", "", "b-1 b-2=5 b-3", keep, "b-1", next, "abort; recv b-1>b-2,b-3" + rest, "not to the next"},
+		{"from another base", "", "b-0 b-1 b-2 b-3", keep, "b-0 b-1", token("tank/a@b-2", id("b-2"), id("b-0")), "abort; recv b-1>b-2,b-3" + rest, "starts from another snapshot"},
+		{"full, where there is a base", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-2", id("b-2"), ""), "abort; recv b-1>b-2,b-3" + rest, "starts from another snapshot"},
+		{"the source was renamed", "", "b-1 b-2 b-3", keep, "b-1", token("tank/old@b-2", id("b-2"), id("b-1")), "abort; recv b-1>b-2,b-3" + rest, "'tank/old@b-2', which is 'tank/a@b-2' now"},
+		{"the snapshot was renamed", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-9", id("b-2"), id("b-1")), "abort; recv b-1>b-2,b-3" + rest, "which is 'tank/a@b-2' now"},
+		{"raw, to be sent plain", "--decrypt", "b-1 b-2 b-3", enc, "", token("tank/a@b-1", id("b-1"), "", "rawok"), "abort; recv >b-1; recv b-1>b-2,b-3" + first, "flags about encryption"},
+		{"plain, to be sent raw", "", "b-1 b-2 b-3", enc, "", token("tank/a@b-1", id("b-1"), ""), "abort; recv >b-1; recv b-1>b-2,b-3" + first, "flags about encryption"},
+		{"onto which somebody made a snapshot", "", "b-1 b-2 b-3", keep, "b-1 x", next, "abort; recv b-1>b-2,b-3" + rest, "the target has the newer snapshot 'x'"},
+		{"that is damaged", "", "b-1 b-2 b-3", keep, "b-1", next[:len(next)-6] + "000000", "abort; recv b-1>b-2,b-3" + rest, "cannot decode the resume token"},
+		{"of a later zfs", "", "b-1 b-2 b-3", keep, "b-1", "2" + next[1:], "abort; recv b-1>b-2,b-3" + rest, "version \"2\" is not known"},
+		{"a first one of another snapshot", "", "b-1 b-2 b-3", keep, "", next, "abort; recv >b-1; recv b-1>b-2,b-3" + first, "not to the next"},
+		{"and overwritten, for what was there before is there again", "--force", "b-1 b-2 b-3", keep, "", next, "abort; recv >b-1 force; recv b-1>b-2,b-3" + first, "not to the next"},
+	} {
+		tgt := target("backup/tank/a", c.target)
+		tgt.ResumeToken = c.token
+		args := c.args
+		if !strings.Contains(args, "--keep-target") {
+			args += " --no-thinning"
+		}
+		r := plan(t, args, []*record.Record{target("backup", ""), target("backup/tank", ""), tgt}, with(source("tank/a", c.source), c.change)).of(t, "tank/a")
+		if r.Error != nil || text(r.Steps) != c.want {
+			t.Errorf("%s: %v\n got %s\nwant %s", c.what, r.Error, text(r.Steps), c.want)
+			continue
+		}
+		if c.why == "" {
+			res := r.Target.Resume
+			if res == nil || res.Token != c.token || r.Steps[0].Token != c.token {
+				t.Errorf("%s: the token is lost: %+v", c.what, r.Steps[0])
+			}
+		} else if !strings.Contains(r.Steps[0].Why, c.why) || r.Target.Resume != nil {
+			t.Errorf("%s: the reason is %q", c.what, r.Steps[0].Why)
+		}
+		// The guids are those of the snapshots, whichever way they come.
+		for _, s := range r.Steps {
+			if s.Do == record.DoReceive && (s.ToGUID == "" || s.From != "" && s.FromGUID == "") {
+				t.Errorf("%s: no guid in %+v", c.what, s)
+			}
+		}
+	}
+}
+
+// A conflict stands, token or not; nothing is aborted for nothing.
+func TestResumeAndConflict(t *testing.T) {
+	tgt := target("backup/tank/a", "b-1")
+	tgt.ResumeToken = token("tank/a@b-2", id("b-2"), id("b-1"))
+	tgt.Written = record.Ptr[int64](1)
+	state := []*record.Record{target("backup", ""), tgt}
+	r := plan(t, "", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
+	if r.Conflict == nil || r.Conflict.Kind != "modified" || len(r.Steps) > 0 {
+		t.Errorf("%+v, %s", r.Conflict, text(r.Steps))
+	}
+	// zfs 2.3.2 resumes after a rollback to the base.
+	r = plan(t, "--rollback --no-holds", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
+	if text(r.Steps) != "rollback b-1; recv b-1>b-2 token" {
+		t.Errorf("%s", text(r.Steps))
+	}
+}
+
+// Where datasets go, and that no two go to one place.
+func TestMapping(t *testing.T) {
+	for _, c := range []struct {
+		source string
+		strip  int
+		want   string
+	}{
+		{"tank/a/b", 0, "backup/tank/a/b"},
+		{"tank/a/b", 1, "backup/a/b"},
+		{"tank/a/b", 2, "backup/b"},
+		{"tank/a/b", 3, "backup"},
+		{"tank/a/b", 4, ""},
+		{"tank", 0, "backup/tank"},
+		{"tank", 1, "backup"},
+		{"tank/my data", 1, "backup/my data"},
+		{strings.Repeat("x", 249), 0, ""}, // with backup/ longer than zfs allows
+	} {
+		got, err := TargetName(c.source, "backup", c.strip)
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%.20s less %d: %q, %v", c.source, c.strip, got, err)
+		}
+	}
+	state := []*record.Record{target("backup", "")}
+	for _, c := range []struct {
+		args    string
+		sources []string
+		message string
+	}{
+		{"--strip-path=1", []string{"tank/a", "pool/a"}, "both 'tank/a' and 'pool/a': both would go to 'backup/a'"},
+		{"--strip-path=1", []string{"tank", "pool"}, "both would go to 'backup'"},
+		{"--strip-path=2", []string{"tank/a", "tank"}, "cannot strip 2 parts of the path 'tank'"},
+	} {
+		var in []*record.Record
+		for _, s := range c.sources {
+			in = append(in, source(s, "b-1"))
+		}
+		res := plan(t, c.args, state, in...)
+		for _, r := range res.records {
+			if r.Error == nil || r.Error.Kind != "bad-mapping" || len(r.Steps) > 0 || !strings.Contains(r.Error.Message, c.message) {
+				t.Errorf("%s %q: %v", c.args, c.sources, r.Error)
+			}
+		}
+		if len(res.records) != len(in) {
+			t.Errorf("P7: %d records of %d", len(res.records), len(in))
+		}
+	}
+	for _, bad := range []string{"/backup", "", "-r", "backup/", "backup@x"} {
+		if err := CheckTarget(bad); err == nil {
+			t.Errorf("%q is a target", bad)
+		}
+	}
+}
+
+// A target that is not there is said so, and what to do about it.
+func TestMissingTarget(t *testing.T) {
+	res := plan(t, "", nil, source("tank/a", "b-1"))
+	r := res.of(t, "tank/a")
+	if r.Error == nil || r.Error.Kind != "target-missing" || !strings.Contains(res.stderr, "please create this dataset first") {
+		t.Errorf("%v, %s", r.Error, res.stderr)
+	}
+}
+
+// The parents that are missing are made once in the run that brings them: none
+// that another record brings.
+func TestMissingParents(t *testing.T) {
+	state := []*record.Record{target("backup", ""), target("backup/tank", "")}
+	for _, c := range []struct {
+		what string
+		in   []*record.Record
+		want map[string]string
+	}{
+		{"none comes", []*record.Record{source("tank/a/b/c", "b-1")}, map[string]string{"tank/a/b/c": "parent backup/tank/a; parent backup/tank/a/b; recv >b-1"}},
+		{"one comes", []*record.Record{source("tank/a", "b-1"), source("tank/a/b/c", "b-1")}, map[string]string{"tank/a": "recv >b-1", "tank/a/b/c": "parent backup/tank/a/b; recv >b-1"}},
+		{"it comes later in the stream", []*record.Record{source("tank/a/b/c", "b-1"), source("tank/a", "b-1")}, map[string]string{"tank/a": "recv >b-1", "tank/a/b/c": "parent backup/tank/a/b; recv >b-1"}},
+		{"one that has nothing to send does not come", []*record.Record{source("tank/a", ""), source("tank/a/b", "b-1")}, map[string]string{"tank/a": "", "tank/a/b": "parent backup/tank/a; recv >b-1"}},
+		{"one that failed does not come", []*record.Record{with(source("tank/a", "b-1"), func(r *record.Record) { r.Fail(record.Error{Stage: "snap", Kind: "x", Message: "x"}) }), source("tank/a/b", "b-1")}, map[string]string{"tank/a": "", "tank/a/b": "parent backup/tank/a; recv >b-1"}},
+		{"a whole pool", []*record.Record{source("pool/a", "b-1")}, map[string]string{"pool/a": "parent backup/pool; recv >b-1"}},
+	} {
+		res := plan(t, "--no-holds", state, c.in...)
+		for name, want := range c.want {
+			if got := text(res.of(t, name).Steps); got != want {
+				t.Errorf("%s: %s: %q, should be %q", c.what, name, got, want)
+			}
+		}
+	}
+	// With everything stripped there is nothing above the target to make.
+	if got := text(plan(t, "--no-holds --strip-path=1", state[:1], source("tank/a", "b-1")).of(t, "tank/a").Steps); got != "recv >b-1" {
+		t.Errorf("%q", got)
+	}
+}
+
+// What is part of the target is not sent into it.
+func TestLoop(t *testing.T) {
+	same := target("backup/tank", "b-1")
+	in := with(source("backup/tank", "b-1 b-2"), func(r *record.Record) { r.GUID = same.GUID })
+	res := plan(t, "", []*record.Record{target("backup", ""), same}, in, source("tank/a", "b-1"))
+	if r := res.of(t, "backup/tank"); r.Error == nil || r.Error.Kind != "loop" || len(r.Steps) > 0 {
+		t.Errorf("%v, %s", r.Error, text(r.Steps))
+	}
+	// Another dataset of that name, on another machine, is no loop.
+	other := source("backup/tank", "b-1")
+	if r := plan(t, "", []*record.Record{target("backup", ""), same}, other).of(t, "backup/tank"); r.Error != nil {
+		t.Error(r.Error)
+	}
+}
+
+// A record for each dataset of the target that no source maps to, with what
+// zab-thin needs, and for nothing else.
+func TestOrphans(t *testing.T) {
+	state := []*record.Record{
+		target("backup", "x"), target("backup/tank", ""), target("backup/tank/a", "b-1"), target("backup/tank/gone", "b-1 x"),
+		target("backup/tank/gone/child", "b-1"), target("backup/tank/bare", ""), target("backup/tank/failed", "b-1"), target("backup/tank/a/%recv", ""),
+		target("backup/tank/off", "b-1"), target("backup2", "b-1"),
+	}
+	in := []*record.Record{
+		source("tank/a", "b-1 b-2"),
+		with(source("tank/failed", "b-1"), func(r *record.Record) { r.Fail(record.Error{Stage: "snap", Kind: "busy", Message: "x"}) }),
+		with(source("tank/off", "b-1"), func(r *record.Record) { r.Selected = record.Ptr(false) }),
+	}
+	orphans := func(res result) string {
+		var out []string
+		for _, r := range res.records {
+			if r.Type == record.TypeOrphan {
+				out = append(out, r.Name)
+				if r.Backup != "b" || r.Target == nil || !r.Target.Exists || r.Target.Name != r.Name || r.Steps != nil {
+					t.Errorf("%+v", r)
+				}
+				for _, s := range r.Target.Snapshots {
+					if s.Ours != strings.HasPrefix(s.Name, "b-") {
+						t.Errorf("%s@%s: ours is %v", r.Name, s.Name, s.Ours)
+					}
+				}
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	const want = "backup/tank/gone backup/tank/gone/child backup/tank/bare backup/tank/off"
+	if got := orphans(plan(t, "--orphans", state, in...)); got != want {
+		t.Errorf("%s", got)
+	}
+	if got := orphans(plan(t, "", state, in...)); got != "" {
+		t.Errorf("unasked: %s", got)
+	}
+	// P9: half a stream shows half of what is selected, so nothing is missing.
+	dir := t.TempDir()
+	res := planIn(t, dir, "--orphans", lines(t, state), append(lines(t, in), "{\"zab\":1"...))
+	if got := orphans(res); got != "" || len(res.records) != len(in) {
+		t.Errorf("of a stream that is cut off: %s", got)
+	}
+	if got := orphans(planIn(t, dir, "--orphans", lines(t, state), nil)); got != "" {
+		t.Errorf("of no selection at all: %s", got)
+	}
+}
+
+// P7 and P9: what takes no part passes byte for byte; what a record carries
+// that nobody knows stays in it.
+func TestPasses(t *testing.T) {
+	const failed = `{"zab":1, "type":"dataset","name":"tank/f","error":{"stage":"snap","kind":"busy","message":"m"}, "x": 1.50}` + "\n"
+	const off = `{"zab":1,"type":"dataset","name":"tank/o","selected":false,"reason":"b=false" }` + "\n"
+	const orphan = `{"zab":1,"type":"orphan","name":"backup/z","target":{"name":"backup/z","exists":true}}` + "\n"
+	live := `{"zab":1,"type":"dataset","backup":"b","name":"tank/a","snapshots":[{"name":"b-1","guid":"1","createtxg":"1","w":"\u00e9"}],"bookmarks":[],"later":{"a":1.0}}` + "\n"
+	res := planIn(t, t.TempDir(), "", lines(t, []*record.Record{target("backup", "")}), []byte(failed+live+off+orphan))
+	if got := strings.SplitAfter(res.out, "\n"); len(got) != 5 || got[0] != failed || got[2] != off || got[3] != orphan ||
+		!strings.Contains(got[1], `"w":"\u00e9"`) || !strings.Contains(got[1], `"later":{"a":1.0}`) {
+		t.Errorf("%s", res.out)
+	}
+}
+
+// The same records in another order have the same plans.
+func TestOrder(t *testing.T) {
+	state := []*record.Record{target("backup", ""), target("backup/tank", ""), target("backup/tank/b", "b-1"), target("backup/tank/c", "b-9*")}
+	in := []*record.Record{source("tank/a", "b-1"), source("tank/a/x", "b-1 b-2"), source("tank/a/x/y", "b-1"), source("tank/b", "b-1 b-2"), source("tank/c", "b-1"), source("pool/p/q", "b-1")}
+	plans := func(in []*record.Record) []string {
+		var out []string
+		for l := range strings.Lines(plan(t, "", state, in...).out) {
+			out = append(out, l)
+		}
+		slices.Sort(out)
+		return out
+	}
+	want := plans(in)
+	for i := range in {
+		other := slices.Concat(in[i:], in[:i])
+		if i%2 == 1 {
+			slices.Reverse(other)
+		}
+		if got := plans(other); !slices.Equal(got, want) {
+			t.Fatalf("\n%s\nbut in another order\n%s", strings.Join(want, ""), strings.Join(got, ""))
+		}
+	}
+}
+
+// Wrong options are found before anything is read.
+func TestOptions(t *testing.T) {
+	for _, bad := range []string{
+		"--strip-path=-1", "--keep-target=1d", "--keep-target=x", "--hold-format=-x", "--ssh-target=-oProxyCommand=x", "--exclude-snapshot-pattern=(",
+		"--set-properties=compression", "--set-properties==x", "--set-properties=-R=x", "--filter-properties=a=b", "--filter-properties=-R", "--filter-properties=a,,b",
+	} {
+		if res := planIn(t, t.TempDir(), bad, nil, nil); res.err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}

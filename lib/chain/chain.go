@@ -42,13 +42,16 @@ func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
 			at[s.GUID] = Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG()}
 		}
 	}
-	for i := len(target) - 1; i >= 0; i-- {
-		if b, ok := at[target[i].GUID]; ok && target[i].GUID != "" {
-			b.Target = i
-			return b, true
+	// By age and not by place, for a record may have been put together by hand.
+	var base Base
+	has := false
+	for i := range target {
+		if b, ok := at[target[i].GUID]; ok && (!has || target[i].TXG() >= target[base.Target].TXG()) {
+			base, has = b, true
+			base.Target = i
 		}
 	}
-	return Base{}, false
+	return base, has
 }
 
 // FindByName is Find for those who ask to go by name alone; the guid is the

@@ -66,6 +66,12 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %q, should be %q", c.what, got, c.want)
 		}
 	}
+	// The age counts, not the place.
+	target := list("a b c")
+	slices.Reverse(target)
+	if b, ok := Find(list("a c x"), nil, target); !ok || b.Source != "c" || b.Target != 0 {
+		t.Errorf("in another order: %+v", b)
+	}
 	// Absent guids are not equal guids.
 	none := []record.Snapshot{{Name: "a", CreateTXG: "1"}}
 	if b, ok := Find(none, none, none); ok {

@@ -11,13 +11,14 @@ import (
 
 	"zab/lib/chain"
 	"zab/lib/record"
+	"zab/lib/zfs"
 )
 
 // pair is a dataset and its copy, as zfs 2.3 has them: a small model that
 // refuses what zfs refuses.
 type pair struct {
-	t   *rapid.T
-	dir string
+	t       *rapid.T
+	options map[string]*Options // by command line
 
 	at   int64 // the clock of the names
 	guid int
@@ -41,8 +42,8 @@ type partial struct {
 	onto       string // guid of the target's newest snapshot when it began
 }
 
-func newPair(t *rapid.T, dir string) *pair {
-	return &pair{t: t, dir: dir, at: now - 400*86400, txg: [2]int{10, 500},
+func newPair(t *rapid.T, options map[string]*Options) *pair {
+	return &pair{t: t, options: options, at: now - 400*86400, txg: [2]int{10, 500},
 		holds: map[string]map[string]bool{record.SideSource: {}, record.SideTarget: {}}}
 }
 
@@ -106,45 +107,49 @@ func (p *pair) change(alone bool) {
 	}
 }
 
-// records are the pair as the stages before zab-plan, and zab-list, print it.
-func (p *pair) records() (state, input []byte) {
-	all := []*record.Record{target("backup", "")}
+// plan is what zab-plan makes of the pair as it is.
+func (p *pair) plan(args string) *record.Record {
+	o := p.options[args]
+	if o == nil {
+		program := Program()
+		if _, err := program.Parser().ParseArgs(append(strings.Fields(args), "--snapshot-format={}-%s")); err != nil {
+			p.t.Fatal(err)
+		}
+		if err := program.Check([]string{"backup"}); err != nil {
+			p.t.Fatal(err)
+		}
+		o = program.Options.(*Options)
+		p.options[args] = o
+	}
+	s := newState()
+	s.add(target("backup", ""))
 	if p.parent {
-		all = append(all, target("backup/tank", ""))
+		s.add(target("backup/tank", ""))
 	}
 	if p.exists {
 		r := target("backup/tank/a", "")
 		r.Snapshots = append(r.Snapshots, p.target...)
-		r.Written = &p.written
+		written := p.written
+		r.Written = &written
 		if q := p.partial; q != nil {
 			r.ResumeToken = token("tank/a@"+q.to, q.toGUID, q.step.FromGUID)
 		}
-		all = append(all, r)
+		s.add(r)
 	}
-	src := source("tank/a", "")
-	src.Snapshots = append(src.Snapshots, p.source...)
-	src.Bookmarks = append(src.Bookmarks, p.bookmarks...)
-	return p.lines(all), p.lines([]*record.Record{src})
-}
-
-func (p *pair) lines(all []*record.Record) []byte {
-	var b strings.Builder
-	w := record.NewWriter(&b)
-	for _, r := range all {
-		if err := w.Write(r); err != nil {
-			p.t.Fatal(err)
-		}
+	r := source("tank/a", "")
+	r.Snapshots = append(r.Snapshots, p.source...)
+	r.Bookmarks = append(r.Bookmarks, p.bookmarks...)
+	keep, err := o.KeepTarget()
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	return []byte(b.String())
-}
-
-func (p *pair) plan(args string) *record.Record {
-	state, input := p.records()
-	res := planIn(p.t, p.dir, args, state, input)
-	if res.err != nil || len(res.records) != 1 {
-		p.t.Fatalf("%v, %s", res.err, res.out)
+	pl := &planner{o: o, now: now, keep: keep, target: "backup", state: s,
+		features: func(_, _, _ string) zfs.Features { return zfs.Features{LargeBlocks: true, EmbeddedData: true} }}
+	if err := pl.names(r.Backup); err != nil {
+		p.t.Fatal(err)
 	}
-	return res.records[0]
+	pl.finish(pl.match(r, "backup/tank/a"))
+	return r
 }
 
 func find(list []record.Snapshot, guid string) int {
@@ -365,8 +370,7 @@ func options(t *rapid.T) string {
 func (p *pair) settled(args string, r *record.Record) {
 	t := p.t
 	if w, ok := p.newestWanted(strings.Contains(args, "--other")); ok && find(p.target, w.GUID) < 0 {
-		base := p.common()
-		if base == "" || find(p.source, base) < find(p.source, w.GUID) {
+		if base, has := chain.Find(p.source, p.bookmarks, p.target); !has || base.TXG < w.TXG() {
 			t.Fatalf("%s: the target has not got %s: %s", args, w.Name, text(r.Steps))
 		}
 	}
@@ -390,9 +394,9 @@ func (p *pair) settled(args string, r *record.Record) {
 // interrupted, the next brings the copy up to date; nothing is asked for,
 // nothing is sent twice, no base is lost.
 func TestHistory(t *testing.T) {
-	dir := t.TempDir()
+	parsed := map[string]*Options{}
 	rapid.Check(t, func(t *rapid.T) {
-		p := newPair(t, dir)
+		p := newPair(t, parsed)
 		for range rapid.IntRange(1, 6).Draw(t, "runs") {
 			for range rapid.IntRange(0, 5).Draw(t, "changes") {
 				p.change(true)
@@ -420,9 +424,9 @@ func TestHistory(t *testing.T) {
 // the options that allow it zab undoes that and no more; without them it says
 // what is in the way, and changes nothing.
 func TestHistoryOfAChangedTarget(t *testing.T) {
-	dir := t.TempDir()
+	parsed := map[string]*Options{}
 	rapid.Check(t, func(t *rapid.T) {
-		p := newPair(t, dir)
+		p := newPair(t, parsed)
 		for range rapid.IntRange(2, 6).Draw(t, "runs") {
 			for range rapid.IntRange(0, 5).Draw(t, "changes") {
 				p.change(false)

@@ -62,17 +62,11 @@ func lines(t testing.TB, records []*record.Record) []byte {
 	return b.Bytes()
 }
 
-type fataler interface {
-	Helper()
-	Fatal(...any)
-	Fatalf(string, ...any)
-}
-
-// plan runs zab-plan with its target's state in a file. args are its options
-// and the target, which is backup where none is given.
-func planIn(t fataler, dir, args string, state, input []byte) result {
+// planBytes runs zab-plan with its target's state in a file. args are its
+// options and the target, which is backup where none is given.
+func planBytes(t testing.TB, args string, state, input []byte) result {
 	t.Helper()
-	file := filepath.Join(dir, "state")
+	file := filepath.Join(t.TempDir(), "state")
 	if err := os.WriteFile(file, state, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +94,7 @@ func planIn(t fataler, dir, args string, state, input []byte) result {
 
 func plan(t testing.TB, args string, state []*record.Record, input ...*record.Record) result {
 	t.Helper()
-	return planIn(t, t.TempDir(), args, lines(t, state), lines(t, input))
+	return planBytes(t, args, lines(t, state), lines(t, input))
 }
 
 // snaps makes snapshots, oldest first, of words such as b-1 (ours) or x (not
@@ -705,12 +699,11 @@ func TestOrphans(t *testing.T) {
 		t.Errorf("unasked: %s", got)
 	}
 	// P9: half a stream shows half of what is selected, so nothing is missing.
-	dir := t.TempDir()
-	res := planIn(t, dir, "--orphans", lines(t, state), append(lines(t, in), "{\"zab\":1"...))
+	res := planBytes(t, "--orphans", lines(t, state), append(lines(t, in), "{\"zab\":1"...))
 	if got := orphans(res); got != "" || len(res.records) != len(in) {
 		t.Errorf("of a stream that is cut off: %s", got)
 	}
-	if got := orphans(planIn(t, dir, "--orphans", lines(t, state), nil)); got != "" {
+	if got := orphans(planBytes(t, "--orphans", lines(t, state), nil)); got != "" {
 		t.Errorf("of no selection at all: %s", got)
 	}
 }
@@ -722,7 +715,7 @@ func TestPasses(t *testing.T) {
 	const off = `{"zab":1,"type":"dataset","name":"tank/o","selected":false,"reason":"b=false" }` + "\n"
 	const orphan = `{"zab":1,"type":"orphan","name":"backup/z","target":{"name":"backup/z","exists":true}}` + "\n"
 	live := `{"zab":1,"type":"dataset","backup":"b","name":"tank/a","snapshots":[{"name":"b-1","guid":"1","createtxg":"1","w":"\u00e9"}],"bookmarks":[],"later":{"a":1.0}}` + "\n"
-	res := planIn(t, t.TempDir(), "", lines(t, []*record.Record{target("backup", "")}), []byte(failed+live+off+orphan))
+	res := planBytes(t, "", lines(t, []*record.Record{target("backup", "")}), []byte(failed+live+off+orphan))
 	if got := strings.SplitAfter(res.out, "\n"); len(got) != 5 || got[0] != failed || got[2] != off || got[3] != orphan ||
 		!strings.Contains(got[1], `"w":"\u00e9"`) || !strings.Contains(got[1], `"later":{"a":1.0}`) {
 		t.Errorf("%s", res.out)
@@ -759,7 +752,7 @@ func TestOptions(t *testing.T) {
 		"--strip-path=-1", "--keep-target=1d", "--keep-target=x", "--hold-format=-x", "--ssh-target=-oProxyCommand=x", "--exclude-snapshot-pattern=(",
 		"--set-properties=compression", "--set-properties==x", "--set-properties=-R=x", "--filter-properties=a=b", "--filter-properties=-R", "--filter-properties=a,,b",
 	} {
-		if res := planIn(t, t.TempDir(), bad, nil, nil); res.err == nil {
+		if res := planBytes(t, bad, nil, nil); res.err == nil {
 			t.Errorf("%s is taken", bad)
 		}
 	}

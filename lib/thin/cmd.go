@@ -127,6 +127,11 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 		if err != nil {
 			return cli.UsageError{Err: err}
 		}
+		if !t.env.Common.DryRun {
+			// What a dry run would have made is not there, and so is not the
+			// newest of anything.
+			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(s record.Snapshot) bool { return s.Virtual })
+		}
 		before := r.Thin
 		r.Thin = Decide(r, rules)
 		if before != nil {

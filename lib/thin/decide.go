@@ -1,6 +1,7 @@
 package thin
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -70,6 +71,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 				coming = append(coming, *s)
 			}
 		}
+		slices.SortFunc(coming, func(a, b record.Snapshot) int { return byAge(&a, &b) })
 		t.Target = side(r.Target.Snapshots, coming, rules.Target, rules, func(s *record.Snapshot) (pins []string) {
 			if isBase(s) {
 				pins = append(pins, "the newest in common with the source")
@@ -89,7 +91,7 @@ func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules,
 	verdicts := make([]record.Verdict, len(have))
 	newest := -1
 	for i := range have {
-		if newest < 0 || younger(&have[i], &have[newest]) {
+		if newest < 0 || byAge(&have[i], &have[newest]) > 0 {
 			newest = i
 		}
 	}
@@ -135,11 +137,8 @@ func order(s *record.Snapshot) uint64 {
 	return s.TXG()
 }
 
-func younger(a, b *record.Snapshot) bool {
-	if x, y := order(a), order(b); x != y {
-		return x > y
-	}
-	return a.Name > b.Name
+func byAge(a, b *record.Snapshot) int {
+	return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Name, b.Name))
 }
 
 // merge keeps what an earlier zab-thin destroyed in the story of the record.

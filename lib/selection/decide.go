@@ -2,6 +2,7 @@ package selection
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -122,7 +123,8 @@ func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
 // Sort orders records by createtxg, oldest first, except that a dataset always
 // comes after its parents and after the dataset of its origin: a rename can
 // put an old dataset below a new one, and a promotion can make an old dataset
-// the clone of a new one.
+// the clone of a new one. It can even make it the clone of one of its children;
+// then the parent comes first, without which there is no place for the child.
 func Sort(records []*record.Record) []*record.Record {
 	byAge := slices.Clone(records)
 	slices.SortStableFunc(byAge, func(a, b *record.Record) int {
@@ -146,15 +148,11 @@ func Sort(records []*record.Record) []*record.Record {
 			return
 		}
 		state[r] = 1
-		for i := range r.Name {
-			if r.Name[i] == '/' {
-				if p := byName[r.Name[:i]]; p != nil {
-					place(p)
-				}
-			}
+		for p := range above(r, byName) {
+			place(p)
 		}
 		if ds, _, ok := strings.Cut(r.Origin, "@"); ok {
-			if o := byName[ds]; o != nil {
+			if o := byName[ds]; o != nil && !below(o, byName, state) {
 				place(o)
 			}
 		}
@@ -165,4 +163,27 @@ func Sort(records []*record.Record) []*record.Record {
 		place(r)
 	}
 	return out
+}
+
+// above gives the records of the datasets above r, the outermost first.
+func above(r *record.Record, byName map[string]*record.Record) iter.Seq[*record.Record] {
+	return func(yield func(*record.Record) bool) {
+		for i := range r.Name {
+			if r.Name[i] == '/' {
+				if p := byName[r.Name[:i]]; p != nil && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// below tells whether r is below one that is under way.
+func below(r *record.Record, byName map[string]*record.Record, state map[*record.Record]int) bool {
+	for p := range above(r, byName) {
+		if state[p] == 1 {
+			return true
+		}
+	}
+	return false
 }

@@ -1,7 +1,6 @@
 package thin
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -71,7 +70,6 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 				coming = append(coming, *s)
 			}
 		}
-		slices.SortFunc(coming, func(a, b record.Snapshot) int { return byAge(&a, &b) })
 		t.Target = side(r.Target.Snapshots, coming, rules.Target, rules, func(s *record.Snapshot) (pins []string) {
 			if isBase(s) {
 				pins = append(pins, "the newest in common with the source")
@@ -91,7 +89,7 @@ func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules,
 	verdicts := make([]record.Verdict, len(have))
 	newest := -1
 	for i := range have {
-		if newest < 0 || byAge(&have[i], &have[newest]) > 0 {
+		if newest < 0 || younger(&have[i], &have[newest]) {
 			newest = i
 		}
 	}
@@ -137,8 +135,11 @@ func order(s *record.Snapshot) uint64 {
 	return s.TXG()
 }
 
-func byAge(a, b *record.Snapshot) int {
-	return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Name, b.Name))
+func younger(a, b *record.Snapshot) bool {
+	if x, y := order(a), order(b); x != y {
+		return x > y
+	}
+	return a.Name > b.Name
 }
 
 // merge keeps what an earlier zab-thin destroyed in the story of the record.

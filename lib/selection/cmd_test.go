@@ -1,0 +1,131 @@
+package selection
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// run runs zab-select on a machine whose zfs get prints text.
+func run(t *testing.T, args, text string) (records []*record.Record, stderr string, err error) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/zfs", []byte("#!/bin/sh\nprintf '%s\\n' \"$*\" >>"+dir+"/log\nprintf %s \"$TEXT\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("TEXT", text)
+	p := Program()
+	rest, err := p.Parser().ParseArgs(strings.Fields(args))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(rest); err != nil {
+		return nil, "", err
+	}
+	var out, e bytes.Buffer
+	env := &cli.Env{Program: p.Name, Common: &p.Options.(*Options).Common, Machine: &zfs.Machine{}, Stdout: &out, Stderr: &e, Now: time.Unix(0, 0)}
+	err = p.Run(context.Background(), env, rest)
+	all, rerr := record.NewReader(&out).ReadAll()
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	if log, _ := os.ReadFile(dir + "/log"); strings.Count(string(log), "\n") != 1 {
+		t.Errorf("the programs started: %q", log)
+	}
+	return all, e.String(), err
+}
+
+// rows are what zfs get prints of lines such as "tank/a 5 true local".
+func rows(t *testing.T, lines ...string) string {
+	t.Helper()
+	var b strings.Builder
+	for _, l := range lines {
+		f := strings.SplitN(l, " ", 4)
+		for _, p := range append(append([]string{}, zfs.FactProps...), prop) {
+			v := "-\t-"
+			switch p {
+			case "type":
+				v = "filesystem\t-"
+			case "guid":
+				v = "7" + f[1] + "\t-"
+			case "createtxg":
+				v = f[1] + "\t-"
+			case prop:
+				v = f[2] + "\t" + f[3]
+			}
+			b.WriteString(f[0] + "\t" + p + "\t" + v + "\n")
+		}
+	}
+	return b.String()
+}
+
+// One program, and a record for each that is selected, in the order in which
+// they can be received.
+func TestRun(t *testing.T) {
+	text := rows(t, "pool 1 - -", "tank 2 true local", "tank/a 9 true inherited from tank", "tank/b 5 false local", "tank/c 4 true inherited from tank", "tank/c/%recv 8 true inherited from tank/c")
+	got, stderr, err := run(t, "b", text)
+	if err != nil || stderr != "" || order(got) != "tank tank/c tank/a" {
+		t.Errorf("%q, %s, %v", order(got), stderr, err)
+	}
+	if r := got[0]; r.Backup != "b" || r.GUID != "72" || !*r.Selected || r.Reason != "autobackup:b=true, set here" || r.Snapshots != nil {
+		t.Errorf("%+v", r)
+	}
+	got, _, err = run(t, "--all b", text)
+	if err != nil || order(got) != "pool tank tank/c tank/b tank/a" {
+		t.Errorf("%q, %v", order(got), err)
+	}
+	for _, r := range got {
+		if *r.Selected != (r.Name != "pool" && r.Name != "tank/b") || r.Reason == "" || r.Skip() == *r.Selected {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// P9: with a value that means nothing, nothing is selected, for some of it
+// would look like all of it.
+func TestRunIllegal(t *testing.T) {
+	got, stderr, err := run(t, "b", rows(t, "tank 2 true local", "tank/a 9 yes local"))
+	var e *record.Error
+	if len(got) > 0 || !errors.As(err, &e) || e.Kind != "bad-property" || !strings.Contains(stderr, "'tank/a'") {
+		t.Errorf("%q, %s, %v", order(got), stderr, err)
+	}
+}
+
+// That nobody has the property is an error; that all are left out is not.
+func TestRunNone(t *testing.T) {
+	_, _, err := run(t, "b", rows(t, "tank 2 - -", "tank/a 9 - -"))
+	var e *record.Error
+	if !errors.As(err, &e) || e.Kind != "none-selected" || !strings.Contains(e.Message, "no source filesystems selected") || !strings.Contains(e.Hint, "autobackup:b=true") {
+		t.Error(err)
+	}
+	for _, c := range []struct{ args, row string }{
+		{"b", "tank 2 false local"},
+		{"--exclude-path=tank b", "tank 2 true local"},
+		{"--exclude-received b", "tank 2 true received"},
+	} {
+		if got, stderr, err := run(t, c.args, rows(t, c.row)); len(got) > 0 || err != nil || stderr != "" {
+			t.Errorf("%s of %s: %q, %s, %v", c.args, c.row, order(got), stderr, err)
+		}
+	}
+	// Kept by the one who asks for it.
+	if got, _, err := run(t, "--exclude-received --include-received b", rows(t, "tank 2 true received")); len(got) != 1 || err != nil {
+		t.Errorf("%q, %v", order(got), err)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, bad := range []string{"-- -b", "B", "--property-format={} b", "--exclude-unchanged=-1 b", "--exclude-path=/tank b", "--exclude-path=-r b", "--ssh-source=-oX b"} {
+		if got, _, err := run(t, bad, ""); err == nil {
+			t.Errorf("%s is taken: %q", bad, order(got))
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package selection
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+const prop = "autobackup:b"
+
+// tree makes datasets of lines such as "tank/a true local 4096": name, value
+// and source of the property, bytes written. ^ stands for inherited from.
+func tree(text string) []zfs.Dataset {
+	var out []zfs.Dataset
+	for l := range strings.Lines(text) {
+		f := strings.Fields(l)
+		if len(f) == 0 {
+			continue
+		}
+		v := zfs.Value{Value: f[1], Source: f[2]}
+		if from, ok := strings.CutPrefix(f[2], "^"); ok {
+			v.Source = "inherited from " + from
+		}
+		d := zfs.Dataset{Name: f[0], Props: map[string]zfs.Value{prop: v, "type": {Value: "filesystem", Source: "-"}}}
+		if len(f) > 3 {
+			d.Props["written"] = zfs.Value{Value: f[3], Source: "-"}
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// The values, where they stand, how they came there, and the options: as
+// zfs-autobackup 3.3 has them (ZfsDataset.is_selected).
+func TestDecide(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		rules Rules
+		tree  string
+		want  string
+	}{
+		{"not set at all", Rules{}, "tank - -\ntank/a - -", ""},
+		{"true, and what is below", Rules{}, "tank - -\ntank/a true local\ntank/a/x true ^tank/a", "tank/a tank/a/x"},
+		{"false below true", Rules{}, "tank true local\ntank/a false local\ntank/a/x false ^tank/a\ntank/b true ^tank", "tank tank/b"},
+		{"true below false", Rules{}, "tank false local\ntank/a true local", "tank/a"},
+		{"child", Rules{}, "tank child local\ntank/a child ^tank\ntank/a/x child ^tank", "tank/a tank/a/x"},
+		{"parent", Rules{}, "tank parent local\ntank/a parent ^tank", "tank"},
+		{"a dash is not set", Rules{}, "tank true local\ntank/a - local\ntank/a/x - ^tank/a", "tank"},
+		{"received counts", Rules{}, "tank true received\ntank/a true ^tank", "tank tank/a"},
+		{"unless it is left out", Rules{ExcludeReceived: true}, "tank true received\ntank/a true ^tank\ntank/b true local", "tank/b"},
+		{"received false is false", Rules{}, "tank true local\ntank/a false received", "tank"},
+		{"received child", Rules{}, "tank child received\ntank/a child ^tank", "tank/a"},
+		{"set again over a received one", Rules{ExcludeReceived: true}, "tank true received\ntank/a true local\ntank/a/x true ^tank/a", "tank/a tank/a/x"},
+		{"inherited from a dataset that was not listed", Rules{ExcludeReceived: true}, "tank/a true ^tank", "tank/a"},
+		{"the target on the same host", Rules{ExcludePaths: []string{"tank/backup"}}, "tank true local\ntank/backup true ^tank\ntank/backup/x true ^tank\ntank/backup2 true ^tank", "tank tank/backup2"},
+		{"several paths", Rules{ExcludePaths: []string{"tank/a", "pool"}}, "pool true local\npool/x true ^pool\ntank true local\ntank/a true ^tank", "tank"},
+		{"unchanged", Rules{ExcludeUnchanged: 100}, "tank true local 99\ntank/a true ^tank 100\ntank/b true ^tank 0", "tank/a"},
+		{"unchanged is not asked", Rules{}, "tank true local 0", "tank"},
+		{"nobody knows whether it changed", Rules{ExcludeUnchanged: 100}, "tank true local", "tank"},
+		{"default and none are not set", Rules{}, "tank true default\npool true none", ""},
+		{"temporary is set", Rules{}, "tank true temporary", "tank"},
+	} {
+		c.rules.Property = prop
+		datasets := tree(c.tree)
+		verdicts, errs := c.rules.Decide(datasets)
+		var got []string
+		for i, v := range verdicts {
+			if v.Selected {
+				got = append(got, datasets[i].Name)
+			}
+			// P7: there is a reason for every one.
+			if v.Reason == "" || v.Selected && v.Unset {
+				t.Errorf("%s: %s: %+v", c.what, datasets[i].Name, v)
+			}
+		}
+		if strings.Join(got, " ") != c.want || len(errs) > 0 {
+			t.Errorf("%s: %q, should be %q, %v", c.what, got, c.want, errs)
+		}
+	}
+}
+
+// The reason names value, place and rule, for whoever wonders.
+func TestReasons(t *testing.T) {
+	r := Rules{Property: prop, ExcludePaths: []string{"tank/backup"}, ExcludeReceived: true, ExcludeUnchanged: 10}
+	verdicts, errs := r.Decide(tree(`
+tank true local 10
+tank/a true ^tank 3
+tank/b false local 10
+tank/backup true ^tank 10
+tank/c child local 10
+tank/d true received 10
+tank/e parent ^pool 10
+tank/f - - 10`))
+	want := []string{
+		"autobackup:b=true, set here",
+		"autobackup:b=true, inherited from tank: excluded, with 3 bytes written since its newest snapshot",
+		"autobackup:b=false, set here: excluded",
+		"autobackup:b=true, inherited from tank: excluded, being below 'tank/backup'",
+		"autobackup:b=child, set here: only what is below it",
+		"autobackup:b=true, set here, received: excluded, having been received",
+		"autobackup:b=parent, inherited from pool: only the dataset it is set on",
+		"autobackup:b is not set",
+	}
+	for i, v := range verdicts {
+		if v.Reason != want[i] {
+			t.Errorf("%q, should be %q", v.Reason, want[i])
+		}
+	}
+	if len(errs) > 0 {
+		t.Error(errs)
+	}
+}
+
+// Any other value is an error that names the dataset on which it was set, once.
+func TestIllegalValues(t *testing.T) {
+	r := Rules{Property: prop}
+	_, errs := r.Decide(tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child received"))
+	var got []string
+	for _, e := range errs {
+		got = append(got, e.Error())
+	}
+	want := []string{
+		`cannot select by 'autobackup:b' of 'tank': the value "yes" is none of true, false, child, parent`,
+		`cannot select by 'autobackup:b' of 'tank/c': the value "True" is none of true, false, child, parent`,
+		`cannot select by 'autobackup:b' of 'pool/x': the value "false,child" is none of true, false, child, parent`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	// An empty one, or one that only looks right, selects nothing.
+	for _, v := range []string{"", "true ", "tr\tue", "true\n", "1", "on"} {
+		verdicts, errs := r.Decide([]zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
+		if len(errs) != 1 || verdicts[0].Selected {
+			t.Errorf("%q: %+v, %v", v, verdicts, errs)
+		}
+	}
+}
+
+func dataset(name, txg, origin string) *record.Record {
+	return &record.Record{Type: record.TypeDataset, Name: name, Facts: record.Facts{CreateTXG: txg, Origin: origin}}
+}
+
+func order(records []*record.Record) string {
+	var out []string
+	for _, r := range records {
+		out = append(out, r.Name)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestSort(t *testing.T) {
+	for _, c := range []struct{ what, in, want string }{
+		{"by age, not by name", "tank/b:3 tank/a:5 tank:1", "tank tank/b tank/a"},
+		{"as numbers", "a:10 b:9 c:100", "b a c"},
+		{"of one age by name", "b:7 a:7", "a b"},
+		{"an old dataset renamed to below a new one", "tank/new/old:2 tank/new:9 tank:1", "tank tank/new tank/new/old"},
+		{"whose parent is not selected", "tank/new/old:2 tank:1", "tank tank/new/old"},
+		{"a clone after its origin", "clone:2:base@s base:9", "base clone"},
+		{"a promoted clone: the old dataset is the clone of the new one", "old:2:new@s new:9 other:5", "new old other"},
+		{"an origin with a parent of its own", "c:1:p/q/b@s p/q/b:2 p:8 p/q:9", "p p/q p/q/b c"},
+		{"an origin that is not there", "c:2:gone@s a:1", "a c"},
+		{"a clone that is the parent of its origin", "a:1:a/b@s a/b:2", "a a/b"},
+		{"and by a detour", "a:1:b/c@s a/d:2 b:3:a/d@s b/c:4", "b b/c a a/d"},
+		{"no age at all", "b a", "a b"},
+	} {
+		var in []*record.Record
+		for _, w := range strings.Fields(c.in) {
+			f := append(strings.Split(w, ":"), "", "")
+			in = append(in, dataset(f[0], f[1], f[2]))
+		}
+		if got := order(Sort(in)); got != c.want {
+			t.Errorf("%s: %q, should be %q", c.what, got, c.want)
+		}
+	}
+}
+
+// Over random forests: nothing is lost, parents and origins come first, the
+// order of what is read does not matter, and where age alone will do it does.
+func TestSortProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		// The order in which the datasets could have been made as they are
+		// now; what comes later has parents and origin among those before.
+		var made []*record.Record
+		seen := map[string]bool{}
+		for i := range rapid.IntRange(0, 12).Draw(t, "datasets") {
+			name := fmt.Sprint("p", rapid.IntRange(0, 2).Draw(t, "pool"))
+			if i > 0 && rapid.IntRange(0, 3).Draw(t, "below") > 0 {
+				name = rapid.SampledFrom(made).Draw(t, "parent").Name
+			}
+			if rapid.IntRange(0, 4).Draw(t, "gap") == 0 {
+				name += "/gap"
+			}
+			name += fmt.Sprint("/d", rapid.IntRange(0, 20).Draw(t, "name"))
+			if seen[name] || slices.ContainsFunc(made, func(r *record.Record) bool { return strings.HasPrefix(r.Name, name+"/") }) {
+				continue
+			}
+			seen[name] = true
+			origin := ""
+			if len(made) > 0 && rapid.Bool().Draw(t, "clone") {
+				origin = rapid.SampledFrom(made).Draw(t, "origin").Name + "@s"
+			}
+			// Renames and promotions leave any age anywhere.
+			made = append(made, dataset(name, strconv.Itoa(rapid.IntRange(1, 15).Draw(t, "createtxg")), origin))
+		}
+		in := made
+		if len(made) > 0 {
+			in = rapid.Permutation(made).Draw(t, "read")
+		}
+		got := Sort(in)
+		if len(got) != len(made) {
+			t.Fatalf("%d of %d", len(got), len(made))
+		}
+		at := map[string]int{}
+		for i, r := range got {
+			at[r.Name] = i
+		}
+		if len(at) != len(made) {
+			t.Fatalf("%q", order(got))
+		}
+		fine := func(list []*record.Record) string {
+			at := map[string]int{}
+			for i, r := range list {
+				at[r.Name] = i
+			}
+			for _, r := range list {
+				for i := range r.Name {
+					if p, ok := at[r.Name[:i]]; r.Name[i] == '/' && ok && p > at[r.Name] {
+						return r.Name + " comes before " + r.Name[:i]
+					}
+				}
+				ds, _, _ := strings.Cut(r.Origin, "@")
+				if o, ok := at[ds]; ok && o > at[r.Name] {
+					return r.Name + " comes before its origin " + ds
+				}
+			}
+			return ""
+		}
+		if wrong := fine(got); wrong != "" {
+			t.Fatalf("%s: %q", wrong, order(got))
+		}
+		if again := Sort(slices.Clone(made)); order(again) != order(got) {
+			t.Fatalf("%q, but read in another order %q", order(again), order(got))
+		}
+		byAge := slices.Clone(made)
+		slices.SortFunc(byAge, func(a, b *record.Record) int {
+			if x, y := a.TXG(), b.TXG(); x != y {
+				return int(x) - int(y)
+			}
+			return strings.Compare(a.Name, b.Name)
+		})
+		if fine(byAge) == "" && order(byAge) != order(got) {
+			t.Fatalf("%q, though by age it is %q", order(got), order(byAge))
+		}
+	})
+}
+
+// Whatever the origins, and be they in a circle: every dataset is there once,
+// and after its parents.
+func TestSortInCircles(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOfNDistinct(rapid.StringMatching(`[ab](/[ab]){0,3}`), 0, 10, rapid.ID).Draw(t, "names")
+		var in []*record.Record
+		for _, n := range names {
+			in = append(in, dataset(n, strconv.Itoa(rapid.IntRange(1, 9).Draw(t, "createtxg")), rapid.SampledFrom(names).Draw(t, "origin")+"@s"))
+		}
+		seen := map[string]bool{}
+		for _, r := range Sort(in) {
+			for i := range r.Name {
+				if p := r.Name[:i]; r.Name[i] == '/' && slices.Contains(names, p) && !seen[p] {
+					t.Fatalf("%s comes before %s", r.Name, p)
+				}
+			}
+			seen[r.Name] = true
+		}
+		if len(seen) != len(names) {
+			t.Fatalf("%d of %d", len(seen), len(names))
+		}
+	})
+}

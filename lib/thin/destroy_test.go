@@ -1,0 +1,341 @@
+package thin
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// pool is a stand-in for zfs: what it lists, who holds what, and what destroy
+// says. It notes each command that would change something.
+type pool struct{ dir string }
+
+const fakeZFS = `#!/bin/sh
+cd "$POOL"
+rc=0
+case $1 in
+list)
+	for a; do case $a in *@*)
+		grep "^$a	" list || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; }
+	esac; done;;
+holds)
+	cat holds;;
+*)
+	echo "$*" >>log
+	while IFS='|' read -r pattern message; do
+		case "$*" in $pattern) echo "$message" >&2; rc=1;; esac
+	done <trouble;;
+esac
+exit $rc
+`
+
+func newPool(t *testing.T) *pool {
+	t.Helper()
+	p := &pool{t.TempDir()}
+	for name, text := range map[string]string{"zfs": fakeZFS, "list": "", "holds": "", "trouble": "", "log": ""} {
+		p.write(t, name, text)
+	}
+	if err := os.Chmod(filepath.Join(p.dir, "zfs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", p.dir+":"+os.Getenv("PATH"))
+	t.Setenv("POOL", p.dir)
+	return p
+}
+
+func (p *pool) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// has puts the snapshots of both sides of a record into the pool.
+func (p *pool) has(t *testing.T, records ...*record.Record) {
+	t.Helper()
+	var b strings.Builder
+	add := func(dataset string, list []record.Snapshot) {
+		for _, s := range list {
+			refs := int64(0)
+			if s.UserRefs != nil {
+				refs = *s.UserRefs
+			}
+			fmt.Fprintf(&b, "%s\t%s\t%s\t%d\n", s.Full(dataset), s.GUID, s.CreateTXG, refs)
+		}
+	}
+	for _, r := range records {
+		add(r.Name, r.Snapshots)
+		if r.Target != nil {
+			add(r.Target.Name, r.Target.Snapshots)
+		}
+	}
+	p.write(t, "list", b.String())
+}
+
+func (p *pool) log(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+}
+
+// run runs zab-thin on lines.
+func run(t *testing.T, args, input string) (out []*record.Record, text, stderr string) {
+	t.Helper()
+	p := Program()
+	if _, err := p.Parser().ParseArgs(append(strings.Fields(args), "--snapshot-format={}-%s")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(nil); err != nil {
+		t.Fatal(err)
+	}
+	var b, e bytes.Buffer
+	env := &cli.Env{Program: p.Name, Common: &p.Options.(*Options).Common, Machine: &zfs.Machine{},
+		Stdin: strings.NewReader(input), Stdout: &b, Stderr: &e, Now: time.Unix(now, 0)}
+	if err := p.Run(context.Background(), env, nil); err != nil {
+		t.Fatal(err)
+	}
+	out, err := record.NewReader(bytes.NewReader(b.Bytes())).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, b.String(), e.String()
+}
+
+func lines(t *testing.T, records ...*record.Record) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := record.NewWriter(&b)
+	for _, r := range records {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// both is a dataset with its copy.
+func both(name, source, target string) *record.Record {
+	return &record.Record{Type: record.TypeDataset, Backup: "b", Name: name, Snapshots: snaps(source), Bookmarks: []record.Snapshot{},
+		Target: &record.Target{Name: "backup/" + name, Exists: true, Snapshots: snaps(target)}, Steps: []record.Step{}}
+}
+
+func verdict(t *testing.T, list []record.Verdict, name string) record.Verdict {
+	t.Helper()
+	i := slices.IndexFunc(list, func(v record.Verdict) bool { return v.Name == name })
+	if i < 0 {
+		t.Fatalf("no verdict on %s in %+v", name, list)
+	}
+	return list[i]
+}
+
+func names(list []record.Snapshot) string {
+	var out []string
+	for _, s := range list {
+		out = append(out, s.Name)
+	}
+	return strings.Join(out, " ")
+}
+
+// One program for each dataset, and the record tells what is left.
+func TestDestroys(t *testing.T) {
+	p := newPool(t)
+	a, b := both("tank/a", "9 8 7", "9 8 7"), both("tank/b", "9 8 7", "9 8 7")
+	p.has(t, a, b)
+	out, _, stderr := run(t, "--keep-source=1 --keep-target=2", lines(t, a, b))
+	want := []string{
+		"destroy tank/a@" + ours(9) + "," + ours(8), "destroy tank/b@" + ours(9) + "," + ours(8),
+		"destroy backup/tank/a@" + ours(9), "destroy backup/tank/b@" + ours(9),
+	}
+	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	for _, r := range out {
+		if names(r.Snapshots) != ours(7) || names(r.Target.Snapshots) != ours(8)+" "+ours(7) {
+			t.Errorf("%s still has %s and %s", r.Name, names(r.Snapshots), names(r.Target.Snapshots))
+		}
+		for _, v := range slices.Concat(r.Thin.Source, r.Thin.Target) {
+			if v.Keep == v.Destroyed {
+				t.Errorf("%+v", v)
+			}
+		}
+	}
+	// The whole story stays when it is thinned again.
+	again, _, _ := run(t, "--keep-source=1 --keep-target=2", lines(t, out...))
+	for i, r := range again {
+		if len(r.Thin.Source) != 3 || len(r.Thin.Target) != 3 || !verdict(t, r.Thin.Source, ours(9)).Destroyed {
+			t.Errorf("%+v, before it was %+v", r.Thin, out[i].Thin)
+		}
+	}
+	if got := p.log(t); len(got) != len(want) {
+		t.Errorf("destroyed again: %q", got)
+	}
+}
+
+// P6: a dry run starts no program where the records carry their snapshots, and
+// says what would go.
+func TestDryRun(t *testing.T) {
+	t.Setenv("PATH", "/nonexistent")
+	a := both("tank/a", "9 8 ~7", "9 8")
+	out, _, stderr := run(t, "-n -v --keep-source=1 --keep-target=1", lines(t, a))
+	if names(out[0].Snapshots) != ours(9)+" "+ours(8)+" "+ours(7) || kept(out[0].Thin.Source) != "8 7" || kept(out[0].Thin.Target) != "8" {
+		t.Errorf("%+v", out[0].Thin)
+	}
+	for _, v := range slices.Concat(out[0].Thin.Source, out[0].Thin.Target) {
+		if v.Destroyed {
+			t.Errorf("%+v", v)
+		}
+	}
+	for _, want := range []string{"would destroy 'tank/a@" + ours(9) + "'", "would destroy 'backup/tank/a@" + ours(9) + "'"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("%q does not tell %q", stderr, want)
+		}
+	}
+}
+
+// P1: what a dry run would have made is not there, and does not let the newest
+// go in its place.
+func TestPlanOfADryRun(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/a", "9 8 ~7", "")
+	r.Target = nil
+	p.has(t, r)
+	run(t, "--keep-source=0", lines(t, r))
+	if got := p.log(t); !slices.Equal(got, []string{"destroy tank/a@" + ours(9)}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// What acts looks again: another snapshot of the name stays, one that is gone
+// already is no failure.
+func TestPoolsMoveOn(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/a", "9 8 7 6", "6")
+	p.has(t, r)
+	list, _ := os.ReadFile(filepath.Join(p.dir, "list"))
+	text := strings.Replace(string(list), "tank/a@"+ours(9)+"\t1009", "tank/a@"+ours(9)+"\t777", 1)
+	text = strings.Replace(text, "tank/a@"+ours(8)+"\t", "tank/x@"+ours(8)+"\t", 1)
+	p.write(t, "list", text)
+	out, _, stderr := run(t, "--keep-source=1", lines(t, r))
+	if got := p.log(t); !slices.Equal(got, []string{"destroy tank/a@" + ours(7)}) || stderr != "" || out[0].Error != nil {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	if v := verdict(t, out[0].Thin.Source, ours(9)); !v.Keep || v.Destroyed || v.Why[0] != "it is another snapshot now, with guid 777" {
+		t.Errorf("%+v", v)
+	}
+	if v := verdict(t, out[0].Thin.Source, ours(8)); v.Keep || !v.Destroyed {
+		t.Errorf("%+v", v)
+	}
+	if names(out[0].Snapshots) != ours(9)+" "+ours(6) {
+		t.Errorf("%s", names(out[0].Snapshots))
+	}
+}
+
+// A hold of others protects a snapshot, and so does one of ours on a dataset
+// that nobody needs the hold of.
+func TestHeld(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/a", "9! 8! 7! 6", "6")
+	alone := both("tank/b", "9! 8", "")
+	alone.Target = nil
+	p.has(t, r, alone)
+	for i := range r.Snapshots {
+		r.Snapshots[i].UserRefs = nil // as the listing leaves it
+	}
+	alone.Snapshots[0].UserRefs = nil
+	p.write(t, "holds", fmt.Sprintf("tank/a@%[1]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[2]s\tother\tSun Nov 22 23:08 2026\n"+
+		"tank/a@%[3]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[3]s\tzfs_autobackup:bb\tSun Nov 22 23:08 2026\n", ours(9), ours(8), ours(7)))
+	out, _, stderr := run(t, "--keep-source=1", lines(t, r, alone))
+	want := []string{"release zfs_autobackup:b tank/a@" + ours(9), "destroy tank/a@" + ours(9)}
+	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	for _, n := range []string{ours(8), ours(7)} {
+		if v := verdict(t, out[0].Thin.Source, n); !v.Keep || v.Why[0] != "held" {
+			t.Errorf("%+v", v)
+		}
+	}
+	if v := verdict(t, out[1].Thin.Source, ours(9)); !v.Keep || v.Why[0] != "held" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// zfs destroys all or none of a list: the one that cannot go does not keep the
+// others.
+func TestOneThatCannotGo(t *testing.T) {
+	p := newPool(t)
+	a, b := both("tank/a", "9 8 7", "7"), both("tank/b", "9 8", "8")
+	p.has(t, a, b)
+	p.write(t, "trouble", "destroy tank/a@*"+ours(9)+"*|cannot destroy 'tank/a@"+ours(9)+"': snapshot has dependent clones\n")
+	out, _, stderr := run(t, "--keep-source=1", lines(t, a, b))
+	want := []string{"destroy tank/a@" + ours(9) + "," + ours(8), "destroy tank/a@" + ours(9), "destroy tank/a@" + ours(8), "destroy tank/b@" + ours(9)}
+	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	if v := verdict(t, out[0].Thin.Source, ours(9)); !v.Keep || !strings.HasPrefix(v.Why[0], "has-clones: ") || out[0].Error != nil {
+		t.Errorf("%+v, %v", v, out[0].Error)
+	}
+	if v := verdict(t, out[0].Thin.Source, ours(8)); v.Keep || !v.Destroyed {
+		t.Errorf("%+v", v)
+	}
+}
+
+// P7: trouble is told of the dataset that has it, with zfs's own words, and
+// does not stop the others.
+func TestTrouble(t *testing.T) {
+	p := newPool(t)
+	a, b := both("tank/a", "9 8", "8"), both("tank/b", "9 8", "8")
+	p.has(t, a, b)
+	p.write(t, "trouble", "destroy tank/a@*|cannot destroy snapshots: permission denied\n")
+	out, _, stderr := run(t, "--keep-source=1", lines(t, a, b))
+	if e := out[0].Error; e == nil || e.Stage != "thin" || e.Kind != "permission" || !strings.Contains(e.Message, "cannot destroy snapshots of 'tank/a': cannot destroy snapshots: permission denied") {
+		t.Errorf("%v", e)
+	}
+	if !strings.Contains(stderr, "permission denied") || out[1].Error != nil || len(out[1].Snapshots) != 1 || len(out[0].Snapshots) != 2 {
+		t.Errorf("%s, %v", stderr, out[1].Error)
+	}
+}
+
+// What takes no part passes byte for byte; nothing is destroyed for it.
+func TestPasses(t *testing.T) {
+	t.Setenv("PATH", "/nonexistent")
+	const failed = `{"zab":1, "type":"dataset","backup":"b","name":"tank/f","snapshots":[{"name":"b-1","guid":"1"},{"name":"b-2","guid":"2"}],"error":{"stage":"xfer","kind":"busy","message":"m"}}` + "\n"
+	const off = `{"zab":1,"type":"dataset","backup":"b","name":"tank/o","selected":false,"snapshots":[{"name":"b-1","guid":"1"},{"name":"b-2","guid":"2"}] }` + "\n"
+	if _, text, stderr := run(t, "--keep-source=0", failed+off); text != failed+off || stderr != "" {
+		t.Errorf("%s%s", text, stderr)
+	}
+}
+
+// An orphan waits for its deadline, which its newest snapshot of ours tells.
+func TestMissingWaits(t *testing.T) {
+	t.Setenv("PATH", "/nonexistent")
+	for _, c := range []struct{ snapshots, want string }{
+		{"50 40 31", "would be destroyed"},
+		{"50 40 29", "kept until " + time.Unix(now+day, 0).UTC().Format(time.RFC3339)},
+		{"50 x 31 y", "would be destroyed"},
+		{"x y", "kept, for it has no snapshot of ours"},
+		{"", "kept, for it has no snapshot of ours"},
+	} {
+		r := &record.Record{Type: record.TypeOrphan, Backup: "b", Name: "backup/gone", Target: &record.Target{Name: "backup/gone", Exists: true, Snapshots: snaps(c.snapshots)}}
+		out, _, _ := run(t, "-n --destroy-missing=30d", lines(t, r))
+		if got := out[0].Thin.Dataset; !strings.Contains(got, c.want) {
+			t.Errorf("%q: %s", c.snapshots, got)
+		}
+		out, _, _ = run(t, "-n", lines(t, r))
+		if got := out[0].Thin.Dataset; got != "" {
+			t.Errorf("unasked: %s", got)
+		}
+	}
+}

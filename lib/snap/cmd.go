@@ -268,7 +268,8 @@ func newestOurs(r *record.Record) int {
 
 // changed gives the records that need a snapshot and notes it in the others.
 // Where our newest snapshot is the newest of all, what select read in written
-// is the answer; else zfs is asked for written@OURS, in one program.
+// is the answer; else, and where some were left out of the listing, zfs is
+// asked for written@OURS, in one program.
 func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Record) ([]*record.Record, error) {
 	if s.o.AllowEmpty || s.o.MinChange == 0 {
 		return set, nil
@@ -280,7 +281,7 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 		switch {
 		case i < 0:
 			continue
-		case i == len(r.Snapshots)-1 && r.Written != nil:
+		case i == len(r.Snapshots)-1 && r.Written != nil && len(s.o.Patterns) == 0:
 			written[r] = *r.Written
 			continue
 		}

@@ -104,7 +104,8 @@ func (s *snapper) pool(ctx context.Context, host *zfs.Host, set []*record.Record
 				return false, err
 			}
 			s.gone(gone)
-			set = slices.DeleteFunc(set, func(r *record.Record) bool { return r.Error != nil })
+			// A copy, for the caller goes on with its own.
+			set = slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return r.Error != nil })
 			if len(set) < before {
 				continue
 			}

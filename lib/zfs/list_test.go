@@ -75,6 +75,16 @@ func TestGetRows(t *testing.T) {
 	}
 }
 
+// A line within a value that looks like the next row is none as long as the
+// value is not complete.
+func TestGetRowWithinValue(t *testing.T) {
+	got, err := parseGet([]string{"mountpoint", "b:x"}, "tank\tmountpoint\t/x\ntank\tb:x\ttrue\nend\tlocal\ntank\tb:x\tfalse\tlocal\n")
+	want := []Dataset{{"tank", map[string]Value{"mountpoint": {"/x\ntank\tb:x\ttrue\nend", "local"}, "b:x": {"false", "local"}}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // P9: whoever may set one property of one dataset says nothing of another one
 // with it, and cannot have it selected.
 func TestGetRowsAreNotForged(t *testing.T) {

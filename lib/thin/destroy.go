@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"zab/lib/record"
-	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
 
@@ -68,10 +67,6 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 		}
 		return nil
 	}
-	free, err := t.freeHeld(ctx, host, list, now)
-	if err != nil {
-		return err
-	}
 	for _, o := range list {
 		guid := map[string]string{}
 		for _, s := range *o.list {
@@ -86,7 +81,9 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 				done[n] = true // somebody else was faster
 			case s.GUID != guid[n]:
 				note(o.verdicts, n, "it is another snapshot now, with guid %s", s.GUID)
-			case s.UserRefs != nil && *s.UserRefs > 0 && !free[o.dataset+"@"+n]:
+			case s.UserRefs != nil && *s.UserRefs > 0:
+				// Also where the tag is ours: it may stand for the base of
+				// another target, such as a disk that is away (P1).
 				note(o.verdicts, n, "held")
 			default:
 				names = append(names, n)
@@ -147,64 +144,6 @@ func (t *thinner) fail(o one, err error) {
 	o.r.Fail(record.Error{Stage: "thin", Kind: string(k), Hint: k.Hint(),
 		Message: fmt.Sprintf("cannot destroy snapshots of '%s': %s", o.dataset, err)})
 	t.env.Report(o.r)
-}
-
-// freeHeld releases our own hold from snapshots that are to go. A run that was
-// killed before it could move its holds on left them; where the record shows a
-// target, a snapshot that is not the newest in common needs none. Holds of
-// others are respected.
-func (t *thinner) freeHeld(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
-	tags := map[string]string{}
-	var ask []string
-	for _, o := range list {
-		if o.r.Target == nil || o.r.Type != record.TypeDataset {
-			continue
-		}
-		tag, err := snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range o.doomed {
-			full := o.dataset + "@" + n
-			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
-				ask = append(ask, full)
-				tags[full] = tag
-			}
-		}
-	}
-	free := map[string]bool{}
-	if len(ask) == 0 {
-		return free, nil
-	}
-	holders, err := host.Holds(ctx, ask)
-	if err != nil {
-		return free, ctxCause(ctx)
-	}
-	byTag := map[string][]string{}
-	foreign := map[string]bool{}
-	for _, h := range holders {
-		if h.Tag != tags[h.Snapshot] {
-			foreign[h.Snapshot] = true
-		}
-	}
-	for _, h := range holders {
-		if !foreign[h.Snapshot] {
-			byTag[h.Tag] = append(byTag[h.Tag], h.Snapshot)
-		}
-	}
-	for tag, names := range byTag {
-		if err := host.Release(ctx, tag, names); err != nil {
-			t.env.Verbosef("cannot release '%s': %s", tag, err)
-			if c := ctxCause(ctx); c != nil {
-				return free, c
-			}
-			continue
-		}
-		for _, n := range names {
-			free[n] = true
-		}
-	}
-	return free, nil
 }
 
 func ctxCause(ctx context.Context) error {

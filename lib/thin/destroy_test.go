@@ -258,11 +258,11 @@ func TestHeld(t *testing.T) {
 	p.write(t, "holds", fmt.Sprintf("tank/a@%[1]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[2]s\tother\tSun Nov 22 23:08 2026\n"+
 		"tank/a@%[3]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[3]s\tzfs_autobackup:bb\tSun Nov 22 23:08 2026\n", ours(9), ours(8), ours(7)))
 	out, _, stderr := run(t, "--keep-source=1", lines(t, r, alone))
-	want := []string{"release zfs_autobackup:b tank/a@" + ours(9), "destroy tank/a@" + ours(9)}
-	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+	// P1: a hold of ours may stand for the base of another target.
+	if got := strings.Join(p.log(t), ""); got != "" || stderr != "" {
 		t.Errorf("%q, %s", got, stderr)
 	}
-	for _, n := range []string{ours(8), ours(7)} {
+	for _, n := range []string{ours(9), ours(8), ours(7)} {
 		if v := verdict(t, out[0].Thin.Source, n); !v.Keep || v.Why[0] != "held" {
 			t.Errorf("%+v", v)
 		}

@@ -10,6 +10,7 @@ package zab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -81,6 +82,10 @@ func (o *Options) check(args []string) error {
 	}
 	if o.DebugOutput {
 		o.Debug = true
+	}
+	if o.DestroyMissing != "" && (o.ExcludeUnchanged != 0 || o.ExcludeReceived || o.IgnoreReplicated) {
+		// What these leave out has a source all the same, and would look missing.
+		return errors.New("--destroy-missing does not go with --exclude-unchanged, --exclude-received or --ignore-replicated: datasets that they leave out would count as missing")
 	}
 	if len(args) == 1 {
 		if o.SSHTarget != "" {

@@ -142,6 +142,14 @@ func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) 
 	return out
 }
 
+// FromOrigin makes the first of the streams of a clone, which has no base, one
+// that starts from the clone's origin, given by its full name.
+func FromOrigin(streams []Stream, origin, guid string) {
+	if len(streams) > 0 && streams[0].From == "" {
+		streams[0].From, streams[0].FromGUID = origin, guid
+	}
+}
+
 // Pending tells, by guid or for want of one by name, which snapshots the
 // record's steps still have to send. done is what was done already.
 func Pending(r *record.Record) map[string]bool {

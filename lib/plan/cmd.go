@@ -38,6 +38,7 @@ type Plan struct {
 	DestroyIncompatible bool     `long:"destroy-incompatible" description:"Destroy snapshots of the target that are in the way"`
 	Decrypt             bool     `long:"decrypt" description:"Send encrypted datasets decrypted; their key must be loaded"`
 	Encrypt             bool     `long:"encrypt" description:"Have the target's parent encrypt what it receives"`
+	Clones              string   `long:"clones" value-name:"HOW" default:"never" unquote:"false" description:"What becomes of clones: never, their copies are none and take all the space again; simple, they are made from the copy of their origin"`
 	ZFSCompressed       bool     `long:"zfs-compressed" description:"Send blocks compressed as they are on disk"`
 }
 
@@ -90,6 +91,9 @@ func (o *Options) check(args []string) error {
 	}
 	if _, err := o.KeepTarget(); err != nil {
 		return err
+	}
+	if o.Clones != clonesNever && o.Clones != clonesSimple {
+		return fmt.Errorf("--clones: %q is neither %s nor %s", o.Clones, clonesNever, clonesSimple)
 	}
 	return o.parseProperties()
 }
@@ -213,11 +217,13 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	drafts := map[*record.Record]*draft{}
 	var list []*draft
 	for _, r := range all {
+		if r.Type == record.TypeDataset && r.Backup != "" {
+			backup = r.Backup
+		}
 		if names[r] == "" {
 			continue
 		}
 		s.sources[r.Name] = true
-		backup = r.Backup
 		if r.Skip() {
 			continue
 		}
@@ -228,11 +234,19 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		drafts[r] = d
 		list = append(list, d)
 	}
+	p.clones(list)
 	if err := s.detail(ctx, host, list); err != nil {
 		return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
 	}
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
+	}
+	p.poolGUID = func(dest, pool string) string {
+		if o.TargetState != "" {
+			return ""
+		}
+		f, _ := env.Machine.Host(dest).Features(ctx, []string{pool}) // from memory
+		return f[pool].GUID
 	}
 	for _, d := range list {
 		// Before any plan is made, for records may come in any order.
@@ -270,7 +284,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if !o.Orphans || !whole || backup == "" {
 		return nil
 	}
-	return o.writeOrphans(w, p, target, backup, names)
+	return o.writeOrphans(w, p, target, backup, all, names)
 }
 
 // names sets the formats to those of a backup.
@@ -343,16 +357,30 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 }
 
 // writeOrphans writes a record for every dataset below the target that no
-// selected source maps to.
-func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup string, names map[*record.Record]string) error {
+// selected source maps to. One whose source was only left out of this run, by
+// an option of zab-select, is not missing: its record says so.
+func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup string, all []*record.Record, names map[*record.Record]string) error {
 	used := map[string]bool{target: true}
 	holds := map[string]bool{} // what is above a used one
-	for _, n := range names {
-		used[n] = true
+	use := func(n string) {
 		for i := range n {
 			if n[i] == '/' {
 				holds[n[:i]] = true
 			}
+		}
+	}
+	for _, n := range names {
+		used[n] = true
+		use(n)
+	}
+	excluded := map[string]*record.Record{}
+	for _, r := range all {
+		if r.Type != record.TypeDataset || !r.Excluded {
+			continue
+		}
+		if n, err := TargetName(r.Name, target, o.StripPath); err == nil && !used[n] {
+			excluded[n] = r
+			use(n)
 		}
 	}
 	if err := p.names(backup); err != nil {
@@ -367,9 +395,13 @@ func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup stri
 		for i := range t.Snapshots {
 			_, t.Snapshots[i].Ours = p.format.Time(t.Snapshots[i].Name)
 		}
-		err := w.Write(&record.Record{Type: record.TypeOrphan, Backup: backup, Host: o.SSHTarget, Name: n,
-			Facts: record.Facts{GUID: r.GUID}, Reason: "no selected source maps to it", Target: t})
-		if err != nil {
+		orphan := &record.Record{Type: record.TypeOrphan, Backup: backup, Host: o.SSHTarget, Name: n,
+			Facts: record.Facts{GUID: r.GUID}, Reason: "no selected source maps to it", Target: t}
+		if x := excluded[n]; x != nil {
+			orphan.Excluded = true
+			orphan.Reason = "its source '" + x.Name + "' is left out of this run"
+		}
+		if err := w.Write(orphan); err != nil {
 			return err
 		}
 	}

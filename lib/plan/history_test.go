@@ -144,7 +144,8 @@ func (p *pair) plan(args string) *record.Record {
 		p.t.Fatal(err)
 	}
 	pl := &planner{o: o, now: now, keep: keep, target: "backup", state: s,
-		features: func(_, _, _ string) zfs.Features { return zfs.Features{LargeBlocks: true, EmbeddedData: true} }}
+		features: func(_, _, _ string) zfs.Features { return zfs.Features{LargeBlocks: true, EmbeddedData: true} },
+		poolGUID: func(_, _ string) string { return "" }}
 	if err := pl.names(r.Backup); err != nil {
 		p.t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ type planner struct {
 	target   string // the operand
 	state    *state
 	features func(sourceHost, sourcePool, targetPool string) zfs.Features
+	// poolGUID is the guid of a pool, "" where it is not known.
+	poolGUID func(host, pool string) string
 }
 
 // draft is a record on its way to a plan: what is wanted is known, what the
@@ -31,6 +33,9 @@ type draft struct {
 	base   chain.Base
 	has    bool
 	wanted map[int]bool
+	// origin is what the copy of a clone is made from, clone why it cannot be.
+	origin *origin
+	clone  *record.Conflict
 }
 
 // raw tells whether the record's data travels encrypted as it is.
@@ -51,7 +56,7 @@ func (p *planner) match(r *record.Record, name string) *draft {
 	if own := p.state.datasets[r.Name]; own != nil && own.GUID == r.GUID && r.GUID != "" {
 		// By guid, so also where one machine is reached over ssh.
 		r.Fail(p.failure("loop", fmt.Sprintf("cannot back up '%s', which is part of the target, into the target", r.Name),
-			fmt.Sprintf("leave it out with 'zab-select --exclude-path %s'", zfs.Quote(p.target))))
+			fmt.Sprintf("leave it out with 'zab-select --target %s'", zfs.Quote(p.target))))
 		return d
 	}
 	for i := range r.Snapshots {
@@ -136,19 +141,23 @@ func (p *planner) finish(d *draft) {
 		r.Steps = []record.Step{}
 		return
 	}
-	if !slices.ContainsFunc(r.Snapshots, func(s record.Snapshot) bool { return s.Ours || p.o.OtherSnapshots }) {
+	if len(d.wanted) == 0 && !slices.ContainsFunc(r.Snapshots, func(s record.Snapshot) bool { return s.Ours || p.o.OtherSnapshots }) {
 		r.Warn("there is no snapshot of this backup to send; --other-snapshots sends others")
 		r.Steps = []record.Step{}
 		return
 	}
 	var steps []record.Step
 	if len(d.wanted) > 0 {
-		pre, c := p.prepare(d)
+		c := p.ready(d)
+		var pre []record.Step
+		if c == nil {
+			pre, c = p.prepare(d)
+		}
 		if c != nil {
 			p.conflict(r, c)
 			return
 		}
-		steps = append(pre, p.streams(d)...)
+		steps = append(append(pre, p.streams(d)...), p.mark(r)...)
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
 		}
@@ -188,6 +197,10 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 			// abortion the dataset goes.
 			return steps, nil
 		case p.o.Force:
+			if d.origin != nil {
+				r.Warn("'%s' is a clone of '%s', but '%s' exists and cannot become one: it is overwritten in full", r.Name, r.Origin, t.Name)
+				d.origin = nil
+			}
 			return steps, nil
 		}
 		return nil, noSnapshots(r)
@@ -238,6 +251,9 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 // cut gives the streams that bring what is wanted.
 func (p *planner) cut(d *draft) []chain.Stream {
 	all := chain.Streams(d.r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)
+	if d.origin != nil {
+		chain.FromOrigin(all, d.origin.from, d.origin.guid())
+	}
 	if len(p.o.Patterns) == 0 {
 		return all
 	}
@@ -289,9 +305,32 @@ func (p *planner) streams(d *draft) []record.Step {
 			step.Force = true
 			step.Why = "the target exists without snapshots, and --force overwrites it"
 		}
+		if d.origin != nil && s.From == d.origin.from {
+			step.Origin = d.origin.cloned()
+		}
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// mark notes on the copy which pools it came through. zfs-autobackup's copies
+// get it with their next snapshot.
+func (p *planner) mark(r *record.Record) []record.Step {
+	pool := p.poolGUID(r.Host, zfs.Pool(r.Name))
+	if pool == "" {
+		return nil // no program may be asked
+	}
+	from := pool
+	if r.From != "" && !slices.Contains(strings.Split(r.From, ","), pool) {
+		from = r.From + "," + pool
+	} else if r.From != "" {
+		from = r.From
+	}
+	if r.Target.From == from {
+		return nil
+	}
+	return []record.Step{{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name,
+		Set: []string{zfs.FromProp + "=" + from}}}
 }
 
 // flags are those of zfs send.

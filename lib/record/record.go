@@ -46,6 +46,9 @@ type Record struct {
 	// Selected tells whether the property selects this dataset, Reason why.
 	Selected *bool  `json:"selected,omitzero"`
 	Reason   string `json:"reason,omitzero"`
+	// Excluded: the property selects the dataset, and an option left it out of
+	// this run; of an orphan, that this is so of its source.
+	Excluded bool `json:"excluded,omitzero"`
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
@@ -105,6 +108,9 @@ type Facts struct {
 	MountPointSource string `json:"mountpoint_source,omitzero"`
 	// ResumeToken is receive_resume_token where a receive broke off.
 	ResumeToken string `json:"receive_resume_token,omitzero"`
+	// From are the guids of the pools that a copy came through, the first one's
+	// first, with commas between: zab's own mark on what it has received.
+	From string `json:"zab:from,omitzero"`
 }
 
 // Encrypted tells whether the data is stored encrypted.
@@ -125,6 +131,9 @@ type Snapshot struct {
 	Ours bool `json:"ours,omitzero"`
 	// Virtual: a dry run would have made it; it has no guid.
 	Virtual bool `json:"virtual,omitzero"`
+	// Needed is the clone that is to be made from its copy in this run, so that
+	// it stays on both sides.
+	Needed string `json:"needed,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
@@ -182,6 +191,7 @@ const (
 	DoHold         = "hold"
 	DoRelease      = "release"
 	DoBookmark     = "bookmark"
+	DoMark         = "mark"
 )
 
 // The sides of a Step.
@@ -218,7 +228,8 @@ type Step struct {
 	Through []Through `json:"through,omitzero"`
 	// Flags for zfs send, such as -L.
 	Flags []string `json:"flags,omitzero"`
-	// Set and Exclude are properties for zfs recv -o and -x.
+	// Set and Exclude are properties for zfs recv -o and -x; Set is also what a
+	// mark sets on the dataset.
 	Set     []string `json:"set,omitzero"`
 	Exclude []string `json:"exclude,omitzero"`
 	// Force: zfs recv -F.

@@ -9,6 +9,7 @@ package selection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,7 +25,7 @@ type Select struct {
 	PropertyFormat   string `long:"property-format" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
 	ExcludeUnchanged int64  `long:"exclude-unchanged" value-name:"BYTES" default:"0" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
 	ExcludeReceived  bool   `long:"exclude-received" description:"Leave out datasets whose property was received with a stream"`
-	IncludeReceived  bool   `long:"include-received" hidden:"yes" description:"Keep datasets whose property was received, also where there is no target"`
+	IncludeReceived  bool   `long:"include-received" description:"Keep datasets whose property was received where there is no target, and copies of what the target's host has itself"`
 	IgnoreReplicated bool   `long:"ignore-replicated" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
 }
 
@@ -32,7 +33,10 @@ type Select struct {
 type Options struct {
 	cli.Common
 	Select
+	Target      string   `long:"target" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
+	SSHTarget   string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
 	ExcludePath []string `long:"exclude-path" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
+	Excluded    bool     `long:"excluded" description:"Print the datasets too that the property selects and an option leaves out, with the reason"`
 	All         bool     `long:"all" description:"Print the datasets too that are not selected, with the reason"`
 }
 
@@ -65,6 +69,16 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	if err := record.CheckHost(o.SSHSource); err != nil {
 		return nil, fmt.Errorf("--ssh-source: %w", err)
 	}
+	if err := record.CheckHost(o.SSHTarget); err != nil {
+		return nil, fmt.Errorf("--ssh-target: %w", err)
+	}
+	if o.Target != "" {
+		if err := record.CheckDataset(o.Target); err != nil {
+			return nil, fmt.Errorf("--target: %w", err)
+		}
+	} else if o.SSHTarget != "" {
+		return nil, errors.New("--ssh-target: there is no --target")
+	}
 	for _, p := range o.ExcludePath {
 		if err := record.CheckDataset(p); err != nil {
 			return nil, fmt.Errorf("--exclude-path: %w", err)
@@ -84,11 +98,20 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		return cli.UsageError{Err: err}
 	}
 	host := env.Machine.Host(o.SSHSource)
+	// The target is looked up meanwhile, on a host that may be far away.
+	target := make(chan error, 1)
+	go func() { target <- o.findTarget(ctx, env, rules) }()
 	// The property last: its value is the user's and may contain anything.
 	props := append(append([]string{}, zfs.FactProps...), rules.Property)
 	datasets, err := host.Get(ctx, props, nil, true)
+	if errTarget := <-target; errTarget != nil {
+		return errTarget
+	}
 	if err != nil {
 		return fmt.Errorf("cannot list the datasets of %s: %w", host, err)
+	}
+	if err := o.findCopies(ctx, env, rules, datasets); err != nil {
+		return err
 	}
 	verdicts, errs := rules.Decide(datasets)
 	if len(errs) > 0 {
@@ -100,11 +123,17 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 			Message: "nothing was selected", Hint: fmt.Sprintf("'zfs set %s=true DATASET', or false, child or parent", rules.Property)}
 	}
 	var out []*record.Record
-	set := false
+	set, selected, copies := false, 0, 0
 	for i, v := range verdicts {
 		set = set || !v.Unset
+		if v.Selected {
+			selected++
+		}
+		if v.Copy {
+			copies++
+		}
 		// zfs's own temporary datasets are nobody's data.
-		if strings.Contains(datasets[i].Name, "%") || !v.Selected && !o.All {
+		if strings.Contains(datasets[i].Name, "%") || !v.Selected && !o.All && !(o.Excluded && v.Excluded) {
 			if !v.Unset {
 				env.Verbosef("'%s': %s", datasets[i].Name, v.Reason)
 			}
@@ -113,7 +142,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		out = append(out, &record.Record{
 			Type: record.TypeDataset, Backup: backup, Host: o.SSHSource,
 			Name: datasets[i].Name, Facts: datasets[i].Facts(),
-			Selected: &v.Selected, Reason: v.Reason,
+			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded,
 		})
 	}
 	w := record.NewWriter(env.Stdout)
@@ -125,10 +154,50 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 			return err
 		}
 	}
+	if selected == 0 && copies > 0 {
+		return &record.Error{Stage: "select", Kind: "none-selected",
+			Message: fmt.Sprintf("nothing to back up on %s: what the property '%s' selects are copies of what the target's pool has itself", host, rules.Property),
+			Hint:    "--include-received sends them back all the same, as for a restore"}
+	}
 	if !set {
 		return &record.Error{Stage: "select", Kind: "none-selected",
 			Message: fmt.Sprintf("no source filesystems selected: no dataset on %s has the property '%s'", host, rules.Property),
 			Hint:    fmt.Sprintf("please do a 'zfs set %s=true' on the datasets to back up", rules.Property)}
 	}
+	return nil
+}
+
+// findTarget looks the target up: without it nothing must be done, and its
+// guid tells whether it is on the same host, whatever that host is called.
+func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) error {
+	if o.Target == "" {
+		return nil
+	}
+	host := env.Machine.Host(o.SSHTarget)
+	got, err := host.Get(ctx, []string{"guid"}, []string{o.Target}, false)
+	switch {
+	case zfs.KindOf(err) == zfs.KindNotFound, err == nil && len(got) == 0:
+		return &record.Error{Stage: "select", Kind: "target-missing",
+			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", o.Target, host),
+			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(o.Target))}
+	case err != nil:
+		return fmt.Errorf("cannot look up the target '%s': %w", o.Target, err)
+	}
+	rules.Target, rules.TargetGUID = o.Target, got[0].Props["guid"].Value
+	return nil
+}
+
+// findCopies asks for the pools of the target's host, where there are copies
+// that may have come from there.
+func (o *Options) findCopies(ctx context.Context, env *cli.Env, rules *Rules, datasets []zfs.Dataset) error {
+	if o.Target == "" || o.IncludeReceived || !rules.Copies(datasets) {
+		return nil
+	}
+	host := env.Machine.Host(o.SSHTarget)
+	pools, err := host.Pools(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot list the pools of %s: %w", host, err)
+	}
+	rules.TargetPools = pools
 	return nil
 }

@@ -21,6 +21,10 @@ type Rules struct {
 	// ExcludeUnchanged leaves out datasets with fewer bytes written since
 	// their newest snapshot; 0 is off.
 	ExcludeUnchanged int64
+	// Target, if set, is the receiving dataset, with its guid, and the guids of
+	// all pools of its host by name: nil where no copy makes them matter.
+	Target, TargetGUID string
+	TargetPools        map[string]string
 }
 
 // Verdict is whether a dataset is selected, and why.
@@ -29,11 +33,16 @@ type Verdict struct {
 	Reason   string
 	// Unset: the property is not set on the dataset nor above it.
 	Unset bool
+	// Excluded: the property selects it, and an option leaves it out.
+	Excluded bool
+	// Copy: so it is as a copy that would go back to the pool it came from, and
+	// somebody above it may have meant just that.
+	Copy bool
 }
 
 // decide judges one dataset. source is where the value was set: local or
 // received; from is the dataset it is inherited from, "" where it is set here.
-func (r *Rules) decide(name, value, source, from string, written *int64) (Verdict, error) {
+func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdict, error) {
 	if value == "-" || source == "-" || source == "default" || source == "none" {
 		return Verdict{Reason: r.Property + " is not set", Unset: true}, nil
 	}
@@ -48,6 +57,9 @@ func (r *Rules) decide(name, value, source, from string, written *int64) (Verdic
 		reason += ", received"
 	}
 	no := func(why string) (Verdict, error) { return Verdict{Reason: reason + ": " + why}, nil }
+	excluded := func(why string) (Verdict, error) {
+		return Verdict{Reason: reason + ": excluded, " + why, Excluded: true}, nil
+	}
 	switch value {
 	case "true":
 	case "false":
@@ -73,12 +85,50 @@ func (r *Rules) decide(name, value, source, from string, written *int64) (Verdic
 		}
 	}
 	if source == "received" && r.ExcludeReceived {
-		return no("excluded, having been received")
+		return excluded("having been received")
 	}
-	if r.ExcludeUnchanged > 0 && written != nil && *written < r.ExcludeUnchanged {
-		return no(fmt.Sprintf("excluded, with %d bytes written since its newest snapshot", *written))
+	if pool := r.back(source, from, f); pool != "" {
+		v, err := excluded("being a copy of what came from the pool '" + pool + "' on the target's host")
+		v.Copy = source != "received"
+		return v, err
+	}
+	if r.ExcludeUnchanged > 0 && f.Written != nil && *f.Written < r.ExcludeUnchanged {
+		return excluded(fmt.Sprintf("with %d bytes written since its newest snapshot", *f.Written))
 	}
 	return Verdict{Selected: true, Reason: reason}, nil
+}
+
+// back tells whether sending the dataset would bring it back to where it came
+// from, and gives the pool. Two hosts that back each other up would else send
+// each other their copies, and copies of copies, without an end.
+//
+// A property that came with the stream was not meant for here: then every pool
+// of the target's host counts. One that the copy inherits from above was: then
+// only the pool of the target counts, for a copy may well go on to another
+// disk. One that was set on the copy itself says what its owner wants.
+func (r *Rules) back(source, from string, f *record.Facts) string {
+	if f.From == "" || len(r.TargetPools) == 0 {
+		return ""
+	}
+	through := strings.Split(f.From, ",")
+	for name, guid := range r.TargetPools {
+		if !slices.Contains(through, guid) {
+			continue
+		}
+		if source == "received" || from != "" && name == zfs.Pool(r.Target) {
+			return name
+		}
+	}
+	return ""
+}
+
+// Copies tells whether any of the datasets is marked as a copy.
+func (r *Rules) Copies(datasets []zfs.Dataset) bool {
+	return slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
+		v := d.Props[r.Property]
+		f := d.Facts()
+		return f.From != "" && v.Source != "-" && v.Source != "local"
+	})
 }
 
 // illegalValue is a property with a value that means nothing.
@@ -95,6 +145,13 @@ func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
 	source := map[string]string{}
 	var errs []error
 	seen := map[illegalValue]bool{}
+	if r.Target != "" && slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
+		return d.Name == r.Target && d.Props["guid"].Value == r.TargetGUID
+	}) {
+		here := *r // the target is on this very host
+		here.ExcludePaths = append(slices.Clone(r.ExcludePaths), r.Target)
+		r = &here
+	}
 	for i := range datasets {
 		d := &datasets[i]
 		v := d.Props[r.Property]
@@ -110,7 +167,7 @@ func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
 		}
 		source[d.Name] = src
 		f := d.Facts()
-		verdict, err := r.decide(d.Name, v.Value, src, from, f.Written)
+		verdict, err := r.decide(d.Name, v.Value, src, from, &f)
 		if e, ok := err.(*illegalValue); ok && !seen[*e] {
 			seen[*e] = true
 			errs = append(errs, err)

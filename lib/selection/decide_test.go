@@ -284,3 +284,62 @@ func TestSortInCircles(t *testing.T) {
 		}
 	})
 }
+
+// What was sent from one host to another does not go back by itself.
+func TestDecideCopies(t *testing.T) {
+	target := func(pools map[string]string) Rules {
+		return Rules{Property: prop, Target: "tank/backup", TargetGUID: "1", TargetPools: pools}
+	}
+	for _, c := range []struct {
+		what         string
+		rules        Rules
+		source, from string // of the property, and zab:from
+		fromSource   string
+		want         string // a part of the reason; "" where it is selected
+		copy         bool
+	}{
+		{"no copy", target(map[string]string{"tank": "7"}), "local", "-", "-", "", false},
+		{"a copy from elsewhere", target(map[string]string{"tank": "7"}), "received", "8", "local", "", false},
+		{"received, and from the target's pool", target(map[string]string{"tank": "7"}), "received", "7", "local", "from the pool 'tank'", false},
+		{"received, and from another pool of that host", target(map[string]string{"tank": "7", "data": "9"}), "received", "9", "local", "from the pool 'data'", false},
+		{"received in a few steps", target(map[string]string{"tank": "7"}), "received", "7,8,9", "received", "from the pool 'tank'", false},
+		{"below a copy, and no copy itself", target(map[string]string{"tank": "7"}), "^up", "7", "^up", "", false},
+		{"inherited, and from the target's pool", target(map[string]string{"tank": "7"}), "^up", "7", "local", "from the pool 'tank'", true},
+		{"inherited, and on to another disk of the host it is from", target(map[string]string{"tank": "7", "data": "9"}), "^up", "9", "local", "", false},
+		{"set by hand", target(map[string]string{"tank": "7"}), "local", "7", "local", "", false},
+		{"not asked for", Rules{Property: prop}, "received", "7", "local", "", false},
+	} {
+		up := tree("up true local")
+		d := tree("up/copy true " + c.source)
+		d[0].Props[zfs.FromProp] = zfs.Value{Value: c.from, Source: strings.Replace(c.fromSource, "^", "inherited from ", 1)}
+		got, errs := c.rules.Decide(append(up, d...))
+		if len(errs) > 0 {
+			t.Fatal(c.what, errs)
+		}
+		v := got[1]
+		if v.Selected != (c.want == "") || !strings.Contains(v.Reason, c.want) || v.Excluded == v.Selected || v.Copy != c.copy {
+			t.Errorf("%s: %+v", c.what, v)
+		}
+	}
+}
+
+// The target is recognised by its guid, not by the name of its host.
+func TestDecideTarget(t *testing.T) {
+	all := tree("tank true local\ntank/backup true ^tank\ntank/backup/x true ^tank\ntank/backups true ^tank")
+	for i := range all {
+		all[i].Props["guid"] = zfs.Value{Value: strconv.Itoa(100 + i), Source: "-"}
+	}
+	for guid, want := range map[string]string{"101": "tank tank/backups", "5": "tank tank/backup tank/backup/x tank/backups"} {
+		r := Rules{Target: "tank/backup", TargetGUID: guid, Property: prop}
+		verdicts, _ := r.Decide(all)
+		var names []string
+		for i, v := range verdicts {
+			if v.Selected {
+				names = append(names, all[i].Name)
+			}
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("guid %s: %s, want %s", guid, got, want)
+		}
+	}
+}

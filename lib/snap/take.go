@@ -198,7 +198,13 @@ func (h *hooks) run(ctx context.Context, command string) error {
 		names = append(names, r.Name)
 	}
 	// Names of ZFS hold no newline, so a line each is safe to read.
-	return h.host.Hook(ctx, command, map[string]string{
-		"ZAB_BACKUP": h.backup, "ZAB_SNAPSHOT": h.snapshot, "ZAB_DATASETS": strings.Join(names, "\n"),
-	}, h.env.Stderr)
+	vars := map[string]string{"ZAB_BACKUP": h.backup, "ZAB_SNAPSHOT": h.snapshot}
+	if all := strings.Join(names, "\n"); len(all) <= maxVariable {
+		vars["ZAB_DATASETS"] = all
+	}
+	return h.host.Hook(ctx, command, vars, names, h.env.Stderr)
 }
+
+// maxVariable is what fits into a variable everywhere: Linux takes 128 KiB with
+// the name, and a shell that is given more starts no program at all.
+const maxVariable = 100 << 10

@@ -41,6 +41,18 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 	isPending := func(s *record.Snapshot) bool {
 		return s.GUID != "" && pending[s.GUID] || s.GUID == "" && pending["@"+s.Name]
 	}
+	clones := map[string]string{}
+	for i := range r.Snapshots {
+		if s := &r.Snapshots[i]; s.Needed != "" && s.GUID != "" {
+			clones[s.GUID] = s.Needed
+		}
+	}
+	isOrigin := func(s *record.Snapshot) []string {
+		if c := clones[s.GUID]; c != "" {
+			return []string{"the copy of the clone '" + c + "' is to be made from it"}
+		}
+		return nil
+	}
 	if r.Type == record.TypeDataset && r.Snapshots != nil && rules.Source != nil {
 		alone := r.Target == nil
 		t.Source = side(r.Snapshots, nil, rules.Source, rules, func(s *record.Snapshot) (pins []string) {
@@ -50,6 +62,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 			if isPending(s) {
 				pins = append(pins, "still to be sent")
 			}
+			pins = append(pins, isOrigin(s)...)
 			if alone && s.UserRefs != nil && *s.UserRefs > 0 {
 				pins = append(pins, "held")
 			}
@@ -74,6 +87,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 			if isBase(s) {
 				pins = append(pins, "the newest in common with the source")
 			}
+			pins = append(pins, isOrigin(s)...)
 			if r.Type == record.TypeOrphan && s.UserRefs != nil && *s.UserRefs > 0 {
 				pins = append(pins, "held")
 			}

@@ -28,7 +28,7 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 	}
 	var late []*record.Record
 	for _, r := range set {
-		if r.Type != record.TypeOrphan || r.Error != nil || r.Target == nil || !r.Target.Exists || r.Thin == nil {
+		if r.Type != record.TypeOrphan || r.Excluded || r.Error != nil || r.Target == nil || !r.Target.Exists || r.Thin == nil {
 			continue
 		}
 		if r.Thin.Dataset = t.waits(r, age); r.Thin.Dataset == "" {

@@ -90,6 +90,7 @@ func (f *flusher) settle(ctx context.Context, batch []*job) {
 	})()
 	verify(long, batch)
 	mount(long, batch)
+	mark(long, batch)
 	moveHolds(long, batch)
 	for _, j := range batch {
 		j.arrived, j.later = nil, nil
@@ -201,11 +202,53 @@ func moveHolds(ctx context.Context, batch []*job) {
 	}
 }
 
-// held is a hold or release step of a record.
+// mark sets properties of our own on what has arrived: one program for all
+// that get the same. A copy without its mark is as good a copy, so one that
+// cannot be set is no more than a warning.
+func mark(ctx context.Context, batch []*job) {
+	type alike struct {
+		host *zfs.Host
+		set  string
+	}
+	var order []alike
+	groups := map[alike][]held{}
+	for _, j := range batch {
+		if j.r.Error != nil {
+			continue
+		}
+		for _, i := range j.later {
+			if s := &j.r.Steps[i]; s.Do == record.DoMark {
+				a := alike{j.x.target(j.r), strings.Join(s.Set, "\x00")}
+				if groups[a] == nil {
+					order = append(order, a)
+				}
+				groups[a] = append(groups[a], held{j, i, s.Dataset})
+			}
+		}
+	}
+	for _, a := range order {
+		var names []string
+		for _, h := range groups[a] {
+			names = append(names, h.full)
+		}
+		err := a.host.Set(ctx, strings.Split(a.set, "\x00"), names)
+		for _, h := range groups[a] {
+			res := h.j.result(h.step)
+			if e := blame(err, h.full); e != nil && (strings.Contains(e.Error(), "'"+h.full+"'") || !strings.Contains(e.Error(), "'")) {
+				res.Message = e.Error()
+				h.j.r.Warn("cannot set %s on '%s': %s", strings.ReplaceAll(a.set, "\x00", " "), h.full, e)
+				continue
+			}
+			res.Done = true
+		}
+	}
+}
+
+// held is a hold, release or mark step of a record.
 type held struct {
 	j    *job
 	step int
-	full string
+	full string // the snapshot or dataset
 }
 
 func (t tagged) apply(ctx context.Context, do string, all []held) {
@@ -279,7 +322,7 @@ func blame(err error, full string) error {
 }
 
 // What mount asks of a filesystem that has just been received.
-var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus"}
+var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus", "readonly", zfs.FromProp}
 
 // mount mounts what was received for the first time, where its mountpoint is
 // the target's own: one question or two for all, and a program for each.
@@ -296,14 +339,23 @@ func mount(ctx context.Context, batch []*job) {
 			j.first = false
 			names = append(names, j.r.Target.Name)
 		}
+		for _, j := range jobs {
+			if p := parentOf(j.r.Target.Name); p != "" && !slices.Contains(names, p) {
+				names = append(names, p)
+			}
+		}
 		props, err := mountState(ctx, host, names)
 		for _, j := range jobs {
 			name := j.r.Target.Name
 			if err == nil && mountable(props, name) {
-				err := host.Mount(ctx, name, "ro")
-				if err == nil {
+				switch err := host.Mount(ctx, name, "ro"); {
+				case err == nil:
 					j.r.Target.Mounted = "yes"
-				} else {
+				case zfs.KindOf(err) == zfs.KindReadOnly:
+					// Its parent's copy does not have the directory yet, and is
+					// mounted read-only, as it should be.
+					j.x.env.Verbosef("'%s' stays unmounted: %s", name, err)
+				default:
 					j.r.Warn("cannot mount '%s': %s", name, err)
 				}
 				continue
@@ -354,6 +406,11 @@ func mountable(props map[string]zfs.Dataset, name string) bool {
 	if k := p["keystatus"].Value; k != "available" && k != "-" && k != "" && k != "none" {
 		return false
 	}
+	if up := props[parentOf(name)].Props; up["mounted"].Value == "yes" && up["readonly"].Value == "off" && up[zfs.FromProp].Source == "local" {
+		// The directory to mount at might be made in the copy above, which
+		// would be changed by that, and refuse its next snapshot.
+		return false
+	}
 	source := mp.Source
 	if x, ok := strings.CutPrefix(source, "inherited from "); ok {
 		above, known := props[x]
@@ -363,4 +420,10 @@ func mountable(props map[string]zfs.Dataset, name string) bool {
 		source = above.Props["mountpoint"].Source
 	}
 	return source == "local" || source == "default"
+}
+
+// parentOf is the dataset above, "" for a pool.
+func parentOf(name string) string {
+	i := strings.LastIndexByte(name, '/')
+	return name[:max(i, 0)]
 }

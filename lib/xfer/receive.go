@@ -33,6 +33,9 @@ func (j *job) receive(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
 	to, _ := wanted(s)
 	what := "cannot send " + object(j.r.Name, to) + " to '" + s.Dataset + "'"
+	if err := j.origin(ctx, what, s); err != nil {
+		return err
+	}
 	t, err := j.transfer(s)
 	if err != nil {
 		return because(err, "%s", what)
@@ -65,6 +68,24 @@ func (j *job) receive(ctx context.Context, i int) error {
 		return err
 	}
 	j.arrived = append(j.arrived, i)
+	return nil
+}
+
+// origin looks for what a clone is to be made from: its dataset may have
+// failed a moment ago.
+func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
+	if s.Origin == "" || s.Token != "" {
+		return nil
+	}
+	found, err := j.x.target(j.r).Find(ctx, []string{s.Origin})
+	switch row, ok := found[s.Origin]; {
+	case err != nil:
+		return because(err, "%s", what)
+	case !ok:
+		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is not on the target", what, s.Origin)
+	case row.GUID != s.FromGUID:
+		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is another snapshot than its origin", what, s.Origin)
+	}
 	return nil
 }
 

@@ -23,6 +23,8 @@ const (
 	KindParentFailed zfs.Kind = "parent-failed"
 	// KindNotReceived: the target does not have the snapshot afterwards.
 	KindNotReceived zfs.Kind = "not-received"
+	// KindNoOrigin: the target does not have what a clone is to be made from.
+	KindNoOrigin zfs.Kind = "no-origin"
 	// KindStalled: no byte moved for the time of --stall-timeout.
 	KindStalled zfs.Kind = "stalled"
 	// KindInterrupted: a signal ended zab-xfer.
@@ -35,6 +37,7 @@ var ownHints = map[zfs.Kind]string{
 	KindLocked:       "wait until the other run has ended",
 	KindParentFailed: "run again when the parent's trouble is solved",
 	KindNotReceived:  "look at the target's snapshots with 'zfs list -t snapshot -o name,guid'; run zab-plan again",
+	KindNoOrigin:     "run zab-plan again, with --clones never if the origin cannot be sent",
 	KindStalled:      "run again: the stream goes on where it broke off",
 	zfs.KindKilled:   "run again: the stream goes on where it broke off",
 	KindInterrupted:  "run again: the stream goes on where it broke off",
@@ -168,6 +171,16 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 		return errors.Join(sided(), need("snapshot", s.Snapshot), need("tag", s.Tag))
 	case record.DoBookmark:
 		return errors.Join(sided(), need("to", s.To), need("snapshot", s.Snapshot+s.From), guid("guid", bookmarkGUID(s)))
+	case record.DoMark:
+		if len(s.Set) == 0 {
+			return errors.New("the field \"set\" is missing")
+		}
+		for _, pv := range s.Set {
+			if p, _, ok := strings.Cut(pv, "="); !ok || p != zfs.FromProp {
+				return fmt.Errorf("%q is not a mark of zab's", pv)
+			}
+		}
+		return dataset(r.Target.Name)
 	case record.DoReceive:
 		return errors.Join(dataset(r.Target.Name), checkReceive(r, s, guid))
 	}

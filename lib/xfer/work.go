@@ -48,7 +48,7 @@ type job struct {
 	// arrived are the receive steps whose programs have ended; they count when
 	// they are verified.
 	arrived []int
-	// later are holds and releases that wait for the verification.
+	// later are marks, holds and releases that wait for the verification.
 	later []int
 	// ignored are the errors of transfers that --ignore-transfer-errors lets
 	// pass if the snapshot is there.
@@ -151,7 +151,7 @@ func (j *job) execute(ctx context.Context) error {
 	j.unlock = unlock
 	for i := 0; i < len(j.r.Steps); i++ {
 		s := &j.r.Steps[i]
-		if s.Do == record.DoHold || s.Do == record.DoRelease {
+		if s.Do == record.DoHold || s.Do == record.DoRelease || s.Do == record.DoMark {
 			j.later = append(j.later, i)
 			continue
 		}

@@ -45,7 +45,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 		all = append(all, r)
 		return r, nil
 	}
-	stop = func() { endAll(all) }
+	stop = func() { endAll(all, len(o.PostCommand) > 0) }
 
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -70,7 +70,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 			return &record.Error{Stage: "zab", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 		}
 	}
-	if len(selected) == 0 {
+	if rep.total == 0 {
 		return nil // all are excluded
 	}
 	return o.rest(ctx, stages[1:], selected, start, rep)
@@ -109,7 +109,10 @@ func (o *Options) rest(ctx context.Context, stages []stage, selected []*record.R
 		}
 	}()
 	defer prev.Close()
-	if err := rep.results(ctx, prev); err != nil {
+	switch err := rep.results(ctx, prev); {
+	case errors.Is(err, errStopped):
+		return nil // the stages are ended by the caller
+	case err != nil:
 		return err
 	}
 	for _, r := range mine {
@@ -132,13 +135,20 @@ func wait(ctx context.Context, r *running) error {
 }
 
 // endAll ends whatever still runs: politely first, so that a stage can end its
-// own children on both sides and a receive can save what has arrived.
-func endAll(all []*running) {
+// own children on both sides and a receive can save what has arrived. Commands
+// after the snapshot always run to their end, as long as that may take: what
+// the one before it froze would stay frozen. A second signal ends even those.
+func endAll(all []*running, hooks bool) {
 	for _, r := range all {
 		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM)
 	}
 	deadline := time.After(15 * time.Second)
 	for _, r := range all {
+		if hooks && r.name == "zab-snap" {
+			<-r.done
+			r.done <- nil
+			continue
+		}
 		select {
 		case <-r.done:
 			r.done <- nil

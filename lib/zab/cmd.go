@@ -10,15 +10,12 @@ package zab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"zab/lib/cli"
-	"zab/lib/list"
 	"zab/lib/plan"
-	"zab/lib/record"
 	"zab/lib/schedule"
 	"zab/lib/selection"
 	"zab/lib/snap"
@@ -83,10 +80,6 @@ func (o *Options) check(args []string) error {
 	if o.DebugOutput {
 		o.Debug = true
 	}
-	if o.DestroyMissing != "" && (o.ExcludeUnchanged != 0 || o.ExcludeReceived || o.IgnoreReplicated) {
-		// What these leave out has a source all the same, and would look missing.
-		return errors.New("--destroy-missing does not go with --exclude-unchanged, --exclude-received or --ignore-replicated: datasets that they leave out would count as missing")
-	}
 	if len(args) == 1 {
 		if o.SSHTarget != "" {
 			return fmt.Errorf("--ssh-target: there is no target, only the backup name %q", args[0])
@@ -120,16 +113,11 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	stages := o.stages(args)
 	if o.ShowPipeline {
-		_, err := fmt.Fprint(env.Stdout, o.pipeline(stages, args))
+		_, err := fmt.Fprint(env.Stdout, pipeline(stages))
 		return err
 	}
 	if err := o.connect(ctx, env); err != nil {
 		return err
-	}
-	if len(args) == 2 {
-		if err := o.preflight(ctx, env, args[1]); err != nil {
-			return err
-		}
 	}
 	r := newReport(o, env, args)
 	return r.end(o.chain(ctx, env, stages, r))
@@ -147,16 +135,4 @@ func (o *Options) connect(ctx context.Context, env *cli.Env) error {
 		dir = "none" // the user shares connections in a way of their own
 	}
 	return os.Setenv(zfs.ControlEnv, dir)
-}
-
-// preflight finds out before a snapshot is made that there is no target.
-func (o *Options) preflight(ctx context.Context, env *cli.Env, target string) error {
-	host := env.Machine.Host(o.SSHTarget)
-	_, err := list.Tree(ctx, host, []string{target}, 0, false)
-	if zfs.KindOf(err) == zfs.KindNotFound {
-		return &record.Error{Stage: "zab", Kind: "target-missing",
-			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
-			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
-	}
-	return err
 }

@@ -209,7 +209,7 @@ func TestDocsOptionTextsAgree(t *testing.T) {
 // because it is about records.
 func TestDocsWrapperHasAll(t *testing.T) {
 	alone := map[string][]string{
-		"zab-select": {"exclude-path", "all"},
+		"zab-select": {"exclude-path", "all", "target", "excluded"},
 		"zab-list":   {"ssh", "depth", "no-snapshots", "backup"},
 		"zab-plan":   {"orphans", "target-state"},
 	}
@@ -266,7 +266,7 @@ func TestDocsSections(t *testing.T) {
 }
 
 // field is a field as zab-record(5) has it.
-var field = regexp.MustCompile(`(?m)^\.It Va (\w+) Pq (\w+)\n((?:[^.].*\n|\.[^IE].*\n)*)`)
+var field = regexp.MustCompile(`(?m)^\.It Va ([\w:]+) Pq (\w+)\n((?:[^.].*\n|\.[^IE].*\n)*)`)
 
 func TestDocsRecordFields(t *testing.T) {
 	_, parts := sections(read(t, "man/zab-record.5"), "Ss")

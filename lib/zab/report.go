@@ -2,6 +2,7 @@ package zab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -32,6 +33,7 @@ type report struct {
 	orphans int
 	attempt bool // some record came out of the chain
 	dead    bool // a stage ended as it never should
+	stopped bool // at the first failure, under --debug
 	begun   time.Time
 }
 
@@ -60,11 +62,14 @@ func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, 
 		return nil, err
 	}
 	for _, rec := range all {
+		if rec.Excluded {
+			continue
+		}
 		r.waiting[rec.Name] = true
 		r.order = append(r.order, rec.Name)
 	}
-	r.total = len(all)
-	if len(all) > 0 {
+	r.total = len(r.order)
+	if r.total > 0 {
 		r.head()
 	}
 	return all, nil
@@ -143,9 +148,25 @@ func (r *report) read(ctx context.Context, in io.Reader, each func(*record.Recor
 	}
 }
 
-// result tells of one final record.
+// errStopped ends a run at its first failure, for those who look for its cause
+// with --debug.
+var errStopped = errors.New("stopped at the first failure")
+
+// result deals with one final record.
 func (r *report) result(rec *record.Record) error {
-	if rec.Type == record.TypeDataset {
+	if err := r.tell(rec); err != nil {
+		return err
+	}
+	if r.o.Debug && rec.Error != nil && len(r.waiting) > 0 {
+		r.stopped = true
+		return errStopped
+	}
+	return nil
+}
+
+// tell reports one final record.
+func (r *report) tell(rec *record.Record) error {
+	if rec.Type == record.TypeDataset && !rec.Excluded {
 		delete(r.waiting, rec.Name)
 		r.attempt = true
 	}
@@ -154,6 +175,11 @@ func (r *report) result(rec *record.Record) error {
 	}
 	if r.o.JSON {
 		return r.w.Write(rec)
+	}
+	if rec.Type == record.TypeDataset && rec.Excluded {
+		_, why, _ := strings.Cut(rec.Reason, ": ")
+		r.say("%s: %s", rec.Name, why)
+		return nil
 	}
 	line, idle := r.story(rec)
 	if idle && rec.Type == record.TypeDataset {
@@ -193,7 +219,7 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 	}
 	var bytes int64
 	var seconds float64
-	full, streams, resumed, later := false, 0, false, 0
+	full, clone, streams, resumed, later := false, false, 0, false, 0
 	for _, res := range rec.Results {
 		if res.Do != record.DoReceive || res.Step >= len(rec.Steps) {
 			continue
@@ -205,6 +231,7 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 		}
 		s := rec.Steps[res.Step]
 		full = full || s.From == ""
+		clone = clone || strings.Contains(s.From, "@")
 		resumed = resumed || s.Token != ""
 		if res.Bytes != nil {
 			bytes += *res.Bytes
@@ -216,6 +243,9 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 	kind := "incremental"
 	if full {
 		kind = "full"
+	}
+	if clone {
+		kind = "clone"
 	}
 	if resumed {
 		kind += ", resumed"
@@ -299,6 +329,10 @@ func (r *report) end(err error) error {
 	}
 	if err != nil {
 		return err
+	}
+	if r.stopped {
+		r.env.Errorf("stopped at the first failure, for --debug was given; %d of %s not finished", len(r.waiting), count(r.total, "dataset"))
+		r.waiting = nil
 	}
 	for _, n := range r.order {
 		if r.waiting[n] {

@@ -47,9 +47,10 @@ func (o *Options) stages(args []string) []stage {
 		if !o.IncludeReceived && values["exclude-received"] == nil {
 			exclude = []string{"--exclude-received"}
 		}
-	} else if o.SSHSource == o.SSHTarget {
-		// On one host the target must not be backed up into itself.
-		exclude = []string{"--exclude-path=" + args[1]}
+	} else {
+		// Before anything is done: the target is there, and what belongs to it
+		// stays out. What options leave out must not look missing there.
+		exclude = []string{"--target=" + args[1], "--excluded"}
 	}
 	list := []stage{
 		make1(selection.Program(), exclude, []string{backup}),
@@ -102,22 +103,12 @@ func (o *Options) given() map[string][]string {
 }
 
 // pipeline is what does the same in a shell.
-func (o *Options) pipeline(stages []stage, args []string) string {
+func pipeline(stages []stage) string {
 	var lines []string
 	for _, s := range stages {
 		lines = append(lines, zfs.Quote(s.argv...))
 	}
-	text := strings.Join(lines, " |\n  ") + "\n"
-	if len(args) == 2 {
-		check := []string{"zab-list", "--depth=0", "--no-snapshots"}
-		for name, value := range map[string]string{"--ssh": o.SSHTarget, "--ssh-config": o.SSHConfig} {
-			if value != "" {
-				check = append(check, name+"="+value)
-			}
-		}
-		text = zfs.Quote(append(check, args[1])...) + " > /dev/null &&\n  " + text
-	}
-	return text
+	return strings.Join(lines, " |\n  ") + "\n"
 }
 
 // find gives the path of a stage's program: beside this one, else on PATH.

@@ -232,14 +232,17 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
-// A hook gets its variables, however long and odd they are, and no input.
+// A hook gets its variables, however odd they are, and its list, however long.
 func TestHook(t *testing.T) {
 	for _, h := range []*Host{(&Machine{}).Host(""), fakeSSH(t, `exec /bin/sh -c "$line"`)} {
-		datasets := strings.Repeat("tank/it's \"$HOME\"\n", 6000)
+		var datasets []string
+		for i := range 20000 {
+			datasets = append(datasets, fmt.Sprintf("tank/it's \"$HOME\" %d", i))
+		}
 		var out bytes.Buffer
-		err := h.Hook(context.Background(), `cat; printf '%s|' "$A B"; printf %s "$ZAB_DATASETS" | wc -c; exit 3`,
-			map[string]string{"ZAB_DATASETS": datasets, "A": "x\ny'"}, &out)
-		want := fmt.Sprintf("x\ny' B|%d\n", len(datasets))
+		err := h.Hook(context.Background(), `printf '%s|' "$A B"; tail -n 1; exit 3`,
+			map[string]string{"A": "x\ny'"}, datasets, &out)
+		want := "x\ny' B|tank/it's \"$HOME\" 19999\n"
 		if out.String() != want || err == nil || !strings.Contains(err.Error(), "exit status 3") {
 			t.Errorf("on %s: %q, %v", h, &out, err)
 		}

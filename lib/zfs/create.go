@@ -18,8 +18,15 @@ func (h *Host) Rename(ctx context.Context, from, to string) error {
 	return h.run(ctx, nil, nil, "zfs", "rename", "-u", from, to)
 }
 
-// Set sets properties, P=V, on a dataset.
-func (h *Host) Set(ctx context.Context, dataset string, props ...string) error {
-	argv := append([]string{"zfs", "set"}, props...)
-	return h.run(ctx, nil, nil, append(argv, dataset)...)
+// Set sets properties, P=V, on datasets: one program, or one for each batch of
+// names too long for one.
+func (h *Host) Set(ctx context.Context, props, datasets []string) error {
+	return h.batches(SetArgv(props), datasets, func(argv []string) error {
+		return h.run(ctx, nil, nil, argv...)
+	})
+}
+
+// SetArgv is the command of Set.
+func SetArgv(props []string, datasets ...string) []string {
+	return append(append([]string{"zfs", "set"}, props...), datasets...)
 }

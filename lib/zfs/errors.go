@@ -25,6 +25,7 @@ const (
 	KindBusy           Kind = "busy"            //
 	KindHeld           Kind = "held"            // a hold protects the snapshot
 	KindMounted        Kind = "mounted"         // it is mounted already
+	KindReadOnly       Kind = "read-only"       // of a file system
 	KindClones         Kind = "has-clones"      // a clone depends on it
 	KindNoSpace        Kind = "no-space"        // full pool or quota
 	KindModified       Kind = "modified"        // the target changed since its newest snapshot
@@ -201,6 +202,7 @@ var catalogue = []pattern{
 	{"tag already exists", KindExists},
 	{"no such tag", KindNotFound},
 	{"filesystem already mounted", KindMounted},
+	{"read-only file system", KindReadOnly},
 	{"has dependent clones", KindClones},
 	{"snapshot is cloned", KindClones},
 	{"it's being held", KindHeld},

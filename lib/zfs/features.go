@@ -13,6 +13,8 @@ type Features struct {
 	LargeBlocks bool
 	// EmbeddedData: small blocks inside their pointers; zfs send -e.
 	EmbeddedData bool
+	// GUID of the pool itself, which is not a feature but asked for with them.
+	GUID string
 }
 
 type featureCache struct {
@@ -39,7 +41,7 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	if len(ask) == 0 {
 		return c.pools, nil
 	}
-	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "feature@large_blocks,feature@embedded_data"}, ask...)
+	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "guid,feature@large_blocks,feature@embedded_data"}, ask...)
 	err := h.run(ctx, nil, func(line string) error {
 		f := strings.Split(line, "\t")
 		if len(f) != 3 {
@@ -48,6 +50,8 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		on := f[2] == "enabled" || f[2] == "active"
 		p := c.pools[f[0]]
 		switch f[1] {
+		case "guid":
+			p.GUID = f[2]
 		case "feature@large_blocks":
 			p.LargeBlocks = on
 		case "feature@embedded_data":
@@ -57,6 +61,20 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		return nil
 	}, argv...)
 	return c.pools, err
+}
+
+// Pools gives the guids of all pools of the host, by name.
+func (h *Host) Pools(ctx context.Context) (map[string]string, error) {
+	pools := map[string]string{}
+	err := h.run(ctx, nil, func(line string) error {
+		name, guid, ok := strings.Cut(line, "\t")
+		if !ok {
+			return fmt.Errorf("cannot read what 'zpool list' printed: %q", line)
+		}
+		pools[name] = guid
+		return nil
+	}, "zpool", "list", "-H", "-o", "name,guid")
+	return pools, err
 }
 
 // Pool is the pool of a dataset.

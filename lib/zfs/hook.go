@@ -9,16 +9,18 @@ import (
 )
 
 // Hook runs a user's shell command on the host, with variables in its
-// environment and no input. What it prints goes to out.
+// environment and the lines of a list on its standard input. What it prints
+// goes to out.
 //
-// ZAB_DATASETS may be longer than a remote command line takes, so the
-// variables travel over standard input and not in the line.
-func (h *Host) Hook(ctx context.Context, command string, vars map[string]string, out io.Writer) error {
+// Neither a remote command line nor one variable of an environment takes more
+// than 128 KiB, so all of it travels over standard input to a shell, whose own
+// printf hands the list on.
+func (h *Host) Hook(ctx context.Context, command string, vars map[string]string, list []string, out io.Writer) error {
 	var script strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(vars)) {
 		script.WriteString(k + "=" + Quote(vars[k]) + "\nexport " + k + "\n")
 	}
-	script.WriteString("sh -c " + Quote(command) + " </dev/null\nexit $?\n")
+	script.WriteString("printf '%s\\n' " + Quote(list...) + " 2>/dev/null | sh -c " + Quote(command) + "\nexit $?\n")
 	row := func(line string) error {
 		_, err := io.WriteString(out, line+"\n")
 		return err

@@ -51,8 +51,13 @@ var FactProps = []string{
 	"type", "guid", "createtxg", "creation", "origin",
 	"encryption", "encryptionroot", "keystatus",
 	"written", "used", "referenced", "volsize",
-	"mounted", "canmount", "mountpoint", "receive_resume_token",
+	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp,
 }
+
+// FromProp is the user property of a copy that tells which pools it came
+// through: their guids, with commas between. A copy that is received again
+// takes it along, so that it is found out when it comes back to where it was.
+const FromProp = "zab:from"
 
 // Get reads properties of the named datasets (not snapshots) with their
 // sources; of all below them too if recursive; of all on the host where no name
@@ -203,6 +208,7 @@ func (d *Dataset) Facts() record.Facts {
 		CanMount:       str("canmount"),
 		MountPoint:     str("mountpoint"),
 		ResumeToken:    str("receive_resume_token"),
+		From:           d.from(),
 	}
 	if e := str("encryption"); e != "off" {
 		f.Encryption = e
@@ -211,6 +217,15 @@ func (d *Dataset) Facts() record.Facts {
 		f.MountPointSource = d.Props["mountpoint"].Source
 	}
 	return f
+}
+
+// from is the mark of a copy. What a dataset inherits is another's mark.
+func (d *Dataset) from() string {
+	v := d.Props[FromProp]
+	if v.Source != "local" && v.Source != "received" {
+		return ""
+	}
+	return v.Value
 }
 
 // Types of rows in a listing.

@@ -1,0 +1,125 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+)
+
+// What --clones may be.
+const (
+	clonesNever  = "never"
+	clonesSimple = "simple"
+)
+
+// origin is what the copy of a clone is to be made from.
+type origin struct {
+	of   *draft // the dataset of the origin
+	at   int    // its place in that one's snapshots
+	from string // its full name on the source
+}
+
+// clones decides for every clone whose copy is to be made now what it is made
+// from. It runs before any plan is finished, for the origin must be sent, too,
+// and stay: whatever the schedule says of it, and whether it is ours or not.
+//
+// The last come first, for a clone may itself be the origin of a later one
+// and be sent for the sake of that alone.
+func (p *planner) clones(list []*draft) {
+	type key struct{ host, name string }
+	place := map[key]int{}
+	for i, d := range list {
+		place[key{d.r.Host, d.r.Name}] = i
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		d := list[i]
+		r := d.r
+		if r.Error != nil || r.Origin == "" || d.has || len(d.wanted) == 0 || len(r.Target.Snapshots) > 0 {
+			continue
+		}
+		if p.o.Clones != clonesSimple {
+			r.Warn("'%s' is a clone of '%s', and its copy will be none: it takes all of its space again (see --clones)", r.Name, r.Origin)
+			continue
+		}
+		ds, snap, _ := strings.Cut(r.Origin, "@")
+		no := func(format string, a ...any) {
+			d.clone = p.noOrigin(r, fmt.Sprintf(format, a...))
+		}
+		at, ok := place[key{r.Host, ds}]
+		if !ok {
+			no("'%s' is not part of this backup", ds)
+			continue
+		}
+		if at > i {
+			no("'%s' comes later, being below it or read after it", ds)
+			continue
+		}
+		o := list[at]
+		k := slices.IndexFunc(o.r.Snapshots, func(s record.Snapshot) bool { return s.Name == snap })
+		if k < 0 {
+			no("that snapshot is left out of this run")
+			continue
+		}
+		s := &o.r.Snapshots[k]
+		there := slices.ContainsFunc(o.r.Target.Snapshots, func(t record.Snapshot) bool { return t.GUID == s.GUID })
+		switch {
+		case there || o.wanted[k]:
+		case o.r.Error != nil:
+			no("'%s' is in trouble itself", ds)
+			continue
+		case !o.has || s.TXG() > o.base.TXG:
+			o.wanted[k] = true
+		default:
+			no("the copy of '%s' is beyond that snapshot and does not have it", ds)
+			continue
+		}
+		s.Needed = r.Name
+		d.origin = &origin{of: o, at: k, from: r.Origin}
+	}
+}
+
+// cloned is the clone's origin on the target, in full.
+func (o *origin) cloned() string {
+	s, t := &o.of.r.Snapshots[o.at], o.of.r.Target
+	for i := range t.Snapshots {
+		if t.Snapshots[i].GUID == s.GUID {
+			return t.Snapshots[i].Full(t.Name)
+		}
+	}
+	return s.Full(t.Name)
+}
+
+// guid is that of the origin.
+func (o *origin) guid() string { return o.of.r.Snapshots[o.at].GUID }
+
+// ready tells, when the plan of the origin's dataset is made, whether the
+// origin is or will be on the target.
+func (p *planner) ready(d *draft) *record.Conflict {
+	if d.clone != nil {
+		return d.clone
+	}
+	o := d.origin
+	if o == nil || o.of.r.Error == nil {
+		return nil
+	}
+	s := &o.of.r.Snapshots[o.at]
+	for i := range o.of.r.Target.Snapshots {
+		if o.of.r.Target.Snapshots[i].GUID == s.GUID {
+			return nil // there already, whatever the trouble
+		}
+	}
+	return p.noOrigin(d.r, fmt.Sprintf("'%s' cannot be sent", o.of.r.Name))
+}
+
+// noOrigin: a clone that --clones simple cannot reproduce.
+func (p *planner) noOrigin(r *record.Record, why string) *record.Conflict {
+	ds, _, _ := strings.Cut(r.Origin, "@")
+	return &record.Conflict{Kind: "no-origin",
+		Message: fmt.Sprintf("it is a clone of '%s', from which its copy cannot be made: %s", r.Origin, why),
+		Remedies: []string{
+			fmt.Sprintf("back up '%s' with it, to the same target", ds),
+			"--clones never to send all of it",
+		}}
+}

@@ -23,7 +23,7 @@ import (
 
 var (
 	scripts = flag.String("scripts", "../../testdata", "folder of the scripts")
-	only    = flag.String("only", "", "run the scripts whose names match, with wildcards")
+	only    = flag.String("only", "", "run the scripts whose names match one of these, with wildcards and commas between")
 	update  = flag.Bool("update", false, "write what commands printed into the scripts' golden files")
 )
 
@@ -52,11 +52,13 @@ func TestScripts(t *testing.T) {
 		},
 	}
 	if *only != "" {
-		files, err := filepath.Glob(filepath.Join(*scripts, *only+".txtar"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no script matches %q: %v", *only, err)
+		for pattern := range strings.SplitSeq(*only, ",") {
+			files, err := filepath.Glob(filepath.Join(*scripts, pattern+".txtar"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no script matches %q: %v", pattern, err)
+			}
+			p.Files = append(p.Files, files...)
 		}
-		p.Files = files
 	} else {
 		p.Dir = *scripts
 	}

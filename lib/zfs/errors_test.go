@@ -59,6 +59,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot unmount '/tank/a': pool or dataset is busy", KindBusy},
 	{"source 2.3", "cannot export 'tank': pool is busy", KindBusy},
 	{"zfs 2.3.2", "cannot mount 'tank/a': filesystem already mounted", KindMounted},
+	{"zfs 2.3.2", "cannot mount '/backup/tank/a': failed to create mountpoint: Read-only file system", KindReadOnly},
 
 	// the copy does not fit
 	{"zfs 2.3.2", "cannot receive incremental stream: destination backup/new has been modified\nsince most recent snapshot", KindModified},

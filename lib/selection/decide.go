@@ -79,10 +79,8 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 		}
 		return Verdict{}, &illegalValue{at, r.Property, value}
 	}
-	for _, p := range r.ExcludePaths {
-		if name == p || strings.HasPrefix(name, p+"/") {
-			return no("excluded, being below '" + p + "'")
-		}
+	if p, ok := r.excludedBy(name); ok {
+		return no("excluded, being below '" + p + "'")
 	}
 	if source == "received" && r.ExcludeReceived {
 		return excluded("having been received")
@@ -122,12 +120,39 @@ func (r *Rules) back(source, from string, f *record.Facts) string {
 	return ""
 }
 
-// Copies tells whether any of the datasets is marked as a copy.
+// here gives the rules with the target left out, if it is on the host of the
+// datasets.
+func (r *Rules) here(datasets []zfs.Dataset) *Rules {
+	same := r.Target != "" && slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
+		return d.Name == r.Target && d.Props["guid"].Value == r.TargetGUID
+	})
+	if !same {
+		return r
+	}
+	here := *r
+	here.ExcludePaths = append(slices.Clone(r.ExcludePaths), r.Target)
+	return &here
+}
+
+// excludedBy gives the excluded path that a dataset is below.
+func (r *Rules) excludedBy(name string) (path string, excluded bool) {
+	for _, p := range r.ExcludePaths {
+		if name == p || strings.HasPrefix(name, p+"/") {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+// Copies tells whether any of the datasets, beside those of the target, may be
+// left out as a copy of what the target's host has.
 func (r *Rules) Copies(datasets []zfs.Dataset) bool {
+	r = r.here(datasets)
 	return slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
 		v := d.Props[r.Property]
 		f := d.Facts()
-		return f.From != "" && v.Source != "-" && v.Source != "local"
+		_, excluded := r.excludedBy(d.Name)
+		return f.From != "" && v.Source != "-" && v.Source != "local" && !excluded
 	})
 }
 
@@ -145,13 +170,7 @@ func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
 	source := map[string]string{}
 	var errs []error
 	seen := map[illegalValue]bool{}
-	if r.Target != "" && slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
-		return d.Name == r.Target && d.Props["guid"].Value == r.TargetGUID
-	}) {
-		here := *r // the target is on this very host
-		here.ExcludePaths = append(slices.Clone(r.ExcludePaths), r.Target)
-		r = &here
-	}
+	r = r.here(datasets)
 	for i := range datasets {
 		d := &datasets[i]
 		v := d.Props[r.Property]

@@ -148,6 +148,11 @@ func (p *planner) finish(d *draft) {
 	}
 	var steps []record.Step
 	if len(d.wanted) > 0 {
+		if up := p.state.lost(r.Target.Name); up != nil {
+			r.Fail(p.failure("parent-failed", fmt.Sprintf("cannot back up '%s' to '%s': '%s', whose copy is above it, cannot be sent", r.Name, r.Target.Name, up.Name),
+				"run again when the parent's trouble is solved"))
+			return
+		}
 		c := p.ready(d)
 		var pre []record.Step
 		if c == nil {

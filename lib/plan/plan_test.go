@@ -218,6 +218,78 @@ func token(toname, toguid, fromguid string, flags ...string) string {
 	return fmt.Sprintf("1-%x-%x-%s", sum, len(list), hex.EncodeToString(z.Bytes()))
 }
 
+// What --clones simple makes of clones, in the order in which they are read.
+func TestClones(t *testing.T) {
+	clone := func(name, origin, snapshots string) *record.Record {
+		return with(source(name, snapshots), func(r *record.Record) { r.Origin = origin })
+	}
+	all := "--no-thinning --no-holds --clones simple"
+	for _, c := range []struct {
+		what, args string
+		state      []*record.Record
+		in         []*record.Record
+		want       []string // of each record: its steps, or the conflict
+	}{
+		{"from a snapshot of ours", all, nil,
+			[]*record.Record{source("t/o", "b-1 b-2"), clone("t/c", "t/o@b-1", "b-3 b-4")},
+			[]string{"parent backup/t; recv >b-1; recv b-1>b-2", "parent backup/t; recv t/o@b-1>b-3 of backup/t/o@b-1; recv b-3>b-4"}},
+		{"from one that is not ours, which is sent for its sake", all, nil,
+			[]*record.Record{source("t/o", "x b-1 y b-2"), clone("t/c", "t/o@y", "b-3")},
+			[]string{"parent backup/t; recv >b-1; recv b-1>y,b-2", "parent backup/t; recv t/o@y>b-3 of backup/t/o@y"}},
+		{"from one that the schedule does not want", "--keep-target 1 --no-holds --clones simple", nil,
+			[]*record.Record{source("t/o", "b-1 b-2 b-3"), clone("t/c", "t/o@b-1", "b-4")},
+			[]string{"parent backup/t; recv >b-1; recv b-1>b-3", "parent backup/t; recv t/o@b-1>b-4 of backup/t/o@b-1"}},
+		{"a chain of them, the middle sent for the sake of the last", all, nil,
+			[]*record.Record{source("t/o", "x"), clone("t/c", "t/o@x", "y"), clone("t/d", "t/c@y", "b-1")},
+			[]string{"parent backup/t; recv >x", "parent backup/t; recv t/o@x>y of backup/t/o@x", "parent backup/t; recv t/c@y>b-1 of backup/t/c@y"}},
+		{"the origin is there under another name", all, []*record.Record{target("backup/t/o", "z=111 b-1")},
+			[]*record.Record{source("t/o", "y=111 b-1"), clone("t/c", "t/o@y", "b-2")},
+			[]string{"", "parent backup/t; recv t/o@y>b-2 of backup/t/o@z"}},
+		{"the copy of the origin is beyond it", all, []*record.Record{target("backup/t/o", "b-2")},
+			[]*record.Record{source("t/o", "b-1 b-2"), clone("t/c", "t/o@b-1", "b-3")},
+			[]string{"", "no-origin"}},
+		{"the origin is no part of it", all, nil,
+			[]*record.Record{clone("t/c", "t/o@b-1", "b-3")}, []string{"no-origin"}},
+		{"the origin comes later", all, nil,
+			[]*record.Record{clone("t/c", "t/c/o@b-1", "b-3"), source("t/c/o", "b-1")},
+			[]string{"no-origin", "error"}},
+		{"the origin is in trouble", all, []*record.Record{target("backup/t/o", "b-9")},
+			[]*record.Record{source("t/o", "b-1"), clone("t/c", "t/o@b-1", "b-3")},
+			[]string{"no-common-snapshot", "no-origin"}},
+		{"a clone whose copy is there goes on as any other", all, []*record.Record{target("backup/t/c", "b-3")},
+			[]*record.Record{clone("t/c", "t/o@b-1", "b-3 b-4")}, []string{"recv b-3>b-4"}},
+		{"never", "--no-thinning --no-holds", nil,
+			[]*record.Record{source("t/o", "b-1"), clone("t/c", "t/o@b-1", "b-3 b-4")},
+			[]string{"parent backup/t; recv >b-1", "parent backup/t; recv >b-3; recv b-3>b-4"}},
+	} {
+		state := append([]*record.Record{target("backup", "")}, c.state...)
+		res := plan(t, c.args, state, c.in...)
+		for i, want := range c.want {
+			r := res.of(t, c.in[i].Name)
+			got := ""
+			switch {
+			case r.Conflict != nil:
+				got = r.Conflict.Kind
+			case r.Error != nil:
+				got = "error"
+			default:
+				var out []string
+				for _, s := range r.Steps {
+					w := text([]record.Step{s})
+					if s.Origin != "" {
+						w += " of " + s.Origin
+					}
+					out = append(out, w)
+				}
+				got = strings.Join(out, "; ")
+			}
+			if got != want {
+				t.Errorf("%s: %s:\n got %s\nwant %s", c.what, r.Name, got, want)
+			}
+		}
+	}
+}
+
 // The steps that bring a copy up to date.
 func TestSteps(t *testing.T) {
 	all := "--no-thinning "

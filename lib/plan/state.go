@@ -22,12 +22,12 @@ type state struct {
 	complete bool
 	// sources are the names of the source datasets in this run.
 	sources map[string]bool
-	// coming are targets that a record before will make by receiving.
-	coming map[string]bool
+	// coming are targets that another record will make by receiving.
+	coming map[string]*record.Record
 }
 
 func newState() *state {
-	return &state{datasets: map[string]*record.Record{}, coming: map[string]bool{}}
+	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}}
 }
 
 func (s *state) add(r *record.Record) *record.Record {
@@ -43,11 +43,25 @@ func (s *state) add(r *record.Record) *record.Record {
 func (s *state) missingParents(name, target string) []string {
 	var out []string
 	for i := len(target) + 1; i < len(name); i++ {
-		if name[i] == '/' && s.datasets[name[:i]] == nil && !s.coming[name[:i]] {
+		if name[i] == '/' && s.datasets[name[:i]] == nil && s.coming[name[:i]] == nil {
 			out = append(out, name[:i])
 		}
 	}
 	return out
+}
+
+// lost is the record of a dataset above name that was to be made by this run
+// and cannot be; nil where there is none.
+func (s *state) lost(name string) *record.Record {
+	for i := range name {
+		if name[i] != '/' || s.datasets[name[:i]] != nil {
+			continue
+		}
+		if r := s.coming[name[:i]]; r != nil && r.Error != nil {
+			return r
+		}
+	}
+	return nil
 }
 
 // nearest is the closest dataset above name that exists.

@@ -391,7 +391,7 @@ func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup stri
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
 			continue // zfs's own, or a parent that exists for its children
 		}
-		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
+		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Pin: p.pin(), Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
 		for i := range t.Snapshots {
 			_, t.Snapshots[i].Ours = p.format.Time(t.Snapshots[i].Name)
 		}

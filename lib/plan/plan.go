@@ -45,7 +45,7 @@ func (p *planner) raw(r *record.Record) bool { return r.Encrypted() && !p.o.Decr
 // names and guids of both sides.
 func (p *planner) match(r *record.Record, name string) *draft {
 	d := &draft{r: r}
-	t := &record.Target{Host: p.o.SSHTarget, Name: name}
+	t := &record.Target{Host: p.o.SSHTarget, Name: name, Pin: p.pin()}
 	r.Target = t
 	if known := p.state.datasets[name]; known != nil {
 		t.Exists = true
@@ -427,8 +427,25 @@ func notForFilesystems(name string) bool {
 	return false
 }
 
-// holds moves our hold from the old newest common snapshot to the new one, on
-// both sides.
+// pin is the tag of holds that stand for this target alone: that of the backup
+// with the guid of the dataset that all copies are below, which is the disk's
+// own, whatever it is called. "" without holds.
+//
+// All targets of a backup share zfs-autobackup's tag. Where two of them had
+// the same base and one has moved on, only this tag says that the other, which
+// may be a disk in a safe, still needs it (promise P1). And as each of our
+// holds comes with it, those that a killed run left can be told from those of
+// other targets.
+func (p *planner) pin() string {
+	root := p.state.datasets[p.target]
+	if p.o.NoHolds || root == nil || root.GUID == "" {
+		return ""
+	}
+	return p.hold + ":" + root.GUID
+}
+
+// holds moves our holds from the old newest common snapshot to the new one, on
+// both sides. The pin comes first and goes last.
 func (p *planner) holds(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	if p.o.NoHolds || len(d.wanted) == 0 {
@@ -439,19 +456,25 @@ func (p *planner) holds(d *draft) []record.Step {
 		newest = max(newest, i)
 	}
 	to := r.Snapshots[newest]
-	step := func(do, side, dataset, name, guid string) record.Step {
-		return record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: p.hold}
+	tags := []string{p.hold}
+	if t.Pin != "" {
+		tags = []string{t.Pin, p.hold}
 	}
-	steps := []record.Step{
-		step(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID),
-		step(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID),
+	var steps []record.Step
+	each := func(do, side, dataset, name, guid string) {
+		for _, tag := range tags {
+			steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag})
+		}
 	}
+	each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID)
+	each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID)
+	slices.Reverse(tags)
 	if d.has {
 		if !d.base.Bookmark() {
-			steps = append(steps, step(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID))
+			each(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID)
 		}
 		old := t.Snapshots[d.base.Target]
-		steps = append(steps, step(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID))
+		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID)
 	}
 	return steps
 }

@@ -172,6 +172,9 @@ func text(steps []record.Step) string {
 		case record.DoAbortResume:
 			out = append(out, "abort")
 		case record.DoHold, record.DoRelease:
+			if strings.Count(s.Tag, ":") > 1 {
+				continue // the pin, which goes with it: see TestPins
+			}
 			out = append(out, s.Do+" "+side+" "+s.Snapshot)
 		default:
 			out = append(out, s.Do+" "+s.Snapshot)
@@ -287,6 +290,29 @@ func TestClones(t *testing.T) {
 				t.Errorf("%s: %s:\n got %s\nwant %s", c.what, r.Name, got, want)
 			}
 		}
+	}
+}
+
+// With each hold goes one that says for which target it stands.
+func TestPins(t *testing.T) {
+	state := []*record.Record{target("backup", ""), target("backup/tank/a", "b-1")}
+	r := plan(t, "", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
+	pin := "zfs_autobackup:b:" + state[0].GUID
+	var got []string
+	for _, s := range r.Steps[1:] {
+		got = append(got, s.Do+" "+s.Side+" "+s.Snapshot+" "+s.Tag)
+	}
+	want := []string{
+		"hold source b-2 " + pin, "hold source b-2 zfs_autobackup:b",
+		"hold target b-2 " + pin, "hold target b-2 zfs_autobackup:b",
+		"release source b-1 zfs_autobackup:b", "release source b-1 " + pin,
+		"release target b-1 zfs_autobackup:b", "release target b-1 " + pin,
+	}
+	if !slices.Equal(got, want) || r.Target.Pin != pin {
+		t.Errorf("%q, pin %q", got, r.Target.Pin)
+	}
+	if r := plan(t, "--no-holds", state, source("tank/a", "b-1 b-2")).of(t, "tank/a"); r.Target.Pin != "" || len(r.Steps) != 1 {
+		t.Errorf("without holds: %+v", r)
 	}
 }
 

@@ -159,6 +159,9 @@ type Target struct {
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
+	// Pin is the tag of the holds that stand for this target alone, beside the
+	// one that all targets of a backup share.
+	Pin string `json:"pin,omitzero"`
 	// Resume is the decoded token, where there is one.
 	Resume *Resume `json:"resume,omitzero"`
 	// Unknown are the fields that this version does not know.

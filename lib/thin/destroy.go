@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"zab/lib/record"
+	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
 
@@ -67,6 +68,10 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 		}
 		return nil
 	}
+	ours, err := t.release(ctx, host, list, now)
+	if err != nil {
+		return err
+	}
 	for _, o := range list {
 		guid := map[string]string{}
 		for _, s := range *o.list {
@@ -81,9 +86,7 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 				done[n] = true // somebody else was faster
 			case s.GUID != guid[n]:
 				note(o.verdicts, n, "it is another snapshot now, with guid %s", s.GUID)
-			case s.UserRefs != nil && *s.UserRefs > 0:
-				// Also where the tag is ours: it may stand for the base of
-				// another target, such as a disk that is away (P1).
+			case s.UserRefs != nil && *s.UserRefs > 0 && !ours[o.dataset+"@"+n]:
 				note(o.verdicts, n, "held")
 			default:
 				names = append(names, n)
@@ -103,6 +106,65 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 		}
 	}
 	return nil
+}
+
+// release takes our holds off snapshots that are to go, where they stand for
+// nothing but this target: a run that was killed between a hold and a release
+// leaves such. Those that stand for another target, such as a disk that is
+// away, stay (P1), and so do zfs-autobackup's own, which do not say for which
+// they stand. It tells which snapshots are free now.
+func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
+	var held []string
+	pin, tag := map[string]string{}, map[string]string{}
+	for _, o := range list {
+		if o.r.Target == nil || o.r.Target.Pin == "" || o.r.Type != record.TypeDataset {
+			continue
+		}
+		for _, n := range o.doomed {
+			full := o.dataset + "@" + n
+			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
+				held = append(held, full)
+				pin[full] = o.r.Target.Pin
+				// Checked with the command line.
+				tag[full], _ = snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
+			}
+		}
+	}
+	holders, err := host.Holds(ctx, held)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		t.env.Verbosef("cannot list the holds on %d snapshots: %s", len(held), err)
+		return nil, nil
+	}
+	pinned, others := map[string]bool{}, map[string]bool{}
+	for _, h := range holders {
+		switch h.Tag {
+		case pin[h.Snapshot]:
+			pinned[h.Snapshot] = true
+		case tag[h.Snapshot]:
+		default:
+			others[h.Snapshot] = true
+		}
+	}
+	free := map[string]bool{}
+	byTag := map[[2]string][]string{}
+	for _, full := range held {
+		if pinned[full] && !others[full] {
+			free[full] = true
+			k := [2]string{tag[full], pin[full]}
+			byTag[k] = append(byTag[k], full)
+		}
+	}
+	for tags, snapshots := range byTag {
+		for _, tag := range tags { // the pin last, as it says whose the other is
+			if err := host.Release(ctx, tag, snapshots); err != nil {
+				t.env.Verbosef("cannot release '%s': %s", tag, err)
+			}
+		}
+	}
+	return free, ctxCause(ctx)
 }
 
 // destroyOne destroys snapshots of one dataset. Where zfs refuses the whole

@@ -168,8 +168,13 @@ func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Reco
 	for _, s := range ours {
 		full = append(full, s.Full(r.Name))
 	}
-	if err := host.Release(ctx, tag, full); err != nil {
-		t.env.Verbosef("cannot release '%s' from '%s': %s", tag, r.Name, err)
+	for _, tag := range []string{tag, r.Target.Pin} {
+		if tag == "" {
+			continue
+		}
+		if err := host.Release(ctx, tag, full); err != nil {
+			t.env.Verbosef("cannot release '%s' from '%s': %s", tag, r.Name, err)
+		}
 	}
 	return ctxCause(ctx)
 }

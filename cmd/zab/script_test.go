@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 			"spy":    cmdSpy,
 			"count":  cmdCount,
 			"files":  cmdFiles,
+			"free":   cmdFree,
 		},
 	}
 	if *only != "" {
@@ -313,6 +314,19 @@ func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		case (string(out) == want) == neg:
 			ts.Fatalf("%s:\n%s%s:\n%s", args[0], want, dir, out)
+		}
+	}
+}
+
+// cmdFree: free DATASET... releases all holds on the snapshots of datasets and of
+// what is below them, as an administrator would who is about to destroy them.
+func cmdFree(ts *testscript.TestScript, neg bool, args []string) {
+	for _, ds := range args {
+		out, err := exec.Command("sh", "-c", `zfs list -Ho name -t snapshot -r "$1" | while read -r s; do zfs holds -H "$s"; done`, "sh", ds).Output()
+		ts.Check(err)
+		for line := range strings.Lines(string(out)) {
+			f := strings.Split(line, "\t")
+			ts.Check(ts.Exec("zfs", "release", f[1], f[0]))
 		}
 	}
 }

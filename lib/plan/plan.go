@@ -288,7 +288,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		s := &streams[0]
 		steps = append(steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
-			Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
+			Flags: flags, Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
 		last := &steps[0]
 		if len(s.Through) > 0 {
 			first := s.Through[0]

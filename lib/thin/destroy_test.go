@@ -281,7 +281,9 @@ func TestLeftHolds(t *testing.T) {
 		r.Snapshots[i].UserRefs = nil
 	}
 	r.Target.Pin = "zfs_autobackup:b:77"
-	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n" }
+	hold := func(snapshot, tag string) string {
+		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
+	}
 	p.write(t, "holds", hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for who knows whom
 		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77")+hold(ours(8), "zfs_autobackup:b:78")+ // another disk's too
 		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77")+

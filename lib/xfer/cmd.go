@@ -34,6 +34,7 @@ type Options struct {
 	Progress     bool     `long:"progress" description:"Show the progress on stderr, as on a terminal"`
 	NoProgress   bool     `long:"no-progress" description:"Show no progress"`
 	Jobs         int      `short:"j" long:"jobs" value-name:"N" default:"1" description:"Send that many datasets at once"`
+	Retries      int      `long:"retries" value-name:"N" default:"2" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
 	Stall        string   `long:"stall-timeout" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
 	buffer, chunk, rate Size
@@ -77,6 +78,9 @@ func (o *Options) Check() error {
 	}
 	if o.Jobs < 1 || o.Jobs > 1000 {
 		return fmt.Errorf("--jobs: %d is not between 1 and 1000", o.Jobs)
+	}
+	if o.Retries < 0 || o.Retries > 1000 {
+		return fmt.Errorf("--retries: %d is not between 0 and 1000", o.Retries)
 	}
 	if o.Progress && o.NoProgress {
 		return errors.New("--progress and --no-progress exclude each other")

@@ -3,7 +3,9 @@ package xfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"zab/lib/pipeline"
@@ -27,8 +29,11 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 	}, nil
 }
 
-// receive sends and receives one stream. That its programs ended well is not
-// enough: the step is done when the flusher finds the guid.
+// receive does a receive step. That its programs ended well is not enough: it
+// is done when the flusher finds the guid.
+//
+// What broke off for a passing reason is tried again, from where it broke off;
+// and what a token cannot bring is sent anew, once.
 func (j *job) receive(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
 	to, _ := wanted(s)
@@ -36,6 +41,69 @@ func (j *job) receive(ctx context.Context, i int) error {
 	if err := j.origin(ctx, what, s); err != nil {
 		return err
 	}
+	res := j.result(i)
+	res.To = to
+	j.x.env.Verbosef("sending %s to '%s'", object(j.r.Name, to), s.Dataset)
+	todo := []record.Step{*s}
+	anew := false // a token was given up
+	for try := 0; len(todo) > 0; {
+		err := j.stream(ctx, i, what, &todo[0])
+		if err == nil {
+			todo = todo[1:]
+			continue
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		refused := !anew && todo[0].Token != "" && tokenRefused(err)
+		if !refused && !passing(err) {
+			return j.settled(ctx, i, err)
+		}
+		if !refused {
+			if try++; try > j.x.o.Retries {
+				return j.settled(ctx, i, err)
+			}
+			j.x.env.Verbosef("%s; trying again, %d of %d", err, try, j.x.o.Retries)
+			if e := zfs.Pause(ctx, try); e != nil {
+				return err
+			}
+		}
+		rest, e := j.afresh(ctx, s, refused)
+		if e != nil {
+			j.x.env.Verbosef("cannot try again: %s", e)
+			return j.settled(ctx, i, err)
+		}
+		if refused {
+			anew = true
+			j.r.Warn("an interrupted receive into '%s' could not go on, and was begun anew: %s", s.Dataset, err)
+		}
+		todo = rest
+	}
+	j.arrived = append(j.arrived, i)
+	return nil
+}
+
+// settled is what becomes of a step whose stream has failed for good.
+func (j *job) settled(ctx context.Context, i int, err error) error {
+	s := &j.r.Steps[i]
+	var f *failure
+	switch {
+	case j.thereAlready(ctx, s):
+		// A plan that is executed a second time has nothing to add.
+		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, j.result(i).To), err)
+		j.result(i).Message = "it was there already"
+	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != KindInterrupted:
+		j.ignored[i] = err
+	default:
+		return err
+	}
+	j.arrived = append(j.arrived, i)
+	return nil
+}
+
+// stream sends and receives one stream of step i: all of it, or what is left.
+func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) error {
+	to, _ := wanted(s)
 	t, err := j.transfer(s)
 	if err != nil {
 		return because(err, "%s", what)
@@ -47,28 +115,121 @@ func (j *job) receive(ctx context.Context, i int) error {
 	if debug := j.x.env.Machine.Debug; debug != nil {
 		debug(c.text)
 	}
-	res := j.result(i)
-	res.To = to
-	j.x.env.Verbosef("sending %s to '%s'", object(j.r.Name, to), s.Dataset)
 	shown := j.x.meter.start(object(j.r.Name, to), s.Bytes, c)
 	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall})
 	j.x.meter.stop(shown)
-	measure(res, c, out.Seconds)
-	err = j.verdict(ctx, what, out)
+	measure(j.result(i), c, out.Seconds)
+	return j.verdict(ctx, what, out)
+}
+
+// passing tells whether the same may go well a little later.
+func passing(err error) bool {
 	var f *failure
-	switch {
-	case err == nil:
-	case ctx.Err() == nil && j.thereAlready(ctx, s):
-		// A plan that is executed a second time has nothing to add.
-		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, to), err)
-		res.Message = "it was there already"
-	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != KindInterrupted:
-		j.ignored[i] = err
-	default:
-		return err
+	return errors.As(err, &f) && (f.kind.Transient() || f.kind == KindStalled)
+}
+
+// tokenRefused tells whether an error of a resumed stream is about the token
+// itself, or what it stands for, so that it would be the same every time.
+func tokenRefused(err error) bool {
+	var f *failure
+	if !errors.As(err, &f) {
+		return false
 	}
-	j.arrived = append(j.arrived, i)
-	return nil
+	switch f.kind {
+	case zfs.KindStaleToken, zfs.KindFeature, zfs.KindEncryption, zfs.KindNoBase, zfs.KindModified, zfs.KindStream, zfs.KindExists:
+		return true
+	}
+	return false
+}
+
+// afresh looks at both sides and gives what is left of a step, as streams. With
+// abort, what an interrupted receive has kept is given up.
+func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.Step, error) {
+	host := j.x.target(j.r)
+	chain := append(slices.Clone(s.Through), record.Through{Name: s.To, GUID: s.ToGUID})
+	if s.To == "" {
+		to, guid := wanted(s)
+		chain = []record.Through{{Name: to, GUID: guid}}
+	}
+	var there, here []string
+	for _, c := range chain {
+		there = append(there, s.Dataset+"@"+c.Name)
+		here = append(here, j.r.Name+"@"+c.Name)
+	}
+	source, err := j.x.source(j.r).Find(ctx, here)
+	if err != nil {
+		return nil, err
+	}
+	target, err := host.Find(ctx, there)
+	if err != nil {
+		return nil, err
+	}
+	rest := record.Step{Do: s.Do, Side: s.Side, Dataset: s.Dataset, From: s.From, FromGUID: s.FromGUID,
+		Flags: s.Flags, Set: s.Set, Exclude: s.Exclude, Force: s.Force, Origin: s.Origin, Why: s.Why}
+	if len(rest.Flags) == 0 && s.Token != "" {
+		// Without them an encrypted dataset would be sent decrypted (P10).
+		return nil, errors.New("the plan does not say with which flags to send it anew")
+	}
+	for len(chain) > 0 && target[s.Dataset+"@"+chain[0].Name].GUID == chain[0].GUID {
+		rest.From, rest.FromGUID, rest.Origin, rest.Force = chain[0].Name, chain[0].GUID, "", false
+		chain = chain[1:]
+	}
+	if len(chain) == 0 {
+		return nil, nil
+	}
+	for _, c := range chain {
+		if source[j.r.Name+"@"+c.Name].GUID != c.GUID {
+			return nil, fmt.Errorf("'%s@%s' is not on the source any more", j.r.Name, c.Name)
+		}
+	}
+	token, err := resumeToken(ctx, host, s.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	if token == "" {
+		return []record.Step{upTo(rest, chain)}, nil
+	}
+	decoded, err := zfs.DecodeToken(token)
+	if abort || err != nil || decoded.ToGUID != chain[0].GUID || decoded.FromGUID != rest.FromGUID {
+		if err := host.AbortReceive(ctx, s.Dataset); err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+			return nil, err
+		}
+		return []record.Step{upTo(rest, chain)}, nil
+	}
+	out := []record.Step{upTo(rest, chain[:1])}
+	out[0].Token, out[0].Origin = token, ""
+	if len(chain) > 1 {
+		rest.From, rest.FromGUID, rest.Origin, rest.Force = chain[0].Name, chain[0].GUID, "", false
+		out = append(out, upTo(rest, chain[1:]))
+	}
+	return out, nil
+}
+
+// upTo is the step that brings all of the snapshots, the last of which is its
+// own.
+func upTo(s record.Step, all []record.Through) record.Step {
+	last := len(all) - 1
+	s.To, s.ToGUID = all[last].Name, all[last].GUID
+	s.Through = slices.Clone(all[:last])
+	if len(s.Through) == 0 {
+		s.Through = nil
+	}
+	return s
+}
+
+// resumeToken is what an interrupted receive has left on a dataset; "" where
+// there is none, or no dataset.
+func resumeToken(ctx context.Context, host *zfs.Host, dataset string) (string, error) {
+	got, err := host.Get(ctx, []string{"receive_resume_token"}, []string{dataset}, false)
+	switch {
+	case zfs.KindOf(err) == zfs.KindNotFound:
+		return "", nil
+	case err != nil:
+		return "", err
+	case len(got) == 0 || got[0].Props["receive_resume_token"].Value == "-":
+		return "", nil
+	}
+	return got[0].Props["receive_resume_token"].Value, nil
 }
 
 // origin looks for what a clone is to be made from: its dataset may have
@@ -101,12 +262,21 @@ func (j *job) thereAlready(ctx context.Context, s *record.Step) bool {
 	return err == nil && found[full].GUID == guid
 }
 
-// measure fills in what went through.
+// measure adds what went through.
 func measure(res *record.Result, c *flow, seconds float64) {
 	wire := c.wire.Moved.Load()
 	bytes := wire
 	if c.stream != nil {
 		bytes = c.stream.Moved.Load()
+	}
+	if res.Bytes != nil {
+		before := *res.Bytes
+		if res.WireBytes != nil {
+			before = *res.WireBytes
+		}
+		wire += before
+		bytes += *res.Bytes
+		seconds += *res.Seconds
 	}
 	res.Bytes = &bytes
 	if bytes != wire {

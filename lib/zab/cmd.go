@@ -126,7 +126,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 // connect makes one connection to each remote side, which all stages share.
 func (o *Options) connect(ctx context.Context, env *cli.Env) error {
 	for _, dest := range []string{o.SSHSource, o.SSHTarget} {
-		if err := env.Machine.Host(dest).Connect(ctx); err != nil {
+		if err := env.Machine.Host(dest).Connect(ctx, o.Retries); err != nil {
 			return fmt.Errorf("cannot connect to '%s': %w", dest, err)
 		}
 	}

@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -26,12 +28,32 @@ func (h *Host) connect(ctx context.Context) error {
 }
 
 // Connect sets up the connection to the host now rather than at the first
-// command. It does nothing for this machine.
-func (h *Host) Connect(ctx context.Context) error {
+// command, and tries that a few times more where the host is not reached. It
+// does nothing for this machine.
+func (h *Host) Connect(ctx context.Context, retries int) error {
 	if h.Here() {
 		return nil
 	}
-	return h.connect(ctx)
+	for try := 1; ; try++ {
+		err := h.connect(ctx)
+		if KindOf(err) != KindUnreachable || try > retries || Pause(ctx, try) != nil {
+			return err
+		}
+		h.once = sync.Once{}
+	}
+}
+
+// Pause waits before another try: longer each time, and not as long as others
+// that failed at the same moment.
+func Pause(ctx context.Context, try int) error {
+	d := time.Second << min(2*(try-1), 6)
+	d = d/2 + rand.N(d)
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // sshBase is ssh with the options that every call has.

@@ -260,6 +260,8 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 		}
 		add("sent %s (%s%s)", humanize.IBytes(uint64(bytes)), kind, rate)
 	case later > 0 && r.o.DryRun:
+		r.sent++
+		r.bytes += bytes
 		if bytes > 0 {
 			add("would send about %s (%s)", humanize.IBytes(uint64(bytes)), kind)
 		} else {
@@ -359,7 +361,10 @@ func (r *report) end(err error) error {
 
 func (r *report) summary() {
 	parts := []string{count(r.total, "dataset")}
-	if r.sent > 0 {
+	switch {
+	case r.sent > 0 && r.o.DryRun:
+		parts = append(parts, fmt.Sprintf("%d would be sent (about %s)", r.sent, humanize.IBytes(uint64(r.bytes))))
+	case r.sent > 0:
 		parts = append(parts, fmt.Sprintf("%d sent (%s)", r.sent, humanize.IBytes(uint64(r.bytes))))
 	}
 	if r.quiet > 0 {

@@ -9,6 +9,7 @@ package list
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -23,6 +24,7 @@ type Options struct {
 	SSH         string `long:"ssh" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
 	Depth       int    `long:"depth" value-name:"N" default:"-1" description:"How far to go below the datasets; -1 is all the way, 0 is not at all"`
 	NoSnapshots bool   `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
+	Holds       bool   `long:"holds" description:"List the tags of the holds on snapshots too"`
 	Backup      string `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
 }
 
@@ -47,6 +49,9 @@ func (o *Options) check(args []string) error {
 			return err
 		}
 	}
+	if o.Holds && o.NoSnapshots {
+		return errors.New("--holds and --no-snapshots exclude each other")
+	}
 	if o.Depth < -1 {
 		return fmt.Errorf("--depth: %d is neither -1 nor a depth", o.Depth)
 	}
@@ -61,11 +66,40 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.Holds {
+		if err := holds(ctx, env.Machine.Host(o.SSH), tree); err != nil {
+			return err
+		}
+	}
 	w := record.NewWriter(env.Stdout)
 	for _, r := range tree {
 		r.Backup = o.Backup
 		if err := w.Write(r); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// holds lists the tags on those snapshots that are held: one zfs program more.
+func holds(ctx context.Context, host *zfs.Host, tree []*record.Record) error {
+	var held []string
+	at := map[string]*record.Snapshot{}
+	for _, r := range tree {
+		for i := range r.Snapshots {
+			if s := &r.Snapshots[i]; s.UserRefs != nil && *s.UserRefs > 0 {
+				held = append(held, s.Full(r.Name))
+				at[s.Full(r.Name)] = s
+			}
+		}
+	}
+	got, err := host.Holds(ctx, held)
+	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		return fmt.Errorf("cannot list the holds on snapshots of %s: %w", host, err)
+	}
+	for _, h := range got {
+		if s := at[h.Snapshot]; s != nil {
+			s.Holds = append(s.Holds, h.Tag)
 		}
 	}
 	return nil

@@ -127,6 +127,8 @@ type Snapshot struct {
 	Written *int64 `json:"written,omitzero"`
 	// UserRefs is the number of holds.
 	UserRefs *int64 `json:"userrefs,omitzero"`
+	// Holds are the tags of the holds, where they were asked for.
+	Holds []string `json:"holds,omitzero"`
 	// Ours: the name has the snapshot format of the record's backup.
 	Ours bool `json:"ours,omitzero"`
 	// Virtual: a dry run would have made it; it has no guid.

@@ -210,7 +210,7 @@ func TestDocsOptionTextsAgree(t *testing.T) {
 func TestDocsWrapperHasAll(t *testing.T) {
 	alone := map[string][]string{
 		"zab-select": {"exclude-path", "all", "target", "excluded"},
-		"zab-list":   {"ssh", "depth", "no-snapshots", "backup"},
+		"zab-list":   {"ssh", "depth", "holds", "no-snapshots", "backup"},
 		"zab-plan":   {"orphans", "target-state"},
 	}
 	has := map[string]bool{}

@@ -6,11 +6,7 @@
 // Non-goals: no schedule, no programs, no decision about conflicts.
 package chain
 
-import (
-	"slices"
-
-	"zab/lib/record"
-)
+import "zab/lib/record"
 
 // Base is what an incremental stream starts from: the newest snapshot of the
 // target that the source has too, as a snapshot or as a bookmark.
@@ -81,21 +77,6 @@ func SameName(source, target []record.Snapshot) []record.Snapshot {
 		}
 	}
 	return out
-}
-
-// After gives the snapshots of the source that are newer than the base, oldest
-// first; all of them without a base. One that a dry run would make is newest.
-func After(snapshots []record.Snapshot, base Base, has bool) []record.Snapshot {
-	if !has {
-		return snapshots
-	}
-	i := slices.IndexFunc(snapshots, func(s record.Snapshot) bool {
-		return s.Virtual || s.TXG() > base.TXG
-	})
-	if i < 0 {
-		return nil
-	}
-	return snapshots[i:]
 }
 
 // Stream is one zfs send.

@@ -106,35 +106,6 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-func TestAfter(t *testing.T) {
-	for _, c := range []struct{ all, base, want string }{
-		{"a b c", "", "a b c"},
-		{"a b c", "a", "b c"},
-		{"a b c", "c", ""},
-		{"a b ~c", "b", "c"},
-		{"~a", "", "a"},
-		{"", "", ""},
-	} {
-		all := list(c.all)
-		i := slices.IndexFunc(all, func(s record.Snapshot) bool { return s.Name == c.base })
-		var base Base
-		if i >= 0 {
-			base = Base{Source: c.base, GUID: c.base, TXG: all[i].TXG()}
-		}
-		var got []string
-		for _, s := range After(all, base, i >= 0) {
-			got = append(got, s.Name)
-		}
-		if strings.Join(got, " ") != c.want {
-			t.Errorf("after %q of %q: %q", c.base, c.all, got)
-		}
-	}
-	// A bookmark stands where its snapshot stood.
-	if got := After(list("a c"), Base{Source: "#b", TXG: 15}, true); len(got) != 1 || got[0].Name != "c" {
-		t.Errorf("after a bookmark: %v", got)
-	}
-}
-
 // text writes streams as "from->through,to".
 func text(streams []Stream) string {
 	var out []string

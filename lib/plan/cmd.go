@@ -241,13 +241,6 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
-	p.poolGUID = func(dest, pool string) string {
-		if o.TargetState != "" {
-			return ""
-		}
-		f, _ := env.Machine.Host(dest).Features(ctx, []string{pool}) // from memory
-		return f[pool].GUID
-	}
 	for _, d := range list {
 		// Before any plan is made, for records may come in any order.
 		if d.r.Error == nil && len(d.wanted) > 0 {
@@ -302,24 +295,21 @@ func (p *planner) names(backup string) (err error) {
 // they come straight from zab-select.
 func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, excluded func(string) bool) (failed map[*record.Record]bool, err error) {
 	failed = map[*record.Record]bool{}
-	byHost := map[string][]*record.Record{}
+	var set []*record.Record
 	for _, r := range all {
 		if !r.Skip() && r.Type == record.TypeDataset && r.Snapshots == nil {
-			byHost[r.Host] = append(byHost[r.Host], r)
+			set = append(set, r)
 		}
 	}
-	for dest, set := range byHost {
-		host := env.Machine.Host(dest)
-		gone, err := host.Fill(ctx, set, excluded)
-		if err != nil {
-			return nil, fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
-		}
-		for _, r := range gone {
-			failed[r] = true
-			r.Fail(record.Error{Stage: "plan", Kind: string(zfs.KindNotFound),
-				Message: fmt.Sprintf("cannot plan for '%s': the dataset is gone since it was selected", r.Name)})
-			env.Report(r)
-		}
+	gone, err := env.Machine.Fill(ctx, set, excluded)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range gone {
+		failed[r] = true
+		r.Fail(record.Error{Stage: "plan", Kind: string(zfs.KindNotFound),
+			Message: fmt.Sprintf("cannot plan for '%s': the dataset is gone since it was selected", r.Name)})
+		env.Report(r)
 	}
 	return failed, nil
 }

@@ -22,8 +22,6 @@ type planner struct {
 	target   string // the operand
 	state    *state
 	features func(sourceHost, sourcePool, targetPool string) zfs.Features
-	// poolGUID is the guid of a pool, "" where it is not known.
-	poolGUID func(host, pool string) string
 }
 
 // draft is a record on its way to a plan: what is wanted is known, what the
@@ -321,9 +319,9 @@ func (p *planner) streams(d *draft) []record.Step {
 // mark notes on the copy which pools it came through. zfs-autobackup's copies
 // get it with their next snapshot.
 func (p *planner) mark(r *record.Record) []record.Step {
-	pool := p.poolGUID(r.Host, zfs.Pool(r.Name))
+	pool := r.PoolGUID
 	if pool == "" {
-		return nil // no program may be asked
+		return nil // it does not come from zab-select
 	}
 	from := pool
 	if r.From != "" && !slices.Contains(strings.Split(r.From, ","), pool) {

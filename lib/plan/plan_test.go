@@ -316,6 +316,31 @@ func TestPins(t *testing.T) {
 	}
 }
 
+// A copy is marked with the pools that it came through, where it is not yet.
+func TestMark(t *testing.T) {
+	for _, c := range []struct{ pool, from, have, want string }{
+		{"7", "", "", "zab:from=7"},
+		{"7", "", "7", ""},
+		{"8", "7", "", "zab:from=7,8"},
+		{"8", "7", "7", "zab:from=7,8"},
+		{"8", "7,8", "7,8", ""},
+		{"", "", "", ""},
+	} {
+		src := with(source("tank/a", "b-1 b-2"), func(r *record.Record) { r.PoolGUID, r.From = c.pool, c.from })
+		dst := with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.From = c.have })
+		r := plan(t, "--no-holds", []*record.Record{target("backup", ""), dst}, src).of(t, "tank/a")
+		got := ""
+		for _, s := range r.Steps {
+			if s.Do == record.DoMark {
+				got += strings.Join(s.Set, " ")
+			}
+		}
+		if got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
 // The steps that bring a copy up to date.
 func TestSteps(t *testing.T) {
 	all := "--no-thinning "

@@ -43,6 +43,9 @@ type Record struct {
 	Name string `json:"name"`
 	// Facts are the properties of ZFS that the commands work with.
 	Facts `json:",embed"`
+	// PoolGUID is the guid of the pool's own dataset, by which the pool is known
+	// wherever it goes.
+	PoolGUID string `json:"pool_guid,omitzero"`
 	// Selected tells whether the property selects this dataset, Reason why.
 	Selected *bool  `json:"selected,omitzero"`
 	Reason   string `json:"reason,omitzero"`
@@ -108,8 +111,8 @@ type Facts struct {
 	MountPointSource string `json:"mountpoint_source,omitzero"`
 	// ResumeToken is receive_resume_token where a receive broke off.
 	ResumeToken string `json:"receive_resume_token,omitzero"`
-	// From are the guids of the pools that a copy came through, the first one's
-	// first, with commas between: zab's own mark on what it has received.
+	// From are the guids of the pools (see PoolGUID) that a copy came through, the
+	// first one's first, with commas between: zab's own mark on what it has received.
 	From string `json:"zab:from,omitzero"`
 }
 

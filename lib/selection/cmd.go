@@ -122,6 +122,12 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		return &record.Error{Stage: "select", Kind: "bad-property",
 			Message: "nothing was selected", Hint: fmt.Sprintf("'zfs set %s=true DATASET', or false, child or parent", rules.Property)}
 	}
+	pools := map[string]string{}
+	for i := range datasets {
+		if d := &datasets[i]; !strings.Contains(d.Name, "/") {
+			pools[d.Name] = d.Props["guid"].Value
+		}
+	}
 	var out []*record.Record
 	set, selected, copies := false, 0, 0
 	for i, v := range verdicts {
@@ -142,6 +148,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		out = append(out, &record.Record{
 			Type: record.TypeDataset, Backup: backup, Host: o.SSHSource,
 			Name: datasets[i].Name, Facts: datasets[i].Facts(),
+			PoolGUID: pools[zfs.Pool(datasets[i].Name)],
 			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded,
 		})
 	}

@@ -174,23 +174,20 @@ func (t *thinner) rulesFor(backup string) (*Rules, error) {
 
 // fill lists the snapshots of records that do not carry them.
 func (t *thinner) fill(ctx context.Context, set []*record.Record) error {
-	byHost := map[string][]*record.Record{}
+	var bare []*record.Record
 	for _, r := range set {
 		if r.Type == record.TypeDataset && r.Snapshots == nil {
-			byHost[r.Host] = append(byHost[r.Host], r)
+			bare = append(bare, r)
 		}
 	}
-	for dest, rs := range byHost {
-		host := t.env.Machine.Host(dest)
-		gone, err := host.Fill(ctx, rs, func(string) bool { return false })
-		if err != nil {
-			return fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
-		}
-		for _, r := range gone {
-			r.Fail(record.Error{Stage: "thin", Kind: string(zfs.KindNotFound),
-				Message: fmt.Sprintf("cannot thin '%s': the dataset is gone", r.Name)})
-			t.env.Report(r)
-		}
+	gone, err := t.env.Machine.Fill(ctx, bare, func(string) bool { return false })
+	if err != nil {
+		return err
+	}
+	for _, r := range gone {
+		r.Fail(record.Error{Stage: "thin", Kind: string(zfs.KindNotFound),
+			Message: fmt.Sprintf("cannot thin '%s': the dataset is gone", r.Name)})
+		t.env.Report(r)
 	}
 	return nil
 }

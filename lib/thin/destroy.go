@@ -58,7 +58,7 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 			full = append(full, o.dataset+"@"+n)
 		}
 	}
-	now, err := host.Identities(ctx, full)
+	now, err := host.FindHeld(ctx, full)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

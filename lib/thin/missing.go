@@ -135,7 +135,7 @@ func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, list []
 		full = append(full, s.Full(o.dataset))
 		names = append(names, s.Name)
 	}
-	now, err := host.Identities(ctx, full)
+	now, err := host.FindHeld(ctx, full)
 	if err != nil {
 		return false, err
 	}

@@ -13,8 +13,6 @@ type Features struct {
 	LargeBlocks bool
 	// EmbeddedData: small blocks inside their pointers; zfs send -e.
 	EmbeddedData bool
-	// GUID of the pool itself, which is not a feature but asked for with them.
-	GUID string
 }
 
 type featureCache struct {
@@ -41,7 +39,7 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	if len(ask) == 0 {
 		return c.pools, nil
 	}
-	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "guid,feature@large_blocks,feature@embedded_data"}, ask...)
+	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "feature@large_blocks,feature@embedded_data"}, ask...)
 	err := h.run(ctx, nil, func(line string) error {
 		f := strings.Split(line, "\t")
 		if len(f) != 3 {
@@ -50,8 +48,6 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		on := f[2] == "enabled" || f[2] == "active"
 		p := c.pools[f[0]]
 		switch f[1] {
-		case "guid":
-			p.GUID = f[2]
 		case "feature@large_blocks":
 			p.LargeBlocks = on
 		case "feature@embedded_data":
@@ -63,17 +59,14 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	return c.pools, err
 }
 
-// Pools gives the guids of all pools of the host, by name.
+// Pools gives the guids of the datasets that all pools of the host begin with,
+// by name.
 func (h *Host) Pools(ctx context.Context) (map[string]string, error) {
 	pools := map[string]string{}
-	err := h.run(ctx, nil, func(line string) error {
-		name, guid, ok := strings.Cut(line, "\t")
-		if !ok {
-			return fmt.Errorf("cannot read what 'zpool list' printed: %q", line)
-		}
-		pools[name] = guid
+	err := h.List(ctx, nil, ListOptions{Types: Datasets}, func(r Row) error {
+		pools[r.Dataset] = r.GUID
 		return nil
-	}, "zpool", "list", "-H", "-o", "name,guid")
+	})
 	return pools, err
 }
 

@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"fmt"
 
 	"zab/lib/record"
 )
@@ -42,6 +43,27 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 	return nil, err
 }
 
+// Fill is that of the hosts for records of any of them: one program for each.
+func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (gone []*record.Record, err error) {
+	var order []string
+	byHost := map[string][]*record.Record{}
+	for _, r := range set {
+		if byHost[r.Host] == nil {
+			order = append(order, r.Host)
+		}
+		byHost[r.Host] = append(byHost[r.Host], r)
+	}
+	for _, dest := range order {
+		host := m.Host(dest)
+		g, err := host.Fill(ctx, byHost[dest], excluded)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
+		}
+		gone = append(gone, g...)
+	}
+	return gone, nil
+}
+
 // Gone finds the records whose dataset does not exist any more.
 func (h *Host) Gone(ctx context.Context, set []*record.Record) ([]*record.Record, error) {
 	var names []string
@@ -63,23 +85,4 @@ func (h *Host) Gone(ctx context.Context, set []*record.Record) ([]*record.Record
 		}
 	}
 	return gone, nil
-}
-
-// Identities looks up snapshots, given by full name, as they are now: the
-// check before an act. The map has those that exist.
-func (h *Host) Identities(ctx context.Context, snapshots []string) (map[string]record.Snapshot, error) {
-	out := make(map[string]record.Snapshot, len(snapshots))
-	o := ListOptions{Types: Snapshots, Extra: []string{"userrefs"}}
-	err := h.List(ctx, snapshots, o, func(row Row) error {
-		e := row.Entry()
-		if n, ok := (Value{Value: row.Extra[0]}).Int(); ok {
-			e.UserRefs = &n
-		}
-		out[row.Dataset+"@"+row.Snapshot] = e
-		return nil
-	})
-	if err != nil && KindOf(err) != KindNotFound {
-		return nil, err
-	}
-	return out, nil
 }

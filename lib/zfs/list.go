@@ -291,20 +291,41 @@ func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func
 // Find looks snapshots and bookmarks up by their full names. What is not there
 // is not in the answer.
 func (h *Host) Find(ctx context.Context, names []string) (map[string]Row, error) {
+	return h.find(ctx, names, nil)
+}
+
+// FindHeld is Find for snapshots, with their number of holds: the check before
+// one is destroyed.
+func (h *Host) FindHeld(ctx context.Context, snapshots []string) (map[string]record.Snapshot, error) {
+	found, err := h.find(ctx, snapshots, []string{"userrefs"})
+	out := make(map[string]record.Snapshot, len(found))
+	for name, row := range found {
+		e := row.Entry()
+		if n, ok := (Value{Value: row.Extra[0]}).Int(); ok {
+			e.UserRefs = &n
+		}
+		out[name] = e
+	}
+	return out, err
+}
+
+func (h *Host) find(ctx context.Context, names, extra []string) (map[string]Row, error) {
 	found := map[string]Row{}
 	if len(names) == 0 {
 		return found, nil
 	}
-	argv := []string{"zfs", "list", "-Hp", "-t", "snapshot,bookmark", "-o", "name,guid,createtxg", "-s", "name"}
+	columns := append([]string{"name", "guid", "createtxg"}, extra...)
+	argv := []string{"zfs", "list", "-Hp", "-t", "snapshot,bookmark", "-o", strings.Join(columns, ","), "-s", "name"}
 	err := h.batches(argv, names, func(argv []string) error {
 		err := h.run(ctx, nil, func(line string) error {
-			r, err := parseRow(line, 3)
+			r, err := parseRow(line, len(columns))
 			if err == nil && r.Snapshot+r.Bookmark != "" {
 				name, _, _ := strings.Cut(line, "\t")
 				found[name] = r
 			}
 			return err
 		}, argv...)
+		// What is not there is a message for each, which must not hide others.
 		return tolerate(err, KindNotFound)
 	})
 	return found, err

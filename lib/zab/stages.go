@@ -95,7 +95,8 @@ func (o *Options) given() map[string][]string {
 			for i := range v.Len() {
 				out[opt.LongName] = append(out[opt.LongName], name+"="+fmt.Sprint(v.Index(i)))
 			}
-		case !v.IsZero():
+		case !v.IsZero() || len(opt.Default) == 1:
+			// 0 is no default where the default is another number.
 			out[opt.LongName] = []string{name + "=" + fmt.Sprint(opt.Value())}
 		}
 	})

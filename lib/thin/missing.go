@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,17 +39,69 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 	slices.SortStableFunc(late, func(a, b *record.Record) int {
 		return strings.Count(b.Name, "/") - strings.Count(a.Name, "/")
 	})
+	before := map[*record.Record]int64{}
+	if !t.env.Common.DryRun {
+		t.written(ctx, late, before)
+	}
+	var done []string
 	for _, r := range late {
 		if t.env.Common.DryRun {
-			r.Thin.Dataset = "missing on the source: would be destroyed, unless it has children, clones or snapshots of others"
+			r.Thin.Dataset = "missing on the source: would be destroyed, unless it has children, clones, or holds or snapshots of others, or was written to"
 			continue
 		}
-		if err := t.destroyMissing(ctx, r); err != nil {
+		below := slices.ContainsFunc(done, func(n string) bool { return strings.HasPrefix(n, r.Name+"/") })
+		if err := t.destroyMissing(ctx, r, func(now int64) int64 {
+			if n, ok := before[r]; ok && below {
+				// zfs takes the mountpoint of what it destroys out of the
+				// filesystem above, and this counts as written there.
+				return n
+			}
+			return now
+		}); err != nil {
 			return err
+		}
+		if !r.Target.Exists {
+			done = append(done, r.Name)
 		}
 		t.env.Verbosef("'%s': %s", r.Name, r.Thin.Dataset)
 	}
 	return nil
+}
+
+// written asks what was written to orphans since their newest snapshots, before
+// anything is destroyed.
+func (t *thinner) written(ctx context.Context, late []*record.Record, out map[*record.Record]int64) {
+	type side struct {
+		pools, names []string
+		byName       map[string]*record.Record
+	}
+	sides := map[string]*side{}
+	for _, r := range late {
+		s := sides[r.Target.Host]
+		if s == nil {
+			s = &side{byName: map[string]*record.Record{}}
+			sides[r.Target.Host] = s
+		}
+		s.names = append(s.names, r.Name)
+		s.byName[r.Name] = r
+		if p := zfs.Pool(r.Name); !slices.Contains(s.pools, p) {
+			s.pools = append(s.pools, p)
+		}
+	}
+	for dest, s := range sides {
+		host := t.env.Machine.Host(dest)
+		// What was written in the last seconds does not count before.
+		if err := host.Sync(ctx, s.pools); err != nil {
+			t.env.Verbosef("cannot sync: %s", err)
+		}
+		// Whoever is not in the answer is looked at again anyway.
+		_ = host.List(ctx, s.names, zfs.ListOptions{Types: zfs.Datasets, Extra: []string{"written"}}, func(row zfs.Row) error {
+			if n, err := strconv.ParseInt(row.Extra[0], 10, 64); err == nil && s.byName[row.Dataset] != nil {
+				out[s.byName[row.Dataset]] = n
+			}
+			return nil
+		})
+	}
 }
 
 // waits tells why an orphan stays, as far as its record knows; "" when its
@@ -70,91 +123,193 @@ func (t *thinner) waits(r *record.Record, age int64) string {
 
 // destroyMissing destroys what can go of an orphan whose time has come: all
 // our snapshots but the last, to save space in any case; and the last one
-// with the dataset itself, where nothing else depends on it.
-func (t *thinner) destroyMissing(ctx context.Context, r *record.Record) error {
+// with the dataset itself, where nothing else depends on it. The last one goes
+// only when the dataset can follow. written tells what counts as written to it.
+func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, written func(now int64) int64) error {
 	host := t.env.Machine.Host(r.Target.Host)
 	rules := t.rules[r.Backup]
-	keep := func(why string) { r.Thin.Dataset = "missing on the source: kept, for " + why }
+	o := one{r: r, dataset: r.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
+	keep := func(format string, a ...any) error {
+		r.Thin.Dataset = "missing on the source: kept, for " + fmt.Sprintf(format, a...)
+		return ctxCause(ctx)
+	}
 	var ours []record.Snapshot
-	others := false
 	for _, s := range r.Target.Snapshots {
 		if _, ok := rules.Format.Time(s.Name); ok {
 			ours = append(ours, s)
-		} else {
-			others = true
 		}
 	}
-	last := ours[len(ours)-1]
-	if err := t.freeOrphan(ctx, host, r, ours); err != nil {
-		return err
+	is, err := look(ctx, host, r.Name)
+	if err == nil && is.guid == r.GUID && !is.receiving && is.held(ours) {
+		if err := t.freeOrphan(ctx, host, r, ours); err != nil {
+			return err
+		}
+		is, err = look(ctx, host, r.Name)
 	}
-	o := one{r: r, dataset: r.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
-	if done, err := t.destroyAll(ctx, host, o, ours[:len(ours)-1]); err != nil || !done {
-		keep("not all of its older snapshots can go")
-		return ctxCause(ctx)
-	}
-	if others {
-		keep("it still has snapshots of others")
-		return nil
-	}
-	children, same, err := t.children(ctx, host, r)
 	switch {
+	case zfs.KindOf(err) == zfs.KindNotFound:
+		r.Target.Exists = false
+		r.Thin.Dataset = "missing on the source: gone already"
+		return nil
 	case err != nil:
 		t.fail(o, err)
-		return ctxCause(ctx)
-	case !same:
-		keep("it is another dataset now")
-		return nil
-	case children:
-		keep("it still has children")
-		return nil
+		return keep("it cannot be looked at")
+	case is.guid != r.GUID:
+		return keep("it is another dataset now")
+	case is.receiving:
+		return keep("a receive into it is not finished")
 	}
-	if done, err := t.destroyAll(ctx, host, o, []record.Snapshot{last}); err != nil || !done {
-		keep("its last snapshot cannot go")
-		return ctxCause(ctx)
+	older, last := ours[:len(ours)-1], ours[len(ours)-1]
+	if why, err := t.destroyAll(ctx, host, o, is, older); err != nil {
+		t.fail(o, err)
+		return keep("not all of its older snapshots can go")
+	} else if why != "" {
+		return keep("%s", why)
+	}
+	for name := range is.snapshots {
+		if _, ok := rules.Format.Time(name); !ok {
+			return keep("it still has snapshots of others")
+		}
+		if !slices.ContainsFunc(ours, func(s record.Snapshot) bool { return s.Name == name }) {
+			return keep("it still has the snapshot '@%s'", name)
+		}
+	}
+	switch why := is.protects(last); {
+	case is.children:
+		return keep("it still has children")
+	case written(is.written) != 0:
+		return keep("%d bytes were written to it since its newest snapshot", is.written)
+	case why != "":
+		return keep("%s", why)
+	}
+	if is.mounted {
+		// What is in use could not be destroyed, and would be left without
+		// its last snapshot.
+		if err := host.Unmount(ctx, r.Name); zfs.KindOf(err) == zfs.KindBusy {
+			return keep("it is in use")
+		} else if err != nil {
+			return keep("it cannot be unmounted: %s", err)
+		}
+	}
+	if why, err := t.destroyAll(ctx, host, o, is, []record.Snapshot{last}); err != nil {
+		t.fail(o, err)
+		return keep("its last snapshot cannot go")
+	} else if why != "" {
+		return keep("%s", why)
 	}
 	if err := host.DestroyDataset(ctx, r.Name); err != nil {
 		r.Fail(record.Error{Stage: "thin", Kind: string(zfs.KindOf(err)), Hint: zfs.KindOf(err).Hint(),
 			Message: fmt.Sprintf("cannot destroy '%s', which is missing on the source: %s", r.Name, err)})
 		t.env.Report(r)
-		return ctxCause(ctx)
+		return keep("zfs refused: %s", err)
 	}
 	r.Target.Exists = false
 	r.Thin.Dataset = "missing on the source: destroyed"
 	return nil
 }
 
+// orphan is what an orphan looks like just before it may be destroyed, with
+// all that its record does not tell.
+type orphan struct {
+	guid                         string
+	written                      int64
+	receiving, mounted, children bool
+	snapshots                    map[string]record.Snapshot
+	clones                       map[string]bool
+}
+
+// look asks for an orphan: one program.
+func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
+	is := &orphan{snapshots: map[string]record.Snapshot{}, clones: map[string]bool{}}
+	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: 1,
+		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones"}}
+	err := host.List(ctx, []string{name}, o, func(row zfs.Row) error {
+		switch {
+		case row.Dataset == name && row.Snapshot != "":
+			s := row.Entry()
+			if n, err := strconv.ParseInt(row.Extra[3], 10, 64); err == nil {
+				s.UserRefs = &n
+			}
+			is.snapshots[s.Name] = s
+			is.clones[s.Name] = row.Extra[4] != ""
+			// The hidden clone that a stream is received into.
+			is.receiving = is.receiving || slices.Contains(strings.Split(row.Extra[4], ","), name+"/%recv")
+		case row.Dataset == name:
+			is.guid = row.GUID
+			n, err := strconv.ParseInt(row.Extra[0], 10, 64)
+			if err != nil {
+				return fmt.Errorf("cannot read what was written to '%s': %q", name, row.Extra[0])
+			}
+			is.written = n
+			is.receiving = is.receiving || row.Extra[1] != ""
+			is.mounted = row.Extra[2] == "yes"
+		case row.Snapshot == "":
+			is.children = true
+		}
+		return nil
+	})
+	return is, err
+}
+
+// held tells whether somebody holds one of the snapshots.
+func (is *orphan) held(list []record.Snapshot) bool {
+	return slices.ContainsFunc(list, func(s record.Snapshot) bool {
+		n := is.snapshots[s.Name].UserRefs
+		return n != nil && *n > 0
+	})
+}
+
+// protects tells why a snapshot cannot go; "" if it can.
+func (is *orphan) protects(s record.Snapshot) string {
+	now, exists := is.snapshots[s.Name]
+	switch {
+	case !exists:
+		return ""
+	case now.GUID != s.GUID:
+		return fmt.Sprintf("its snapshot '@%s' is another one now", s.Name)
+	case now.UserRefs != nil && *now.UserRefs > 0:
+		return fmt.Sprintf("its snapshot '@%s' is held", s.Name)
+	case is.clones[s.Name]:
+		return fmt.Sprintf("a clone depends on its snapshot '@%s'", s.Name)
+	}
+	return ""
+}
+
 // destroyAll destroys snapshots of an orphan whatever the schedule said, and
-// tells whether all of them are gone.
-func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, list []record.Snapshot) (bool, error) {
-	if len(list) == 0 {
-		return true, nil
-	}
-	var full, names []string
-	for _, s := range list {
-		full = append(full, s.Full(o.dataset))
-		names = append(names, s.Name)
-	}
-	now, err := host.FindHeld(ctx, full)
-	if err != nil {
-		return false, err
-	}
-	for _, s := range list {
-		if is, ok := now[s.Full(o.dataset)]; ok && is.GUID != s.GUID {
-			return false, nil
-		}
-	}
-	for i := range o.verdicts {
-		if v := &o.verdicts[i]; v.Keep && slices.Contains(names, v.Name) {
-			v.Keep = false
-			v.Why = append([]string{"missing on the source for longer than --destroy-missing"}, v.Why...)
-		}
-	}
+// tells why one of them is left; "" if none is.
+func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, is *orphan, list []record.Snapshot) (left string, err error) {
+	var names []string
 	done := map[string]bool{}
+	for _, s := range list {
+		if why := is.protects(s); why != "" {
+			left = why
+			note(o.verdicts, s.Name, "%s", why)
+			continue
+		}
+		for i := range o.verdicts {
+			if v := &o.verdicts[i]; v.Keep && v.Name == s.Name {
+				v.Keep = false
+				v.Why = append([]string{"missing on the source for longer than --destroy-missing"}, v.Why...)
+			}
+		}
+		if _, exists := is.snapshots[s.Name]; exists {
+			names = append(names, s.Name)
+		} else {
+			done[s.Name] = true // somebody else was faster
+		}
+	}
 	err = t.destroyOne(ctx, host, o, names, done)
 	gone(o.verdicts, done)
+	for n := range done {
+		delete(is.snapshots, n)
+	}
 	*o.list = without(*o.list, done)
-	return len(done) == len(names), err
+	for _, n := range names {
+		if !done[n] && left == "" {
+			left = fmt.Sprintf("its snapshot '@%s' cannot go", n)
+		}
+	}
+	return left, err
 }
 
 // freeOrphan releases our own holds from an orphan: what they protected a base
@@ -177,18 +332,4 @@ func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Reco
 		}
 	}
 	return ctxCause(ctx)
-}
-
-// children tells whether something lives below an orphan, and whether it is
-// the dataset that was listed.
-func (t *thinner) children(ctx context.Context, host *zfs.Host, r *record.Record) (children, same bool, err error) {
-	err = host.List(ctx, []string{r.Name}, zfs.ListOptions{Types: zfs.Datasets, Depth: 1}, func(row zfs.Row) error {
-		if row.Dataset == r.Name {
-			same = row.GUID == r.GUID
-		} else {
-			children = true
-		}
-		return nil
-	})
-	return children, same, err
 }

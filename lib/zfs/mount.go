@@ -10,3 +10,13 @@ func (h *Host) Mount(ctx context.Context, dataset string, options string) error 
 	}
 	return tolerate(h.run(ctx, nil, nil, append(argv, dataset)...), KindMounted)
 }
+
+// Unmount unmounts a filesystem that nobody uses.
+func (h *Host) Unmount(ctx context.Context, dataset string) error {
+	return h.run(ctx, nil, nil, "zfs", "unmount", dataset)
+}
+
+// Sync has pools write out what is under way, so that written counts it.
+func (h *Host) Sync(ctx context.Context, pools []string) error {
+	return h.run(ctx, nil, nil, append([]string{"zpool", "sync"}, pools...)...)
+}

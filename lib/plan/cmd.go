@@ -237,7 +237,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	for _, d := range list {
 		// Before any plan is made, for records may come in any order.
 		if d.r.Error == nil && len(d.wanted) > 0 {
-			s.coming[d.r.Target.Name] = true
+			s.coming[d.r.Target.Name] = d.r
 		}
 	}
 	w := record.NewWriter(env.Stdout)

@@ -22,12 +22,12 @@ type state struct {
 	complete bool
 	// sources are the names of the source datasets in this run.
 	sources map[string]bool
-	// coming are targets that a record before will make by receiving.
-	coming map[string]bool
+	// coming are the records of this run by the targets that they bring.
+	coming map[string]*record.Record
 }
 
 func newState() *state {
-	return &state{datasets: map[string]*record.Record{}, coming: map[string]bool{}}
+	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}}
 }
 
 func (s *state) add(r *record.Record) *record.Record {
@@ -43,7 +43,7 @@ func (s *state) add(r *record.Record) *record.Record {
 func (s *state) missingParents(name, target string) []string {
 	var out []string
 	for i := len(target) + 1; i < len(name); i++ {
-		if name[i] == '/' && s.datasets[name[:i]] == nil && !s.coming[name[:i]] {
+		if name[i] == '/' && s.datasets[name[:i]] == nil && s.coming[name[:i]] == nil {
 			out = append(out, name[:i])
 		}
 	}
@@ -131,10 +131,14 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) err
 			continue
 		}
 		t := d.r.Target
-		if !t.Exists {
+		if len(t.Snapshots) == 0 {
+			// What is above decides about the encryption of what is new, also
+			// where a first receive broke off.
 			if n := s.nearest(t.Name); n != nil {
 				ask(n.Name)
 			}
+		}
+		if !t.Exists {
 			continue
 		}
 		ask(t.Name)

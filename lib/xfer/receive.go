@@ -62,10 +62,23 @@ func (j *job) receive(ctx context.Context, i int) error {
 	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != KindInterrupted:
 		j.ignored[i] = err
 	default:
+		if errors.As(err, &f) && f.kind == zfs.KindStaleToken && s.Token != "" && ctx.Err() == nil {
+			j.forget(ctx, s)
+		}
 		return err
 	}
 	j.arrived = append(j.arrived, i)
 	return nil
+}
+
+// forget aborts a receive that cannot go on though its token looks right, so
+// that the next run does not try the same again.
+func (j *job) forget(ctx context.Context, s *record.Step) {
+	if err := j.x.target(j.r).AbortReceive(ctx, s.Dataset); err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		j.r.Warn("cannot abort the receive into '%s': %s", s.Dataset, err)
+		return
+	}
+	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
 }
 
 // thereAlready tells whether the target has what a step that failed was to

@@ -269,7 +269,7 @@ func (p *planner) encryptionWarnings(d *draft) []string {
 	r, t := d.r, d.r.Target
 	var out []string
 	if p.raw(r) {
-		if r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.state.sources != nil && !p.state.sources[r.EncryptionRoot] {
+		if !d.has && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.state.sources != nil && !p.state.sources[r.EncryptionRoot] {
 			out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
 		}
 		var left []string

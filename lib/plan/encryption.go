@@ -75,6 +75,10 @@ func (p *planner) arrives(r *record.Record) storage {
 	case given && cipher == "off":
 		return storage{}
 	case given && key:
+		// Even then zfs wants the key of what is above.
+		if above := p.above(r.Target.Name); above.locked {
+			return above
+		}
 		return own
 	case !given && !r.Encrypted() && !p.inherits():
 		return storage{}
@@ -151,10 +155,13 @@ func (p *planner) encrypting(r *record.Record, exclude, set []string) ([]string,
 }
 
 // once takes out of set what only the stream that makes a dataset may set. zfs
-// counts one that is resumed as another.
-func once(s *record.Step) {
-	if (s.From != "" || s.Token != "") && slices.ContainsFunc(s.Set, setsKey) {
-		s.Set = slices.DeleteFunc(slices.Clone(s.Set), setsKey)
+// counts one that is resumed as another. A raw stream sets none of it, save for
+// keylocation, which it may always set.
+func once(s *record.Step, raw bool) {
+	if !raw && (s.From != "" || s.Token != "") {
+		s.Set = slices.DeleteFunc(slices.Clone(s.Set), func(pv string) bool {
+			return setsKey(pv) || strings.HasPrefix(pv, "keylocation=")
+		})
 	}
 }
 

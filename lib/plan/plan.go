@@ -275,7 +275,7 @@ func (p *planner) streams(d *draft) []record.Step {
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
 			Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
 		last := &steps[0]
-		once(last)
+		once(last, p.raw(r))
 		if len(s.Through) > 0 {
 			first := s.Through[0]
 			last.To, last.ToGUID = first.Name, first.GUID
@@ -296,7 +296,7 @@ func (p *planner) streams(d *draft) []record.Step {
 			step.Force = true
 			step.Why = "the target exists without snapshots, and --force overwrites it"
 		}
-		once(&step)
+		once(&step, p.raw(r))
 		steps = append(steps, step)
 	}
 	return steps

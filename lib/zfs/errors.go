@@ -183,6 +183,7 @@ var catalogue = []pattern{
 	{"cannot perform raw receive", KindEncryption},
 	{"cannot be set or excluded for raw streams", KindEncryption},
 	{"cannot be set for incremental streams", KindEncryption},
+	{"encryption must be turned on to set encryption properties", KindEncryption},
 	{"keyformat required for new encryption root", KindEncryption},
 	{"may not be sent with properties without the raw flag", KindEncryption},
 	{"cannot be used to destroy an encrypted filesystem", KindEncryption},

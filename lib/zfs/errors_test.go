@@ -120,6 +120,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot receive new filesystem stream: encryption property 'encryption' cannot be set or excluded for raw streams.", KindEncryption},
 	{"zfs 2.1.11", "cannot receive incremental stream: encryption property 'encryption' cannot be set for incremental streams.", KindEncryption},
 	{"zfs 2.3.2", "cannot receive resume stream: encryption property 'encryption' cannot be set for incremental streams.", KindStaleToken},
+	{"zfs 2.3.2", "cannot receive incremental stream: Encryption must be turned on to set encryption properties.", KindEncryption},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: Keyformat required for new encryption root.", KindEncryption},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: inherited key must be loaded", KindKey},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: zfs receive -F cannot be used to destroy an encrypted filesystem or overwrite an unencrypted one with an encrypted one", KindEncryption},

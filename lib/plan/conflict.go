@@ -25,14 +25,19 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 	r.Fail(p.failure("conflict", fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
 }
 
-// noSnapshots: the target exists and has nothing to start from.
-func noSnapshots(r *record.Record) *record.Conflict {
-	return &record.Conflict{Kind: "target-without-snapshots",
-		Message: fmt.Sprintf("'%s' exists, but has no snapshot", r.Target.Name),
-		Remedies: []string{
-			fmt.Sprintf("rename it with 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name)),
-			"--force to overwrite it with a first full backup",
-		}}
+// noSnapshots: the target exists and has nothing to start from. Not everything
+// can be overwritten.
+func noSnapshots(r *record.Record, overwrites bool) *record.Conflict {
+	c := &record.Conflict{Kind: "target-without-snapshots",
+		Message:  fmt.Sprintf("'%s' exists, but has no snapshot", r.Target.Name),
+		Remedies: []string{fmt.Sprintf("rename it with 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name))}}
+	if overwrites {
+		c.Remedies = append(c.Remedies, "--force to overwrite it with a first full backup")
+	} else {
+		c.Message += ", and where one of the two is encrypted zfs cannot overwrite it"
+		c.Remedies = append(c.Remedies, fmt.Sprintf("destroy it with 'zfs destroy %s'", zfs.Quote(r.Target.Name)))
+	}
+	return c
 }
 
 // noBase: the target has snapshots, none of which the source has.
@@ -96,34 +101,6 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		steps = append(steps, rollback)
 	}
 	return steps, nil
-}
-
-// mixed finds raw and non-raw streams on one chain (promise P10). zfs (2.3)
-// takes some of the mixtures, and all later raw streams are refused, or the
-// copy cannot be decrypted any more (OpenZFS issue 12614).
-//
-// Raw data makes every copy an encryption root of its own; what zfs encrypts
-// as it comes in has its key from above.
-func mixed(r *record.Record, raw bool) *record.Conflict {
-	t := r.Target
-	anew := fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name))
-	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name
-	switch {
-	case t.Kind == "" || !r.Encrypted():
-	case raw && !t.Encrypted():
-		return &record.Conflict{Kind: "encryption-mismatch",
-			Message:  fmt.Sprintf("'%s' is encrypted and would be sent raw, but its copy is not encrypted: raw and other streams do not go together", r.Name),
-			Remedies: []string{"--decrypt to go on without encryption", anew}}
-	case raw && !own:
-		return &record.Conflict{Kind: "encryption-mismatch",
-			Message:  fmt.Sprintf("'%s' would be sent raw, but its copy has its key from '%s': it was not received raw, or its key was changed since", r.Name, t.EncryptionRoot),
-			Remedies: []string{"--decrypt with --encrypt to go on encrypting it there, if that is how it was received", anew}}
-	case !raw && t.Encrypted() && t.EncryptionRoot == t.Name:
-		return &record.Conflict{Kind: "encryption-mismatch",
-			Message:  fmt.Sprintf("'%s' would be sent decrypted, but its copy was received raw: raw and other streams do not go together", r.Name),
-			Remedies: []string{"go on without --decrypt", anew}}
-	}
-	return nil
 }
 
 func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Conflict {

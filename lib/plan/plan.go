@@ -36,9 +36,6 @@ type draft struct {
 	clone  *record.Conflict
 }
 
-// raw tells whether the record's data travels encrypted as it is.
-func (p *planner) raw(r *record.Record) bool { return r.Encrypted() && !p.o.Decrypt }
-
 // match finds base and wanted snapshots of a record. It needs no more than the
 // names and guids of both sides.
 func (p *planner) match(r *record.Record, name string) *draft {
@@ -156,8 +153,15 @@ func (p *planner) finish(d *draft) {
 		if c == nil {
 			pre, c = p.prepare(d)
 		}
+		if c == nil {
+			c = p.notEncrypted(d)
+		}
 		if c != nil {
 			p.conflict(r, c)
+			return
+		}
+		if e := p.locked(d, pre); e != nil {
+			r.Fail(*e)
 			return
 		}
 		steps = append(append(pre, p.streams(d)...), p.mark(r)...)
@@ -199,14 +203,14 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 			// Nothing but the partial first receive was there; with its
 			// abortion the dataset goes.
 			return steps, nil
-		case p.o.Force:
+		case p.o.Force && p.overwrites(r):
 			if d.origin != nil {
 				r.Warn("'%s' is a clone of '%s', but '%s' exists and cannot become one: it is overwritten in full", r.Name, r.Origin, t.Name)
 				d.origin = nil
 			}
 			return steps, nil
 		}
-		return nil, noSnapshots(r)
+		return nil, noSnapshots(r, p.overwrites(r))
 	}
 	if !d.has {
 		return nil, noBase(r)
@@ -241,6 +245,8 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 		reason = "it starts from another snapshot than the newest in common"
 	case slices.Contains(res.Flags, "raw") != p.raw(r):
 		reason = "it was sent with other flags about encryption"
+	case !d.has && p.begunOtherwise(r):
+		reason = "it was begun with other options about encryption"
 	case d.has && d.base.Target < len(t.Snapshots)-1:
 		// zfs (2.3) resumes only onto the snapshot that it began from.
 		reason = fmt.Sprintf("the target has the newer snapshot '%s'", t.Snapshots[len(t.Snapshots)-1].Name)
@@ -288,6 +294,7 @@ func (p *planner) streams(d *draft) []record.Step {
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
 			Flags: flags, Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
 		last := &steps[0]
+		once(last, p.raw(r))
 		if len(s.Through) > 0 {
 			first := s.Through[0]
 			last.To, last.ToGUID = first.Name, first.GUID
@@ -311,6 +318,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		if d.origin != nil && s.From == d.origin.from {
 			step.Origin = d.origin.cloned()
 		}
+		once(&step, p.raw(r))
 		steps = append(steps, step)
 	}
 	return steps
@@ -339,51 +347,27 @@ func (p *planner) mark(r *record.Record) []record.Step {
 // flags are those of zfs send.
 func (p *planner) flags(r *record.Record) []string {
 	f := p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
-	raw := p.raw(r)
 	var flags []string
 	if f.LargeBlocks {
 		flags = append(flags, "-L")
 	}
-	// An encrypted dataset cannot hold embedded data, but a raw stream has none.
-	if f.EmbeddedData && (raw || !p.targetEncrypted(r)) {
+	if f.EmbeddedData && p.embeds(r) {
 		flags = append(flags, "-e")
 	}
 	if p.o.ZFSCompressed {
 		flags = append(flags, "-c")
 	}
-	if raw {
-		flags = append(flags, "-w")
-	}
-	if !r.Encrypted() || raw {
-		// Properties of an encrypted dataset only travel with raw data.
-		flags = append(flags, "-p")
-	}
-	return flags
-}
-
-// targetEncrypted tells whether what is received non-raw gets encrypted there.
-func (p *planner) targetEncrypted(r *record.Record) bool {
-	if r.Target.Exists && r.Target.Kind != "" {
-		return r.Target.Encrypted()
-	}
-	if parent := p.state.nearest(r.Target.Name); parent != nil {
-		return parent.Encrypted()
-	}
-	return false
+	return append(flags, p.sendsRaw(r)...)
 }
 
 // properties are those for zfs recv -x and -o.
 func (p *planner) properties(r *record.Record) (exclude, set []string) {
 	exclude = append(exclude, p.o.filter...)
-	if p.o.Encrypt && !p.raw(r) {
-		// So that the parent on the target decides. A raw stream is encrypted
-		// already, and zfs refuses to touch these in it.
-		exclude = append(exclude, "keylocation", "pbkdf2iters", "keyformat", "encryption")
-	}
 	if p.o.ClearRefreservation {
 		exclude = append(exclude, "refreservation")
 	}
 	set = append(set, p.o.set...)
+	exclude, set = p.encrypting(r, exclude, set)
 	if p.o.ClearMountpoint && r.Kind != "volume" {
 		set = append(set, "canmount=noauto")
 	}
@@ -475,16 +459,6 @@ func (p *planner) holds(d *draft) []record.Step {
 		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID)
 	}
 	return steps
-}
-
-// encryptionWarnings tells what a careful reader wants to know about keys.
-func (p *planner) encryptionWarnings(d *draft) []string {
-	r := d.r
-	var out []string
-	if p.raw(r) && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.state.sources != nil && !p.state.sources[r.EncryptionRoot] {
-		out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
-	}
-	return out
 }
 
 func (p *planner) failure(kind, message, hint string) record.Error {

@@ -469,7 +469,6 @@ func TestConflicts(t *testing.T) {
 		{"raw onto a copy that is not encrypted", "", "b-1 b-2", enc, "b-1", keep, "encryption-mismatch", "", []string{"--decrypt", rename}},
 		{"raw onto one that was encrypted there", "", "b-1 b-2", enc, "b-1", inherits, "encryption-mismatch", "", []string{"--decrypt with --encrypt", rename}},
 		{"decrypted onto one that was received raw", "--decrypt", "b-1 b-2", enc, "b-1", enc, "encryption-mismatch", "", []string{"go on without --decrypt", rename}},
-		{"the same, to be encrypted anew", "--decrypt --encrypt", "b-1 b-2", enc, "b-1", enc, "encryption-mismatch", "", []string{"go on without --decrypt", rename}},
 	} {
 		state := []*record.Record{target("backup", ""), with(target("backup/tank/a", c.target), c.changeTarget)}
 		res := plan(t, "--no-thinning "+c.args, state, with(source("tank/a", c.source), c.change), source("tank/b", "b-1"))
@@ -551,7 +550,7 @@ func TestFlagsAndProperties(t *testing.T) {
 		{"encrypted, below an encrypted target", "", enc, enc, "-L -e -w -p", "", ""},
 		{"decrypted", "--decrypt", enc, plain, "-L -e", "", ""},
 		{"decrypt has nothing to do with a plain one", "--decrypt", plain, plain, "-L -e -p", "", ""},
-		{"below an encrypted target no embedded data", "", plain, enc, "-L -p", "", ""},
+		{"plain stays plain below an encrypted target", "", plain, enc, "-L -e -p", "", ""},
 		{"to be encrypted there", "--encrypt", plain, enc, "-L -p", "", "keylocation pbkdf2iters keyformat encryption"},
 		{"encrypted anew", "--decrypt --encrypt", enc, enc, "-L", "", "keylocation pbkdf2iters keyformat encryption"},
 		{"raw is encrypted already, and zfs refuses to filter that", "--encrypt", enc, enc, "-L -e -w -p", "", ""},

@@ -22,7 +22,7 @@ type state struct {
 	complete bool
 	// sources are the names of the source datasets in this run.
 	sources map[string]bool
-	// coming are targets that another record will make by receiving.
+	// coming are the records of this run by the targets that they bring.
 	coming map[string]*record.Record
 }
 
@@ -145,10 +145,14 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) err
 			continue
 		}
 		t := d.r.Target
-		if !t.Exists {
+		if len(t.Snapshots) == 0 {
+			// What is above decides about the encryption of what is new, also
+			// where a first receive broke off.
 			if n := s.nearest(t.Name); n != nil {
 				ask(n.Name)
 			}
+		}
+		if !t.Exists {
 			continue
 		}
 		ask(t.Name)

@@ -97,6 +97,8 @@ type Facts struct {
 	Encryption     string `json:"encryption,omitzero"`
 	EncryptionRoot string `json:"encryptionroot,omitzero"`
 	KeyStatus      string `json:"keystatus,omitzero"`
+	// KeyGUID is the master key's identity, which a copy received raw has too.
+	KeyGUID string `json:"keyguid,omitzero"`
 	// Written is in bytes since the newest snapshot; Used and Referenced too.
 	Written    *int64 `json:"written,omitzero"`
 	Used       *int64 `json:"used,omitzero"`

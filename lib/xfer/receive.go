@@ -59,6 +59,12 @@ func (j *job) receive(ctx context.Context, i int) error {
 		if !refused && !passing(err) {
 			return j.settled(ctx, i, err)
 		}
+		if refused && s.From == "" && !slices.Contains(s.Flags, "-w") {
+			// The first stream of all sets properties that a resumed one does
+			// not, above all those of encryption: the next plan knows them.
+			j.forget(ctx, s)
+			return j.settled(ctx, i, err)
+		}
 		if !refused {
 			if try++; try > j.x.o.Retries {
 				return j.settled(ctx, i, err)
@@ -198,6 +204,9 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 	}
 	out := []record.Step{upTo(rest, chain[:1])}
 	out[0].Token, out[0].Origin = token, ""
+	if !slices.Contains(s.Flags, "-w") {
+		out[0].Set = zfs.WithoutKey(out[0].Set)
+	}
 	if len(chain) > 1 {
 		rest.From, rest.FromGUID, rest.Origin, rest.Force = chain[0].Name, chain[0].GUID, "", false
 		out = append(out, upTo(rest, chain[1:]))
@@ -248,6 +257,16 @@ func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is another snapshot than its origin", what, s.Origin)
 	}
 	return nil
+}
+
+// forget aborts a receive that cannot go on though its token looks right, so
+// that the next run does not try the same again.
+func (j *job) forget(ctx context.Context, s *record.Step) {
+	if err := j.x.target(j.r).AbortReceive(ctx, s.Dataset); err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		j.r.Warn("cannot abort the receive into '%s': %s", s.Dataset, err)
+		return
+	}
+	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
 }
 
 // thereAlready tells whether the target has what a step that failed was to

@@ -35,7 +35,7 @@ const (
 	KindStream         Kind = "stream"          // what arrived is not a stream of zfs
 	KindFeature        Kind = "feature"         // the pool or zfs cannot do this
 	KindKey            Kind = "key"             // an encryption key is missing or another
-	KindEncryption     Kind = "encryption"      // raw and non-raw do not go together
+	KindEncryption     Kind = "encryption"      // it does not fit how the data or the copy is encrypted
 	KindPoolIO         Kind = "pool-io"         // the pool is suspended or fails
 	KindTooLong        Kind = "too-long"        // more arguments than the system takes
 	KindKilled         Kind = "killed"          // a signal ended the program
@@ -110,6 +110,7 @@ var hints = map[Kind]string{
 	KindStaleToken:     "run again: the token is aborted and the stream starts anew",
 	KindPartial:        "run again: the stream goes on where it broke off",
 	KindKey:            "load the key with 'zfs load-key'",
+	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
 	KindTooLong:        "select fewer datasets for each run",
 }
 
@@ -182,6 +183,9 @@ var catalogue = []pattern{
 	{"iv set guid m", KindEncryption}, // missing, mismatch
 	{"cannot perform raw receive", KindEncryption},
 	{"cannot be set or excluded for raw streams", KindEncryption},
+	{"cannot be set for incremental streams", KindEncryption},
+	{"encryption must be turned on to set encryption properties", KindEncryption},
+	{"keyformat required for new encryption root", KindEncryption},
 	{"may not be sent with properties without the raw flag", KindEncryption},
 	{"cannot be used to destroy an encrypted filesystem", KindEncryption},
 	{"stream uses crypto parameters", KindEncryption},

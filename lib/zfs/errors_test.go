@@ -119,7 +119,12 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot receive incremental stream: IV set guid mismatch. See the 'zfs receive' man page section\n discussing the limitations of raw encrypted send streams.", KindEncryption},
 	{"source 2.3", "cannot receive incremental stream: IV set guid missing. See errata 4 at https://openzfs.github.io/openzfs-docs/msg/ZFS-8000-ER.", KindEncryption},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: encryption property 'encryption' cannot be set or excluded for raw streams.", KindEncryption},
-	{"source 2.3", "cannot receive new filesystem stream: zfs receive -F cannot be used to destroy an encrypted filesystem or overwrite an unencrypted one with an encrypted one", KindEncryption},
+	{"zfs 2.1.11", "cannot receive incremental stream: encryption property 'encryption' cannot be set for incremental streams.", KindEncryption},
+	{"zfs 2.3.2", "cannot receive resume stream: encryption property 'encryption' cannot be set for incremental streams.", KindStaleToken},
+	{"zfs 2.3.2", "cannot receive incremental stream: Encryption must be turned on to set encryption properties.", KindEncryption},
+	{"zfs 2.3.2", "cannot receive new filesystem stream: Keyformat required for new encryption root.", KindEncryption},
+	{"zfs 2.3.2", "cannot receive new filesystem stream: inherited key must be loaded", KindKey},
+	{"zfs 2.3.2", "cannot receive new filesystem stream: zfs receive -F cannot be used to destroy an encrypted filesystem or overwrite an unencrypted one with an encrypted one", KindEncryption},
 	{"source 2.3", "cannot receive new filesystem stream: stream uses crypto parameters not compatible with this pool", KindEncryption},
 
 	// the pool fails

@@ -49,7 +49,7 @@ func eachLine(r io.Reader, row func(string) error) error {
 // only worth their time where something is mounted or received.
 var FactProps = []string{
 	"type", "guid", "createtxg", "creation", "origin",
-	"encryption", "encryptionroot", "keystatus",
+	"encryption", "encryptionroot", "keystatus", "keyguid",
 	"written", "used", "referenced", "volsize",
 	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp,
 }
@@ -200,6 +200,7 @@ func (d *Dataset) Facts() record.Facts {
 		Origin:         str("origin"),
 		EncryptionRoot: str("encryptionroot"),
 		KeyStatus:      str("keystatus"),
+		KeyGUID:        str("keyguid"),
 		Written:        num("written"),
 		Used:           num("used"),
 		Referenced:     num("referenced"),

@@ -1,0 +1,300 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file has all that a plan decides about encryption (promise P10): what
+// travels raw, how it will be stored, which keys that takes, and what does not
+// go together.
+//
+// What zfs does, tried on 2.1.11 and 2.3.2 with the same outcome:
+//   - Raw data needs no key on either side. Its copy is an encryption root of
+//     its own with the master key of the source (the property keyguid).
+//   - The properties of a plain dataset travel with it, encryption=off among
+//     them: without -x encryption its copy is plain below any parent.
+//   - A decrypted stream has no properties, so its copy has the encryption of
+//     the parent, whose key must be loaded for as long as it receives.
+//   - A full raw stream overwrites nothing (-F), and nothing that is encrypted
+//     is overwritten.
+
+// raw tells whether the record's data travels encrypted as it is.
+func (p *planner) raw(r *record.Record) bool { return r.Encrypted() && !p.o.Decrypt }
+
+// sendsRaw are the flags of zfs send about encryption. Properties of an
+// encrypted dataset only travel with raw data.
+func (p *planner) sendsRaw(r *record.Record) []string {
+	switch {
+	case p.raw(r):
+		return []string{"-w", "-p"}
+	case r.Encrypted():
+		return nil
+	}
+	return []string{"-p"}
+}
+
+// embeds tells whether the stream may have embedded data, which an encrypted
+// dataset cannot hold. A raw stream has none, whatever the flags.
+func (p *planner) embeds(r *record.Record) bool { return p.raw(r) || !p.stored(r).encrypted }
+
+// storage is how a dataset of the target is stored.
+type storage struct {
+	encrypted bool
+	root      string // its encryption root
+	locked    bool   // whose key is not loaded
+}
+
+func stands(f *record.Facts) storage {
+	return storage{f.Encrypted(), f.EncryptionRoot, f.Encrypted() && f.KeyStatus == "unavailable"}
+}
+
+// stored is how the copy of r is stored, or will be.
+func (p *planner) stored(r *record.Record) storage {
+	t := r.Target
+	gone := len(t.Snapshots) == 0 && t.ResumeToken != "" && t.Resume == nil // a first receive that is aborted
+	if t.Exists && t.Kind != "" && !gone {
+		return stands(&t.Facts)
+	}
+	return p.arrives(r)
+}
+
+// arrives is how a new copy of r will be stored.
+func (p *planner) arrives(r *record.Record) storage {
+	own := storage{encrypted: true, root: r.Target.Name}
+	cipher, given := p.given("encryption")
+	_, key := p.given("keyformat")
+	switch {
+	case p.raw(r):
+		own.locked = true
+		return own
+	case given && cipher == "off":
+		return storage{}
+	case given && key:
+		// Even then zfs wants the key of what is above.
+		if above := p.above(r.Target.Name); above.locked {
+			return above
+		}
+		return own
+	case !given && !r.Encrypted() && !p.inherits():
+		return storage{}
+	}
+	return p.above(r.Target.Name)
+}
+
+// inherits tells whether the target's parent decides about the encryption of
+// a plain dataset.
+func (p *planner) inherits() bool {
+	return p.o.Encrypt || slices.Contains(p.o.filter, "encryption")
+}
+
+// given is the value that --set-properties has for a property.
+func (p *planner) given(property string) (value string, ok bool) {
+	for _, pv := range p.o.set {
+		if name, v, _ := strings.Cut(pv, "="); name == property {
+			value, ok = v, true
+		}
+	}
+	return value, ok
+}
+
+// above is how that dataset is stored which will be above name: one that is
+// there, or that another record of this run brings.
+func (p *planner) above(name string) storage {
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		if r := p.state.coming[name[:i]]; r != nil {
+			return p.stored(r)
+		}
+		if r := p.state.datasets[name[:i]]; r != nil {
+			return stands(&r.Facts)
+		}
+	}
+	return storage{}
+}
+
+// begunOtherwise tells that a first receive that broke off would not end in
+// the encryption that is asked for now.
+func (p *planner) begunOtherwise(r *record.Record) bool {
+	return !p.raw(r) && r.Target.Kind != "" && r.Target.Encrypted() != p.arrives(r).encrypted
+}
+
+// overwrites tells whether zfs can overwrite the target with a full stream.
+func (p *planner) overwrites(r *record.Record) bool { return !p.raw(r) && !r.Target.Encrypted() }
+
+func setsKey(pv string) bool {
+	name, _, _ := strings.Cut(pv, "=")
+	return zfs.KeyParameter(name)
+}
+
+// encrypting adds the properties that leave the encryption to the target's
+// parent, and takes out those that zfs refuses.
+func (p *planner) encrypting(r *record.Record, exclude, set []string) ([]string, []string) {
+	if p.raw(r) {
+		return slices.DeleteFunc(exclude, zfs.KeyParameter), slices.DeleteFunc(set, setsKey)
+	}
+	if p.o.Encrypt {
+		for _, name := range []string{"keylocation", "pbkdf2iters", "keyformat", "encryption"} {
+			// What --set-properties gives is not to be left out, and zfs
+			// takes no property twice.
+			if _, given := p.given(name); !given && !slices.Contains(exclude, name) {
+				exclude = append(exclude, name)
+			}
+		}
+	}
+	return exclude, set
+}
+
+// once takes out of set what only the stream that makes a dataset may set. A
+// raw stream sets none of it, save for keylocation, which it may always set.
+func once(s *record.Step, raw bool) {
+	if !raw && (s.From != "" || s.Token != "") {
+		s.Set = zfs.WithoutKey(s.Set)
+	}
+}
+
+// mixed finds raw and non-raw streams on one chain. zfs takes some of the
+// mixtures, and all later raw streams are refused, or the copy cannot be
+// decrypted any more (OpenZFS issue 12614).
+func mixed(r *record.Record, raw bool) *record.Conflict {
+	t := r.Target
+	if t.Kind == "" || !r.Encrypted() {
+		return nil
+	}
+	conflict := func(message string, remedies ...string) *record.Conflict {
+		return &record.Conflict{Kind: "encryption-mismatch", Message: message, Remedies: append(remedies, startAnew(t.Name))}
+	}
+	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name
+	// The master key tells where both are known: it travels with raw data only
+	// and survives every change of the key that wraps it.
+	known := r.KeyGUID != "" && t.KeyGUID != ""
+	wasRaw := own
+	if known {
+		wasRaw = r.KeyGUID == t.KeyGUID
+	}
+	switch {
+	case raw && !t.Encrypted():
+		return conflict(fmt.Sprintf("'%s' is encrypted and would be sent raw, but its copy is not encrypted: raw and other streams do not go together", r.Name),
+			"--decrypt to go on without encryption")
+	case raw && wasRaw && !own:
+		return conflict(fmt.Sprintf("the copy of '%s' was received raw, but has its key from '%s' now, as after 'zfs change-key -i': with the next raw stream it could not be decrypted any more", r.Name, t.EncryptionRoot),
+			fmt.Sprintf("make it an encryption root again with 'zfs change-key -o keyformat=passphrase %s' while its key is loaded; the key of the source comes back with the next stream", zfs.Quote(t.Name)))
+	case raw && !wasRaw && known && own:
+		return conflict(fmt.Sprintf("'%s' would be sent raw, but its copy was not received raw and has a key of its own", r.Name),
+			"--decrypt to go on as it was begun")
+	case raw && !wasRaw && known:
+		return conflict(fmt.Sprintf("'%s' would be sent raw, but its copy was not received raw: it has its key from '%s'", r.Name, t.EncryptionRoot),
+			"--decrypt with --encrypt to go on encrypting it there")
+	case raw && !wasRaw:
+		return conflict(fmt.Sprintf("'%s' would be sent raw, but its copy has its key from '%s': it was not received raw, or its key was changed since", r.Name, t.EncryptionRoot),
+			"--decrypt with --encrypt to go on encrypting it there, if that is how it was received")
+	case !raw && t.Encrypted() && wasRaw:
+		return conflict(fmt.Sprintf("'%s' would be sent decrypted, but its copy was received raw: raw and other streams do not go together", r.Name),
+			"go on without --decrypt")
+	}
+	return nil
+}
+
+func startAnew(name string) string {
+	return fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(name))
+}
+
+// notEncrypted finds what was asked to be encrypted and would not be. A copy
+// that is there goes on as it is, unless what comes is secret at its source.
+func (p *planner) notEncrypted(d *draft) *record.Conflict {
+	r, t := d.r, d.r.Target
+	cipher, given := p.given("encryption")
+	asked := p.o.Encrypt && !given || given && cipher != "off"
+	if !asked || p.raw(r) || p.stored(r).encrypted || d.has && !r.Encrypted() {
+		return nil
+	}
+	c := &record.Conflict{Kind: "target-not-encrypted",
+		Message: fmt.Sprintf("'%s' is to be encrypted on the target, but nothing above '%s' is encrypted", r.Name, t.Name)}
+	switch {
+	case t.Exists && t.Kind != "" && (len(t.Snapshots) > 0 || t.ResumeToken == ""):
+		c.Message = fmt.Sprintf("'%s' is to be encrypted on the target, but its copy is not encrypted", r.Name)
+		c.Remedies = []string{"leave out --encrypt to go on without encryption", startAnew(t.Name)}
+	case given:
+		c.Remedies = []string{"--set-properties with keyformat and keylocation too, for a key of its own"}
+	default:
+		c.Remedies = []string{
+			"choose a target that is encrypted: 'zfs create -o encryption=on -o keyformat=passphrase NEWTARGET'",
+			"leave out --encrypt to store it without encryption",
+		}
+	}
+	return c
+}
+
+// locked finds the key that is needed and not loaded, on either side. steps
+// are those that make the target ready.
+func (p *planner) locked(d *draft, steps []record.Step) *record.Error {
+	r, t := d.r, d.r.Target
+	missing := func(message, host, root, or string) *record.Error {
+		hint := fmt.Sprintf("load the key with 'zfs load-key %s'", zfs.Quote(root))
+		if host != "" {
+			hint += " on " + host
+		}
+		e := p.failure(string(zfs.KindKey), fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, t.Name, message), hint+or)
+		return &e
+	}
+	if r.Encrypted() && !p.raw(r) && r.KeyStatus == "unavailable" {
+		root, or := r.EncryptionRoot, ""
+		if root == "" {
+			root = r.Name
+		}
+		if !t.Exists {
+			or = "; or leave out --decrypt to send it raw, which needs no key"
+		}
+		return missing(fmt.Sprintf("it cannot be decrypted, for the key of '%s' is not loaded", root), r.Host, root, or)
+	}
+	for i := range steps {
+		if above := p.above(steps[i].Dataset); steps[i].Do == record.DoCreateParent && above.locked {
+			return missing(fmt.Sprintf("the parent '%s' cannot be created, for the key of '%s' is not loaded", steps[i].Dataset, above.root), t.Host, above.root,
+				fmt.Sprintf("; or create it without: 'zfs create -o canmount=off -o encryption=off %s'", zfs.Quote(steps[i].Dataset)))
+		}
+	}
+	if s := p.stored(r); !p.raw(r) && s.locked {
+		return missing(fmt.Sprintf("it is encrypted there with the key of '%s', which is not loaded", s.root), t.Host, s.root, "")
+	}
+	return nil
+}
+
+// encryptionWarnings tells what a careful reader wants to know about keys.
+func (p *planner) encryptionWarnings(d *draft) []string {
+	r, t := d.r, d.r.Target
+	var out []string
+	if p.raw(r) {
+		if !d.has && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.state.sources != nil && !p.state.sources[r.EncryptionRoot] {
+			out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
+		}
+		var left []string
+		for _, name := range p.o.filter {
+			if zfs.KeyParameter(name) {
+				left = append(left, name)
+			}
+		}
+		for _, pv := range p.o.set {
+			if setsKey(pv) {
+				name, _, _ := strings.Cut(pv, "=")
+				left = append(left, name)
+			}
+		}
+		if len(left) > 0 {
+			out = append(out, fmt.Sprintf("'%s' is sent raw, with its encryption as it is: what was asked of the target's %s does not apply", r.Name, strings.Join(left, ", ")))
+		}
+		return out
+	}
+	stored := p.stored(r)
+	_, given := p.given("encryption")
+	switch {
+	case given || stored.encrypted:
+	case p.o.Encrypt:
+		out = append(out, fmt.Sprintf("--encrypt was given, but the copy '%s' was begun without encryption and goes on without", t.Name))
+	case !d.has && p.above(t.Name).encrypted:
+		out = append(out, fmt.Sprintf("'%s' is not encrypted, and neither will be its copy, though what is above that is; --encrypt has it encrypted there", r.Name))
+	}
+	return out
+}

@@ -69,6 +69,11 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	for i := range d.wanted {
 		coming[r.Snapshots[i].Name] = true
 	}
+	for _, s := range t.Snapshots[:d.base.Target+1] {
+		if coming[s.Name] {
+			return nil, taken(r, s)
+		}
+	}
 	var bad []record.Snapshot
 	newest := t.Snapshots[d.base.Target]
 	for _, s := range t.Snapshots[d.base.Target+1:] {
@@ -101,6 +106,18 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		steps = append(steps, rollback)
 	}
 	return steps, nil
+}
+
+// taken: what is to be sent has a name that an older snapshot of the target has,
+// as when the clock was set back and the source's own is long gone.
+func taken(r *record.Record, s record.Snapshot) *record.Conflict {
+	full := s.Full(r.Target.Name)
+	return &record.Conflict{Kind: "same-name-other-guid", Snapshots: []record.Snapshot{s},
+		Message: fmt.Sprintf("the target has an older snapshot '%s', and another of that name is to be sent", s.Name),
+		Remedies: []string{
+			fmt.Sprintf("rename it with 'zfs rename %s %s-old'", zfs.Quote(full), zfs.Quote(full)),
+			"destroy it, if it is not needed",
+		}}
 }
 
 func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Conflict {

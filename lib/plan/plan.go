@@ -164,7 +164,7 @@ func (p *planner) finish(d *draft) {
 			r.Fail(*e)
 			return
 		}
-		steps = append(append(pre, p.streams(d)...), p.mark(r)...)
+		steps = append(append(pre, p.streams(d)...), p.mark(r, p.flags(d))...)
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
 		}
@@ -283,7 +283,7 @@ func (p *planner) cut(d *draft) []chain.Stream {
 // streams gives the receive steps.
 func (p *planner) streams(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
-	flags := p.flags(r)
+	flags := p.flags(d)
 	exclude, set := p.properties(r)
 	var steps []record.Step
 	streams := p.cut(d)
@@ -324,29 +324,54 @@ func (p *planner) streams(d *draft) []record.Step {
 	return steps
 }
 
-// mark notes on the copy which pools it came through. zfs-autobackup's copies
-// get it with their next snapshot.
-func (p *planner) mark(r *record.Record) []record.Step {
-	pool := r.PoolGUID
-	if pool == "" {
+// mark notes on the copy which pools it came through, and with which flags it
+// was begun. zfs-autobackup's copies get it with their next snapshot.
+func (p *planner) mark(r *record.Record, flags []string) []record.Step {
+	if r.PoolGUID == "" {
 		return nil // it does not come from zab-select
 	}
-	from := pool
-	if r.From != "" && !slices.Contains(strings.Split(r.From, ","), pool) {
-		from = r.From + "," + pool
-	} else if r.From != "" {
+	from := r.PoolGUID
+	if r.From != "" {
 		from = r.From
+		if !slices.Contains(strings.Split(r.From, ","), r.PoolGUID) {
+			from += "," + r.PoolGUID
+		}
 	}
-	if r.Target.From == from {
+	var set []string
+	if r.Target.From != from {
+		set = append(set, zfs.FromProp+"="+from)
+	}
+	if s := frozen(flags); r.Target.Stream != s {
+		set = append(set, zfs.StreamProp+"="+s)
+	}
+	if set == nil {
 		return nil
 	}
-	return []record.Step{{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name,
-		Set: []string{zfs.FromProp + "=" + from}}}
+	return []record.Step{{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name, Set: set}}
 }
 
-// flags are those of zfs send.
-func (p *planner) flags(r *record.Record) []string {
+// frozen are those of the flags that decide how a copy is stored.
+func frozen(flags []string) string {
+	var out []string
+	for _, f := range flags {
+		if f == "-L" || f == "-w" {
+			out = append(out, f[1:])
+		}
+	}
+	if out == nil {
+		return "none"
+	}
+	return strings.Join(out, ",")
+}
+
+// flags are those of zfs send. A copy goes on as it was begun, whatever the
+// pools can do by now.
+func (p *planner) flags(d *draft) []string {
+	r := d.r
 	f := p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
+	if begun := r.Target.Stream; begun != "" && d.has {
+		f.LargeBlocks = slices.Contains(strings.Split(begun, ","), "L")
+	}
 	var flags []string
 	if f.LargeBlocks {
 		flags = append(flags, "-L")

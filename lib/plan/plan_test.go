@@ -316,6 +316,20 @@ func TestPins(t *testing.T) {
 	}
 }
 
+// A name that comes twice, as after the clock was set back.
+func TestNameTaken(t *testing.T) {
+	state := []*record.Record{target("backup", ""), target("backup/tank/a", "b-1=5 b-2")}
+	r := plan(t, "--no-thinning", state, source("tank/a", "b-2 b-1=6 b-3")).of(t, "tank/a")
+	if r.Conflict == nil || r.Conflict.Kind != "same-name-other-guid" || !strings.Contains(r.Conflict.Remedies[0], "zfs rename backup/tank/a@b-1 backup/tank/a@b-1-old") {
+		t.Errorf("%+v", r.Conflict)
+	}
+	// Not where it is the very same one.
+	state[1] = target("backup/tank/a", "b-1 b-2")
+	if r := plan(t, "--no-thinning", state, source("tank/a", "b-1 b-2 b-3")).of(t, "tank/a"); r.Conflict != nil {
+		t.Errorf("%+v", r.Conflict)
+	}
+}
+
 // A copy is marked with the pools that it came through, where it is not yet.
 func TestMark(t *testing.T) {
 	for _, c := range []struct{ pool, from, have, want string }{
@@ -327,7 +341,7 @@ func TestMark(t *testing.T) {
 		{"", "", "", ""},
 	} {
 		src := with(source("tank/a", "b-1 b-2"), func(r *record.Record) { r.PoolGUID, r.From = c.pool, c.from })
-		dst := with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.From = c.have })
+		dst := with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.From, r.Stream = c.have, "L" })
 		r := plan(t, "--no-holds", []*record.Record{target("backup", ""), dst}, src).of(t, "tank/a")
 		got := ""
 		for _, s := range r.Steps {
@@ -337,6 +351,39 @@ func TestMark(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+// A copy goes on with the flags that it was begun with, and has them noted.
+func TestFrozenFlags(t *testing.T) {
+	for _, c := range []struct {
+		stream, snapshots, flags, mark string
+	}{
+		{"", "-", "-L", "zab:from=7 zab:stream=L"},
+		{"", "b-1", "-L", "zab:from=7 zab:stream=L"},
+		{"L", "b-1", "-L", "zab:from=7"},
+		{"none", "b-1", "", "zab:from=7"},
+	} {
+		state := []*record.Record{target("backup", "")}
+		if c.snapshots != "-" {
+			state = append(state, with(target("backup/tank/a", c.snapshots), func(r *record.Record) { r.Stream = c.stream }))
+		}
+		src := with(source("tank/a", "b-1 b-2"), func(r *record.Record) { r.PoolGUID = "7" })
+		r := plan(t, "--no-holds", state, src).of(t, "tank/a")
+		mark := ""
+		for _, s := range r.Steps {
+			switch s.Do {
+			case record.DoMark:
+				mark = strings.Join(s.Set, " ")
+			case record.DoReceive:
+				if slices.Contains(s.Flags, "-L") != (c.flags != "") {
+					t.Errorf("%+v: %v", c, s.Flags)
+				}
+			}
+		}
+		if mark != c.mark {
+			t.Errorf("%+v: %q", c, mark)
 		}
 	}
 }

@@ -116,6 +116,9 @@ type Facts struct {
 	// From are the guids of the pools (see PoolGUID) that a copy came through, the
 	// first one's first, with commas between: zab's own mark on what it has received.
 	From string `json:"zab:from,omitzero"`
+	// Stream are the flags of zfs send that decided how a copy is stored when it
+	// was begun, with commas between: L, w; or none.
+	Stream string `json:"zab:stream,omitzero"`
 }
 
 // Encrypted tells whether the data is stored encrypted.

@@ -51,13 +51,19 @@ var FactProps = []string{
 	"type", "guid", "createtxg", "creation", "origin",
 	"encryption", "encryptionroot", "keystatus", "keyguid",
 	"written", "used", "referenced", "volsize",
-	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp,
+	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp,
 }
 
 // FromProp is the user property of a copy that tells which pools it came
 // through: their guids, with commas between. A copy that is received again
 // takes it along, so that it is found out when it comes back to where it was.
 const FromProp = "zab:from"
+
+// StreamProp is the user property of a copy that tells with which of the flags
+// of zfs send it was begun that must not change in its life: L and w, with a
+// comma between, or none. Old versions lose data where -L changes between two
+// increments (OpenZFS issue 6224), new ones refuse.
+const StreamProp = "zab:stream"
 
 // Get reads properties of the named datasets (not snapshots) with their
 // sources; of all below them too if recursive; of all on the host where no name
@@ -209,7 +215,8 @@ func (d *Dataset) Facts() record.Facts {
 		CanMount:       str("canmount"),
 		MountPoint:     str("mountpoint"),
 		ResumeToken:    str("receive_resume_token"),
-		From:           d.from(),
+		From:           d.mark(FromProp, "local", "received"),
+		Stream:         d.mark(StreamProp, "local"),
 	}
 	if e := str("encryption"); e != "off" {
 		f.Encryption = e
@@ -220,13 +227,13 @@ func (d *Dataset) Facts() record.Facts {
 	return f
 }
 
-// from is the mark of a copy. What a dataset inherits is another's mark.
-func (d *Dataset) from() string {
-	v := d.Props[FromProp]
-	if v.Source != "local" && v.Source != "received" {
-		return ""
+// mark is a property that zab set on a copy itself. What a dataset inherits is
+// another's mark.
+func (d *Dataset) mark(prop string, sources ...string) string {
+	if v := d.Props[prop]; slices.Contains(sources, v.Source) {
+		return v.Value
 	}
-	return v.Value
+	return ""
 }
 
 // Types of rows in a listing.

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -274,14 +275,14 @@ func refuseEmpty(parser *flags.Parser) (err error) {
 			return
 		}
 		empty := func(s string) bool { return strings.TrimSpace(s) == "" }
-		switch v := o.Value().(type) {
-		case string:
-			if empty(v) {
+		switch v := reflect.ValueOf(o.Value()); v.Kind() {
+		case reflect.String:
+			if empty(v.String()) {
 				err = fmt.Errorf("--%s: the value is empty", o.LongName)
 			}
-		case []string:
-			for _, s := range v {
-				if empty(s) {
+		case reflect.Slice:
+			for i := range v.Len() {
+				if empty(fmt.Sprint(v.Index(i))) {
 					err = fmt.Errorf("--%s: the value is empty", o.LongName)
 				}
 			}
@@ -306,14 +307,18 @@ func EachOption(parser *flags.Parser, f func(*flags.Option)) {
 	}
 }
 
+// Optional is a value that may be left out: it tells which words it takes, so
+// that the operand after the option is not taken for one.
+type Optional interface{ Takes(word string) bool }
+
 // JoinOptional rewrites `--option value` to `--option=value` where the value
 // is optional: go-flags takes only the latter, zfs-autobackup's users write
 // the former.
 func JoinOptional(args []string, parser *flags.Parser) []string {
-	optional := map[string]bool{}
+	optional := map[string]Optional{}
 	EachOption(parser, func(o *flags.Option) {
-		if o.OptionalArgument {
-			optional["--"+o.LongName] = true
+		if v, ok := o.Value().(Optional); ok && o.OptionalArgument {
+			optional["--"+o.LongName] = v
 		}
 	})
 	var out []string
@@ -322,7 +327,7 @@ func JoinOptional(args []string, parser *flags.Parser) []string {
 		if a == "--" {
 			return append(out, args[i:]...)
 		}
-		if optional[a] && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+		if v := optional[a]; v != nil && i+1 < len(args) && v.Takes(args[i+1]) {
 			i++
 			a += "=" + args[i]
 		}

@@ -39,7 +39,7 @@ func TestParseTime(t *testing.T) {
 
 type testOptions struct {
 	Common
-	Compress string   `long:"compress" optional:"yes" optional-value:"zstd-fast" choice:"zstd-fast" choice:"lz4"`
+	Compress packing  `long:"compress" optional:"yes" optional-value:"zstd-fast" choice:"zstd-fast" choice:"lz4"`
 	Keep     string   `long:"keep" unquote:"false" default:"10"`
 	Pipes    []string `long:"pipe" unquote:"false"`
 }
@@ -51,6 +51,10 @@ func program(o *testOptions, run func(context.Context, *Env, []string) error) Pr
 
 // zfs-autobackup's users write the value of an optional argument as a word of
 // its own.
+type packing string
+
+func (packing) Takes(word string) bool { return word == "zstd-fast" || word == "lz4" }
+
 func TestJoinOptional(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"--compress lz4 a", "--compress=lz4 a"},
@@ -59,6 +63,8 @@ func TestJoinOptional(t *testing.T) {
 		{"--compress --keep 1 a", "--compress --keep 1 a"},
 		{"--compress -v a", "--compress -v a"},
 		{"a --compress", "a --compress"},
+		{"--compress a", "--compress a"},
+		{"--compress lz4 lz4", "--compress=lz4 lz4"},
 		{"--keep 1 a", "--keep 1 a"},
 		{"a -- --compress lz4", "a -- --compress lz4"},
 		{"--compress -- a", "--compress -- a"},

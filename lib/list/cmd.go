@@ -15,6 +15,7 @@ import (
 
 	"zab/lib/cli"
 	"zab/lib/record"
+	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
 
@@ -22,7 +23,7 @@ import (
 type Options struct {
 	cli.Common
 	SSH         string `long:"ssh" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
-	Depth       int    `long:"depth" value-name:"N" default:"-1" description:"How far to go below the datasets; -1 is all the way, 0 is not at all"`
+	Depth       int    `long:"depth" value-name:"N" default:"-1" base:"10" description:"How far to go below the datasets; -1 is all the way, 0 is not at all"`
 	NoSnapshots bool   `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
 	Holds       bool   `long:"holds" description:"List the tags of the holds on snapshots too"`
 	Backup      string `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
@@ -54,6 +55,11 @@ func (o *Options) check(args []string) error {
 	}
 	if o.Depth < -1 {
 		return fmt.Errorf("--depth: %d is neither -1 nor a depth", o.Depth)
+	}
+	if o.Backup != "" {
+		if err := snapname.BackupName(o.Backup); err != nil {
+			return fmt.Errorf("--backup: %w", err)
+		}
 	}
 	if err := record.CheckHost(o.SSH); err != nil {
 		return fmt.Errorf("--ssh: %w", err)

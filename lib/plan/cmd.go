@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"zab/lib/cli"
 	"zab/lib/record"
@@ -24,7 +25,7 @@ import (
 // those about names and the schedule.
 type Plan struct {
 	SSHTarget           string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath           int      `long:"strip-path" value-name:"N" default:"0" description:"Leave out the first N parts of the source path in the target path"`
+	StripPath           int      `long:"strip-path" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
 	OtherSnapshots      bool     `long:"other-snapshots" description:"Send all snapshots, not only ours"`
 	NoGUIDCheck         bool     `long:"no-guid-check" description:"Find common snapshots by name only; dangerous"`
 	NoHolds             bool     `long:"no-holds" description:"Put no holds on the newest snapshots in common"`
@@ -80,6 +81,9 @@ func (o *Options) check(args []string) error {
 	if o.StripPath < 0 {
 		return fmt.Errorf("--strip-path: %d is negative", o.StripPath)
 	}
+	if o.StripPath > maxName {
+		return fmt.Errorf("--strip-path: no name has %d parts", o.StripPath)
+	}
 	if _, err := snapname.HoldTag(o.HoldFormat, "x"); err != nil {
 		return fmt.Errorf("--hold-format: %w", err)
 	}
@@ -109,11 +113,21 @@ func CheckTarget(target string) error {
 	return nil
 }
 
+// maxName is the most bytes of a name, be it of a dataset or of a property.
+const maxName = 255
+
+// isProperty tells whether name can be that of a property, which zfs knows
+// better: it may be one of another version.
+func isProperty(name string) bool {
+	return name != "" && len(name) <= maxName && name[0] != '-' &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
+}
+
 // parseProperties cuts the lists of properties at their commas.
 func (o *Options) parseProperties() error {
 	for _, list := range o.FilterProperties {
 		for p := range strings.SplitSeq(list, ",") {
-			if p = strings.TrimSpace(p); p == "" || strings.ContainsAny(p, "= \t") || p[0] == '-' {
+			if p = strings.TrimSpace(p); !isProperty(p) {
 				return fmt.Errorf("--filter-properties: %q is not the name of a property", p)
 			}
 			o.filter = append(o.filter, p)
@@ -122,8 +136,16 @@ func (o *Options) parseProperties() error {
 	for _, list := range o.SetProperties {
 		for p := range strings.SplitSeq(list, ",") {
 			name, _, ok := strings.Cut(p, "=")
-			if !ok || name == "" || name[0] == '-' || strings.ContainsAny(name, " \t") {
+			if !ok || !isProperty(name) {
 				return fmt.Errorf("--set-properties: %q is not of the form PROPERTY=VALUE", p)
+			}
+			for _, other := range o.set {
+				if strings.HasPrefix(other, name+"=") && other != p {
+					return fmt.Errorf("--set-properties: %q and %q contradict each other", other, p)
+				}
+			}
+			if o.ClearMountpoint && p == "canmount=on" {
+				return fmt.Errorf("--set-properties: %q contradicts --clear-mountpoint", p)
 			}
 			o.set = append(o.set, p)
 		}

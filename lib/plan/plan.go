@@ -284,7 +284,10 @@ func (p *planner) cut(d *draft) []chain.Stream {
 func (p *planner) streams(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	flags := p.flags(d)
-	exclude, set := p.properties(r)
+	exclude, set, inStream := p.properties(r)
+	for _, name := range inStream {
+		r.Warn("'%s' comes with the stream: it can be neither set nor filtered", name)
+	}
 	var steps []record.Step
 	streams := p.cut(d)
 	if t.Resume != nil {
@@ -385,53 +388,70 @@ func (p *planner) flags(d *draft) []string {
 	return append(flags, p.sendsRaw(r)...)
 }
 
-// properties are those for zfs recv -x and -o.
-func (p *planner) properties(r *record.Record) (exclude, set []string) {
-	exclude = append(exclude, p.o.filter...)
-	if p.o.ClearRefreservation {
-		exclude = append(exclude, "refreservation")
-	}
-	set = append(set, p.o.set...)
-	exclude, set = p.encrypting(r, exclude, set)
-	if p.o.ClearMountpoint && r.Kind != "volume" {
-		set = append(set, "canmount=noauto")
-	}
+// properties are those for zfs recv -x and -o: each once, and only those that
+// the record's kind has, for zfs refuses a whole stream for one that it does
+// not like. inStream are those asked for that only the stream can bring.
+func (p *planner) properties(r *record.Record) (exclude, set, inStream []string) {
+	foreign, fixed := notForFilesystems, fixedForFilesystems
 	if r.Kind == "volume" {
-		exclude = slices.DeleteFunc(exclude, notForVolumes)
-		set = slices.DeleteFunc(set, func(pv string) bool {
-			name, _, _ := strings.Cut(pv, "=")
-			return notForVolumes(name)
-		})
-	} else {
-		exclude = slices.DeleteFunc(exclude, notForFilesystems)
-		set = slices.DeleteFunc(set, func(pv string) bool {
-			name, _, _ := strings.Cut(pv, "=")
-			return notForFilesystems(name)
-		})
+		foreign, fixed = notForVolumes, fixedForVolumes
 	}
-	return exclude, set
+	taken := map[string]bool{}
+	add := func(to *[]string, name, arg string) {
+		switch {
+		case taken[name] || foreign(name):
+		case fixed(name):
+			inStream = append(inStream, name)
+		default:
+			*to = append(*to, arg)
+		}
+		taken[name] = true
+	}
+	// What is set first, for it is not taken over either.
+	for _, pv := range p.o.set {
+		name, _, _ := strings.Cut(pv, "=")
+		add(&set, name, pv)
+	}
+	if p.o.ClearMountpoint {
+		add(&set, "canmount", "canmount=noauto")
+	}
+	for _, name := range p.o.filter {
+		add(&exclude, name, name)
+	}
+	if p.o.ClearRefreservation {
+		add(&exclude, "refreservation", "refreservation")
+	}
+	exclude, set = p.encrypting(r, exclude, set)
+	return exclude, set, inStream
 }
 
-// Properties that a kind of dataset does not have, from zfsprops(7). zfs
-// refuses a whole stream for one of them.
+// Properties that a kind of dataset does not have, from zfsprops(7) and
+// zfs_prop.c of 2.3. snapdev and volmode are not among them: a filesystem has
+// them for the volumes below it.
 func notForVolumes(name string) bool {
 	switch name {
-	case "aclinherit", "aclmode", "acltype", "atime", "canmount", "casesensitivity", "defaultuserquota",
-		"defaultgroupquota", "defaultprojectquota", "devices", "dnodesize", "exec", "filesystem_limit",
-		"longname", "mountpoint", "nbmand", "normalization", "overlay", "quota", "recordsize", "refquota",
-		"relatime", "reservation_fs", "setuid", "sharenfs", "sharesmb", "special_small_blocks", "utf8only",
-		"version", "vscan", "xattr", "zoned":
+	case "aclinherit", "aclmode", "acltype", "atime", "canmount", "defaultuserquota", "defaultgroupquota",
+		"defaultprojectquota", "defaultuserobjquota", "defaultgroupobjquota", "defaultprojectobjquota", "devices",
+		"direct", "dnodesize", "exec", "filesystem_limit", "jailed", "longname", "mountpoint", "nbmand", "overlay",
+		"quota", "recordsize", "refquota", "relatime", "setuid", "sharenfs", "sharesmb", "snapdir",
+		"special_small_blocks", "vscan", "xattr", "zoned":
 		return true
 	}
-	return false
+	return fixedForFilesystems(name)
 }
 
-func notForFilesystems(name string) bool {
+func notForFilesystems(name string) bool { return name == "volthreading" || fixedForVolumes(name) }
+
+// Properties that zfs receive (2.3) takes neither with -x nor with -o, because
+// they are part of the stream.
+func fixedForVolumes(name string) bool { return name == "volsize" || name == "volblocksize" }
+
+func fixedForFilesystems(name string) bool {
 	switch name {
-	case "volsize", "volblocksize", "volmode", "volthreading", "snapdev":
+	case "casesensitivity", "normalization", "utf8only", "version":
 		return true
 	}
-	return false
+	return strings.Contains(name, "@") // userquota@alice
 }
 
 // pin is the tag of holds that stand for this target alone: that of the backup

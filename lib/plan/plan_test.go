@@ -605,7 +605,11 @@ func TestFlagsAndProperties(t *testing.T) {
 		{"no space kept", "--clear-refreservation", plain, plain, "-L -e -p", "", "refreservation"},
 		{"of one's own", "--set-properties=readonly=on,x:y=a=b --filter-properties=mountpoint,x:z --filter-properties=compression", plain, plain, "-L -e -p", "readonly=on x:y=a=b", "mountpoint x:z compression"},
 		{"a volume has other properties", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,volmode=none,readonly=on --filter-properties=mountpoint,snapdev", volume, plain, "-L -e -p", "volmode=none readonly=on", "snapdev refreservation"},
-		{"and a filesystem not those of a volume", "--set-properties=canmount=off,volmode=none --filter-properties=mountpoint,snapdev", plain, plain, "-L -e -p", "canmount=off", "mountpoint"},
+		{"a volume has none of a filesystem's", "--set-properties=snapdir=visible,direct=always,zoned=on,userquota@joe=1G --filter-properties=utf8only,casesensitivity,version", volume, plain, "-L -e -p", "", ""},
+		{"nor can what is in its stream be chosen", "--set-properties=volsize=1G --filter-properties=quota,volsize,recordsize,volblocksize,snapdev", volume, plain, "-L -e -p", "", "snapdev"},
+		{"nor that of a filesystem", "--set-properties=utf8only=on,userquota@joe=1G --filter-properties=quota,volsize,recordsize,volblocksize,snapdev", plain, plain, "-L -e -p", "", "quota recordsize snapdev"},
+		{"each once, or zfs refuses", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,atime=on,atime=on --filter-properties=atime,canmount,refreservation,exec,exec", plain, plain, "-L -e -p", "canmount=off atime=on", "refreservation exec"},
+		{"and a filesystem has some of a volume, to hand them down", "--set-properties=canmount=off,volmode=none,volthreading=off --filter-properties=mountpoint,snapdev", plain, plain, "-L -e -p", "canmount=off volmode=none", "mountpoint snapdev"},
 	} {
 		r := plan(t, "--no-thinning "+c.args, []*record.Record{with(target("backup", ""), c.above)}, with(source("tank", "b-1 b-2"), c.source)).of(t, "tank")
 		n := 0

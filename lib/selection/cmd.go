@@ -9,7 +9,6 @@ package selection
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -76,8 +75,6 @@ func (o *Options) rules(backup string) (*Rules, error) {
 		if err := record.CheckDataset(o.Target); err != nil {
 			return nil, fmt.Errorf("--target: %w", err)
 		}
-	} else if o.SSHTarget != "" {
-		return nil, errors.New("--ssh-target: there is no --target")
 	}
 	for _, p := range o.ExcludePath {
 		if err := record.CheckDataset(p); err != nil {

@@ -24,18 +24,18 @@ import (
 
 // Options are those of the transfer, which the wrapper has too.
 type Options struct {
-	Compress     string   `long:"compress" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
-	Rate         string   `long:"rate" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
-	Buffer       string   `long:"buffer" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
-	BufferChunk  string   `long:"buffer-chunk-size" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
-	SendPipe     []string `long:"send-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
-	RecvPipe     []string `long:"recv-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
-	IgnoreErrors bool     `long:"ignore-transfer-errors" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
-	Progress     bool     `long:"progress" description:"Show the progress on stderr, as on a terminal"`
-	NoProgress   bool     `long:"no-progress" description:"Show no progress"`
-	Jobs         int      `short:"j" long:"jobs" value-name:"N" default:"1" description:"Send that many datasets at once"`
-	Retries      int      `long:"retries" value-name:"N" default:"2" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
-	Stall        string   `long:"stall-timeout" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
+	Compress     Compression `long:"compress" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
+	Rate         string      `long:"rate" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
+	Buffer       string      `long:"buffer" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
+	BufferChunk  string      `long:"buffer-chunk-size" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
+	SendPipe     []string    `long:"send-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
+	RecvPipe     []string    `long:"recv-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
+	IgnoreErrors bool        `long:"ignore-transfer-errors" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
+	Progress     bool        `long:"progress" description:"Show the progress on stderr, as on a terminal"`
+	NoProgress   bool        `long:"no-progress" description:"Show no progress"`
+	Jobs         int         `short:"j" long:"jobs" value-name:"N" default:"1" base:"10" description:"Send that many datasets at once"`
+	Retries      int         `long:"retries" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
+	Stall        string      `long:"stall-timeout" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
 	buffer, chunk, rate Size
 	stall               time.Duration
@@ -49,7 +49,7 @@ const (
 
 // Check reads the values. Its error is one of the command line.
 func (o *Options) Check() error {
-	if o.Compress != "" && findCompressor(o.Compress) == nil {
+	if o.Compress != "" && findCompressor(string(o.Compress)) == nil {
 		return fmt.Errorf("--compress: unknown type %q, known are %s", o.Compress, compressorNames())
 	}
 	for _, s := range []struct {
@@ -100,6 +100,9 @@ func parseStall(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 {
 		return 0, fmt.Errorf("%q is not a duration; write such as 90s, 10m or 1h", s)
+	}
+	if 0 < d && d < time.Second {
+		return 0, fmt.Errorf("%q is less than a second, in which every transfer rests at times", s)
 	}
 	return d, nil
 }

@@ -22,6 +22,13 @@ var compressors = []compressor{
 	{"lz4", []string{"lz4", "-q", "-z", "-c"}, []string{"lz4", "-q", "-dc"}},
 }
 
+// Compression is the value of --compress.
+type Compression string
+
+// Takes tells whether the word after a bare --compress is its value, and not
+// the next operand.
+func (Compression) Takes(word string) bool { return findCompressor(word) != nil }
+
 func findCompressor(name string) *compressor {
 	for i := range compressors {
 		if compressors[i].name == name {

@@ -29,7 +29,7 @@ type transfer struct {
 // sides are the programs and buffers at the source and at the target.
 func (t *transfer) sides() (src, dst []element) {
 	o := t.o
-	comp := findCompressor(o.Compress)
+	comp := findCompressor(string(o.Compress))
 	src = append(src, element{name: "zfs send", argv: t.send})
 	if o.buffer > 0 {
 		src = append(src, element{buffer: true})

@@ -53,7 +53,7 @@ func TestPipelinePlaces(t *testing.T) {
 		for _, dst := range []string{"", "h"} {
 			for _, compress := range []string{"", "lz4"} {
 				for _, buffer := range []string{"", "1M"} {
-					tr := testTransfer(t, src, dst, Options{Compress: compress, Buffer: buffer, Rate: "1M"})
+					tr := testTransfer(t, src, dst, Options{Compress: Compression(compress), Buffer: buffer, Rate: "1M"})
 					places := tr.places()
 					var limits, streams, wires, buffers int
 					for i, p := range places {

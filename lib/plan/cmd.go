@@ -14,6 +14,7 @@ import (
 	"strings"
 	"unicode"
 
+	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/schedule"
@@ -50,6 +51,7 @@ type Options struct {
 	snapname.Exclusion
 	Plan
 	schedule.Target
+	chain.Keeping
 	Orphans     bool   `long:"orphans" description:"Print a record too for each dataset below the target that no dataset read maps to; the input must be the whole selection"`
 	TargetState string `long:"target-state" value-name:"FILE" unquote:"false" description:"Take the state of the target from FILE, made by zab-list, and start no program"`
 

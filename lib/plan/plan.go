@@ -169,7 +169,8 @@ func (p *planner) finish(d *draft) {
 			r.Warn("%s", w)
 		}
 	}
-	r.Steps = append(steps, p.holds(d)...)
+	steps = append(steps, p.holds(d)...)
+	r.Steps = append(steps, p.bookmarks(d)...)
 	if r.Steps == nil {
 		r.Steps = []record.Step{}
 	}
@@ -454,6 +455,62 @@ func fixedForFilesystems(name string) bool {
 	return strings.Contains(name, "@") // userquota@alice
 }
 
+// bookmarks gives the steps after which exactly one bookmark of ours stands for
+// this target: that of the newest snapshot in common. It is shared with other
+// targets that start from the same. Nothing new sent is no reason not to.
+func (p *planner) bookmarks(d *draft) []record.Step {
+	r := d.r
+	root := p.state.datasets[p.target]
+	if !p.o.Bookmark || root == nil || root.GUID == "" || !d.has && len(d.wanted) == 0 {
+		return nil
+	}
+	key := chain.TargetKey(p.hold + ":" + root.GUID)
+	to, of := record.Snapshot{}, d.base.Source // with its # where it is a bookmark
+	if d.has {
+		to = record.Snapshot{Name: strings.TrimPrefix(of, "#"), GUID: d.base.GUID}
+	}
+	newest := -1
+	for i := range d.wanted {
+		newest = max(newest, i)
+	}
+	if newest >= 0 {
+		to, of = r.Snapshots[newest], r.Snapshots[newest].Name
+	}
+	var steps, gone []record.Step
+	make1 := func(of, guid, name string) {
+		s := record.Step{Do: record.DoBookmark, Side: record.SideSource, Dataset: r.Name, GUID: guid, To: name}
+		if strings.HasPrefix(of, "#") {
+			s.From = of
+		} else {
+			s.Snapshot = of
+		}
+		steps = append(steps, s)
+	}
+	drop := func(m chain.Mark) {
+		gone = append(gone, record.Step{Do: record.DoUnbookmark, Side: record.SideSource, Dataset: r.Name, From: "#" + m.Name, GUID: m.GUID})
+	}
+	marked := false
+	for _, m := range chain.Marks(r.Bookmarks) {
+		switch {
+		case m.GUID == to.GUID && m.Has(key):
+			marked = true
+		case m.GUID == to.GUID && !marked:
+			make1("#"+m.Name, m.GUID, m.With(key))
+			drop(m)
+			marked = true
+		case m.GUID != to.GUID && m.Has(key):
+			if name := m.Without(key); name != "" {
+				make1("#"+m.Name, m.GUID, name)
+			}
+			drop(m)
+		}
+	}
+	if !marked {
+		make1(of, to.GUID, chain.MarkName(to.Name, []string{key}))
+	}
+	return append(steps, gone...)
+}
+
 // pin is the tag of holds that stand for this target alone: that of the backup
 // with the guid of the dataset that all copies are below, which is the disk's
 // own, whatever it is called. "" without holds.
@@ -493,7 +550,9 @@ func (p *planner) holds(d *draft) []record.Step {
 			steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag})
 		}
 	}
-	each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID)
+	if !p.o.Bookmark {
+		each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID)
+	}
 	each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID)
 	slices.Reverse(tags)
 	if d.has {

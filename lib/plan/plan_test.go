@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/zfs"
@@ -351,6 +352,67 @@ func TestMark(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+// One bookmark for a snapshot, however many the targets; it goes when the last
+// of them has moved on.
+func TestBookmarks(t *testing.T) {
+	root := target("backup", "")
+	me := chain.TargetKey("zfs_autobackup:b:" + root.GUID)
+	other := chain.TargetKey("another disk")
+	for _, c := range []struct{ what, source, marks, target, want string }{
+		{"a first backup", "b-1", "", "-", "@b-1 b-1:ME"},
+		{"the next one", "b-1 b-2", "b-1:ME", "b-1", "@b-2 b-2:ME; -#b-1:ME"},
+		{"from a bookmark alone", "b-2", "b-1:ME", "b-1", "@b-2 b-2:ME; -#b-1:ME"},
+		{"one that another starts from stays for it", "b-1 b-2", "b-1:ME,OTHER", "b-1", "#b-1:ME,OTHER b-1:OTHER; @b-2 b-2:ME; -#b-1:ME,OTHER"},
+		{"another's is shared", "b-1 b-2", "b-2:OTHER b-1:ME", "b-1", "#b-2:OTHER b-2:ME,OTHER; -#b-2:OTHER; -#b-1:ME"},
+		{"nothing new, and none yet", "b-1", "", "b-1", "@b-1 b-1:ME"},
+		{"nothing new, and all well", "b-1", "b-1:ME", "b-1", ""},
+		{"nothing new, and another's", "b-1", "b-1:OTHER", "b-1", "#b-1:OTHER b-1:ME,OTHER; -#b-1:OTHER"},
+		{"nothing new, and what a killed run left", "b-2", "b-1:ME b-2:ME", "b-2", "-#b-1:ME"},
+		{"somebody's", "b-1 b-2", "mine", "b-1", "@b-2 b-2:ME"},
+	} {
+		src := source("tank/a", c.source)
+		for _, w := range strings.Fields(c.marks) {
+			snap, targets, ok := strings.Cut(w, ":")
+			name := snap
+			if ok {
+				name = chain.MarkName(snap, strings.Split(strings.NewReplacer("ME", me, "OTHER", other).Replace(targets), ","))
+			}
+			txg := "5"
+			for _, s := range src.Snapshots {
+				if s.Name == snap {
+					txg = s.CreateTXG
+				}
+			}
+			src.Bookmarks = append(src.Bookmarks, record.Snapshot{Name: name, GUID: id(snap), CreateTXG: txg})
+		}
+		state := []*record.Record{root}
+		if c.target != "-" {
+			state = append(state, target("backup/tank/a", c.target))
+		}
+		r := plan(t, "--bookmark --no-thinning", state, src).of(t, "tank/a")
+		var got []string
+		for _, s := range r.Steps {
+			switch {
+			case s.Do == record.DoBookmark && s.Snapshot != "":
+				got = append(got, "@"+s.Snapshot+" "+s.To)
+			case s.Do == record.DoBookmark:
+				got = append(got, s.From+" "+s.To)
+			case s.Do == record.DoUnbookmark:
+				got = append(got, "-"+s.From)
+			case s.Do == record.DoHold && s.Side == record.SideSource:
+				t.Errorf("%s: a hold on the source", c.what)
+			}
+		}
+		both := func(s string) string {
+			s = strings.ReplaceAll(s, "ME,OTHER", strings.TrimPrefix(chain.MarkName("", []string{me, other}), ":"))
+			return strings.NewReplacer("ME", me, "OTHER", other).Replace(s)
+		}
+		if want := both(c.want); strings.Join(got, "; ") != want {
+			t.Errorf("%s:\n got %s\nwant %s", c.what, strings.Join(got, "; "), want)
 		}
 	}
 }

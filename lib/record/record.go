@@ -204,6 +204,7 @@ const (
 	DoHold         = "hold"
 	DoRelease      = "release"
 	DoBookmark     = "bookmark"
+	DoUnbookmark   = "unbookmark"
 	DoMark         = "mark"
 )
 

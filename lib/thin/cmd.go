@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 
+	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/schedule"
@@ -33,6 +34,7 @@ type Options struct {
 	schedule.Source
 	schedule.Target
 	Thin
+	chain.Keeping
 	HoldFormat string `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
 }
 
@@ -72,7 +74,7 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 			return nil, fmt.Errorf("--destroy-missing: %w", err)
 		}
 	}
-	r := &Rules{Source: &source, Target: target, Format: format, Now: now}
+	r := &Rules{Source: &source, Target: target, Format: format, Now: now, Bookmark: o.Bookmark}
 	if o.NoThinning {
 		r.Source = nil
 	}

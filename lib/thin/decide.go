@@ -18,6 +18,9 @@ type Rules struct {
 	Format snapname.Format
 	// Now is in seconds since the epoch.
 	Now int64
+	// Bookmark: where the newest in common has a bookmark on the source, it need
+	// not stay there as a snapshot, not even as the newest of all.
+	Bookmark bool
 }
 
 // Decide gives the verdicts on all snapshots that the record has, on each
@@ -37,6 +40,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 	if r.Target != nil && r.Type == record.TypeDataset {
 		base, has = chain.Find(r.Snapshots, r.Bookmarks, r.Target.Snapshots)
 	}
+	marked := rules.Bookmark && has && slices.ContainsFunc(r.Bookmarks, func(b record.Snapshot) bool { return b.GUID == base.GUID })
 	isBase := func(s *record.Snapshot) bool { return has && s.GUID == base.GUID && s.GUID != "" }
 	isPending := func(s *record.Snapshot) bool {
 		return s.GUID != "" && pending[s.GUID] || s.GUID == "" && pending["@"+s.Name]
@@ -55,8 +59,9 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 	}
 	if r.Type == record.TypeDataset && r.Snapshots != nil && rules.Source != nil {
 		alone := r.Target == nil
-		t.Source = side(r.Snapshots, nil, rules.Source, rules, func(s *record.Snapshot) (pins []string) {
-			if isBase(s) {
+		free := func(s *record.Snapshot) bool { return marked && isBase(s) }
+		t.Source = side(r.Snapshots, nil, rules.Source, rules, free, func(s *record.Snapshot) (pins []string) {
+			if isBase(s) && !marked {
 				pins = append(pins, "the newest in common with the target")
 			}
 			if isPending(s) {
@@ -83,7 +88,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 				coming = append(coming, *s)
 			}
 		}
-		t.Target = side(r.Target.Snapshots, coming, rules.Target, rules, func(s *record.Snapshot) (pins []string) {
+		t.Target = side(r.Target.Snapshots, coming, rules.Target, rules, nil, func(s *record.Snapshot) (pins []string) {
 			if isBase(s) {
 				pins = append(pins, "the newest in common with the source")
 			}
@@ -98,8 +103,9 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 }
 
 // side decides about one side. coming are snapshots that will be there soon:
-// they take part in the schedule and get no verdict.
-func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules, pins func(*record.Snapshot) []string) []record.Verdict {
+// they take part in the schedule and get no verdict. free tells of the newest
+// whether even it may go.
+func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules, free func(*record.Snapshot) bool, pins func(*record.Snapshot) []string) []record.Verdict {
 	verdicts := make([]record.Verdict, len(have))
 	newest := -1
 	for i := range have {
@@ -118,7 +124,7 @@ func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules,
 			continue
 		}
 		p := pins(s)
-		if i == newest {
+		if i == newest && (free == nil || !free(s)) {
 			p = append(p, "the newest of the dataset")
 		}
 		in = append(in, schedule.Snapshot{Name: s.Name, Time: at, CreateTXG: order(s), Pins: p})

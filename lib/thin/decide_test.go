@@ -410,3 +410,27 @@ func TestMerge(t *testing.T) {
 		t.Errorf("a side that was thinned before and is not now: %+v", got)
 	}
 }
+
+// With --bookmark the base need not stay on the source where it has a bookmark,
+// not even as the newest of all.
+func TestDecideBookmark(t *testing.T) {
+	for _, c := range []struct {
+		bookmark       bool
+		source, target string
+		marks, want    string
+	}{
+		{true, "9 8 7", "9 8 7", "7", ""},
+		{true, "9 8 7", "9 8 7", "", "7"},
+		{false, "9 8 7", "9 8 7", "7", "7"},
+		{true, "9 8 7", "9 8", "8", "7"}, // the newest is not sent yet
+		{true, "9 8 7", "9 8", "7", "8 7"},
+	} {
+		r := &record.Record{Type: record.TypeDataset, Name: "tank/a", Snapshots: snaps(c.source), Bookmarks: snaps(c.marks),
+			Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snaps(c.target)}}
+		rules := rules(t, "0", "9")
+		rules.Bookmark = c.bookmark
+		if got := kept(Decide(r, rules).Source); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

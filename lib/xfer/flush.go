@@ -91,7 +91,9 @@ func (f *flusher) settle(ctx context.Context, batch []*job) {
 	verify(long, batch)
 	mount(long, batch)
 	mark(long, batch)
-	moveHolds(long, batch)
+	holds(long, batch, record.DoHold)
+	bookmarks(long, batch)
+	holds(long, batch, record.DoRelease)
 	for _, j := range batch {
 		j.arrived, j.later = nil, nil
 	}
@@ -174,31 +176,29 @@ type tagged struct {
 	tag  string
 }
 
-// moveHolds puts holds on what has arrived, and then takes away those that it
-// replaces: never the other way round, and never where a step before failed.
-func moveHolds(ctx context.Context, batch []*job) {
-	for _, do := range []string{record.DoHold, record.DoRelease} {
-		var order []tagged
-		groups := map[tagged][]held{}
-		for _, j := range batch {
-			if j.r.Error != nil {
+// holds does the holds, or the releases, of records: never the other way round,
+// and never where a step before failed.
+func holds(ctx context.Context, batch []*job, do string) {
+	var order []tagged
+	groups := map[tagged][]held{}
+	for _, j := range batch {
+		if j.r.Error != nil {
+			continue
+		}
+		for _, i := range j.later {
+			s := &j.r.Steps[i]
+			if s.Do != do {
 				continue
 			}
-			for _, i := range j.later {
-				s := &j.r.Steps[i]
-				if s.Do != do {
-					continue
-				}
-				t := tagged{j.side(s), s.Tag}
-				if groups[t] == nil {
-					order = append(order, t)
-				}
-				groups[t] = append(groups[t], held{j, i, s.Dataset + "@" + s.Snapshot})
+			t := tagged{j.side(s), s.Tag}
+			if groups[t] == nil {
+				order = append(order, t)
 			}
+			groups[t] = append(groups[t], held{j, i, s.Dataset + "@" + s.Snapshot})
 		}
-		for _, t := range order {
-			t.apply(ctx, do, groups[t])
-		}
+	}
+	for _, t := range order {
+		t.apply(ctx, do, groups[t])
 	}
 }
 

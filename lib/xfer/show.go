@@ -81,6 +81,8 @@ func (j *job) command(i, n int) (string, error) {
 		argv, host = zfs.DestroyArgv(s.Dataset, names), j.side(s)
 	case record.DoBookmark:
 		argv, host = zfs.BookmarkArgv(s.Dataset, bookmarkOf(s), s.To), j.side(s)
+	case record.DoUnbookmark:
+		argv, host = zfs.DestroyBookmarkArgv(s.Dataset, s.From[1:]), j.side(s)
 	case record.DoMark:
 		argv = zfs.SetArgv(s.Set, s.Dataset)
 	case record.DoHold:

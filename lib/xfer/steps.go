@@ -171,6 +171,11 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 		return errors.Join(sided(), need("snapshot", s.Snapshot), need("tag", s.Tag))
 	case record.DoBookmark:
 		return errors.Join(sided(), need("to", s.To), need("snapshot", s.Snapshot+s.From), guid("guid", bookmarkGUID(s)))
+	case record.DoUnbookmark:
+		if !strings.HasPrefix(s.From, "#") {
+			return fmt.Errorf("%q is not a bookmark", s.From)
+		}
+		return errors.Join(sided(), need("guid", s.GUID))
 	case record.DoMark:
 		if len(s.Set) == 0 {
 			return errors.New("the field \"set\" is missing")

@@ -48,7 +48,7 @@ type job struct {
 	// arrived are the receive steps whose programs have ended; they count when
 	// they are verified.
 	arrived []int
-	// later are marks, holds and releases that wait for the verification.
+	// later are marks, holds, bookmarks and releases that wait for the verification.
 	later []int
 	// ignored are the errors of transfers that --ignore-transfer-errors lets
 	// pass if the snapshot is there.
@@ -151,7 +151,8 @@ func (j *job) execute(ctx context.Context) error {
 	j.unlock = unlock
 	for i := 0; i < len(j.r.Steps); i++ {
 		s := &j.r.Steps[i]
-		if s.Do == record.DoHold || s.Do == record.DoRelease || s.Do == record.DoMark {
+		switch s.Do {
+		case record.DoMark, record.DoHold, record.DoBookmark, record.DoUnbookmark, record.DoRelease:
 			j.later = append(j.later, i)
 			continue
 		}
@@ -227,8 +228,6 @@ func (j *job) step(ctx context.Context, i, n int) error {
 		return j.destroy(ctx, i, n)
 	case record.DoRollback:
 		return j.rollback(ctx, i)
-	case record.DoBookmark:
-		return j.bookmark(ctx, i)
 	case record.DoReceive:
 		return j.receive(ctx, i)
 	}
@@ -339,37 +338,6 @@ func (j *job) rollback(ctx context.Context, i int) error {
 	}
 	j.r.Target.Written = nil
 	j.result(i).Done = true
-	return nil
-}
-
-// bookmark marks a snapshot; a bookmark of that name and guid is as good.
-func (j *job) bookmark(ctx context.Context, i int) error {
-	s := &j.r.Steps[i]
-	of, mark, host := bookmarkOf(s), s.Dataset+"#"+s.To, j.side(s)
-	found, err := host.Find(ctx, []string{s.Dataset + of, mark})
-	if err != nil {
-		return because(err, "cannot look at '%s' before it is marked", s.Dataset+of)
-	}
-	guid := bookmarkGUID(s)
-	old, exists := found[mark]
-	orig, ok := found[s.Dataset+of]
-	switch {
-	case exists && old.GUID != guid:
-		return failf(zfs.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", mark)
-	case !exists && !ok:
-		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", mark, s.Dataset+of)
-	case !exists && orig.GUID != guid:
-		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", mark, s.Dataset+of)
-	case !exists:
-		if err := host.Bookmark(ctx, s.Dataset, of, s.To); err != nil {
-			return because(err, "cannot make the bookmark '%s'", mark)
-		}
-		old = orig
-	}
-	_, list := j.lists(s.Side)
-	insert(list, record.Snapshot{Name: s.To, GUID: guid, CreateTXG: old.CreateTXG})
-	res := j.result(i)
-	res.Done, res.GUID, res.To = true, guid, s.To
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 
+	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/plan"
 	"zab/lib/schedule"
@@ -45,6 +46,7 @@ type Options struct {
 	schedule.Source
 	schedule.Target
 	thin.Thin
+	chain.Keeping
 	Transfer
 	NoSend       bool `long:"no-send" description:"Send nothing: snapshot and thin only"`
 	ShowPipeline bool `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`

@@ -43,11 +43,16 @@ func (h *Host) DestroyDataset(ctx context.Context, dataset string) error {
 
 // DestroyBookmark destroys one bookmark; one already gone is no failure.
 func (h *Host) DestroyBookmark(ctx context.Context, dataset, mark string) error {
-	err := h.run(ctx, nil, nil, "zfs", "destroy", dataset+"#"+mark)
+	err := h.run(ctx, nil, nil, DestroyBookmarkArgv(dataset, mark)...)
 	if KindOf(err) == KindNotFound {
 		return nil
 	}
 	return err
+}
+
+// DestroyBookmarkArgv is the command of DestroyBookmark.
+func DestroyBookmarkArgv(dataset, mark string) []string {
+	return []string{"zfs", "destroy", dataset + "#" + mark}
 }
 
 // AbortReceive throws away what an interrupted receive has saved.

@@ -1,0 +1,80 @@
+package chain
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+)
+
+// Keeping are the options of the commands that know what keeps a chain together.
+type Keeping struct {
+	Bookmark bool `long:"bookmark" description:"Keep the base on the source as a bookmark, so that no snapshot there has to stay"`
+}
+
+// Mark is a bookmark of ours. Its name tells what it marks and which targets
+// start from it: there is one for a snapshot, however many the targets, and it
+// goes when the last of them has moved on.
+type Mark struct {
+	// Name is all that follows the #, Snapshot the name of what it marks.
+	Name, Snapshot string
+	GUID           string
+	// Targets are the keys of those that start from it, in order.
+	Targets []string
+}
+
+// TargetKey stands for a target in the names of bookmarks: eight digits for the
+// tag of its holds, which has the backup and the guid of the dataset that its
+// copies are below.
+func TargetKey(pin string) string {
+	h := fnv.New32a()
+	h.Write([]byte(pin))
+	return fmt.Sprintf("%08x", h.Sum32())
+}
+
+// Marks are those of the bookmarks whose names have keys of targets.
+func Marks(bookmarks []record.Snapshot) []Mark {
+	var out []Mark
+	for _, b := range bookmarks {
+		m := Mark{Name: b.Name, Snapshot: b.Name, GUID: b.GUID}
+		for {
+			i := strings.LastIndexByte(m.Snapshot, ':')
+			if i < 0 || !isKey(m.Snapshot[i+1:]) {
+				break
+			}
+			m.Targets = append(m.Targets, m.Snapshot[i+1:])
+			m.Snapshot = m.Snapshot[:i]
+		}
+		if len(m.Targets) > 0 && m.Snapshot != "" {
+			slices.Sort(m.Targets)
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func isKey(s string) bool { return len(s) == 8 && strings.Trim(s, "0123456789abcdef") == "" }
+
+// MarkName is the name of the bookmark of a snapshot for targets.
+func MarkName(snapshot string, targets []string) string {
+	return strings.Join(append([]string{snapshot}, slices.Sorted(slices.Values(targets))...), ":")
+}
+
+// Has tells whether a target starts from it.
+func (m *Mark) Has(target string) bool { return slices.Contains(m.Targets, target) }
+
+// With is its name when a target joins.
+func (m *Mark) With(target string) string {
+	return MarkName(m.Snapshot, append(slices.Clone(m.Targets), target))
+}
+
+// Without is its name when a target has moved on; "" when that was the last.
+func (m *Mark) Without(target string) string {
+	rest := slices.DeleteFunc(slices.Clone(m.Targets), func(t string) bool { return t == target })
+	if len(rest) == 0 {
+		return ""
+	}
+	return MarkName(m.Snapshot, rest)
+}

@@ -371,7 +371,11 @@ func (r *report) summary() {
 		parts = append(parts, fmt.Sprintf("%d with nothing to do", r.quiet))
 	}
 	if r.thinned > 0 {
-		parts = append(parts, fmt.Sprintf("%s %s", count(r.thinned, "snapshot"), r.word()))
+		word := "destroyed"
+		if r.o.DryRun {
+			word = "would be destroyed"
+		}
+		parts = append(parts, fmt.Sprintf("%s %s", count(r.thinned, "snapshot"), word))
 	}
 	parts = append(parts, fmt.Sprintf("%d failed", r.failed), time.Since(r.begun).Round(100*time.Millisecond).String())
 	r.say("%s", strings.Join(parts, ", "))

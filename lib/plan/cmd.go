@@ -11,6 +11,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -400,7 +401,9 @@ func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup stri
 	if err := p.names(backup); err != nil {
 		return cli.UsageError{Err: err}
 	}
-	for _, n := range p.state.order {
+	// Children first, so that zab-thin can destroy a whole tree in one run,
+	// however many records it looks at together.
+	for _, n := range slices.Backward(p.state.order) {
 		r := p.state.datasets[n]
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
 			continue // zfs's own, or a parent that exists for its children

@@ -926,7 +926,7 @@ func TestOrphans(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	const want = "backup/tank/gone backup/tank/gone/child backup/tank/bare backup/tank/off"
+	const want = "backup/tank/off backup/tank/bare backup/tank/gone/child backup/tank/gone"
 	if got := orphans(plan(t, "--orphans", state, in...)); got != want {
 		t.Errorf("%s", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 
 	"zab/lib/pipeline"
@@ -55,7 +56,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 	var f *failure
 	switch {
 	case err == nil:
-	case ctx.Err() == nil && j.thereAlready(ctx, s):
+	case ctx.Err() == nil && refused(out) && j.thereAlready(ctx, s):
 		// A plan that is executed a second time has nothing to add.
 		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, to), err)
 		res.Message = "it was there already"
@@ -66,6 +67,12 @@ func (j *job) receive(ctx context.Context, i int) error {
 	}
 	j.arrived = append(j.arrived, i)
 	return nil
+}
+
+// refused tells whether it was the receiver that failed. Where it took all and
+// another program failed, the stream is not to be trusted without being told.
+func refused(out pipeline.Outcome) bool {
+	return out.Err != nil || slices.ContainsFunc(out.Failures, func(f pipeline.Failure) bool { return f.Last })
 }
 
 // thereAlready tells whether the target has what a step that failed was to

@@ -32,7 +32,7 @@ type Plan struct {
 	NoGUIDCheck         bool     `long:"no-guid-check" description:"Find common snapshots by name only; dangerous"`
 	NoHolds             bool     `long:"no-holds" description:"Put no holds on the newest snapshots in common"`
 	HoldFormat          string   `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
-	ClearRefreservation bool     `long:"clear-refreservation" description:"Do not take refreservation over to the target"`
+	ClearRefreservation bool     `long:"clear-refreservation" description:"Set refreservation=none on the target"`
 	ClearMountpoint     bool     `long:"clear-mountpoint" description:"Set canmount=noauto on the target"`
 	FilterProperties    []string `long:"filter-properties" value-name:"P,..." unquote:"false" description:"Properties not to take over to the target"`
 	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`

@@ -285,8 +285,7 @@ func (p *planner) cut(d *draft) []chain.Stream {
 func (p *planner) streams(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	flags := p.flags(d)
-	exclude, set, inStream := p.properties(r)
-	for _, name := range inStream {
+	for _, name := range p.inStream(r) {
 		r.Warn("'%s' comes with the stream: it can be neither set nor filtered", name)
 	}
 	var steps []record.Step
@@ -294,6 +293,7 @@ func (p *planner) streams(d *draft) []record.Step {
 	if t.Resume != nil {
 		// The token brings one snapshot; the rest of its stream follows.
 		s := &streams[0]
+		exclude, set := p.properties(r, s.From == "" || strings.Contains(s.From, "@"))
 		steps = append(steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
 			Flags: flags, Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
@@ -312,6 +312,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		}
 	}
 	for _, s := range streams {
+		exclude, set := p.properties(r, s.From == "" || strings.Contains(s.From, "@"))
 		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
 			Flags: flags, Set: set, Exclude: exclude}
@@ -389,21 +390,13 @@ func (p *planner) flags(d *draft) []string {
 	return append(flags, p.sendsRaw(r)...)
 }
 
-// properties are those for zfs recv -x and -o: each once, and only those that
-// the record's kind has, for zfs refuses a whole stream for one that it does
-// not like. inStream are those asked for that only the stream can bring.
-func (p *planner) properties(r *record.Record) (exclude, set, inStream []string) {
-	foreign, fixed := notForFilesystems, fixedForFilesystems
-	if r.Kind == "volume" {
-		foreign, fixed = notForVolumes, fixedForVolumes
-	}
+// properties are those for zfs recv -x and -o of a stream, first or
+// incremental: each once, and only those that the record's kind has, for zfs
+// refuses a whole stream for one that it does not like.
+func (p *planner) properties(r *record.Record, first bool) (exclude, set []string) {
 	taken := map[string]bool{}
 	add := func(to *[]string, name, arg string) {
-		switch {
-		case taken[name] || foreign(name):
-		case fixed(name):
-			inStream = append(inStream, name)
-		default:
+		if !taken[name] && !foreign(r.Kind, name) && !fixed(r.Kind, name) {
 			*to = append(*to, arg)
 		}
 		taken[name] = true
@@ -416,14 +409,59 @@ func (p *planner) properties(r *record.Record) (exclude, set, inStream []string)
 	if p.o.ClearMountpoint {
 		add(&set, "canmount", "canmount=noauto")
 	}
+	if p.o.ClearRefreservation {
+		add(&set, "refreservation", "refreservation=none")
+	}
 	for _, name := range p.o.filter {
+		// zfs (2.3) does not heed -x of what is not inherited when it receives an
+		// increment, unless the copy has a value of its own.
+		if none := unset(name); none != "" && first {
+			add(&set, name, name+"="+none)
+			continue
+		}
 		add(&exclude, name, name)
 	}
-	if p.o.ClearRefreservation {
-		add(&exclude, "refreservation", "refreservation")
-	}
 	exclude, set = p.encrypting(r, exclude, set)
-	return exclude, set, inStream
+	return exclude, set
+}
+
+// inStream are the properties asked for that only the stream can bring.
+func (p *planner) inStream(r *record.Record) (names []string) {
+	for _, pv := range slices.Concat(p.o.set, p.o.filter) {
+		name, _, _ := strings.Cut(pv, "=")
+		if fixed(r.Kind, name) && !foreign(r.Kind, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// foreign and fixed tell whether a kind of dataset does not have a property,
+// and whether zfs receive (2.3) takes it neither with -x nor with -o.
+func foreign(kind, name string) bool {
+	if kind == "volume" {
+		return notForVolumes(name)
+	}
+	return notForFilesystems(name)
+}
+
+func fixed(kind, name string) bool {
+	if kind == "volume" {
+		return fixedForVolumes(name)
+	}
+	return fixedForFilesystems(name)
+}
+
+// unset is the value that stands for none, of the properties that are not
+// inherited.
+func unset(name string) string {
+	switch name {
+	case "quota", "refquota", "reservation", "refreservation", "filesystem_limit", "snapshot_limit":
+		return "none"
+	case "canmount":
+		return "on"
+	}
+	return ""
 }
 
 // Properties that a kind of dataset does not have, from zfsprops(7) and
@@ -443,8 +481,6 @@ func notForVolumes(name string) bool {
 
 func notForFilesystems(name string) bool { return name == "volthreading" || fixedForVolumes(name) }
 
-// Properties that zfs receive (2.3) takes neither with -x nor with -o, because
-// they are part of the stream.
 func fixedForVolumes(name string) bool { return name == "volsize" || name == "volblocksize" }
 
 func fixedForFilesystems(name string) bool {

@@ -664,13 +664,13 @@ func TestFlagsAndProperties(t *testing.T) {
 		{"encrypted anew", "--decrypt --encrypt", enc, enc, "-L", "", "keylocation pbkdf2iters keyformat encryption"},
 		{"raw is encrypted already, and zfs refuses to filter that", "--encrypt", enc, enc, "-L -e -w -p", "", ""},
 		{"not mounted", "--clear-mountpoint", plain, plain, "-L -e -p", "canmount=noauto", ""},
-		{"no space kept", "--clear-refreservation", plain, plain, "-L -e -p", "", "refreservation"},
+		{"no space kept", "--clear-refreservation", plain, plain, "-L -e -p", "refreservation=none", ""},
 		{"of one's own", "--set-properties=readonly=on,x:y=a=b --filter-properties=mountpoint,x:z --filter-properties=compression", plain, plain, "-L -e -p", "readonly=on x:y=a=b", "mountpoint x:z compression"},
-		{"a volume has other properties", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,volmode=none,readonly=on --filter-properties=mountpoint,snapdev", volume, plain, "-L -e -p", "volmode=none readonly=on", "snapdev refreservation"},
+		{"a volume has other properties", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,volmode=none,readonly=on --filter-properties=mountpoint,snapdev", volume, plain, "-L -e -p", "volmode=none readonly=on refreservation=none", "snapdev"},
 		{"a volume has none of a filesystem's", "--set-properties=snapdir=visible,direct=always,zoned=on,userquota@joe=1G --filter-properties=utf8only,casesensitivity,version", volume, plain, "-L -e -p", "", ""},
 		{"nor can what is in its stream be chosen", "--set-properties=volsize=1G --filter-properties=quota,volsize,recordsize,volblocksize,snapdev", volume, plain, "-L -e -p", "", "snapdev"},
-		{"nor that of a filesystem", "--set-properties=utf8only=on,userquota@joe=1G --filter-properties=quota,volsize,recordsize,volblocksize,snapdev", plain, plain, "-L -e -p", "", "quota recordsize snapdev"},
-		{"each once, or zfs refuses", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,atime=on,atime=on --filter-properties=atime,canmount,refreservation,exec,exec", plain, plain, "-L -e -p", "canmount=off atime=on", "refreservation exec"},
+		{"nor that of a filesystem", "--set-properties=utf8only=on,userquota@joe=1G --filter-properties=volsize,recordsize,volblocksize,snapdev", plain, plain, "-L -e -p", "", "recordsize snapdev"},
+		{"each once, or zfs refuses", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,atime=on,atime=on --filter-properties=atime,canmount,refreservation,exec,exec", plain, plain, "-L -e -p", "canmount=off atime=on refreservation=none", "exec"},
 		{"and a filesystem has some of a volume, to hand them down", "--set-properties=canmount=off,volmode=none,volthreading=off --filter-properties=mountpoint,snapdev", plain, plain, "-L -e -p", "canmount=off volmode=none", "mountpoint snapdev"},
 	} {
 		r := plan(t, "--no-thinning "+c.args, []*record.Record{with(target("backup", ""), c.above)}, with(source("tank", "b-1 b-2"), c.source)).of(t, "tank")
@@ -687,6 +687,23 @@ func TestFlagsAndProperties(t *testing.T) {
 		if r.Error != nil || n != 2 {
 			t.Errorf("%s: %v, %d streams", c.what, r.Error, n)
 		}
+	}
+}
+
+// What is not inherited is filtered by a value of the copy's own, which the
+// increments then leave alone.
+func TestFilterNotInherited(t *testing.T) {
+	args := "--no-thinning --filter-properties=quota,mountpoint,canmount"
+	r := plan(t, args, []*record.Record{target("backup", "")}, source("tank", "b-1 x b-2")).of(t, "tank")
+	var got []string
+	for _, s := range r.Steps {
+		if s.Do == record.DoReceive {
+			got = append(got, strings.Join(s.Set, " ")+"; "+strings.Join(s.Exclude, " "))
+		}
+	}
+	want := []string{"quota=none canmount=on; mountpoint", "; quota mountpoint canmount"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -94,7 +94,7 @@ func (j *job) settled(ctx context.Context, i int, err error) error {
 	s := &j.r.Steps[i]
 	var f *failure
 	switch {
-	case j.thereAlready(ctx, s):
+	case j.refused && j.thereAlready(ctx, s):
 		// A plan that is executed a second time has nothing to add.
 		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, j.result(i).To), err)
 		j.result(i).Message = "it was there already"
@@ -125,7 +125,14 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall})
 	j.x.meter.stop(shown)
 	measure(j.result(i), c, out.Seconds)
+	j.refused = refused(out)
 	return j.verdict(ctx, what, out)
+}
+
+// refused tells whether it was the receiver that failed. Where it took all and
+// another program failed, the stream is not to be trusted without being told.
+func refused(out pipeline.Outcome) bool {
+	return out.Err != nil || slices.ContainsFunc(out.Failures, func(f pipeline.Failure) bool { return f.Last })
 }
 
 // passing tells whether the same may go well a little later.

@@ -53,6 +53,8 @@ type job struct {
 	// ignored are the errors of transfers that --ignore-transfer-errors lets
 	// pass if the snapshot is there.
 	ignored map[int]error
+	// refused: it was the receiver that failed in the last stream.
+	refused bool
 	// warnings is how many the record had before.
 	warnings int
 }

@@ -236,7 +236,12 @@ func mark(ctx context.Context, batch []*job) {
 			res := h.j.result(h.step)
 			if e := blame(err, h.full); e != nil && (strings.Contains(e.Error(), "'"+h.full+"'") || !strings.Contains(e.Error(), "'")) {
 				res.Message = e.Error()
-				h.j.r.Warn("cannot set %s on '%s': %s", strings.ReplaceAll(a.set, "\x00", " "), h.full, e)
+				if zfs.KindOf(e) == zfs.KindPermission {
+					// As it will be every night: nothing to mail about.
+					h.j.x.env.Verbosef("cannot set %s on '%s': %s", strings.ReplaceAll(a.set, "\x00", " "), h.full, e)
+				} else {
+					h.j.r.Warn("cannot set %s on '%s': %s", strings.ReplaceAll(a.set, "\x00", " "), h.full, e)
+				}
 				continue
 			}
 			res.Done = true

@@ -22,7 +22,7 @@ import (
 type Select struct {
 	SSHSource        string `long:"ssh-source" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
 	PropertyFormat   string `long:"property-format" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
-	ExcludeUnchanged int64  `long:"exclude-unchanged" value-name:"BYTES" default:"0" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
+	ExcludeUnchanged int64  `long:"exclude-unchanged" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
 	ExcludeReceived  bool   `long:"exclude-received" description:"Leave out datasets whose property was received with a stream"`
 	IncludeReceived  bool   `long:"include-received" description:"Keep datasets whose property was received where there is no target, and copies of what the target's host has itself"`
 	IgnoreReplicated bool   `long:"ignore-replicated" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`

@@ -25,7 +25,7 @@ import (
 // those about names.
 type Snap struct {
 	NoSnapshot    bool     `long:"no-snapshot" description:"Make no new snapshot; work with those that are there"`
-	MinChange     int64    `long:"min-change" value-name:"BYTES" default:"1" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
+	MinChange     int64    `long:"min-change" value-name:"BYTES" default:"1" base:"10" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
 	AllowEmpty    bool     `long:"allow-empty" description:"Snapshot datasets too that did not change"`
 	SetProperties []string `long:"set-snapshot-properties" value-name:"P=V,..." unquote:"false" description:"User properties to set on the new snapshots"`
 	PreCommand    []string `long:"pre-snapshot-cmd" value-name:"CMD" unquote:"false" description:"Run CMD on the source side before the snapshot; if it fails, none is made"`
@@ -74,8 +74,12 @@ func (o *Options) properties() ([]string, error) {
 	for _, list := range o.SetProperties {
 		for p := range strings.SplitSeq(list, ",") {
 			name, _, ok := strings.Cut(p, "=")
-			if !ok || name == "" || strings.HasPrefix(name, "-") {
+			if !ok || name == "" {
 				return nil, fmt.Errorf("--set-snapshot-properties: %q is not of the form PROPERTY=VALUE", p)
+			}
+			// A snapshot takes no other properties.
+			if _, err := snapname.Property(name, ""); err != nil {
+				return nil, fmt.Errorf("--set-snapshot-properties: %q is not a user property: %w", name, err)
 			}
 			out = append(out, p)
 		}

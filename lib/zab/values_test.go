@@ -32,14 +32,14 @@ var values = map[string]struct {
 	"ssh":        {"root@server1", []string{"-oProxyCommand=reboot", "-1", "a b", "a\tb", "a\nb"}},
 
 	"property-format":   {"backup:{}", []string{"{}", "nocolon", "-a:{}", "Upper:{}", "a b:{}", "a:{}" + long, "a,b:{}", "a=b:{}"}},
-	"exclude-unchanged": {"1000", []string{"many", "-1", huge, "1e9", "1.5", "10k"}},
+	"exclude-unchanged": {"1000", []string{"many", "-1", "0x10", huge, "1e9", "1.5", "10k"}},
 	"target":            {"tank/a", []string{"/tank", "-tank", "tank/", "tank//a", "tank@a", "tank/a#b", "ta,nk", "tank/../a", "tank/" + long}},
 	"exclude-path":      {"tank/a", []string{"/tank", "-tank", "tank/", "tank//a", "tank@a", "tank/a#b", "ta,nk", "tank/../a", "tank/" + long}},
 
 	"snapshot-format":          {"{}-%Y%m%d", []string{"{}", "x", "%", "%Q", "{}@%Y", "{}/%Y", "%H%M", "{}-%Y%H", "{}-%Y" + long, "{}-%Y%%", "-1"}},
 	"exclude-snapshot-pattern": {"@manual-", []string{"(", "[", "*", "(?=a)", "a{99999}", `\`}},
-	"min-change":               {"0", []string{"many", "-1", huge, "1e9", "1.5", "10k"}},
-	"set-snapshot-properties":  {"a:b=c", []string{"a:b", "=c", "a:b=c,", ",a:b=c", "-a:b=c"}},
+	"min-change":               {"0", []string{"many", "-1", "0x10", huge, "1e9", "1.5", "10k"}},
+	"set-snapshot-properties":  {"a:b=c", []string{"a:b", "=c", "a:b=c,", ",a:b=c", "-a:b=c", "compression=on", "a=c", "A:b=c", long + ":b=c"}},
 	"pre-snapshot-cmd":         {"true", freeText},
 	"post-snapshot-cmd":        {"true", freeText},
 
@@ -57,7 +57,7 @@ var values = map[string]struct {
 	"buffer-chunk-size": {"128k", []string{"big", "-1", "0", "0M", huge, "1e9", "1.5M", "1Q", "10MM", "9999T", "M"}},
 	"send-pipe":         {"cat", freeText},
 	"recv-pipe":         {"cat", freeText},
-	"jobs":              {"4", []string{"x", "-1", huge, "1e9", "1000000", "1.5", "0x10"}},
+	"jobs":              {"4", []string{"x", "-1", "0", huge, "1e9", "1000000", "1.5", "0x10"}},
 	"retries":           {"0", []string{"x", "-1", huge, "1e9", "1000000", "1.5", "0x10"}},
 	"stall-timeout":     {"10m", []string{"soon", "-1", "-1s", "10", huge, huge + "s", "1e9s", "10d", "1m x", "1ns"}},
 

@@ -92,6 +92,9 @@ func TestTorture(t *testing.T) {
 				}
 				h := newHistory(t, root, bin, conf, &sshd, sum, mine)
 				h.live()
+				if length > 2*time.Minute {
+					sum.tell()
+				}
 			}
 		})
 	}
@@ -143,7 +146,9 @@ func (s *sums) tell() {
 	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
 		list = append(list, fmt.Sprintf("%d %s", s.faults[k], k))
 	}
-	fmt.Fprintf(os.Stderr, "torture: faults: %s; %d came too late, %d were not possible\n", strings.Join(list, ", "), s.missed, s.impossible)
+	if time.Now().After(s.end) {
+		fmt.Fprintf(os.Stderr, "torture: faults: %s; %d came too late, %d were not possible\n", strings.Join(list, ", "), s.missed, s.impossible)
+	}
 	fmt.Fprintf(os.Stderr, "torture: %d interruptions survived, %d histories, %d steps, %d zab runs, %d promises broken\n", s.interrupted, s.histories, s.steps, s.runs, s.broken)
 }
 
@@ -213,7 +218,8 @@ func (h *history) say(format string, a ...any) {
 func (h *history) breaks(promise, format string, a ...any) {
 	h.given = true
 	h.sum.add(&h.sum.broken)
-	h.t.Errorf("%s is broken: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", promise, fmt.Sprintf(format, a...), h.seed, strings.Join(h.script, "\n\t"))
+	h.t.Fail()
+	fmt.Fprintf(os.Stderr, "torture: %s is broken: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", promise, fmt.Sprintf(format, a...), h.seed, strings.Join(h.script, "\n\t"))
 }
 
 // sh runs a line of shell; what a user does may fail, which is fine.
@@ -246,7 +252,7 @@ func q(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" 
 func (h *history) live() {
 	defer h.clean()
 	h.setup()
-	for n := 5 + h.rng.Intn(6); n > 0 && !h.given; n-- {
+	for n := 5 + h.rng.Intn(10); n > 0 && !h.given; n-- {
 		for range h.rng.Intn(4) {
 			h.change()
 			h.sum.add(&h.sum.steps)
@@ -513,20 +519,22 @@ func (h *history) draw() *attempt {
 func (h *history) run() {
 	a := h.draw()
 	switch {
-	case h.one(8):
+	case h.one(14):
 		a.dry = true
 		a.args = append(a.args, "-n")
-	case !h.one(3):
+	case !h.one(6):
 		a.fault = h.drawFault(a)
+		size := 30000
 		if a.fault.timed() && h.one(2) {
 			// Something that takes a while.
-			if w := h.look(); w != nil {
-				if fs := h.datasets(w, "filesystem"); len(fs) > 0 {
-					h.write(pick(h, fs...), 3000000)
-				}
-			}
+			size = 3000000
 			if !slices.Contains(a.args, "--rate") {
 				a.args = append(a.args, "--rate", "1M")
+			}
+		}
+		if h.seen != nil {
+			if fs := h.datasets(h.seen, "filesystem"); len(fs) > 0 {
+				h.write(pick(h, fs...), size)
 			}
 		}
 	}

@@ -22,8 +22,10 @@ import (
 type early struct {
 	mu   sync.Mutex
 	seen map[*record.Record]bool
-	// held are the full names of what is held, by record.
-	held map[*record.Record][]string
+	// held are the full names of what is held, by record; fresh are those that
+	// were not before. A hold that was there may have been a base's, which comes
+	// with others and goes with them.
+	held, fresh map[*record.Record][]string
 }
 
 // pin holds what the record is to send, and what those are to send that wait.
@@ -60,10 +62,14 @@ func (x *stage) pin(ctx context.Context, r *record.Record) {
 		}
 	}
 	for g, list := range names {
-		err := g.host.Hold(ctx, g.tag, list)
+		before, err := g.host.HoldMore(ctx, g.tag, list)
 		for _, n := range list {
-			if blame(err, n) == nil {
-				e.held[of[n]] = append(e.held[of[n]], n)
+			if blame(err, n) != nil {
+				continue
+			}
+			e.held[of[n]] = append(e.held[of[n]], n)
+			if !before[n] {
+				e.fresh[of[n]] = append(e.fresh[of[n]], n)
 			}
 		}
 	}
@@ -107,9 +113,10 @@ func toPin(r *record.Record) []string {
 	return out
 }
 
-// pinned are the snapshots of a record that are held already.
-func (x *stage) pinned(r *record.Record) []string {
+// pinned are the snapshots of a record that are held already, and those of them
+// that were not held before.
+func (x *stage) pinned(r *record.Record) (held, fresh []string) {
 	x.early.mu.Lock()
 	defer x.early.mu.Unlock()
-	return x.early.held[r]
+	return x.early.held[r], x.early.fresh[r]
 }

@@ -184,7 +184,7 @@ func moveHolds(ctx context.Context, batch []*job) {
 			if j.r.Error != nil {
 				continue
 			}
-			early := j.x.pinned(j.r)
+			early, fresh := j.x.pinned(j.r)
 			to := tagged{j.x.source(j.r), j.r.Target.Pin}
 			add := func(t tagged, h held) {
 				if groups[t] == nil {
@@ -213,7 +213,7 @@ func moveHolds(ctx context.Context, batch []*job) {
 			}
 			if do == record.DoRelease && stays >= 0 {
 				// What was held early, but for the new base.
-				for _, full := range early {
+				for _, full := range fresh {
 					if full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {
 						add(to, held{j, -1, full})
 					}

@@ -22,7 +22,7 @@ import (
 // How long TestTorture goes on where nobody says it: ZAB_TORTURE is a duration
 // such as 20m. ZAB_TORTURE_SEED begins with a given history, ZAB_TORTURE_JOBS
 // is how many run side by side.
-const tortureShort = 25 * time.Second
+const tortureShort = 20 * time.Second
 
 // TestTorture tries to break the promises of zab(7) on real pools. A history
 // is a random row of steps: what users do to their datasets, and runs of zab

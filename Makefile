@@ -21,6 +21,12 @@ test-zfs21:
 	contrib/make/tools
 	ZAB_VM_ZFS=2.1 contrib/make/test
 
+# Random histories with kills and failures, for ZAB_TORTURE=20m; make test does
+# some of it.
+torture:
+	contrib/make/tools
+	contrib/make/torture
+
 check:
 	contrib/make/tools check
 	contrib/make/check
@@ -44,4 +50,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test test-zfs21 check demo vm-shell install clean
+.PHONY: all test test-zfs21 torture check demo vm-shell install clean

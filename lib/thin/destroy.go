@@ -108,9 +108,9 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 	return nil
 }
 
-// release takes our holds off snapshots that are to go, where they stand for
-// nothing but this target: a run that was killed between a hold and a release
-// leaves such. Those that stand for another target, such as a disk that is
+// release takes this target's holds off snapshots that are to go, and the
+// shared one where it stands for nothing but this target: a run that was killed
+// between a hold and a release leaves such. Those that stand for another target, such as a disk that is
 // away, stay (P1), and so do zfs-autobackup's own, which do not say for which
 // they stand. It tells which snapshots are free now.
 func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
@@ -149,19 +149,30 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		}
 	}
 	free := map[string]bool{}
-	byTag := map[[2]string][]string{}
+	byTag := map[string][]string{}
+	var order []string
+	add := func(tag, full string) {
+		if byTag[tag] == nil {
+			order = append(order, tag)
+		}
+		byTag[tag] = append(byTag[tag], full)
+	}
 	for _, full := range held {
 		if pinned[full] && !others[full] {
 			free[full] = true
-			k := [2]string{tag[full], pin[full]}
-			byTag[k] = append(byTag[k], full)
+			add(tag[full], full)
 		}
 	}
-	for tags, snapshots := range byTag {
-		for _, tag := range tags { // the pin last, as it says whose the other is
-			if err := host.Release(ctx, tag, snapshots); err != nil {
-				t.env.Verbosef("cannot release '%s': %s", tag, err)
-			}
+	for _, full := range held {
+		// The pin last, as it says whose the other is; and also where the
+		// snapshot stays for another target, or each would wait for the other.
+		if pinned[full] {
+			add(pin[full], full)
+		}
+	}
+	for _, tag := range order {
+		if err := host.Release(ctx, tag, byTag[tag]); err != nil {
+			t.env.Verbosef("cannot release '%s': %s", tag, err)
 		}
 	}
 	return free, ctxCause(ctx)

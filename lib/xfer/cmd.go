@@ -140,6 +140,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		locks:   &lock.Table{},
 		parents: map[where]*parent{},
 		lost:    map[where]bool{},
+		early:   early{seen: map[*record.Record]bool{}, held: map[*record.Record][]string{}, fresh: map[*record.Record][]string{}},
 	}
 	if o.rate > 0 {
 		x.pace = pipeline.NewPace(int64(o.rate))
@@ -154,6 +155,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	x.out = &sink{w: record.NewWriter(shared), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: cancel}
 	x.flusher = newFlusher(ctx, x)
 	q := newQueue(ctx, o.Jobs, x.work)
+	x.waiting = q.peek
 	err := env.Each(ctx, record.NewWriter(shared), func(r *record.Record) error {
 		x.out.expect(r)
 		if !acts(r) {

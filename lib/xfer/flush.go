@@ -181,20 +181,44 @@ type tagged struct {
 func holds(ctx context.Context, batch []*job, do string) {
 	var order []tagged
 	groups := map[tagged][]held{}
+	add := func(t tagged, h held) {
+		if groups[t] == nil {
+			order = append(order, t)
+		}
+		groups[t] = append(groups[t], h)
+	}
 	for _, j := range batch {
 		if j.r.Error != nil {
 			continue
 		}
+		early, fresh := j.x.pinned(j.r)
+		to := tagged{j.x.source(j.r), j.r.Target.Pin}
+		stays := -1
 		for _, i := range j.later {
 			s := &j.r.Steps[i]
-			if s.Do != do {
-				continue
-			}
 			t := tagged{j.side(s), s.Tag}
-			if groups[t] == nil {
-				order = append(order, t)
+			h := held{j, i, s.Dataset + "@" + s.Snapshot}
+			done := s.Do == record.DoHold && t == to && slices.Contains(early, h.full)
+			if done {
+				stays = i
 			}
-			groups[t] = append(groups[t], held{j, i, s.Dataset + "@" + s.Snapshot})
+			switch {
+			case s.Do != do:
+			case done:
+				j.result(i).Done = true
+				list, _ := j.lists(s.Side)
+				h.count(*list, s)
+			default:
+				add(t, h)
+			}
+		}
+		if do == record.DoRelease && stays >= 0 {
+			// What was held early, but for the new base.
+			for _, full := range fresh {
+				if full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {
+					add(to, held{j, -1, full})
+				}
+			}
 		}
 	}
 	for _, t := range order {
@@ -252,7 +276,7 @@ func mark(ctx context.Context, batch []*job) {
 // held is a hold, release or mark step of a record.
 type held struct {
 	j    *job
-	step int
+	step int    // -1 for a hold that was put early
 	full string // the snapshot or dataset
 }
 
@@ -268,6 +292,9 @@ func (t tagged) apply(ctx context.Context, do string, all []held) {
 		err = t.host.Release(ctx, t.tag, names)
 	}
 	for _, h := range all {
+		if h.step < 0 {
+			continue // if it stays, the next zab-thin takes it away
+		}
 		res := h.j.result(h.step)
 		if e := blame(err, h.full); e != nil {
 			e = because(e, "cannot %s '%s'", do, h.full)

@@ -107,6 +107,17 @@ func (q *queue) next() *item {
 	}
 }
 
+// peek gives the records that wait.
+func (q *queue) peek() []*record.Record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var out []*record.Record
+	for _, it := range q.waiting {
+		out = append(out, it.r)
+	}
+	return out
+}
+
 func (q *queue) done(it *item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

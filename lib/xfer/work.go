@@ -23,6 +23,9 @@ type stage struct {
 	locks   *lock.Table
 	out     *sink
 	flusher *flusher
+	early   early
+	// waiting are the records that will be worked on later.
+	waiting func() []*record.Record
 
 	mu      sync.Mutex
 	parents map[where]*parent
@@ -151,6 +154,7 @@ func (j *job) execute(ctx context.Context) error {
 		return err
 	}
 	j.unlock = unlock
+	j.x.pin(ctx, j.r)
 	for i := 0; i < len(j.r.Steps); i++ {
 		s := &j.r.Steps[i]
 		switch s.Do {

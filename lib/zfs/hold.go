@@ -13,6 +13,29 @@ func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
 	return h.holds(ctx, HoldArgv(tag), snapshots, KindExists)
 }
 
+// HoldMore is Hold, and tells which of the snapshots had the tag before.
+func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (before map[string]bool, err error) {
+	before = map[string]bool{}
+	if len(snapshots) == 0 {
+		return before, nil
+	}
+	err = h.batches(HoldArgv(tag), snapshots, func(argv []string) error {
+		err := h.run(ctx, nil, nil, argv...)
+		var e *Error
+		if errors.As(err, &e) {
+			for part := range strings.SplitSeq(e.Message, "; ") {
+				// cannot hold snapshot 'tank/a@1': tag already exists on this dataset
+				_, name, _ := strings.Cut(part, "'")
+				if i := strings.LastIndexByte(name, '\''); i >= 0 && Classify(part) == KindExists {
+					before[name[:i]] = true
+				}
+			}
+		}
+		return tolerate(err, KindExists)
+	})
+	return before, err
+}
+
 // Release takes tag from snapshots. A tag or a snapshot that is not there is
 // what was wanted.
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {

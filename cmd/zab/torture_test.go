@@ -1,0 +1,1146 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// How long TestTorture goes on where nobody says it: ZAB_TORTURE is a duration
+// such as 20m. ZAB_TORTURE_SEED begins with a given history, ZAB_TORTURE_JOBS
+// is how many run side by side.
+const tortureShort = 20 * time.Second
+
+// TestTorture tries to break the promises of zab(7) on real pools. A history
+// is a random row of steps: what users do to their datasets, and runs of zab
+// that are killed, cut off and lied to at random. After each an observer that
+// knows plain zfs commands alone looks whether a promise is broken. At the end
+// of each history the faults stop, and zab must bring the copies up to date.
+//
+// A history depends on its seed alone, but for the moments of the kills.
+func TestTorture(t *testing.T) {
+	if !haveZFS() {
+		t.Skip("needs a real ZFS")
+	}
+	if *only != "" && os.Getenv("ZAB_TORTURE") == "" {
+		t.Skip("only some scripts are wanted")
+	}
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	length, seed, jobs := tortureShort, time.Now().UnixNano()%1e9, 2
+	if s := os.Getenv("ZAB_TORTURE"); s != "" {
+		if length, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	number := func(env string, to func(int64)) {
+		if s := os.Getenv(env); s != "" {
+			n, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				t.Fatalf("%s: %v", env, err)
+			}
+			to(n)
+		}
+	}
+	number("ZAB_TORTURE_SEED", func(n int64) { seed = n })
+	number("ZAB_TORTURE_JOBS", func(n int64) { jobs = int(n) })
+	histories := int64(1) << 62
+	number("ZAB_TORTURE_HISTORIES", func(n int64) { histories = n })
+
+	root, err := os.MkdirTemp(memory(), "zabt-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(root)
+	fmt.Fprintf(os.Stderr, "torture: %s, first seed %d\n", length, seed)
+	sum := &sums{faults: map[string]int{}, end: time.Now().Add(length)}
+	var next sync.Mutex
+	var wait sync.WaitGroup
+	for range jobs {
+		wait.Go(func() {
+			var sshd sshServer
+			conf, err := sshd.start()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer sshd.stop()
+			for {
+				next.Lock()
+				mine := seed
+				seed++
+				histories--
+				last := histories < 0
+				next.Unlock()
+				if last || time.Now().After(sum.end) || sum.count(&sum.broken) >= 8 {
+					return
+				}
+				h := newHistory(t, root, bin, conf, &sshd, sum, mine)
+				h.live()
+				if length > 2*time.Minute {
+					sum.tell()
+				}
+			}
+		})
+	}
+	wait.Wait()
+	sum.tell()
+}
+
+// memory is a folder for pools that die with the test: in memory if there is
+// one.
+func memory() string {
+	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
+		return "/dev/shm"
+	}
+	return ""
+}
+
+// sums are what all histories together count.
+type sums struct {
+	mu                                          sync.Mutex
+	runs, histories, interrupted, broken, steps int
+	missed, impossible                          int
+	faults                                      map[string]int
+	end                                         time.Time
+}
+
+func (s *sums) add(n *int) {
+	s.mu.Lock()
+	*n++
+	s.mu.Unlock()
+}
+
+func (s *sums) count(n *int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *n
+}
+
+func (s *sums) fault(what string) {
+	s.mu.Lock()
+	s.interrupted++
+	s.faults[what]++
+	s.mu.Unlock()
+}
+
+func (s *sums) tell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
+		list = append(list, fmt.Sprintf("%d %s", s.faults[k], k))
+	}
+	if time.Now().After(s.end) {
+		fmt.Fprintf(os.Stderr, "torture: faults: %s; %d came too late, %d were not possible\n", strings.Join(list, ", "), s.missed, s.impossible)
+	}
+	fmt.Fprintf(os.Stderr, "torture: %d interruptions survived, %d histories, %d steps, %d zab runs, %d promises broken\n", s.interrupted, s.histories, s.steps, s.runs, s.broken)
+}
+
+// history is one row of steps on pools of its own.
+type history struct {
+	t    *testing.T
+	rng  *rand.Rand
+	seed int64
+	sum  *sums
+	sshd *sshServer
+	conf string
+
+	dir, bin, path string
+	name           string // of the backup
+	src            string // the source pool
+	targets        []string
+	now            time.Time
+	used           map[string]bool // names of our snapshots
+	n              int             // for names
+	script         []string
+	touched        map[string]bool // targets that somebody wrote to
+	typical        time.Duration   // of a run
+	outside        string          // mounts elsewhere
+	given          bool            // a promise was broken: no more
+	seen           *world          // by the last look
+	stale          bool            // something has changed since
+}
+
+func newHistory(t *testing.T, root, bin, conf string, sshd *sshServer, sum *sums, seed int64) *history {
+	h := &history{t: t, rng: rand.New(rand.NewSource(seed)), seed: seed, sum: sum, sshd: sshd, conf: conf, bin: bin,
+		used: map[string]bool{}, touched: map[string]bool{}, typical: 2 * time.Second,
+		now: time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)}
+	h.dir = filepath.Join(root, fmt.Sprint(seed))
+	h.name = fmt.Sprintf("h%d", seed)
+	h.src = fmt.Sprintf("zt%ds", seed)
+	h.targets = []string{fmt.Sprintf("zt%dd/bak", seed)}
+	if h.rng.Intn(2) == 0 {
+		h.targets = append(h.targets, fmt.Sprintf("zt%de/bak", seed))
+	}
+	h.path = bin + ":" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
+	return h
+}
+
+func poolOf(name string) string {
+	pool, _, _ := strings.Cut(name, "/")
+	return pool
+}
+
+func (h *history) pools() []string {
+	out := []string{h.src}
+	for _, t := range h.targets {
+		out = append(out, poolOf(t))
+	}
+	return out
+}
+
+func (h *history) one(n int) bool { return h.rng.Intn(n) == 0 }
+
+func pick[T any](h *history, list ...T) T { return list[h.rng.Intn(len(list))] }
+
+// say writes a line of the history.
+func (h *history) say(format string, a ...any) {
+	h.script = append(h.script, fmt.Sprintf(format, a...))
+}
+
+// breaks tells of a broken promise, with the history that led to it.
+func (h *history) breaks(promise, format string, a ...any) {
+	h.given = true
+	h.sum.add(&h.sum.broken)
+	h.t.Fail()
+	fmt.Fprintf(os.Stderr, "torture: %s is broken: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", promise, fmt.Sprintf(format, a...), h.seed, strings.Join(h.script, "\n\t"))
+}
+
+// sh runs a line of shell; what a user does may fail, which is fine.
+func (h *history) sh(format string, a ...any) (string, bool) {
+	line := fmt.Sprintf(format, a...)
+	h.say("%s", line)
+	h.stale = true
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput()
+	if err != nil {
+		h.say("# %v: %s", err, strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", "; "))
+	}
+	return string(out), err == nil
+}
+
+// must is sh for what the test itself needs.
+func (h *history) must(format string, a ...any) string {
+	out, ok := h.sh(format, a...)
+	if !ok {
+		h.given = true
+		h.t.Errorf("the test cannot go on, seed %d:\n\t%s", h.seed, strings.Join(h.script, "\n\t"))
+	}
+	return out
+}
+
+func q(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// live is the whole history.
+func (h *history) live() {
+	defer h.clean()
+	h.setup()
+	for n := 5 + h.rng.Intn(10); n > 0 && !h.given; n-- {
+		for range h.rng.Intn(4) {
+			h.change()
+			h.sum.add(&h.sum.steps)
+		}
+		if h.given || time.Now().After(h.sum.end) {
+			break
+		}
+		h.run()
+	}
+	if !h.given {
+		h.converge()
+	}
+	h.sum.add(&h.sum.histories)
+}
+
+func (h *history) setup() {
+	if err := os.MkdirAll(h.dir, 0o777); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, p := range h.pools() {
+		h.must("truncate -s 128M %[1]s/%[2]s.img && zpool create -O atime=off -m %[1]s/%[2]s %[2]s %[1]s/%[2]s.img", h.dir, p)
+	}
+	for _, t := range h.targets {
+		h.must("zfs create %s", t)
+	}
+	h.must("zfs create %[1]s/t && zfs create %[2]s", h.src, q(h.src+"/t/a b"))
+	switch h.rng.Intn(3) {
+	case 0:
+		h.must("zfs create %s", q(h.src+"/t/a b/c:d"))
+	case 1:
+		// Its mountpoint travels.
+		h.must("zfs create -o mountpoint=%s/live %s/t/live", h.dir, h.src)
+	case 2:
+		h.must("zfs create -s -V 1M %s/t/vol", h.src)
+	}
+	h.must("zfs set autobackup:%s=true %s/t", h.name, h.src)
+	h.outside = h.mounts(elsewhere)
+}
+
+func (h *history) clean() {
+	for _, p := range h.pools() {
+		for i := range 100 {
+			out, err := exec.Command("zpool", "destroy", "-f", p).CombinedOutput()
+			if err == nil || bytes.Contains(out, []byte("no such pool")) {
+				break
+			}
+			if i == 99 {
+				h.t.Errorf("seed %d: cannot destroy the pool %s: %s", h.seed, p, out)
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+	}
+	os.RemoveAll(h.dir)
+}
+
+// ---- what users do
+
+// fsNames and so on are what is on the source, below the tree that is backed up.
+func (h *history) datasets(w *world, kind string) []*dataset {
+	var out []*dataset
+	for _, n := range slices.Sorted(maps.Keys(w.sets)) {
+		if d := w.sets[n]; strings.HasPrefix(n, h.src+"/t") && (kind == "" || d.kind == kind) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// change is a step that is none of zab's business. It goes by what was there
+// when the observer last looked.
+func (h *history) change() {
+	w := h.seen
+	if w == nil {
+		w = h.look()
+	}
+	if w == nil {
+		return
+	}
+	all, fs := h.datasets(w, ""), h.datasets(w, "filesystem")
+	if len(fs) == 0 {
+		return
+	}
+	d := pick(h, all...)
+	f := pick(h, fs...)
+	h.n++
+	switch h.rng.Intn(20) {
+	case 0, 1, 2, 3, 4:
+		h.write(f, 20000+h.rng.Intn(300000))
+	case 5:
+		h.write(f, 3000000)
+	case 6:
+		for _, d := range all {
+			if d.kind == "volume" {
+				h.sh("test -b /dev/zvol/%[1]s && dd if=/dev/urandom of=/dev/zvol/%[1]s bs=8k count=4 seek=%[2]d conv=fsync 2>/dev/null; zpool sync %[3]s", d.name, h.rng.Intn(20), h.src)
+				return
+			}
+		}
+		h.write(f, 5000)
+	case 7, 8:
+		h.sh("zfs snapshot %s", q(fmt.Sprintf("%s@x%d", d.name, h.n)))
+	case 9, 10:
+		h.thin(w, d)
+	case 11:
+		if s := d.newest(); s != nil {
+			h.sh("zfs rollback %s", q(d.name+"@"+s.name))
+		}
+	case 12:
+		h.sh("zfs create %s", q(fmt.Sprintf("%s/n%d", f.name, h.n)))
+	case 13:
+		if d.name != h.src+"/t" {
+			to := fmt.Sprintf("%s/t/r%d", h.src, h.n%3)
+			if h.one(3) {
+				to = fmt.Sprintf("%s/t/moved here %d", h.src, h.n)
+			}
+			h.sh("zfs rename %s %s", q(d.name), q(to))
+		}
+	case 14:
+		if s := d.any(h); s != nil {
+			h.sh("zfs clone %s %s", q(d.name+"@"+s.name), q(fmt.Sprintf("%s/t/k%d", h.src, h.n)))
+		}
+	case 15:
+		for _, d := range all {
+			if d.origin != "-" {
+				h.sh("zfs promote %s", q(d.name))
+				break
+			}
+		}
+	case 16:
+		h.sh("zfs set %s %s", pick(h, "compression=lz4", "compression=off", "org.test:x=a' b'", "recordsize=16k", "quota=100M", "readonly=off"), q(f.name))
+	case 17:
+		by := time.Duration(1+h.rng.Intn(48*3600)) * time.Second
+		if h.one(3) {
+			by = -time.Duration(1+h.rng.Intn(3*3600)) * time.Second
+		}
+		h.now = h.now.Add(by)
+		h.say("# the clock goes on by %s", by)
+	case 18:
+		h.touch(w)
+	case 19:
+		if d.name != h.src+"/t" && h.one(2) {
+			h.sh("zfs set autobackup:%s=%s %s", h.name, pick(h, "false", "true"), q(d.name))
+		} else {
+			h.sh("zfs inherit autobackup:%s %s", h.name, q(f.name+"/none"))
+		}
+	}
+}
+
+func (h *history) write(f *dataset, size int) {
+	if f.mountpoint == "" {
+		return
+	}
+	h.sh("head -c %d /dev/urandom >%s; zpool sync %s", size, q(fmt.Sprintf("%s/f%d", f.mountpoint, h.rng.Intn(6))), h.src)
+}
+
+// thin destroys a snapshot that is nobody's base, and not the newest of ours.
+func (h *history) thin(w *world, d *dataset) {
+	where := d
+	if h.one(3) {
+		if c := w.sets[pick(h, h.targets...)+"/"+d.name]; c != nil {
+			where = c
+		}
+	}
+	s := where.any(h)
+	if s == nil || s.guid == newestOurs(h, d) || s == where.newest() {
+		return
+	}
+	for _, t := range h.targets {
+		if s.guid == base(d, w.sets[t+"/"+d.name]).guid {
+			return
+		}
+	}
+	h.sh("zfs destroy %s", q(where.name+"@"+s.name))
+}
+
+// touch changes a copy, as nobody should.
+func (h *history) touch(w *world) {
+	t := pick(h, h.targets...)
+	d := pick(h, h.datasets(w, "filesystem")...)
+	c := w.sets[t+"/"+d.name]
+	if c == nil || c.token != "-" {
+		return
+	}
+	switch h.rng.Intn(3) {
+	case 0:
+		h.touched[t] = true
+		h.sh("mkdir -p %[1]s/m && mount -t zfs -o zfsutil %[2]s %[1]s/m && { echo x >%[1]s/m/mine%[3]d; zfs snapshot %[4]s; umount %[1]s/m; zpool sync %[5]s; }",
+			h.dir, q(c.name), h.n, q(fmt.Sprintf("%s@y%d", c.name, h.n)), poolOf(t))
+	case 1:
+		h.touched[t] = true
+		h.sh("mkdir -p %[1]s/m && mount -t zfs -o zfsutil %[2]s %[1]s/m && { echo x >%[1]s/m/mine%[3]d; umount %[1]s/m; zpool sync %[4]s; }",
+			h.dir, q(c.name), h.n, poolOf(t))
+	case 2:
+		h.touched[t] = true
+		h.sh("zfs snapshot %s", q(fmt.Sprintf("%s@y%d", c.name, h.n)))
+	}
+}
+
+// ---- runs of zab
+
+// attempt is one run of zab.
+type attempt struct {
+	target string // "" for none
+	args   []string
+	keep   int // what the target's schedule keeps at least
+	dry    bool
+	simple bool // --clones simple
+	brave  bool // --rollback --destroy-incompatible
+	remote bool
+	fault  *fault
+}
+
+func (h *history) draw() *attempt {
+	a := &attempt{target: pick(h, h.targets...)}
+	h.tick()
+	add := func(s ...string) { a.args = append(a.args, s...) }
+	add("--now", h.now.Format(time.RFC3339), "--exclude-received")
+	source := pick(h, "1", "1", "2", "3", "2,1h1d", "1,1d1w", "")
+	target := pick(h, "1", "2", "3", "2,1h1d", "")
+	if source != "" {
+		add("--keep-source", source)
+	}
+	a.keep = 10
+	if target != "" {
+		add("--keep-target", target)
+		a.keep, _ = strconv.Atoi(target[:1])
+	}
+	may := func(n int, s ...string) bool {
+		if h.one(n) {
+			add(s...)
+			return true
+		}
+		return false
+	}
+	may(4, "--other-snapshots")
+	may(6, "--no-snapshot")
+	may(4, "--allow-empty")
+	a.simple = may(3, "--clones", "simple")
+	a.brave = may(3, "--rollback", "--destroy-incompatible")
+	may(4, "--compress="+pick(h, "zstd-fast", "lz4"))
+	may(5, "--buffer", "1M")
+	may(3, "-j", strconv.Itoa(2+h.rng.Intn(2)))
+	may(6, "--clear-mountpoint")
+	may(5, "--rate", pick(h, "500k", "2M"))
+	if h.one(3) {
+		add("--ssh-config", h.conf)
+		a.remote = true
+		switch h.rng.Intn(3) {
+		case 0:
+			add("--ssh-source", "src.test")
+		case 1:
+			add("--ssh-target", "dst.test")
+		case 2:
+			add("--ssh-source", "src.test", "--ssh-target", "dst.test")
+		}
+	}
+	if h.one(12) {
+		a.target = ""
+		a.args = slices.DeleteFunc(a.args, func(s string) bool { return s == "--ssh-target" || s == "dst.test" })
+	}
+	return a
+}
+
+// run is a run with random options, most of them with a fault.
+func (h *history) run() {
+	a := h.draw()
+	switch {
+	case h.one(14):
+		a.dry = true
+		a.args = append(a.args, "-n")
+	case !h.one(6):
+		a.fault = h.drawFault(a)
+		size := 30000
+		if a.fault.timed() && h.one(2) {
+			// Something that takes a while.
+			size = 3000000
+			if !slices.Contains(a.args, "--rate") {
+				a.args = append(a.args, "--rate", "1M")
+			}
+		}
+		if h.seen != nil {
+			if fs := h.datasets(h.seen, "filesystem"); len(fs) > 0 {
+				h.write(pick(h, fs...), size)
+			}
+		}
+	}
+	h.zab(a)
+}
+
+// zab does one run and looks whether a promise is broken.
+func (h *history) zab(a *attempt) (status int, before, after *world) {
+	if before = h.seen; before == nil || h.stale {
+		before = h.look()
+	}
+	if before == nil {
+		return -1, nil, nil
+	}
+	lines := ""
+	if a.dry {
+		lines = h.internal()
+	}
+	args := append(slices.Clone(a.args), h.name)
+	if a.target != "" {
+		args = append(args, a.target)
+	}
+	line := "zab"
+	for _, s := range args {
+		line += " " + s
+	}
+	if a.fault != nil {
+		line += "    # " + a.fault.String()
+	}
+	h.say("%s", line)
+	h.sum.add(&h.sum.runs)
+
+	cmd := exec.Command(filepath.Join(h.bin, "zab"), args...)
+	path := h.path
+	if a.fault != nil {
+		path = a.fault.arm(h) + path
+	}
+	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "TZ=UTC", "LC_ALL=C.UTF-8")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = 30 * time.Second
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(done)
+	}()
+	hit := false
+	if a.fault != nil {
+		hit = a.fault.strike(h, cmd.Process.Pid, done)
+	}
+	select {
+	case <-done:
+	case <-time.After(90 * time.Second):
+		h.breaks("P4", "zab does not end:\n%s%s", h.tree(), out.String())
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-done
+		return -1, nil, nil
+	}
+	status = cmd.ProcessState.ExitCode()
+	took := time.Since(begun)
+	if a.fault == nil {
+		h.typical = (h.typical*3 + took) / 4
+	} else {
+		a.fault.disarm(h)
+		if hit {
+			h.sum.fault(a.fault.kind())
+		} else {
+			h.sum.add(&h.sum.missed)
+			h.say("# the fault came too late, or was not met")
+		}
+	}
+	h.say("# status %d after %.1fs: %s", status, took.Seconds(), strings.ReplaceAll(strings.TrimSpace(out.String()), "\n", "\n\t#\t"))
+	h.left()
+	if h.given {
+		return
+	}
+	after = h.look()
+	if after == nil {
+		return
+	}
+	h.judge(a, status, before, after)
+	if a.dry && !h.given {
+		if now := h.internal(); now != lines {
+			h.breaks("P6", "a dry run left %s lines of zpool history -i, there were %s", now, lines)
+		}
+	}
+	return
+}
+
+// internal is how much the pools' histories have.
+func (h *history) internal() string {
+	out := ""
+	for _, p := range h.pools() {
+		o, _ := exec.Command("sh", "-c", "zpool history -i "+p+" | wc -l").Output()
+		out += strings.TrimSpace(string(o)) + " "
+	}
+	return out
+}
+
+// left wants that no process of the run is left, here or beyond ssh.
+func (h *history) left() {
+	var tree string
+	for range 150 {
+		if tree = h.tree(); tree == "" {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	h.breaks("P4", "after 15 s there are still:\n%s", tree)
+}
+
+// tree is the processes of this history: they have its TMPDIR, or come from its sshd.
+func (h *history) tree() string {
+	all := processes()
+	mine := map[int]bool{}
+	mark := []byte("TMPDIR=" + h.dir + "\x00")
+	for pid := range all {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err == nil && bytes.Contains(append(env, 0), mark) {
+			mine[pid] = true
+		}
+	}
+	for pid := range below(all, h.sshd.cmd.Process.Pid) {
+		mine[pid] = true
+	}
+	out := ""
+	for _, pid := range slices.Sorted(maps.Keys(mine)) {
+		if all[pid].state != "Z" {
+			out += fmt.Sprintf("\t%d %s %s\n", pid, all[pid].state, all[pid].cmdline())
+		}
+	}
+	return out
+}
+
+type process struct {
+	pid, parent int
+	state, name string
+}
+
+func (p process) cmdline() string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+	return strings.TrimSpace(strings.ReplaceAll(string(data), "\x00", " "))
+}
+
+func processes() map[int]process {
+	out := map[int]process{}
+	dirs, _ := os.ReadDir("/proc")
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		open, end := bytes.IndexByte(data, '('), bytes.LastIndexByte(data, ')')
+		f := strings.Fields(string(data[end+1:]))
+		parent, _ := strconv.Atoi(f[1])
+		out[pid] = process{pid, parent, f[0], string(data[open+1 : end])}
+	}
+	return out
+}
+
+// below are all descendants of a process.
+func below(all map[int]process, root int) map[int]bool {
+	out := map[int]bool{}
+	for more := true; more; {
+		more = false
+		for pid, p := range all {
+			if !out[pid] && (p.parent == root || out[p.parent]) {
+				out[pid] = true
+				more = true
+			}
+		}
+	}
+	return out
+}
+
+// elsewhere are the mountpoints that are not these tests' own.
+func elsewhere(at string) bool {
+	return !strings.Contains(at, "/zabt-") && !strings.Contains(at, "/go-test-script")
+}
+
+// mounts are the lines of the mount table whose mountpoints are wanted.
+func (h *history) mounts(want func(at string) bool) string {
+	data, _ := os.ReadFile("/proc/self/mounts")
+	out := ""
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); want(f[1]) {
+			out += line
+		}
+	}
+	return out
+}
+
+// ---- what the observer sees
+
+type snapshot struct {
+	name, guid string
+	txg        uint64
+	refs       int
+}
+
+type dataset struct {
+	name, kind, guid, origin, token, selected string
+	mountpoint                                string // "" where it is not mounted
+	snaps                                     []*snapshot
+}
+
+type world struct{ sets map[string]*dataset }
+
+func (d *dataset) newest() *snapshot {
+	if d == nil || len(d.snaps) == 0 {
+		return nil
+	}
+	return d.snaps[len(d.snaps)-1]
+}
+
+func (d *dataset) any(h *history) *snapshot {
+	if len(d.snaps) == 0 {
+		return nil
+	}
+	return pick(h, d.snaps...)
+}
+
+func (d *dataset) has(guid string) *snapshot {
+	if d != nil {
+		for _, s := range d.snaps {
+			if s.guid == guid {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// look asks zfs what there is.
+func (h *history) look() *world {
+	args := append([]string{"list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o",
+		"name,type,guid,createtxg,userrefs,origin,receive_resume_token,mounted,mountpoint,autobackup:" + h.name}, h.pools()...)
+	out, err := exec.Command("zfs", args...).Output()
+	if err != nil {
+		var e *exec.ExitError
+		if errors.As(err, &e) {
+			err = fmt.Errorf("%s", e.Stderr)
+		}
+		h.given = true
+		h.t.Errorf("seed %d: cannot look at the pools: %v", h.seed, err)
+		return nil
+	}
+	w := &world{map[string]*dataset{}}
+	var snaps []*snapshot
+	of := map[*snapshot]string{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if ds, snap, ok := strings.Cut(f[0], "@"); ok {
+			s := &snapshot{name: snap, guid: f[2]}
+			s.txg, _ = strconv.ParseUint(f[3], 10, 64)
+			s.refs, _ = strconv.Atoi(f[4])
+			snaps = append(snaps, s)
+			of[s] = ds
+			continue
+		}
+		d := &dataset{name: f[0], kind: f[1], guid: f[2], origin: f[5], token: f[6], selected: f[9]}
+		if f[7] == "yes" {
+			d.mountpoint = f[8]
+		}
+		w.sets[d.name] = d
+	}
+	slices.SortStableFunc(snaps, func(a, b *snapshot) int { return int(int64(a.txg) - int64(b.txg)) })
+	for _, s := range snaps {
+		if d := w.sets[of[s]]; d != nil {
+			d.snaps = append(d.snaps, s)
+		}
+	}
+	h.seen, h.stale = w, false
+	return w
+}
+
+// base is the newest snapshot that a dataset and its copy have in common.
+func base(d, c *dataset) snapshot {
+	if d != nil && c != nil {
+		for _, s := range slices.Backward(d.snaps) {
+			if c.has(s.guid) != nil {
+				return *s
+			}
+		}
+	}
+	return snapshot{}
+}
+
+func (h *history) ours(s *snapshot) bool { return strings.HasPrefix(s.name, h.name+"-") }
+
+func newestOurs(h *history, d *dataset) string {
+	for _, s := range slices.Backward(d.snaps) {
+		if h.ours(s) {
+			return s.guid
+		}
+	}
+	return ""
+}
+
+// selected are the datasets of the source that belong to the backup.
+func (h *history) selected(w *world) []*dataset {
+	return slices.DeleteFunc(h.datasets(w, ""), func(d *dataset) bool { return d.selected != "true" })
+}
+
+// judge compares the pools before and after a run.
+func (h *history) judge(a *attempt, status int, before, after *world) {
+	for name, d := range before.sets {
+		now := after.sets[name]
+		source := poolOf(name) == h.src
+		if now == nil {
+			// A first receive that broke off is given up sometimes.
+			if source || len(d.snaps) > 0 {
+				h.breaks("P1", "'%s' is gone", name)
+			}
+			continue
+		}
+		if s := d.newest(); s != nil && (source || !a.brave) {
+			if n := now.newest(); n == nil || n.txg < s.txg {
+				h.breaks("P1", "the newest snapshot '%s@%s' is gone", name, s.name)
+				return
+			}
+		}
+		if !source {
+			continue
+		}
+		for _, t := range h.targets {
+			had := base(d, before.sets[t+"/"+name])
+			if has := base(now, after.sets[t+"/"+name]); had.guid != "" && has.txg < had.txg {
+				h.breaks("P1", "'%s@%s' was the newest in common with '%s', and now '%s' is", name, had.name, t, has.name)
+				return
+			}
+		}
+		if g := newestOurs(h, d); g != "" && now.has(g) == nil && newestTXG(h, now) < d.has(g).txg {
+			h.breaks("P2", "the newest snapshot of ours is gone from '%s'", name)
+			return
+		}
+		if a.target != "" && a.keep > 1 && d.selected == "true" {
+			c := after.sets[a.target+"/"+name]
+			left := a.keep - 1
+			had := base(d, before.sets[a.target+"/"+name])
+			for _, s := range slices.Backward(d.snaps) {
+				if !h.ours(s) || left == 0 || s.txg <= had.txg {
+					continue
+				}
+				left--
+				if now.has(s.guid) == nil && c.has(s.guid) == nil {
+					h.breaks("P2", "'%s@%s', which '%s' wants and does not have, is gone", name, s.name, a.target)
+					return
+				}
+			}
+		}
+	}
+	if h.given {
+		return
+	}
+	h.judgeMounts()
+	if a.target == "" || a.dry || h.given {
+		return
+	}
+	// What must have arrived: all, or, where a conflict was to be expected,
+	// what has none.
+	if a.fault != nil && status != 0 {
+		return
+	}
+	bad := h.mayFail(a, before)
+	if status != 0 && len(bad) == 0 && a.fault == nil {
+		h.breaks("P4", "the run failed with status %d, and nothing was in its way", status)
+		return
+	}
+	for _, d := range h.selected(after) {
+		if status != 0 && slices.ContainsFunc(bad, func(b string) bool { return b == d.name || strings.HasPrefix(d.name, b+"/") }) {
+			continue
+		}
+		c := after.sets[a.target+"/"+d.name]
+		g := newestOurs(h, d)
+		if g == "" || c.has(g) != nil {
+			continue
+		}
+		if b := base(d, c); b.guid == "" || b.txg < d.has(g).txg {
+			h.breaks("P3", "status %d, but the newest snapshot of ours of '%s' is not on '%s'", status, d.name, a.target)
+			return
+		}
+	}
+}
+
+func newestTXG(h *history, d *dataset) uint64 {
+	if s := d.has(newestOurs(h, d)); s != nil {
+		return s.txg
+	}
+	return 0
+}
+
+// mayFail are the datasets whose backup may end in a conflict, and why not.
+func (h *history) mayFail(a *attempt, w *world) []string {
+	var out []string
+	for _, d := range h.selected(w) {
+		c := w.sets[a.target+"/"+d.name]
+		switch {
+		case c == nil:
+			if !a.simple || d.origin == "-" {
+				continue
+			}
+		case base(d, c).guid == "" && (len(c.snaps) > 0 || c.token == "-"):
+		case h.touched[a.target] && !a.brave:
+		default:
+			continue
+		}
+		out = append(out, d.name)
+	}
+	return out
+}
+
+// judgeMounts: nothing of a target is mounted where its mountpoint travelled,
+// and nothing else is mounted or unmounted.
+func (h *history) judgeMounts() {
+	data, _ := os.ReadFile("/proc/self/mounts")
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		pool := poolOf(f[0])
+		if f[2] != "zfs" || !slices.Contains(h.pools()[1:], pool) {
+			continue
+		}
+		if at := h.dir + "/" + pool; f[1] != at && !strings.HasPrefix(f[1], at+"/") {
+			h.breaks("P5", "'%s' is mounted at '%s'", f[0], f[1])
+			return
+		}
+	}
+	if now := h.mounts(elsewhere); now != h.outside {
+		h.breaks("P5", "the mount table changed:\n%sit was:\n%s", now, h.outside)
+	}
+}
+
+// ---- the end
+
+// converge: without faults, and with the remedies that zab names itself, all
+// copies are brought up to date by one run for each target, and nothing is left
+// lying about; when there is one target, the next run has nothing to do.
+func (h *history) converge() {
+	h.say("# no more faults")
+	run := func(t string, args ...string) *attempt {
+		h.tick()
+		return &attempt{target: t, keep: 1, brave: true, args: append([]string{"--now", h.now.Format(time.RFC3339), "--exclude-received",
+			"--rollback", "--destroy-incompatible", "--keep-source", "1", "--keep-target", "1"}, args...)}
+	}
+	var after *world
+	for i, t := range h.targets {
+		h.remedy(t)
+		if h.given {
+			return
+		}
+		var status int
+		if i == 0 {
+			status, _, after = h.zab(run(t, "--allow-empty"))
+		} else {
+			status, _, after = h.zab(run(t, "--no-snapshot"))
+		}
+		if h.given {
+			return
+		}
+		if status != 0 {
+			h.breaks("P4", "the run without faults ended with status %d", status)
+			return
+		}
+		for _, d := range h.selected(after) {
+			if c := after.sets[t+"/"+d.name]; c.has(newestOurs(h, d)) == nil || c.token != "-" {
+				h.breaks("P4", "'%s' is not up to date after a run without faults", t+"/"+d.name)
+				return
+			}
+		}
+	}
+	h.same(pick(h, h.targets...), after)
+	for _, t := range h.targets {
+		if h.given {
+			return
+		}
+		status, before, now := h.zab(run(t, "--no-snapshot"))
+		if h.given {
+			return
+		}
+		if status != 0 {
+			h.breaks("P4", "status %d, and there is nothing to do", status)
+			return
+		}
+		if x, y := before.String(), now.String(); len(h.targets) == 1 && x != y {
+			h.breaks("P4", "there was something to do after all:\n%s\n%s", x, y)
+			return
+		}
+		after = now
+	}
+	h.holds(after)
+	if left := h.sockets(); len(left) > 0 && !h.given {
+		// The next run over ssh removes what a killed one left.
+		a := run(h.targets[0], "--no-snapshot", "--ssh-config", h.conf, "--ssh-target", "dst.test")
+		h.zab(a)
+		if left := h.sockets(); len(left) > 0 && !h.given {
+			h.breaks("P4", "left behind: %s", left)
+		}
+	}
+}
+
+// tick moves the clock on to a time of which there is no snapshot.
+func (h *history) tick() {
+	h.now = h.now.Add(time.Second * time.Duration(1+h.rng.Intn(7200)))
+	for h.used[h.now.Format(time.RFC3339)] {
+		h.now = h.now.Add(time.Second)
+	}
+	h.used[h.now.Format(time.RFC3339)] = true
+}
+
+// sockets are the folders for the sockets of ssh.
+func (h *history) sockets() []string {
+	dirs, _ := filepath.Glob(filepath.Join(h.dir, "zab-ssh-*"))
+	return dirs
+}
+
+func (w *world) String() string {
+	var b strings.Builder
+	for _, n := range slices.Sorted(maps.Keys(w.sets)) {
+		d := w.sets[n]
+		fmt.Fprintf(&b, "%s %s %s", n, d.guid, d.token)
+		for _, s := range d.snaps {
+			fmt.Fprintf(&b, " %s=%s:%d", s.name, s.guid, s.refs)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// remedy does what zab advises about copies that have nothing in common with
+// their source.
+func (h *history) remedy(t string) {
+	for {
+		w := h.look()
+		if w == nil {
+			return
+		}
+		moved := false
+		for _, d := range h.selected(w) {
+			c := w.sets[t+"/"+d.name]
+			if c == nil || base(d, c).guid != "" || len(c.snaps) == 0 && c.token != "-" {
+				continue
+			}
+			h.n++
+			h.must("zfs rename %s %s", q(c.name), q(fmt.Sprintf("%s/old%d", poolOf(t), h.n)))
+			moved = true
+			break
+		}
+		if !moved || h.given {
+			return
+		}
+	}
+}
+
+// same compares the files of one copy with those of its source, as of the
+// newest snapshot in common.
+func (h *history) same(t string, w *world) {
+	var list []*dataset
+	for _, d := range h.selected(w) {
+		if c := w.sets[t+"/"+d.name]; d.kind == "filesystem" && base(d, c).guid != "" {
+			list = append(list, d)
+		}
+	}
+	if len(list) == 0 {
+		return
+	}
+	d := pick(h, list...)
+	b := base(d, w.sets[t+"/"+d.name])
+	c := w.sets[t+"/"+d.name].has(b.guid)
+	out, ok := h.sh(`mkdir -p %[1]s/x %[1]s/y && mount -t zfs %[2]s %[1]s/x && mount -t zfs %[3]s %[1]s/y && diff -r %[1]s/x %[1]s/y; s=$?; umount %[1]s/x; umount %[1]s/y; exit $s`,
+		h.dir, q(d.name+"@"+b.name), q(t+"/"+d.name+"@"+c.name))
+	if !ok {
+		h.breaks("P3", "'%s' differs from its copy: %s", d.name, out)
+	}
+}
+
+// holds: when runs with the shortest schedules have thinned for every target,
+// our holds are on the bases and nowhere else. What is not ours is thinned by
+// nobody, so that a hold that a killed run left on it stays.
+func (h *history) holds(w *world) {
+	for _, d := range h.selected(w) {
+		needed := map[string]bool{}
+		for _, t := range h.targets {
+			needed[base(d, w.sets[t+"/"+d.name]).guid] = true
+		}
+		check := func(d *dataset) {
+			for _, s := range d.snaps {
+				if s.refs > 0 && h.ours(s) && !needed[s.guid] && !h.given {
+					out, _ := exec.Command("zfs", "holds", "-H", d.name+"@"+s.name).Output()
+					h.breaks("P4", "a hold is left: %s", out)
+				}
+			}
+		}
+		check(d)
+		for _, t := range h.targets {
+			if c := w.sets[t+"/"+d.name]; c != nil {
+				check(c)
+			}
+		}
+	}
+}

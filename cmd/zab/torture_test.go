@@ -222,6 +222,13 @@ func (h *history) breaks(promise, format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "torture: %s is broken: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", promise, fmt.Sprintf(format, a...), h.seed, strings.Join(h.script, "\n\t"))
 }
 
+// stuck tells that the test itself cannot go on.
+func (h *history) stuck(why string) {
+	h.given = true
+	h.t.Fail()
+	fmt.Fprintf(os.Stderr, "torture: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", why, h.seed, strings.Join(h.script, "\n\t"))
+}
+
 // sh runs a line of shell; what a user does may fail, which is fine.
 func (h *history) sh(format string, a ...any) (string, bool) {
 	line := fmt.Sprintf(format, a...)
@@ -240,8 +247,7 @@ func (h *history) sh(format string, a ...any) (string, bool) {
 func (h *history) must(format string, a ...any) string {
 	out, ok := h.sh(format, a...)
 	if !ok {
-		h.given = true
-		h.t.Errorf("the test cannot go on, seed %d:\n\t%s", h.seed, strings.Join(h.script, "\n\t"))
+		h.stuck("a step of the test itself failed")
 	}
 	return out
 }
@@ -787,8 +793,7 @@ func (h *history) look() *world {
 		if errors.As(err, &e) {
 			err = fmt.Errorf("%s", e.Stderr)
 		}
-		h.given = true
-		h.t.Errorf("seed %d: cannot look at the pools: %v", h.seed, err)
+		h.stuck(fmt.Sprintf("cannot look at the pools: %v", err))
 		return nil
 	}
 	w := &world{map[string]*dataset{}}

@@ -31,7 +31,7 @@ func TestMarks(t *testing.T) {
 	if strings.Join(got, "; ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if m := (Mark{Snapshot: "x", Targets: []string{a}}); m.Without(a) != "" || m.With(b) != m.With(b) || MarkName("x", []string{b, a}) != MarkName("x", []string{a, b}) {
+	if m := (Mark{Snapshot: "x", Targets: []string{a}}); m.Without(a) != "" || m.With(b) != MarkName("x", []string{a, b}) || MarkName("x", []string{b, a}) != MarkName("x", []string{a, b}) {
 		t.Error("names")
 	}
 }

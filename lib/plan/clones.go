@@ -63,7 +63,7 @@ func (p *planner) clones(list []*draft) {
 			continue
 		}
 		s := &o.r.Snapshots[k]
-		there := slices.ContainsFunc(o.r.Target.Snapshots, func(t record.Snapshot) bool { return t.GUID == s.GUID })
+		_, there := o.copied(s.GUID)
 		switch {
 		case there || o.wanted[k]:
 		case o.r.Error != nil:
@@ -80,15 +80,23 @@ func (p *planner) clones(list []*draft) {
 	}
 }
 
+// copied is the snapshot of the target that has a guid.
+func (d *draft) copied(guid string) (s record.Snapshot, ok bool) {
+	t := d.r.Target
+	i := slices.IndexFunc(t.Snapshots, func(s record.Snapshot) bool { return s.GUID == guid })
+	if i < 0 {
+		return s, false
+	}
+	return t.Snapshots[i], true
+}
+
 // cloned is the clone's origin on the target, in full.
 func (o *origin) cloned() string {
-	s, t := &o.of.r.Snapshots[o.at], o.of.r.Target
-	for i := range t.Snapshots {
-		if t.Snapshots[i].GUID == s.GUID {
-			return t.Snapshots[i].Full(t.Name)
-		}
+	s, ok := o.of.copied(o.guid())
+	if !ok {
+		s = o.of.r.Snapshots[o.at]
 	}
-	return s.Full(t.Name)
+	return s.Full(o.of.r.Target.Name)
 }
 
 // guid is that of the origin.
@@ -104,11 +112,8 @@ func (p *planner) ready(d *draft) *record.Conflict {
 	if o == nil || o.of.r.Error == nil {
 		return nil
 	}
-	s := &o.of.r.Snapshots[o.at]
-	for i := range o.of.r.Target.Snapshots {
-		if o.of.r.Target.Snapshots[i].GUID == s.GUID {
-			return nil // there already, whatever the trouble
-		}
+	if _, there := o.of.copied(o.guid()); there {
+		return nil // whatever the trouble
 	}
 	return p.noOrigin(d.r, fmt.Sprintf("'%s' cannot be sent", o.of.r.Name))
 }

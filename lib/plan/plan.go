@@ -36,6 +36,15 @@ type draft struct {
 	clone  *record.Conflict
 }
 
+// newest is the newest of the snapshots that are to be sent. There must be one.
+func (d *draft) newest() record.Snapshot {
+	newest := -1
+	for i := range d.wanted {
+		newest = max(newest, i)
+	}
+	return d.r.Snapshots[newest]
+}
+
 // match finds base and wanted snapshots of a record. It needs no more than the
 // names and guids of both sides.
 func (p *planner) match(r *record.Record, name string) *draft {
@@ -496,24 +505,21 @@ func fixedForFilesystems(name string) bool {
 // targets that start from the same. Nothing new sent is no reason not to.
 func (p *planner) bookmarks(d *draft) []record.Step {
 	r := d.r
-	root := p.state.datasets[p.target]
-	if !p.o.Bookmark || root == nil || root.GUID == "" || !d.has && len(d.wanted) == 0 {
+	mine := p.targetTag()
+	if !p.o.Bookmark || mine == "" || !d.has && len(d.wanted) == 0 {
 		return nil
 	}
-	key := chain.TargetKey(p.hold + ":" + root.GUID)
+	key := chain.TargetKey(mine)
 	to, of := record.Snapshot{}, d.base.Source // with its # where it is a bookmark
 	if d.has {
 		to = record.Snapshot{Name: strings.TrimPrefix(of, "#"), GUID: d.base.GUID}
 	}
-	newest := -1
-	for i := range d.wanted {
-		newest = max(newest, i)
-	}
-	if newest >= 0 {
-		to, of = r.Snapshots[newest], r.Snapshots[newest].Name
+	if len(d.wanted) > 0 {
+		to = d.newest()
+		of = to.Name
 	}
 	var steps, gone []record.Step
-	make1 := func(of, guid, name string) {
+	bookmark := func(of, guid, name string) {
 		s := record.Step{Do: record.DoBookmark, Side: record.SideSource, Dataset: r.Name, GUID: guid, To: name}
 		if strings.HasPrefix(of, "#") {
 			s.From = of
@@ -531,18 +537,18 @@ func (p *planner) bookmarks(d *draft) []record.Step {
 		case m.GUID == to.GUID && m.Has(key):
 			marked = true
 		case m.GUID == to.GUID && !marked:
-			make1("#"+m.Name, m.GUID, m.With(key))
+			bookmark("#"+m.Name, m.GUID, m.With(key))
 			drop(m)
 			marked = true
 		case m.GUID != to.GUID && m.Has(key):
 			if name := m.Without(key); name != "" {
-				make1("#"+m.Name, m.GUID, name)
+				bookmark("#"+m.Name, m.GUID, name)
 			}
 			drop(m)
 		}
 	}
 	if !marked {
-		make1(of, to.GUID, chain.MarkName(to.Name, []string{key}))
+		bookmark(of, to.GUID, chain.MarkName(to.Name, []string{key}))
 	}
 	return append(steps, gone...)
 }
@@ -557,8 +563,17 @@ func (p *planner) bookmarks(d *draft) []record.Step {
 // holds comes with it, those that a killed run left can be told from those of
 // other targets.
 func (p *planner) pin() string {
+	if p.o.NoHolds {
+		return ""
+	}
+	return p.targetTag()
+}
+
+// targetTag is the backup's tag with the guid of the target; "" where that is
+// not known.
+func (p *planner) targetTag() string {
 	root := p.state.datasets[p.target]
-	if p.o.NoHolds || root == nil || root.GUID == "" {
+	if root == nil || root.GUID == "" {
 		return ""
 	}
 	return p.hold + ":" + root.GUID
@@ -571,11 +586,7 @@ func (p *planner) holds(d *draft) []record.Step {
 	if p.o.NoHolds || len(d.wanted) == 0 {
 		return nil
 	}
-	newest := -1
-	for i := range d.wanted {
-		newest = max(newest, i)
-	}
-	to := r.Snapshots[newest]
+	to := d.newest()
 	tags := []string{p.hold}
 	if t.Pin != "" {
 		tags = []string{t.Pin, p.hold}

@@ -110,9 +110,10 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 
 // release takes this target's holds off snapshots that are to go, and the
 // shared one where it stands for nothing but this target: a run that was killed
-// between a hold and a release leaves such. Those that stand for another target, such as a disk that is
-// away, stay (P1), and so do zfs-autobackup's own, which do not say for which
-// they stand. It tells which snapshots are free now.
+// between a hold and a release leaves such. Those that stand for another
+// target, such as a disk that is away, stay (P1), and so do zfs-autobackup's
+// own, which do not say for which they stand. It tells which snapshots are free
+// now.
 func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}

@@ -15,6 +15,9 @@ import (
 // same source, to leave it (P1). A run that dies in between leaves these
 // holds, and they do what they should.
 //
+// With --bookmark the hold goes as soon as the bookmark is there, which no
+// thinning touches; before that nothing else stands for what has arrived.
+//
 // The tag is the one that stands for this target alone. Only what is ours is
 // held, for nothing else is thinned. It is done for all records that are there,
 // by one program, and as well as may be: where a hold is refused the send will
@@ -97,7 +100,8 @@ func toPin(r *record.Record) []string {
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		switch {
-		case s.Do == record.DoHold && s.Side == record.SideSource && s.Tag == r.Target.Pin:
+		case s.Do == record.DoHold && s.Side == record.SideSource && s.Tag == r.Target.Pin,
+			s.Do == record.DoBookmark && s.Side == record.SideSource:
 			asked = true
 		case s.Do == record.DoReceive:
 			for _, t := range s.Through {

@@ -193,9 +193,10 @@ func holds(ctx context.Context, batch []*job, do string) {
 		}
 		early, fresh := j.x.pinned(j.r)
 		to := tagged{j.x.source(j.r), j.r.Target.Pin}
-		stays := -1
+		stays, marked := -1, false
 		for _, i := range j.later {
 			s := &j.r.Steps[i]
+			marked = marked || s.Do == record.DoBookmark && s.Side == record.SideSource
 			t := tagged{j.side(s), s.Tag}
 			h := held{j, i, s.Dataset + "@" + s.Snapshot}
 			done := s.Do == record.DoHold && t == to && slices.Contains(early, h.full)
@@ -212,10 +213,10 @@ func holds(ctx context.Context, batch []*job, do string) {
 				add(t, h)
 			}
 		}
-		if do == record.DoRelease && stays >= 0 {
-			// What was held early, but for the new base.
+		if do == record.DoRelease && (stays >= 0 || marked) {
+			// What was held early, but for the new base where that is not a bookmark.
 			for _, full := range fresh {
-				if full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {
+				if stays < 0 || full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {
 					add(to, held{j, -1, full})
 				}
 			}

@@ -140,7 +140,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		locks:   &lock.Table{},
 		parents: map[where]*parent{},
 		lost:    map[where]bool{},
-		early:   early{seen: map[*record.Record]bool{}, held: map[*record.Record][]string{}, fresh: map[*record.Record][]string{}},
+		early:   newEarly(),
 	}
 	if o.rate > 0 {
 		x.pace = pipeline.NewPace(int64(o.rate))

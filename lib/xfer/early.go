@@ -29,39 +29,74 @@ type early struct {
 	// were not before. A hold that was there may have been a base's, which comes
 	// with others and goes with them.
 	held, fresh map[*record.Record][]string
+	// moved is why what a record sends is not what the plan says.
+	moved map[*record.Record]error
 }
 
-// pin holds what the record is to send, and what those are to send that wait.
-func (x *stage) pin(ctx context.Context, r *record.Record) {
+func newEarly() early {
+	return early{seen: map[*record.Record]bool{}, held: map[*record.Record][]string{},
+		fresh: map[*record.Record][]string{}, moved: map[*record.Record]error{}}
+}
+
+// pin holds what the record is to send, and what those are to send that wait,
+// and then looks whether it still is what the plan says: another snapshot of
+// the same name would make the copy one that nobody knows. Its error is about
+// that. What is not there at all, zfs send will tell.
+func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	e := &x.early
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.seen[r] {
-		return
+	if !e.seen[r] && len(sent(r)) > 0 {
+		x.pinAll(ctx, append([]*record.Record{r}, x.others(ctx)...))
 	}
-	if len(toPin(r)) == 0 {
-		return
+	return e.moved[r]
+}
+
+// others are the records that wait. They come at once, if they come from a
+// zab-thin: one program for all.
+func (x *stage) others(ctx context.Context) []*record.Record {
+	list := x.waiting()
+	for {
+		select {
+		case <-ctx.Done():
+			return list
+		case <-time.After(20 * time.Millisecond):
+		}
+		more := x.waiting()
+		if len(more) == len(list) {
+			return more
+		}
+		list = more
 	}
+}
+
+func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
+	e := &x.early
 	type group struct {
 		host *zfs.Host
 		tag  string
 	}
-	// The others come at once, if they come from a zab-thin: one program for all.
-	for n, before := len(x.waiting()), -1; n != before; n = len(x.waiting()) {
-		before = n
-		time.Sleep(50 * time.Millisecond)
+	type one struct {
+		r    *record.Record
+		full string
+		guid string
 	}
 	names, of := map[group][]string{}, map[string]*record.Record{}
-	for _, r := range append([]*record.Record{r}, x.waiting()...) {
+	look, looked := map[*zfs.Host][]string{}, map[*zfs.Host][]one{}
+	for _, r := range all {
 		if e.seen[r] {
 			continue
 		}
 		e.seen[r] = true
-		list := toPin(r)
-		for _, n := range list {
+		for _, n := range toPin(r) {
 			g := group{x.source(r), r.Target.Pin}
 			names[g] = append(names[g], n)
 			of[n] = r
+		}
+		for _, s := range sent(r) {
+			host := x.source(r)
+			look[host] = append(look[host], s.Full(r.Name))
+			looked[host] = append(looked[host], one{r, s.Full(r.Name), s.GUID})
 		}
 	}
 	for g, list := range names {
@@ -76,6 +111,31 @@ func (x *stage) pin(ctx context.Context, r *record.Record) {
 			}
 		}
 	}
+	for host, list := range look {
+		// Held first: now it stays what it is.
+		found, err := host.Find(ctx, list)
+		if err != nil {
+			x.env.Verbosef("cannot look at what is to be sent: %s", err)
+		}
+		for _, o := range looked[host] {
+			if row, ok := found[o.full]; ok && row.GUID != o.guid {
+				e.moved[o.r] = failf(KindMovedOn, "cannot send '%s' to '%s': it is another snapshot of that name than when the plan was made", o.full, o.r.Target.Name)
+			}
+		}
+	}
+}
+
+// sent are the snapshots in which the streams of a record end, with their
+// guids; of those in between the receiver tells.
+func sent(r *record.Record) (out []record.Snapshot) {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Do == record.DoReceive && r.Target != nil {
+			if to, guid := wanted(s); to != "" && guid != "" {
+				out = append(out, record.Snapshot{Name: to, GUID: guid})
+			}
+		}
+	}
+	return out
 }
 
 // toPin are the full names of the snapshots of ours that the record's steps

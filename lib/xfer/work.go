@@ -154,7 +154,9 @@ func (j *job) execute(ctx context.Context) error {
 		return err
 	}
 	j.unlock = unlock
-	j.x.pin(ctx, j.r)
+	if err := j.x.pin(ctx, j.r); err != nil {
+		return err
+	}
 	for i := 0; i < len(j.r.Steps); i++ {
 		s := &j.r.Steps[i]
 		switch s.Do {

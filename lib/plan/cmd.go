@@ -263,6 +263,11 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if err := s.detail(ctx, host, list); err != nil {
 		return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
 	}
+	if !o.Rollback && !env.Common.DryRun {
+		if err := s.reads(ctx, host, list); err != nil {
+			return err
+		}
+	}
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}

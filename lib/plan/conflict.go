@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"zab/lib/chain"
 	"zab/lib/record"
@@ -99,10 +100,15 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		return append(steps, rollback), nil
 	}
 	if t.Written != nil && *t.Written > 0 {
-		if !p.o.Rollback {
+		switch {
+		case p.o.Rollback:
+			rollback.Why = fmt.Sprintf("%d bytes were written since, and --rollback was given", *t.Written)
+		case d.read:
+			rollback.Why = fmt.Sprintf("%d bytes were written since by reading: access times", *t.Written)
+			rollback.OnlyRead = true
+		default:
 			return nil, modified(r, *t.Written)
 		}
-		rollback.Why = fmt.Sprintf("%d bytes were written since, and --rollback was given", *t.Written)
 		steps = append(steps, rollback)
 	}
 	return steps, nil
@@ -129,11 +135,18 @@ func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Con
 	if len(bad) > 1 {
 		m = fmt.Sprintf("the target has %d newer snapshots, the first of them '%s', that the source does not have", len(bad), bad[0].Name)
 	}
-	return &record.Conflict{Kind: "newer-snapshots", Message: m, Snapshots: bad,
-		Remedies: []string{
-			fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name)),
-			"--destroy-incompatible to destroy these snapshots and roll back",
-		}}
+	remedies := []string{
+		fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name)),
+		"--destroy-incompatible to destroy these snapshots and roll back",
+	}
+	if !raw && !slices.ContainsFunc(bad, func(s record.Snapshot) bool { return !s.Ours }) {
+		m = fmt.Sprintf("the source does not have the target's newest %d snapshots of this backup, from '%s' on, any more: it was rolled back, or they were destroyed", len(bad), bad[0].Name)
+		if len(bad) == 1 {
+			m = fmt.Sprintf("the source does not have the target's newest snapshot, '%s', any more: it was rolled back, or that was destroyed", bad[0].Name)
+		}
+		return &record.Conflict{Kind: "source-rolled-back", Message: m, Snapshots: bad, Remedies: remedies}
+	}
+	return &record.Conflict{Kind: "newer-snapshots", Message: m, Snapshots: bad, Remedies: remedies}
 }
 
 func modified(r *record.Record, written int64) *record.Conflict {

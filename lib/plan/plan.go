@@ -31,6 +31,8 @@ type draft struct {
 	base   chain.Base
 	has    bool
 	wanted map[int]bool
+	// read: what was written to the target is no more than access times.
+	read bool
 	// origin is what the copy of a clone is made from, clone why it cannot be.
 	origin *origin
 	clone  *record.Conflict

@@ -201,3 +201,26 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) err
 	}
 	return nil
 }
+
+// reads finds out which of the targets that seem to have been changed were only
+// read: a mounted copy's access times count as written. One zfs program for
+// each of these.
+func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) error {
+	if s.complete {
+		return nil
+	}
+	for _, d := range drafts {
+		t := d.r.Target
+		if d.r.Error != nil || len(d.wanted) == 0 || !d.has || !t.Exists || t.Kind != "filesystem" || t.Mounted != "yes" ||
+			t.Written == nil || *t.Written == 0 {
+			continue
+		}
+		newest := t.Snapshots[len(t.Snapshots)-1]
+		only, err := host.OnlyRead(ctx, t.Name, newest.Full(t.Name))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		d.read = err == nil && only // where it cannot be told it is a conflict
+	}
+	return nil
+}

@@ -254,6 +254,8 @@ type Step struct {
 	Origin string `json:"origin,omitzero"`
 	// Bytes is the estimated size of the stream.
 	Bytes *int64 `json:"bytes,omitzero"`
+	// OnlyRead: a rollback only if nothing but access times has changed.
+	OnlyRead bool `json:"only_read,omitzero"`
 	// Why says what made the step necessary.
 	Why string `json:"why,omitzero"`
 

@@ -72,6 +72,9 @@ func (j *job) command(i, n int) (string, error) {
 	case record.DoCreateParent:
 		argv = zfs.CreateParentArgv(s.Dataset)
 	case record.DoRollback:
+		if s.OnlyRead {
+			return host.Show("test -z \"$(" + zfs.Quote(zfs.DiffArgv(s.Dataset, full)...) + ")\" && " + zfs.Quote(zfs.RollbackArgv(full)...)), nil
+		}
 		argv = zfs.RollbackArgv(full)
 	case record.DoDestroy:
 		var names []string

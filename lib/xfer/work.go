@@ -341,6 +341,14 @@ func (j *job) rollback(ctx context.Context, i int) error {
 	if newest.Snapshot != s.Snapshot || newest.GUID != s.GUID {
 		return failf(KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
 	}
+	if s.OnlyRead {
+		switch only, err := host.OnlyRead(ctx, s.Dataset, full); {
+		case err != nil:
+			return because(err, "cannot look whether '%s' was only read since '%s'", s.Dataset, full)
+		case !only:
+			return failf(KindMovedOn, "cannot roll back to '%s': by now more than access times has changed in '%s'", full, s.Dataset)
+		}
+	}
 	if err := host.Rollback(ctx, full); err != nil {
 		return because(err, "cannot roll back to '%s'", full)
 	}

@@ -67,7 +67,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 		}
 		if !refused {
 			if try++; try > j.x.o.Retries {
-				return j.settled(ctx, i, err)
+				return j.settled(ctx, i, receiving(err, &todo[0]))
 			}
 			j.x.env.Verbosef("%s; trying again, %d of %d", err, try, j.x.o.Retries)
 			if e := zfs.Pause(ctx, try); e != nil {
@@ -76,6 +76,10 @@ func (j *job) receive(ctx context.Context, i int) error {
 		}
 		rest, e := j.afresh(ctx, s, refused)
 		if e != nil {
+			var f *failure
+			if errors.As(e, &f) && f.kind == KindReceiving {
+				return failf(f.kind, "%s: %s", what, f.text)
+			}
 			j.x.env.Verbosef("cannot try again: %s", e)
 			return j.settled(ctx, i, err)
 		}
@@ -133,6 +137,15 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 // another program failed, the stream is not to be trusted without being told.
 func refused(out pipeline.Outcome) bool {
 	return out.Err != nil || slices.ContainsFunc(out.Failures, func(f pipeline.Failure) bool { return f.Last })
+}
+
+// receiving says what it means that a stream that goes on finds its place taken.
+func receiving(err error, s *record.Step) error {
+	var f *failure
+	if s.Token == "" || !errors.As(err, &f) || f.kind != zfs.KindBusy {
+		return err
+	}
+	return failf(KindReceiving, "%s (another program is receiving into it at this moment)", f.text)
 }
 
 // passing tells whether the same may go well a little later.
@@ -204,7 +217,7 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 	}
 	decoded, err := zfs.DecodeToken(token)
 	if abort || err != nil || decoded.ToGUID != chain[0].GUID || decoded.FromGUID != rest.FromGUID {
-		if err := host.AbortReceive(ctx, s.Dataset); err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		if err := j.abortReceive(ctx, s.Dataset); err != nil {
 			return nil, err
 		}
 		return []record.Step{upTo(rest, chain)}, nil
@@ -266,10 +279,26 @@ func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 	return nil
 }
 
+// abortReceive gives up what a receive has saved. One that still runs cannot be:
+// that of a killed run goes soon, another program's may take long.
+func (j *job) abortReceive(ctx context.Context, dataset string) error {
+	for try := 1; ; try++ {
+		err := j.x.target(j.r).AbortReceive(ctx, dataset)
+		switch k := zfs.KindOf(err); {
+		case err == nil || k == zfs.KindNotFound:
+			return nil
+		case k != zfs.KindBusy:
+			return err
+		case try > j.x.o.Retries || zfs.Pause(ctx, try) != nil:
+			return failf(KindReceiving, "another program is receiving into '%s' at this moment: %s", dataset, err)
+		}
+	}
+}
+
 // forget aborts a receive that cannot go on though its token looks right, so
 // that the next run does not try the same again.
 func (j *job) forget(ctx context.Context, s *record.Step) {
-	if err := j.x.target(j.r).AbortReceive(ctx, s.Dataset); err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err := j.abortReceive(ctx, s.Dataset); err != nil {
 		j.r.Warn("cannot abort the receive into '%s': %s", s.Dataset, err)
 		return
 	}

@@ -27,6 +27,8 @@ const (
 	KindNoOrigin zfs.Kind = "no-origin"
 	// KindStalled: no byte moved for the time of --stall-timeout.
 	KindStalled zfs.Kind = "stalled"
+	// KindReceiving: another program is receiving into the target.
+	KindReceiving zfs.Kind = "receiving"
 	// KindInterrupted: a signal ended zab-xfer.
 	KindInterrupted zfs.Kind = "interrupted"
 )
@@ -39,6 +41,7 @@ var ownHints = map[zfs.Kind]string{
 	KindNotReceived:  "look at the target's snapshots with 'zfs list -t snapshot -o name,guid'; run zab-plan again",
 	KindNoOrigin:     "run zab-plan again, with --clones never if the origin cannot be sent",
 	KindStalled:      "run again: the stream goes on where it broke off",
+	KindReceiving:    "wait until it has ended: 'fuser -v /dev/zfs' and 'ps' on the target tell which it is",
 	zfs.KindKilled:   "run again: the stream goes on where it broke off",
 	KindInterrupted:  "run again: the stream goes on where it broke off",
 }
@@ -66,6 +69,10 @@ func failf(kind zfs.Kind, format string, a ...any) error {
 // because is an error of a program in the words "cannot VERB 'object': cause".
 func because(err error, format string, a ...any) error {
 	kind := zfs.KindOf(err)
+	var f *failure
+	if errors.As(err, &f) {
+		kind = f.kind
+	}
 	return &failure{kind, fmt.Sprintf(format, a...) + ": " + err.Error(), hint(kind)}
 }
 

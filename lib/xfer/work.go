@@ -244,8 +244,7 @@ func (j *job) step(ctx context.Context, i, n int) error {
 
 func (j *job) abort(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
-	err := j.x.target(j.r).AbortReceive(ctx, s.Dataset)
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err := j.abortReceive(ctx, s.Dataset); err != nil {
 		return because(err, "cannot abort the receive into '%s'", s.Dataset)
 	}
 	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""

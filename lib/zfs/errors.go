@@ -167,11 +167,13 @@ var catalogue = []pattern{
 	{"dataset is busy", KindBusy},
 	{"permission denied", KindPermission},
 	{"has been modified", KindModified},
+	// Of a resumed stream: a receive is at work there. Of another: what one has
+	// left, that was not there when the target was looked at.
+	{"contains partially-complete state", KindBusy},
 	{"cannot resume send", KindStaleToken},
 	{"resume token is corrupt", KindStaleToken},
 	{"used in the initial send no longer exists", KindStaleToken},
 	{"cannot receive resume stream", KindStaleToken},
-	{"contains partially-complete state", KindStaleToken},
 	{"does not have any resumable receive state", KindNotFound},
 	{"kernel modules must be upgraded to receive this stream", KindFeature},
 	{"stream has unsupported feature", KindFeature},

@@ -94,7 +94,8 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot receive resume stream: destination 'backup/p3' does not exist", KindStaleToken},
 	{"OZ #10234", "cannot receive resume stream: IV set guid missing. See errata 4 at https://openzfs.github.io/openzfs-docs/msg/ZFS-8000-ER.", KindStaleToken},
 	{"OZ #12480", "cannot receive resume stream: incompatible embedded data stream feature with encrypted receive.", KindStaleToken},
-	{"zfs 2.3.2", "cannot receive incremental stream: destination backup/new contains partially-complete state from \"zfs receive -s\".", KindStaleToken},
+	{"zfs 2.3.2", "cannot receive incremental stream: destination backup/new contains partially-complete state from \"zfs receive -s\".", KindBusy},
+	{"zfs 2.3.2", "cannot receive resume stream: destination backup/new contains partially-complete state from \"zfs receive -s\".", KindBusy},
 
 	// cannot be done here
 	{"ZA #259", "cannot receive incremental stream: kernel modules must be upgraded to receive this stream.", KindFeature},

@@ -10,6 +10,7 @@ package selection
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"zab/lib/cli"
@@ -95,17 +96,11 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		return cli.UsageError{Err: err}
 	}
 	host := env.Machine.Host(o.SSHSource)
-	// The target is looked up meanwhile, on a host that may be far away.
-	target := make(chan error, 1)
-	go func() { target <- o.findTarget(ctx, env, rules) }()
 	// The property last: its value is the user's and may contain anything.
 	props := append(append([]string{}, zfs.FactProps...), rules.Property)
-	datasets, err := host.Get(ctx, props, nil, true)
-	if errTarget := <-target; errTarget != nil {
-		return errTarget
-	}
+	datasets, err := o.list(ctx, env, host, rules, props)
 	if err != nil {
-		return fmt.Errorf("cannot list the datasets of %s: %w", host, err)
+		return err
 	}
 	if err := o.findCopies(ctx, env, rules, datasets); err != nil {
 		return err
@@ -171,8 +166,68 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	return nil
 }
 
-// findTarget looks the target up: without it nothing must be done, and its
-// guid tells whether it is on the same host, whatever that host is called.
+// list gives the datasets of the source's host, and finds the target: without
+// it nothing must be done, and its guid tells whether it is on the same host,
+// whatever that host is called.
+//
+// Where it is known to be, nothing below it is listed. What is there are
+// copies, which nobody mounts, and of all datasets those take zfs the longest.
+func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, props []string) ([]zfs.Dataset, error) {
+	cannot := func(err error) error { return fmt.Errorf("cannot list the datasets of %s: %w", host, err) }
+	if o.Target == "" || o.All || o.SSHSource != o.SSHTarget {
+		// The target is looked up meanwhile, on a host that may be far away.
+		target := make(chan error, 1)
+		go func() { target <- o.findTarget(ctx, env, rules) }()
+		datasets, err := host.Get(ctx, props, nil, true)
+		if errTarget := <-target; errTarget != nil {
+			return nil, errTarget
+		}
+		if err != nil {
+			return nil, cannot(err)
+		}
+		return datasets, nil
+	}
+	shallow, err := host.GetDepth(ctx, props, nil, strings.Count(o.Target, "/"))
+	if err != nil {
+		return nil, cannot(err)
+	}
+	at := slices.IndexFunc(shallow, func(d zfs.Dataset) bool { return d.Name == o.Target })
+	if at < 0 {
+		return nil, o.targetMissing(host)
+	}
+	rules.Target, rules.TargetGUID = o.Target, shallow[at].Props["guid"].Value
+	path, roots := around(shallow, o.Target)
+	if len(roots) == 0 {
+		return path, nil
+	}
+	deep, err := host.Get(ctx, props, roots, true)
+	if zfs.KindOf(err) == zfs.KindNotFound {
+		// One was destroyed or renamed in between.
+		deep, err = host.Get(ctx, props, nil, true)
+		path = nil
+	}
+	if err != nil {
+		return nil, cannot(err)
+	}
+	return append(path, deep...), nil
+}
+
+// around parts what is not below the target: path is the target and what is
+// above it, roots are the names of the others that everything else is below.
+func around(shallow []zfs.Dataset, target string) (path []zfs.Dataset, roots []string) {
+	for _, d := range shallow {
+		up := d.Name[:max(0, strings.LastIndexByte(d.Name, '/'))]
+		switch {
+		case d.Name == target || strings.HasPrefix(target, d.Name+"/"):
+			path = append(path, d)
+		case up == "" || strings.HasPrefix(target, up+"/"):
+			roots = append(roots, d.Name)
+		}
+	}
+	return path, roots
+}
+
+// findTarget looks the target up on its own host.
 func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) error {
 	if o.Target == "" {
 		return nil
@@ -181,14 +236,18 @@ func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) er
 	got, err := host.Get(ctx, []string{"guid"}, []string{o.Target}, false)
 	switch {
 	case zfs.KindOf(err) == zfs.KindNotFound, err == nil && len(got) == 0:
-		return &record.Error{Stage: "select", Kind: "target-missing",
-			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", o.Target, host),
-			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(o.Target))}
+		return o.targetMissing(host)
 	case err != nil:
 		return fmt.Errorf("cannot look up the target '%s': %w", o.Target, err)
 	}
 	rules.Target, rules.TargetGUID = o.Target, got[0].Props["guid"].Value
 	return nil
+}
+
+func (o *Options) targetMissing(host *zfs.Host) error {
+	return &record.Error{Stage: "select", Kind: "target-missing",
+		Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", o.Target, host),
+		Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(o.Target))}
 }
 
 // findCopies asks for the pools of the target's host, where there are copies

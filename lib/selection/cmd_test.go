@@ -129,3 +129,30 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+func TestAround(t *testing.T) {
+	for _, c := range []struct{ name, datasets, target, path, roots string }{
+		{"a pool", "backup tank", "backup", "backup", "tank"},
+		{"below a pool", "backup backup/me backup/you tank tank/a tank/b", "backup/me", "backup backup/me", "backup/you tank"},
+		{"the source's own pool", "tank tank/a tank/bak", "tank/bak", "tank tank/bak", "tank/a"},
+		{"deep", "p p/a p/a/b p/a/c p/d p/d/e q q/a q/a/b", "p/a/b", "p p/a p/a/b", "p/a/c p/d q"},
+		{"like its beginning", "p p/a p/ab p/ab/c", "p/a", "p p/a", "p/ab"},
+		{"nothing else", "p p/a", "p/a", "p p/a", ""},
+	} {
+		var shallow []zfs.Dataset
+		for _, n := range strings.Fields(c.datasets) {
+			shallow = append(shallow, zfs.Dataset{Name: n})
+		}
+		path, roots := around(shallow, c.target)
+		var names []string
+		for _, d := range path {
+			names = append(names, d.Name)
+		}
+		if got := strings.Join(names, " "); got != c.path {
+			t.Errorf("%s: path %q, want %q", c.name, got, c.path)
+		}
+		if got := strings.Join(roots, " "); got != c.roots {
+			t.Errorf("%s: roots %q, want %q", c.name, got, c.roots)
+		}
+	}
+}

@@ -76,11 +76,11 @@ func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) (
 	return h.GetDepth(ctx, props, names, depth)
 }
 
-// GetDepth is Get down to depth below the names; -1 is all the way.
+// GetDepth is Get down to depth below the names, or the pools; -1 is all the way.
 func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) ([]Dataset, error) {
 	argv := []string{"zfs", "get", "-Hp", "-t", "filesystem,volume", "-o", "name,property,value,source"}
 	switch {
-	case len(names) == 0 || depth == 0:
+	case len(names) == 0 && depth < 0, len(names) > 0 && depth == 0:
 	case depth < 0:
 		argv = append(argv, "-r")
 	default:

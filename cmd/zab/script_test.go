@@ -111,6 +111,9 @@ func condition(cond string) (bool, error) {
 	switch cond {
 	case "zfs":
 		return haveZFS(), nil
+	case "snapshots_changed": // of zfs 2.2
+		out, err := exec.Command("zfs", "get", "-H", "snapshots_changed").CombinedOutput()
+		return err == nil || !bytes.Contains(out, []byte("invalid property")), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }

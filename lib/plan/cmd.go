@@ -15,6 +15,7 @@ import (
 	"strings"
 	"unicode"
 
+	"zab/lib/cache"
 	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/record"
@@ -53,6 +54,7 @@ type Options struct {
 	Plan
 	schedule.Target
 	chain.Keeping
+	cache.Remembering
 	Orphans     bool   `long:"orphans" description:"Print a record too for each dataset below the target that no dataset read maps to; the input must be the whole selection"`
 	TargetState string `long:"target-state" value-name:"FILE" unquote:"false" description:"Take the state of the target from FILE, made by zab-list, and start no program"`
 
@@ -165,14 +167,21 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	// The target is listed while the stages before still work.
 	type listed struct {
 		s   *state
+		m   *memory
 		err error
 	}
 	ready := make(chan listed, 1)
 	go func() {
 		var l listed
-		if o.TargetState != "" {
+		switch {
+		case o.TargetState != "":
 			l.s, l.err = readState(o.TargetState, target, excluded)
-		} else {
+		case o.Cache:
+			if l.m, l.err = remember(ctx, env, host, target, excluded); l.m != nil {
+				l.s = l.m.s
+			}
+		}
+		if l.s == nil && l.err == nil {
 			l.s, l.err = listState(ctx, host, target, excluded)
 		}
 		ready <- l
@@ -199,9 +208,16 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	if err != nil && fatal == nil {
 		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 	}
+	if l.m != nil && fatal == nil {
+		if err := l.m.also(ctx, names); err != nil {
+			return fmt.Errorf("cannot list the target '%s': %w", target, err)
+		}
+		l.m.save()
+	}
 	var failed map[*record.Record]bool
 	if fatal == nil {
-		if failed, err = o.fill(ctx, env, all, excluded); err != nil {
+		doubtful := func(r *record.Record) bool { return o.doubtful(r, l.s.datasets[names[r]]) }
+		if failed, err = o.fill(ctx, env, all, doubtful, excluded); err != nil {
 			return err
 		}
 	}
@@ -322,18 +338,24 @@ func (p *planner) names(backup string) (err error) {
 }
 
 // fill lists the snapshots of those records that do not carry them, as when
-// they come straight from zab-select.
-func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, excluded func(string) bool) (failed map[*record.Record]bool, err error) {
+// they come straight from zab-select, or whose lists will not do.
+func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, doubtful func(*record.Record) bool, excluded func(string) bool) (failed map[*record.Record]bool, err error) {
 	failed = map[*record.Record]bool{}
 	var set []*record.Record
+	virtual := map[*record.Record][]record.Snapshot{}
 	for _, r := range all {
-		if !r.Skip() && r.Type == record.TypeDataset && r.Snapshots == nil {
+		if !r.Skip() && r.Type == record.TypeDataset && (r.Snapshots == nil || doubtful(r)) {
+			r.Remembered = false
+			virtual[r] = slices.DeleteFunc(slices.Clone(r.Snapshots), func(s record.Snapshot) bool { return !s.Virtual })
 			set = append(set, r)
 		}
 	}
 	gone, err := env.Machine.Fill(ctx, set, excluded)
 	if err != nil {
 		return nil, err
+	}
+	for r, list := range virtual {
+		r.Snapshots = append(r.Snapshots, list...)
 	}
 	for _, r := range gone {
 		failed[r] = true

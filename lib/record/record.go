@@ -55,6 +55,9 @@ type Record struct {
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
+	// Remembered: the lists were not made by this run but by an earlier one, and
+	// nothing has changed since. There are no bookmarks in them.
+	Remembered bool `json:"remembered,omitzero"`
 	// Snapshot is what zab-snap made now, or why it made nothing.
 	Snapshot *Made `json:"snapshot,omitzero"`
 	// Target is the dataset that receives, as zab-plan found it.
@@ -111,6 +114,9 @@ type Facts struct {
 	CanMount         string `json:"canmount,omitzero"`
 	MountPoint       string `json:"mountpoint,omitzero"`
 	MountPointSource string `json:"mountpoint_source,omitzero"`
+	// SnapshotsChanged is when a snapshot of it came or went last, in seconds
+	// since the epoch; it is asked for only with --cache.
+	SnapshotsChanged *int64 `json:"snapshots_changed,omitzero"`
 	// ResumeToken is receive_resume_token where a receive broke off.
 	ResumeToken string `json:"receive_resume_token,omitzero"`
 	// From are the guids of the pools (see PoolGUID) that a copy came through, the

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/cache"
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/snapname"
@@ -33,6 +34,7 @@ type Select struct {
 type Options struct {
 	cli.Common
 	Select
+	cache.Remembering
 	Target      string   `long:"target" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
 	SSHTarget   string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
 	ExcludePath []string `long:"exclude-path" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
@@ -98,7 +100,16 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	host := env.Machine.Host(o.SSHSource)
 	// The property last: its value is the user's and may contain anything.
 	props := append(append([]string{}, zfs.FactProps...), rules.Property)
-	datasets, err := o.list(ctx, env, host, rules, props)
+	var datasets []zfs.Dataset
+	if o.Cache {
+		more := slices.Insert(slices.Clone(props), len(zfs.FactProps), zfs.ChangedProp)
+		if datasets, err = o.list(ctx, env, host, rules, more); err != nil && strings.Contains(err.Error(), "'"+zfs.ChangedProp+"'") {
+			env.Verbosef("nothing can be remembered of %s: %s", host, err)
+			datasets, err = o.list(ctx, env, host, rules, props)
+		}
+	} else {
+		datasets, err = o.list(ctx, env, host, rules, props)
+	}
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/cache"
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/snapname"
@@ -38,6 +39,7 @@ type Options struct {
 	snapname.Options
 	snapname.Exclusion
 	Snap
+	cache.Remembering
 }
 
 // Program describes zab-snap.
@@ -200,7 +202,7 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 	if err != nil {
 		return err
 	}
-	gone, err := host.Fill(ctx, set, excluded)
+	gone, err := s.fill(ctx, host, set, excluded)
 	if err != nil {
 		return err
 	}

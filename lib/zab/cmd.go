@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 
+	"zab/lib/cache"
 	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/plan"
@@ -47,6 +48,7 @@ type Options struct {
 	schedule.Target
 	thin.Thin
 	chain.Keeping
+	cache.Remembering
 	Transfer
 	NoSend       bool `long:"no-send" description:"Send nothing: snapshot and thin only"`
 	ShowPipeline bool `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`

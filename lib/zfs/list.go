@@ -59,6 +59,10 @@ var FactProps = []string{
 // takes it along, so that it is found out when it comes back to where it was.
 const FromProp = "zab:from"
 
+// ChangedProp tells when a snapshot of a dataset came or went last. zfs 2.1 does
+// not know it.
+const ChangedProp = "snapshots_changed"
+
 // StreamProp is the user property of a copy that tells with which of the flags
 // of zfs send it was begun that must not change in its life: L and w, with a
 // comma between, or none. Old versions lose data where -L changes between two
@@ -217,6 +221,8 @@ func (d *Dataset) Facts() record.Facts {
 		ResumeToken:    str("receive_resume_token"),
 		From:           d.mark(FromProp, "local", "received"),
 		Stream:         d.mark(StreamProp, "local"),
+
+		SnapshotsChanged: num(ChangedProp),
 	}
 	if e := str("encryption"); e != "off" {
 		f.Encryption = e

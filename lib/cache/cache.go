@@ -1,0 +1,304 @@
+// Package cache remembers what was listed of datasets, so that what has not
+// changed since need not be listed again.
+//
+// ZFS keeps for each dataset when its snapshots last changed (snapshots_changed,
+// zfs 2.2 and later), to the second. A list is taken to be right still when
+// that has not moved, and when it was made so much later that no further change
+// can bear the same second. What could make two changes bear the same second
+// all the same, a clock that was set or a pool that was away on another
+// machine, voids the list (zfs.Epoch).
+//
+// Goals: never a list that is not right; a file that may be deleted, cut off or
+// garbled at any time.
+//
+// Non-goals: it starts no program. Bookmarks change without a trace, so a
+// dataset that has some on the source is not for this package.
+package cache
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// Remembering is the option of the commands that list.
+type Remembering struct {
+	Cache bool `long:"cache" description:"Remember what was listed, and list only what has changed since; needs zfs 2.2"`
+}
+
+// format is the version of the file. Another is as good as none.
+const format = 1
+
+// margin is how many seconds must lie between the first sight of a change and
+// a list that is trusted: the second itself, and what rounding may take.
+const margin = 4
+
+// maxWalk is for how many seconds the names of datasets are remembered: one
+// that somebody else makes is seen by then.
+const maxWalk = 24 * 3600
+
+// State is by what the list of a dataset is known to be right.
+type State struct {
+	GUID      string `json:"guid"`
+	CreateTXG string `json:"createtxg"`
+	// Origin changes with a promotion, which moves snapshots between datasets.
+	Origin string `json:"origin,omitzero"`
+	// Changed is snapshots_changed, in seconds; 0 where no snapshot ever came or
+	// went, Unknown where zfs was not asked.
+	Changed int64 `json:"changed"`
+}
+
+// Unknown is a State's Changed with which nothing is remembered.
+const Unknown = -1
+
+// Lists are the snapshots and bookmarks of a dataset, by age.
+type Lists struct {
+	Snapshots, Bookmarks []record.Snapshot
+}
+
+type header struct {
+	Format int               `json:"zab_cache"`
+	Of     string            `json:"of"`
+	Boot   int64             `json:"boot"`
+	Walked int64             `json:"walked"`
+	Loads  map[string]string `json:"loads"`
+	Count  int               `json:"count"`
+	Sum    string            `json:"sum"`
+}
+
+type entry struct {
+	Name string `json:"name"`
+	State
+	// Since is when the state was seen first, Listed when the lists were made.
+	Since     int64             `json:"since"`
+	Listed    int64             `json:"listed"`
+	Snapshots []record.Snapshot `json:"snapshots"`
+	Bookmarks []record.Snapshot `json:"bookmarks,omitzero"`
+}
+
+// Store is what is remembered of one side of a backup.
+type Store struct {
+	path string
+	head header
+	now  zfs.Epoch
+	have map[string]*entry
+	// used are the entries that are seen in this run: the others are forgotten.
+	used map[string]*entry
+}
+
+// Dir is where the files are: for root /var/cache/zab; for others, and with
+// systemd, what they are given.
+func Dir() (string, error) {
+	if d := os.Getenv("CACHE_DIRECTORY"); d != "" {
+		d, _, _ = strings.Cut(d, ":")
+		return d, nil
+	}
+	if os.Getuid() == 0 {
+		return "/var/cache/zab", nil
+	}
+	d, err := os.UserCacheDir()
+	return filepath.Join(d, "zab"), err
+}
+
+// Open reads what is remembered of something, such as the target tank/backup on
+// a host. The error is about a file that cannot be read; then nothing is
+// remembered, and the store works all the same.
+func Open(dir string, of ...string) (*Store, error) {
+	key := strings.Join(of, "\x00")
+	sum := sha256.Sum256([]byte(key))
+	s := &Store{path: filepath.Join(dir, of[0]+"-"+hex.EncodeToString(sum[:8])+".ndjson"),
+		head: header{Format: format, Of: strings.Join(of, " "), Loads: map[string]string{}},
+		have: map[string]*entry{}, used: map[string]*entry{}}
+	err := s.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		s.have = map[string]*entry{}
+		s.head.Walked = 0
+		return s, fmt.Errorf("cannot use the cache '%s': %w", s.path, err)
+	}
+	return s, nil
+}
+
+func (s *Store) read() error {
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return err
+	}
+	first, rest, ok := bytes.Cut(data, []byte("\n"))
+	var head header
+	if !ok || json.Unmarshal(first, &head) != nil {
+		return errors.New("it has no header")
+	}
+	if head.Format != format || head.Of != s.head.Of {
+		return fmt.Errorf("it is of version %d and about %q", head.Format, head.Of)
+	}
+	if head.Sum != checksum(rest) {
+		return errors.New("its checksum is wrong")
+	}
+	lines := bufio.NewScanner(bytes.NewReader(rest))
+	lines.Buffer(nil, 1<<30)
+	for lines.Scan() {
+		e := &entry{}
+		if err := json.Unmarshal(lines.Bytes(), e); err != nil {
+			return err
+		}
+		s.have[e.Name] = e
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	if len(s.have) != head.Count {
+		return fmt.Errorf("it has %d datasets, and says %d", len(s.have), head.Count)
+	}
+	if head.Loads == nil {
+		head.Loads = map[string]string{}
+	}
+	s.head = head
+	return nil
+}
+
+func checksum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Names are those of the datasets that are remembered, in order. They are not
+// all there are where Walk says so.
+func (s *Store) Names() []string { return slices.Sorted(maps.Keys(s.have)) }
+
+// At tells the store what the host says by now: what that makes doubtful is
+// forgotten. It gives false where the host does not tell enough for anything to
+// be remembered.
+func (s *Store) At(now zfs.Epoch) bool {
+	s.now = now
+	stepped := s.head.Boot == 0 || now.Boot == 0 || abs(now.Boot-s.head.Boot) > 1
+	if stepped {
+		s.have = map[string]*entry{}
+		s.head.Walked = 0
+		s.head.Boot = now.Boot
+	}
+	for name := range s.have {
+		pool, _, _ := strings.Cut(name, "/")
+		if was := s.head.Loads[pool]; was == "" || was != now.Loads[pool] {
+			delete(s.have, name)
+		}
+	}
+	s.head.Loads = maps.Clone(now.Loads)
+	return now.Boot != 0
+}
+
+func abs(n int64) int64 { return max(n, -n) }
+
+// Walk tells whether the whole tree must be looked at, for names that are not
+// remembered.
+func (s *Store) Walk() bool {
+	return len(s.have) == 0 || s.now.Now-s.head.Walked > maxWalk || s.now.Now < s.head.Walked
+}
+
+// Walked notes that the whole tree was looked at.
+func (s *Store) Walked() { s.head.Walked = s.now.Now }
+
+// Get gives the lists of a dataset, if they are known to be those of its state.
+func (s *Store) Get(name string, now State) (Lists, bool) {
+	e := s.have[name]
+	// A change that bears a time to come is one that another may share yet.
+	if e == nil || now.Changed == Unknown || e.State != now || e.Listed < max(e.Since, e.Changed)+margin {
+		return Lists{}, false
+	}
+	s.used[name] = e
+	return Lists{slices.Clone(e.Snapshots), slices.Clone(e.Bookmarks)}, true
+}
+
+// Put notes the lists of a dataset. They must have been made after the state
+// was read, and both after the host told its time.
+func (s *Store) Put(name string, now State, l Lists) {
+	if now.Changed == Unknown {
+		return
+	}
+	pool, _, _ := strings.Cut(name, "/")
+	if s.now.Loads[pool] == "" {
+		return
+	}
+	e := &entry{Name: name, State: now, Since: s.now.Now, Listed: s.now.Now, Snapshots: bare(l.Snapshots), Bookmarks: bare(l.Bookmarks)}
+	if old := s.have[name]; old != nil && old.State == now && old.Since <= s.now.Now {
+		e.Since = old.Since
+	}
+	s.used[name] = e
+}
+
+// bare is what a listing knows: no more than that is remembered.
+func bare(list []record.Snapshot) []record.Snapshot {
+	out := make([]record.Snapshot, len(list))
+	for i, s := range list {
+		out[i] = record.Snapshot{Name: s.Name, GUID: s.GUID, CreateTXG: s.CreateTXG}
+	}
+	return out
+}
+
+// Save writes the file anew, if anything in it has changed.
+func (s *Store) Save() error {
+	if maps.Equal(s.have, s.used) {
+		if s.head.Walked != s.now.Now {
+			return nil
+		}
+	}
+	if s.head.Boot == 0 {
+		return nil
+	}
+	var body bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(s.used)) {
+		line, err := json.Marshal(s.used[name])
+		if err != nil {
+			return err
+		}
+		body.Write(append(line, '\n'))
+	}
+	s.head.Count, s.head.Sum = len(s.used), checksum(body.Bytes())
+	head, err := json.Marshal(s.head, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	if err := s.write(append(append(head, '\n'), body.Bytes()...)); err != nil {
+		return fmt.Errorf("cannot write the cache '%s': %w", s.path, err)
+	}
+	return nil
+}
+
+// write puts the file in its place in one act. It need not outlast a crash.
+func (s *Store) write(data []byte) error {
+	dir := filepath.Dir(s.path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), s.path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

@@ -1,0 +1,244 @@
+package cache
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+func open(t testing.TB, dir string, at zfs.Epoch) *Store {
+	t.Helper()
+	s, err := Open(dir, "target", "tank/b", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.At(at)
+	return s
+}
+
+func snaps(names ...string) (out []record.Snapshot) {
+	for _, n := range names {
+		out = append(out, record.Snapshot{Name: n, GUID: "1" + n, CreateTXG: "7"})
+	}
+	return out
+}
+
+var up = zfs.Epoch{Now: 1000, Boot: 10, Loads: map[string]string{"tank": "5"}}
+
+func at(now int64) zfs.Epoch { e := up; e.Now = now; return e }
+
+// twice gives a folder with tank/a, whose lists have been made twice, so that
+// they are trusted.
+func twice(t testing.TB) (dir string, st State) {
+	dir, st = t.(interface{ TempDir() string }).TempDir(), State{GUID: "9", CreateTXG: "3", Changed: 900}
+	for _, now := range []int64{1000, 1010} {
+		s := open(t, dir, at(now))
+		if _, ok := s.Get("tank/a", st); ok {
+			t.Fatalf("trusted at %d, after one listing", now)
+		}
+		s.Put("tank/a", st, Lists{Snapshots: snaps("1", "2")})
+		s.Walked()
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, st
+}
+
+func TestGet(t *testing.T) {
+	dir, st := twice(t)
+	with := func(f func(*State)) State { s := st; f(&s); return s }
+	loads := func(l string) zfs.Epoch { e := at(1020); e.Loads = map[string]string{"tank": l}; return e }
+	boot := func(b int64) zfs.Epoch { e := at(1020); e.Boot = b; return e }
+	for _, c := range []struct {
+		name string
+		at   zfs.Epoch
+		of   string
+		now  State
+		want bool
+	}{
+		{"as it was", at(1020), "tank/a", st, true},
+		{"btime wavers by a second", boot(11), "tank/a", st, true},
+		{"another dataset", at(1020), "tank/b", st, false},
+		{"a snapshot came or went", at(1020), "tank/a", with(func(s *State) { s.Changed++ }), false},
+		{"earlier, as after a clock was set back", at(1020), "tank/a", with(func(s *State) { s.Changed-- }), false},
+		{"destroyed and made anew", at(1020), "tank/a", with(func(s *State) { s.GUID = "8" }), false},
+		{"received anew with the same guid", at(1020), "tank/a", with(func(s *State) { s.CreateTXG = "4" }), false},
+		{"promoted", at(1020), "tank/a", with(func(s *State) { s.Origin = "tank/b@1" }), false},
+		{"the time of changes is not known", at(1020), "tank/a", with(func(s *State) { s.Changed = Unknown }), false},
+		{"the clock was set forward", boot(15), "tank/a", st, false},
+		{"the clock was set back", boot(5), "tank/a", st, false},
+		{"no word of the clock", boot(0), "tank/a", st, false},
+		{"the pool was away", loads("6"), "tank/a", st, false},
+		{"the pool is not there", loads(""), "tank/a", st, false},
+	} {
+		s := open(t, dir, c.at)
+		l, ok := s.Get(c.of, c.now)
+		if ok != c.want {
+			t.Errorf("%s: %v, want %v", c.name, ok, c.want)
+		}
+		if ok && !reflect.DeepEqual(l.Snapshots, snaps("1", "2")) {
+			t.Errorf("%s: %v", c.name, l)
+		}
+	}
+}
+
+// What is read can change in the second in which it was read.
+func TestMargin(t *testing.T) {
+	dir := t.TempDir()
+	st := State{GUID: "9", CreateTXG: "3", Changed: 1000}
+	for _, c := range []struct {
+		now  int64
+		want bool
+	}{{1000, false}, {1003, false}, {1004, false}, {1005, true}} {
+		s := open(t, dir, at(c.now))
+		if _, ok := s.Get("tank/a", st); ok != c.want {
+			t.Errorf("at %d: %v", c.now, ok)
+		}
+		s.Put("tank/a", st, Lists{})
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWalk(t *testing.T) {
+	dir, _ := twice(t)
+	for _, c := range []struct {
+		now  int64
+		want bool
+	}{{1020, false}, {1010 + maxWalk, false}, {1011 + maxWalk, true}, {1009, true}} {
+		if s := open(t, dir, at(c.now)); s.Walk() != c.want {
+			t.Errorf("at %d: %v", c.now, !c.want)
+		}
+	}
+	if s := open(t, t.TempDir(), at(1020)); !s.Walk() {
+		t.Error("nothing is remembered, and no walk")
+	}
+}
+
+// What is not seen any more is not kept.
+func TestForget(t *testing.T) {
+	dir, _ := twice(t)
+	s := open(t, dir, at(1020))
+	s.Put("tank/b", State{GUID: "7"}, Lists{})
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir, at(1030)).Names(); !reflect.DeepEqual(got, []string{"tank/b"}) {
+		t.Error(got)
+	}
+}
+
+// Whatever happens to the file, it is either whole or not used.
+func TestGarbled(t *testing.T) {
+	dir, st := twice(t)
+	files, _ := filepath.Glob(dir + "/*")
+	if len(files) != 1 {
+		t.Fatal(files)
+	}
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		data := bytes.Clone(whole)
+		switch rapid.IntRange(0, 2).Draw(t, "how") {
+		case 0:
+			data = data[:rapid.IntRange(0, len(data)-1).Draw(t, "cut")]
+		case 1:
+			i := rapid.IntRange(bytes.IndexByte(data, '\n')+1, len(data)-1).Draw(t, "at")
+			data[i] ^= byte(rapid.IntRange(1, 255).Draw(t, "bits"))
+		case 2:
+			data = append(data, rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "more")...)
+		}
+		if err := os.WriteFile(files[0], data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir, "target", "tank/b", "")
+		if err == nil || !strings.Contains(err.Error(), "cannot use the cache") {
+			t.Fatalf("it was read: %v", err)
+		}
+		s.At(at(1020))
+		if _, ok := s.Get("tank/a", st); ok {
+			t.Fatal("it was used")
+		}
+	})
+}
+
+// A dataset whose snapshots come and go while somebody lists it now and then:
+// what is remembered is what there is. The pool's clock counts seconds; the
+// host's may be set, which shows in Boot.
+func TestHistories(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		now, boot, n, changed := int64(1000), int64(10), 0, int64(999)
+		var have []string
+		load := "5"
+		// with is true when somebody changed it between the look and the list
+		list := func(between func()) {
+			e := zfs.Epoch{Now: now, Boot: boot, Loads: map[string]string{"tank": load}}
+			s := open2(t, dir, e)
+			st := State{GUID: "9", Changed: changed}
+			l, ok := s.Get("tank/a", st)
+			if ok {
+				if !reflect.DeepEqual(l.Snapshots, snaps(have...)) && len(l.Snapshots)+len(have) > 0 {
+					t.Fatalf("at %d: remembered %v, there are %v", now, l.Snapshots, have)
+				}
+				return
+			}
+			between()
+			s.Put("tank/a", st, Lists{Snapshots: snaps(have...)})
+			if err := s.Save(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change := func() {
+			changed = now
+			if n++; n%3 == 0 && len(have) > 0 {
+				have = have[1:]
+			} else {
+				have = append(have, string(rune('a'+n%26)))
+			}
+		}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			case 0:
+				change()
+			case 1, 2:
+				list(func() {})
+			case 3:
+				list(func() {
+					now += rapid.Int64Range(0, 2).Draw(t, "while")
+					change()
+				})
+			case 4, 5:
+				now += rapid.Int64Range(0, 6).Draw(t, "seconds")
+			case 6:
+				by := rapid.Int64Range(-20, 20).Draw(t, "set")
+				now, boot = now+by, boot+by
+			}
+		}
+	})
+}
+
+func open2(t *rapid.T, dir string, e zfs.Epoch) *Store {
+	s, err := Open(dir, "target", "tank/b", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.At(e)
+	return s
+}

@@ -1,0 +1,181 @@
+package plan
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"zab/lib/cache"
+	"zab/lib/chain"
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// memory is what --cache knows of the target: its datasets are opened once
+// each, and listed where that shows a change.
+type memory struct {
+	env      *cli.Env
+	host     *zfs.Host
+	target   string
+	store    *cache.Store
+	excluded func(full string) bool
+	s        *state
+	// whole: the tree was looked at, and not only what was remembered of it.
+	whole bool
+}
+
+// remember lists the target's tree with what earlier runs have left; nil
+// without an error where nothing can be remembered.
+func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, excluded func(full string) bool) (*memory, error) {
+	dir, err := cache.Dir()
+	if err != nil {
+		env.Verbosef("nothing can be remembered: %s", err)
+		return nil, nil
+	}
+	store, err := cache.Open(dir, "target", target, host.Dest)
+	if err != nil {
+		env.Verbosef("%s", err)
+	}
+	epoch, err := host.Epoch(ctx)
+	if err != nil || !store.At(epoch) {
+		env.Verbosef("nothing can be remembered of %s: it does not say since when it is up", host)
+		return nil, nil
+	}
+	m := &memory{env: env, host: host, target: target, store: store, excluded: excluded, s: newState(), whole: store.Walk()}
+	names := []string{target}
+	if !m.whole {
+		if names = store.Names(); !slices.Contains(names, target) {
+			names = append(names, target)
+		}
+	}
+	if err := m.look(ctx, names); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		// Such as by a zfs that does not keep the time of changes.
+		env.Verbosef("nothing can be remembered of %s: %s", host, err)
+		return nil, nil
+	}
+	if m.whole {
+		store.Walked()
+	}
+	return m, nil
+}
+
+// look opens datasets, with all below them if the whole tree is wanted, and
+// lists those of which it is not known that nothing has changed.
+func (m *memory) look(ctx context.Context, names []string) error {
+	states := map[string]cache.State{}
+	o := zfs.ListOptions{Types: zfs.Datasets, Extra: []string{"origin", zfs.ChangedProp}}
+	if m.whole {
+		o.Depth = -1
+	}
+	err := m.host.List(ctx, names, o, func(row zfs.Row) error {
+		st := cache.State{GUID: row.GUID, CreateTXG: row.CreateTXG, Origin: row.Extra[0]}
+		st.Changed, _ = strconv.ParseInt(row.Extra[1], 10, 64)
+		states[row.Dataset] = st
+		r := m.s.add(&record.Record{Type: record.TypeDataset, Host: m.host.Dest, Name: row.Dataset, Snapshots: []record.Snapshot{}})
+		r.GUID, r.CreateTXG = row.GUID, row.CreateTXG
+		return nil
+	})
+	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		return err
+	}
+	var need []string
+	for name, st := range states {
+		if l, ok := m.store.Get(name, st); ok {
+			m.s.datasets[name].Snapshots, m.s.datasets[name].Bookmarks = l.Snapshots, l.Bookmarks
+		} else {
+			need = append(need, name)
+		}
+	}
+	m.env.Verbosef("%d of %d datasets of the target need not be listed", len(states)-len(need), len(states))
+	if len(need) > 0 {
+		slices.Sort(need)
+		o := zfs.ListOptions{Types: zfs.Snapshots | zfs.Bookmarks, Depth: 1}
+		from := need
+		if m.whole && len(need) > len(states)/2 {
+			o.Depth, from = -1, names
+		}
+		listed := map[string]*cache.Lists{}
+		for _, name := range need {
+			listed[name] = &cache.Lists{Snapshots: []record.Snapshot{}}
+		}
+		err := m.host.List(ctx, from, o, func(row zfs.Row) error {
+			switch l, e := listed[row.Dataset], row.Entry(); {
+			case l == nil:
+			case row.Bookmark != "":
+				l.Bookmarks = append(l.Bookmarks, e)
+			default:
+				l.Snapshots = append(l.Snapshots, e)
+			}
+			return nil
+		})
+		if err != nil {
+			return err // also where one has just gone
+		}
+		for name, l := range listed {
+			zfs.SortByAge(l.Snapshots)
+			zfs.SortByAge(l.Bookmarks)
+			m.store.Put(name, states[name], *l)
+			m.s.datasets[name].Snapshots, m.s.datasets[name].Bookmarks = l.Snapshots, l.Bookmarks
+		}
+	}
+	for name := range states {
+		r := m.s.datasets[name]
+		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return m.excluded(x.Full(r.Name)) })
+	}
+	slices.Sort(m.s.order) // parents first
+	return nil
+}
+
+// also looks at those of the names, and what is above them, that are not
+// remembered: a copy that was made since, or by somebody else.
+func (m *memory) also(ctx context.Context, names map[*record.Record]string) error {
+	if m.whole {
+		return nil
+	}
+	want := map[string]bool{}
+	for _, name := range names {
+		for i := len(m.target) + 1; i <= len(name); i++ {
+			if i == len(name) || name[i] == '/' {
+				if m.s.datasets[name[:i]] == nil {
+					want[name[:i]] = true
+				}
+			}
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	var list []string
+	for name := range want {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return m.look(ctx, list)
+}
+
+// save keeps what is known for the next run.
+func (m *memory) save() {
+	if m.env.Common.DryRun {
+		return
+	}
+	if err := m.store.Save(); err != nil {
+		m.env.Verbosef("%s", err)
+	}
+}
+
+// doubtful tells whether lists that were remembered do not do: bookmarks are
+// not among them.
+func (o *Options) doubtful(r *record.Record, target *record.Record) bool {
+	if !r.Remembered {
+		return false
+	}
+	if o.Bookmark || target == nil {
+		return true
+	}
+	_, has := chain.Find(r.Snapshots, nil, target.Snapshots)
+	return !has
+}

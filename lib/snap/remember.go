@@ -1,0 +1,84 @@
+package snap
+
+import (
+	"context"
+	"slices"
+
+	"zab/lib/cache"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// fill lists the snapshots and bookmarks of the records: with --cache only of
+// those of which it is not known that nothing has changed. What has bookmarks
+// is always listed, for they come and go without a trace.
+func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record, excluded func(full string) bool) (gone []*record.Record, err error) {
+	if !s.o.Cache {
+		return host.Fill(ctx, set, excluded)
+	}
+	store := s.remember(ctx, host, set[0].Backup)
+	if store == nil {
+		return host.Fill(ctx, set, excluded)
+	}
+	var rest []*record.Record
+	for _, r := range set {
+		l, ok := store.Get(r.Name, state(r))
+		if !ok {
+			rest = append(rest, r)
+			continue
+		}
+		r.Snapshots, r.Bookmarks, r.Remembered = l.Snapshots, []record.Snapshot{}, true
+	}
+	s.env.Verbosef("%d of %d datasets need not be listed", len(set)-len(rest), len(set))
+	if len(rest) > 0 {
+		if gone, err = host.Fill(ctx, rest, func(string) bool { return false }); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range rest {
+		if !slices.Contains(gone, r) && len(r.Bookmarks) == 0 {
+			store.Put(r.Name, state(r), cache.Lists{Snapshots: r.Snapshots})
+		}
+	}
+	if !s.env.Common.DryRun {
+		if err := store.Save(); err != nil {
+			s.env.Verbosef("%s", err)
+		}
+	}
+	for _, r := range set {
+		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
+	}
+	return gone, nil
+}
+
+// remember opens what earlier runs of a backup have left of a host; nil where
+// nothing can be remembered.
+func (s *snapper) remember(ctx context.Context, host *zfs.Host, backup string) *cache.Store {
+	dir, err := cache.Dir()
+	if err != nil {
+		s.env.Verbosef("nothing can be remembered: %s", err)
+		return nil
+	}
+	store, err := cache.Open(dir, "source", backup, host.Dest)
+	if err != nil {
+		s.env.Verbosef("%s", err)
+	}
+	epoch, err := host.Epoch(ctx)
+	if err != nil {
+		s.env.Verbosef("nothing can be remembered of %s: %s", host, err)
+		return nil
+	}
+	if !store.At(epoch) {
+		s.env.Verbosef("nothing can be remembered of %s: it does not say since when it is up", host)
+		return nil
+	}
+	return store
+}
+
+func state(r *record.Record) cache.State {
+	st := cache.State{GUID: r.GUID, CreateTXG: r.CreateTXG, Origin: r.Origin, Changed: cache.Unknown}
+	if r.SnapshotsChanged != nil {
+		st.Changed = *r.SnapshotsChanged
+	}
+	return st
+}

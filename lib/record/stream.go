@@ -48,16 +48,30 @@ func (r *Reader) Read() (*Record, error) {
 }
 
 func (r *Reader) read() (*Record, error) {
+	parse, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	return parse()
+}
+
+// Next reads the next line and leaves it to the caller when, and in which
+// goroutine, it is understood. The caller must not trust what follows a line
+// that was not.
+func (r *Reader) Next() (parse func() (*Record, error), err error) {
 	line, err := r.readLine()
 	if err != nil {
 		return nil, err
 	}
-	rec, err := Parse(line)
-	if err != nil {
-		return nil, &InputError{r.line, err}
-	}
-	rec.Line = r.line
-	return rec, nil
+	n := r.line
+	return func() (*Record, error) {
+		rec, err := Parse(line)
+		if err != nil {
+			return nil, &InputError{n, err}
+		}
+		rec.Line = n
+		return rec, nil
+	}, nil
 }
 
 // readLine gives one line of whatever length without its newline.

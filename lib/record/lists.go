@@ -2,9 +2,9 @@ package record
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Nearly all of a long record are its lists of snapshots and of verdicts, and
@@ -140,6 +140,24 @@ type scanner struct {
 	bad bool
 	// numbers are taken from a stock, for each is kept by its address.
 	numbers []int64
+	words   []string
+}
+
+// Lists grow in places that are used again, and leave them for one of just
+// their size: a stage may keep all records there are.
+var (
+	snapshotRoom = sync.Pool{New: func() any { return new([]Snapshot) }}
+	verdictRoom  = sync.Pool{New: func() any { return new([]Verdict) }}
+)
+
+// settle gives a list its own memory, and its room back.
+func settle[T any](room *sync.Pool, at *[]T, list []T) []T {
+	out := make([]T, len(list))
+	copy(out, list)
+	clear(list)
+	*at = list[:0]
+	room.Put(at)
+	return out
 }
 
 func (p *scanner) has(s string) bool {
@@ -247,14 +265,20 @@ func (p *scanner) object(f func(key string) (bit uint)) {
 	}
 }
 
+// texts reads a list of strings. They too come from a stock, which a list can
+// leave for a larger one while it grows.
 func (p *scanner) texts() []string {
-	out := []string{}
-	p.list(func() { out = append(out, p.text()) })
-	return out
+	if len(p.words) == cap(p.words) {
+		p.words = make([]string, 0, 64)
+	}
+	from := len(p.words)
+	p.list(func() { p.words = append(p.words, p.text()) })
+	return p.words[from:len(p.words):len(p.words)]
 }
 
 func (p *scanner) snapshots() []Snapshot {
-	out := []Snapshot{}
+	room := snapshotRoom.Get().(*[]Snapshot)
+	out := *room
 	var s *Snapshot
 	fields := func(key string) uint {
 		switch key {
@@ -296,11 +320,12 @@ func (p *scanner) snapshots() []Snapshot {
 		s = &out[len(out)-1]
 		p.object(fields)
 	})
-	return fit(out)
+	return settle(&snapshotRoom, room, out)
 }
 
 func (p *scanner) verdicts() []Verdict {
-	out := []Verdict{}
+	room := verdictRoom.Get().(*[]Verdict)
+	out := *room
 	var v *Verdict
 	fields := func(key string) uint {
 		switch key {
@@ -324,16 +349,7 @@ func (p *scanner) verdicts() []Verdict {
 		v = &out[len(out)-1]
 		p.object(fields)
 	})
-	return fit(out)
-}
-
-// fit gives back what a list that has grown has too much of: a stage may keep
-// all records there are.
-func fit[T any](list []T) []T {
-	if cap(list)-len(list) > len(list)/16 {
-		return slices.Clone(list)
-	}
-	return list
+	return settle(&verdictRoom, room, out)
 }
 
 // hollow gives a copy of the record with empty lists in place of those that

@@ -234,9 +234,24 @@ func (c *checker) snapshots(field string, list []Snapshot) {
 		if err := CheckSnapshot(s.Name); err != nil {
 			c.fail(fmt.Sprintf("%s[%d].name", field, i), err)
 		}
-		c.number(field+".guid", s.GUID)
-		c.number(field+".createtxg", s.CreateTXG)
+		// The field's name is made only where it is needed.
+		if !isNumber(s.GUID) {
+			c.number(field+".guid", s.GUID)
+		}
+		if !isNumber(s.CreateTXG) {
+			c.number(field+".createtxg", s.CreateTXG)
+		}
 	}
+}
+
+// isNumber tells of most numbers at once that they are decimal of 64 bits.
+func isNumber(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) < 20
 }
 
 func (c *checker) step(field string, s *Step) {

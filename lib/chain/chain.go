@@ -53,11 +53,14 @@ func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
 // FindByName is Find for those who ask to go by name alone; the guid is the
 // source's.
 func FindByName(snapshots, target []record.Snapshot) (Base, bool) {
+	at := make(map[string]int, len(snapshots))
+	for j := len(snapshots) - 1; j >= 0; j-- {
+		at[snapshots[j].Name] = j
+	}
 	for i := len(target) - 1; i >= 0; i-- {
-		for j := range snapshots {
-			if s := &snapshots[j]; s.Name == target[i].Name {
-				return Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG(), Target: i}, true
-			}
+		if j, ok := at[target[i].Name]; ok {
+			s := &snapshots[j]
+			return Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG(), Target: i}, true
 		}
 	}
 	return Base{}, false

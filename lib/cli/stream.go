@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"time"
 
 	"zab/lib/record"
@@ -16,19 +17,32 @@ type read struct {
 
 // Records reads the records of standard input in the background, so that a
 // signal ends a command that waits for its next line. The channel is closed
-// after the last record or the first error.
+// after the last record or the first error. Lines are understood on all cores
+// and come in their order; no more of them are under way than there are cores,
+// so memory is bounded by the longest lines.
 func (e *Env) records(ctx context.Context) <-chan read {
-	ch := make(chan read)
+	cores := runtime.GOMAXPROCS(0)
+	out := make(chan read)
+	under := make(chan (<-chan read), cores)
 	go func() {
-		defer close(ch)
+		defer close(under)
 		r := record.NewReader(e.Stdin)
 		for {
-			rec, err := r.Read()
+			parse, err := r.Next()
 			if err == io.EOF {
 				return
 			}
+			one := make(chan read, 1)
+			if err != nil {
+				one <- read{nil, err}
+			} else {
+				go func() {
+					rec, err := parse()
+					one <- read{rec, err}
+				}()
+			}
 			select {
-			case ch <- read{rec, err}:
+			case under <- one:
 			case <-ctx.Done():
 				return
 			}
@@ -37,7 +51,21 @@ func (e *Env) records(ctx context.Context) <-chan read {
 			}
 		}
 	}()
-	return ch
+	go func() {
+		defer close(out)
+		for one := range under {
+			in := <-one
+			select {
+			case out <- in:
+			case <-ctx.Done():
+				return
+			}
+			if in.err != nil {
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // Each calls f with every record that takes part, and passes the others on as

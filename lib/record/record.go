@@ -80,7 +80,7 @@ type Record struct {
 
 	// Line is where the record was read, from 1; 0 where it was made here.
 	Line int `json:"-"`
-	raw  []byte
+	raw  string
 }
 
 // Facts are properties of a filesystem or volume, with ZFS's own names and

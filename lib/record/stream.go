@@ -48,16 +48,30 @@ func (r *Reader) Read() (*Record, error) {
 }
 
 func (r *Reader) read() (*Record, error) {
+	parse, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	return parse()
+}
+
+// Next reads the next line and leaves it to the caller when, and in which
+// goroutine, it is understood. The caller must not trust what follows a line
+// that was not.
+func (r *Reader) Next() (parse func() (*Record, error), err error) {
 	line, err := r.readLine()
 	if err != nil {
 		return nil, err
 	}
-	rec, err := Parse(line)
-	if err != nil {
-		return nil, &InputError{r.line, err}
-	}
-	rec.Line = r.line
-	return rec, nil
+	n := r.line
+	return func() (*Record, error) {
+		rec, err := Parse(line)
+		if err != nil {
+			return nil, &InputError{n, err}
+		}
+		rec.Line = n
+		return rec, nil
+	}, nil
 }
 
 // readLine gives one line of whatever length without its newline.
@@ -95,14 +109,32 @@ func Parse(line []byte) (*Record, error) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return nil, errors.New("an empty line is not a record")
 	}
-	rec := &Record{raw: line}
-	if err := json.Unmarshal(line, rec); err != nil {
-		return nil, tidy(err)
+	rec, ok := parseCut(line)
+	if !ok {
+		rec = &Record{raw: string(line)}
+		if err := json.Unmarshal(line, rec); err != nil {
+			return nil, tidy(err)
+		}
 	}
 	if err := rec.check(); err != nil {
 		return nil, err
 	}
 	return rec, nil
+}
+
+// parseCut understands a line whose long lists are in the form that zab
+// writes. Of any other it tells only that it is not for it.
+func parseCut(line []byte) (*Record, bool) {
+	rec := &Record{raw: string(line)}
+	lists, ok := cut(rec.raw)
+	if !ok {
+		return nil, false
+	}
+	if err := json.Unmarshal(lists.plain, rec); err != nil {
+		return nil, false
+	}
+	lists.put(rec)
+	return rec, true
 }
 
 // tidy takes the library's prefixes from its messages.
@@ -202,9 +234,24 @@ func (c *checker) snapshots(field string, list []Snapshot) {
 		if err := CheckSnapshot(s.Name); err != nil {
 			c.fail(fmt.Sprintf("%s[%d].name", field, i), err)
 		}
-		c.number(field+".guid", s.GUID)
-		c.number(field+".createtxg", s.CreateTXG)
+		// The field's name is made only where it is needed.
+		if !isNumber(s.GUID) {
+			c.number(field+".guid", s.GUID)
+		}
+		if !isNumber(s.CreateTXG) {
+			c.number(field+".createtxg", s.CreateTXG)
+		}
 	}
+}
+
+// isNumber tells of most numbers at once that they are decimal of 64 bits.
+func isNumber(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) < 20
 }
 
 func (c *checker) step(field string, s *Step) {
@@ -309,8 +356,9 @@ func CheckHost(host string) error {
 // Writer writes records, a line and a write each, so that a reader of a pipe
 // never waits for the rest of one.
 type Writer struct {
-	w   io.Writer
-	buf bytes.Buffer
+	w    io.Writer
+	buf  bytes.Buffer
+	rest bytes.Buffer // of a record with long lists, all but these
 }
 
 // NewWriter writes records to w.
@@ -320,21 +368,39 @@ func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 func (w *Writer) Write(r *Record) error {
 	r.Zab = Version
 	w.buf.Reset()
-	// Raw strings stay, so that unknown fields leave as they came.
-	if err := json.MarshalWrite(&w.buf, r, jsontext.PreserveRawStrings(true)); err != nil {
-		return fmt.Errorf("cannot write the record of '%s': %w", r.Name, tidy(err))
+	if !w.writeCut(r) {
+		w.buf.Reset()
+		if err := marshal(&w.buf, r); err != nil {
+			return fmt.Errorf("cannot write the record of '%s': %w", r.Name, tidy(err))
+		}
 	}
 	w.buf.WriteByte('\n')
 	return w.flush()
 }
 
+// marshal writes raw strings as they are, so that unknown fields leave as they
+// came.
+func marshal(to *bytes.Buffer, r *Record) error {
+	return json.MarshalWrite(to, r, jsontext.PreserveRawStrings(true))
+}
+
+// writeCut writes a record with long lists; it tells whether it could.
+func (w *Writer) writeCut(r *Record) bool {
+	c, ok := hollow(r)
+	if !ok {
+		return false
+	}
+	w.rest.Reset()
+	return marshal(&w.rest, c) == nil && fillIn(&w.buf, w.rest.String(), r)
+}
+
 // Pass writes a record as it was read, byte for byte.
 func (w *Writer) Pass(r *Record) error {
-	if r.raw == nil {
+	if r.raw == "" {
 		return w.Write(r)
 	}
 	w.buf.Reset()
-	w.buf.Write(r.raw)
+	w.buf.WriteString(r.raw)
 	w.buf.WriteByte('\n')
 	return w.flush()
 }

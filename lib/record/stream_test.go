@@ -144,7 +144,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			clean := *r
-			clean.raw, clean.Line = nil, 0
+			clean.raw, clean.Line = "", 0
 			if !reflect.DeepEqual(&clean, all[i]) {
 				t.Fatalf("\n got %+v\nwant %+v\n%s", &clean, all[i], first)
 			}
@@ -512,6 +512,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"zab":1,"type":"dataset","name":"t","steps":[{"do":"receive","from":"#a","to":"b","through":[{"name":"c"}],"flags":["-R"],"token":"1-b"}],"results":[{"step":0,"do":"x","done":true,"seconds":0.1}]}`))
 	f.Add([]byte(`{"zab":1,"type":"dataset","name":"-r","host":"-o"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
+		same(t, line)
 		r, err := Parse(line)
 		if err != nil {
 			return
@@ -537,7 +538,7 @@ func FuzzParse(f *testing.F) {
 		if err := NewWriter(&b).Write(again); err != nil || b.String() != a.String() {
 			t.Errorf("%v\n%s%s", err, &a, &b)
 		}
-		again.raw, r.raw, again.Line = nil, nil, 0
+		again.raw, r.raw, again.Line = "", "", 0
 		if !reflect.DeepEqual(canonical(r), canonical(again)) {
 			t.Errorf("\n%+v\n%+v", r, again)
 		}

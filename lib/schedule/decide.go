@@ -39,6 +39,35 @@ type decision struct {
 	// first holds, for snapshot i and grid g at i*len(grids)+g, the index of the snapshot that is the
 	// first of i's block, or -1 if no rule of the grid is interested in one as old as i.
 	first []int32
+	// said are the words that many reasons share; made with the first of them, so
+	// reasons are for one goroutine at a time.
+	said *words
+}
+
+// words of reasons: that of the newest, and for each rule its name, its grid and
+// what is said of those that are too old for it.
+type words struct {
+	newest, notNewest string
+	rules             []ruleWords
+}
+
+type ruleWords struct {
+	name, older string
+	grid        int
+}
+
+func (d *decision) words() *words {
+	if d.said != nil {
+		return d.said
+	}
+	w := &words{newest: fmt.Sprintf("newest %d", d.schedule.newest)}
+	w.notNewest = w.newest + ": not among them"
+	for _, r := range d.schedule.rules {
+		w.rules = append(w.rules, ruleWords{name: r.String() + ": ", older: fmt.Sprintf("%s: older than %s", r, r.ttl),
+			grid: slices.IndexFunc(d.grids, func(g grid) bool { return g.interval == r.interval.seconds })})
+	}
+	d.said = w
+	return w
 }
 
 // grid is the time line cut into blocks of one interval. Rules with the same interval share it, so a
@@ -176,25 +205,26 @@ func (v Verdict) Why() []string {
 	snap := &d.snaps[v.index]
 	why := make([]string, 0, len(snap.Pins)+1+len(s.rules))
 	why = append(why, snap.Pins...)
+	words := d.words()
 	if s.newest > 0 {
 		if int(v.rank) >= len(d.snaps)-s.newest {
-			why = append(why, fmt.Sprintf("newest %d", s.newest))
+			why = append(why, words.newest)
 		} else if !v.Keep {
-			why = append(why, fmt.Sprintf("newest %d: not among them", s.newest))
+			why = append(why, words.notNewest)
 		}
 	}
-	for _, r := range s.rules {
-		g := slices.IndexFunc(d.grids, func(g grid) bool { return g.interval == r.interval.seconds })
-		first := d.first[int(v.index)*len(d.grids)+g]
+	for i, r := range s.rules {
+		said := &words.rules[i]
+		first := d.first[int(v.index)*len(d.grids)+said.grid]
 		switch {
 		case snap.Time < d.now-r.ttl.seconds:
 			if !v.Keep {
-				why = append(why, fmt.Sprintf("%s: older than %s", r, r.ttl))
+				why = append(why, said.older)
 			}
 		case first == v.index:
-			why = append(why, fmt.Sprintf("%s: first of %s", r, blockStart(snap.Time, r.interval.seconds)))
+			why = append(why, said.name+"first of "+blockStart(snap.Time, r.interval.seconds))
 		case !v.Keep:
-			why = append(why, fmt.Sprintf("%s: %s is kept by %s", r, blockStart(snap.Time, r.interval.seconds), d.snaps[first].Name))
+			why = append(why, said.name+blockStart(snap.Time, r.interval.seconds)+" is kept by "+d.snaps[first].Name)
 		}
 	}
 	if len(why) == 0 {

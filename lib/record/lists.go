@@ -1,0 +1,512 @@
+package record
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Nearly all of a long record are its lists of snapshots and of verdicts, and
+// nearly all of those are in the one form that zab writes: no white space, no
+// escapes, no unknown fields. They are read and written here by hand, and the
+// library is given the record with empty lists in their place. Whatever is not
+// in that form goes the library's way as a whole: what is a record, and what
+// the message says of one that is not, is the library's decision alone.
+
+// slots are the lists that are cut out, in whatever order they come.
+type slots struct {
+	lists []slot
+	plain []byte // the line without them
+}
+
+// slot is one list: the pair of keys that leads to it, and what it holds.
+type slot struct {
+	parent, key string
+	snapshots   []Snapshot
+	verdicts    []Verdict
+}
+
+// isSlot tells whether a list that is read by hand stands below these keys.
+func isSlot(parent, key string) bool {
+	switch parent {
+	case "", "target":
+		return key == "snapshots" || key == "bookmarks"
+	case "thin":
+		return key == "source" || key == "target"
+	}
+	return false
+}
+
+// eachSlot calls f where such a list begins; at is the index of its bracket. f
+// tells where the list ends, or that it gave up.
+//
+// It does not judge the line: of one that is JSON it finds just the lists, and one
+// that is none is still none when lists that are whole values have been
+// replaced by other values.
+func eachSlot(line string, f func(parent, key string, at int) (end int, ok bool)) bool {
+	depth, parent, key, last := 0, "", "", ""
+	for i := 0; i < len(line); i++ {
+		switch line[i] {
+		case '"':
+			from := i + 1
+			for i++; i < len(line) && line[i] != '"'; i++ {
+				if line[i] == '\\' {
+					i++
+				}
+			}
+			if i >= len(line) {
+				return false
+			}
+			last = line[from:i]
+		case ':':
+			if key = last; depth == 1 {
+				parent = key
+			}
+		case '{', '[':
+			above := parent
+			if depth == 1 {
+				above = ""
+			}
+			if line[i] == '[' && (depth == 1 || depth == 2) && isSlot(above, key) {
+				end, ok := f(above, key, i)
+				if !ok {
+					return false
+				}
+				i, key = end-1, ""
+				continue
+			}
+			depth++
+			if line[i] == '[' {
+				key = "" // what stands in a list has no key
+				if depth == 2 {
+					parent = ""
+				}
+			}
+		case '}', ']':
+			depth--
+		case ',':
+			key = ""
+		}
+	}
+	return true
+}
+
+// cut reads the lists of a line and gives the rest of it with empty ones.
+func cut(line string) (s slots, ok bool) {
+	from := 0
+	ok = eachSlot(line, func(parent, key string, at int) (int, bool) {
+		p := scanner{s: line, i: at}
+		l := slot{parent: parent, key: key}
+		if parent == "thin" {
+			l.verdicts = p.verdicts()
+		} else {
+			l.snapshots = p.snapshots()
+		}
+		s.plain = append(append(s.plain, line[from:at]...), "[]"...)
+		from = p.i
+		s.lists = append(s.lists, l)
+		return p.i, !p.bad
+	})
+	s.plain = append(s.plain, line[from:]...)
+	return s, ok
+}
+
+// put gives a record the lists that were cut out of its line.
+func (s *slots) put(r *Record) {
+	for _, l := range s.lists {
+		switch {
+		case l.parent == "thin" && l.key == "source":
+			r.Thin.Source = l.verdicts
+		case l.parent == "thin":
+			r.Thin.Target = l.verdicts
+		case l.parent == "target" && l.key == "snapshots":
+			r.Target.Snapshots = l.snapshots
+		case l.parent == "target":
+			r.Target.Bookmarks = l.snapshots
+		case l.key == "snapshots":
+			r.Snapshots = l.snapshots
+		default:
+			r.Bookmarks = l.snapshots
+		}
+	}
+}
+
+// scanner reads the form that zab writes, and nothing else: bad means only
+// that the library has to look at it.
+type scanner struct {
+	s   string
+	i   int
+	bad bool
+	// numbers are taken from a stock, for each is kept by its address.
+	numbers []int64
+	words   []string
+}
+
+// Lists grow in places that are used again, and leave them for one of just
+// their size: a stage may keep all records there are.
+var (
+	snapshotRoom = sync.Pool{New: func() any { return new([]Snapshot) }}
+	verdictRoom  = sync.Pool{New: func() any { return new([]Verdict) }}
+)
+
+// settle gives a list its own memory, and its room back.
+func settle[T any](room *sync.Pool, at *[]T, list []T) []T {
+	out := make([]T, len(list))
+	copy(out, list)
+	clear(list)
+	*at = list[:0]
+	room.Put(at)
+	return out
+}
+
+func (p *scanner) has(s string) bool {
+	if !strings.HasPrefix(p.s[p.i:], s) {
+		return false
+	}
+	p.i += len(s)
+	return true
+}
+
+func (p *scanner) need(s string) {
+	if !p.has(s) {
+		p.bad = true
+	}
+}
+
+// plain tells which bytes stand for themselves in a string of JSON: those of
+// printable ASCII, less the two that are special. All others go to the library.
+func plain(b byte) bool { return b >= ' ' && b < 0x7f && b != '"' && b != '\\' }
+
+func isPlain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !plain(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// text reads a string without escapes, as a part of the line.
+func (p *scanner) text() string {
+	p.need(`"`)
+	from := p.i
+	for p.i < len(p.s) && plain(p.s[p.i]) {
+		p.i++
+	}
+	s := p.s[from:p.i]
+	p.need(`"`)
+	return s
+}
+
+func (p *scanner) number() *int64 {
+	from := p.i
+	for p.i < len(p.s) && p.s[p.i] >= '0' && p.s[p.i] <= '9' {
+		p.i++
+	}
+	s := p.s[from:p.i]
+	// JSON has no leading zeros; and eighteen digits always fit.
+	if s == "" || len(s) > 18 || s[0] == '0' && len(s) > 1 {
+		p.bad = true
+		return nil
+	}
+	n, _ := strconv.ParseInt(s, 10, 64)
+	if len(p.numbers) == cap(p.numbers) {
+		p.numbers = make([]int64, 0, 64)
+	}
+	p.numbers = append(p.numbers, n)
+	return &p.numbers[len(p.numbers)-1]
+}
+
+func (p *scanner) flag() bool {
+	if p.has("true") {
+		return true
+	}
+	p.need("false")
+	return false
+}
+
+// list calls f for each element between brackets.
+func (p *scanner) list(f func()) {
+	p.need("[")
+	if p.has("]") {
+		return
+	}
+	for !p.bad {
+		f()
+		if p.has("]") {
+			return
+		}
+		p.need(",")
+	}
+}
+
+// object calls f with each key of an object, which it refuses to see twice; f
+// gives the key's bit, 0 for one that it does not know.
+func (p *scanner) object(f func(key string) (bit uint)) {
+	p.need("{")
+	seen := uint(0)
+	for !p.bad {
+		key := p.text()
+		p.need(":")
+		if p.bad {
+			return
+		}
+		bit := f(key)
+		if bit == 0 || seen&bit != 0 {
+			p.bad = true
+			return
+		}
+		seen |= bit
+		if p.has("}") {
+			return
+		}
+		p.need(",")
+	}
+}
+
+// texts reads a list of strings. They too come from a stock, which a list can
+// leave for a larger one while it grows.
+func (p *scanner) texts() []string {
+	if len(p.words) == cap(p.words) {
+		p.words = make([]string, 0, 64)
+	}
+	from := len(p.words)
+	p.list(func() { p.words = append(p.words, p.text()) })
+	return p.words[from:len(p.words):len(p.words)]
+}
+
+func (p *scanner) snapshots() []Snapshot {
+	room := snapshotRoom.Get().(*[]Snapshot)
+	out := *room
+	var s *Snapshot
+	fields := func(key string) uint {
+		switch key {
+		case "name":
+			s.Name = p.text()
+			return 1
+		case "guid":
+			s.GUID = p.text()
+			return 2
+		case "createtxg":
+			s.CreateTXG = p.text()
+			return 4
+		case "creation":
+			s.Creation = p.number()
+			return 8
+		case "written":
+			s.Written = p.number()
+			return 16
+		case "userrefs":
+			s.UserRefs = p.number()
+			return 32
+		case "ours":
+			s.Ours = p.flag()
+			return 64
+		case "virtual":
+			s.Virtual = p.flag()
+			return 128
+		case "needed":
+			s.Needed = p.text()
+			return 256
+		case "holds":
+			s.Holds = p.texts()
+			return 512
+		}
+		return 0
+	}
+	p.list(func() {
+		out = append(out, Snapshot{})
+		s = &out[len(out)-1]
+		p.object(fields)
+	})
+	return settle(&snapshotRoom, room, out)
+}
+
+func (p *scanner) verdicts() []Verdict {
+	room := verdictRoom.Get().(*[]Verdict)
+	out := *room
+	var v *Verdict
+	fields := func(key string) uint {
+		switch key {
+		case "name":
+			v.Name = p.text()
+			return 1
+		case "keep":
+			v.Keep = p.flag()
+			return 2
+		case "why":
+			v.Why = p.texts()
+			return 4
+		case "destroyed":
+			v.Destroyed = p.flag()
+			return 8
+		}
+		return 0
+	}
+	p.list(func() {
+		out = append(out, Verdict{})
+		v = &out[len(out)-1]
+		p.object(fields)
+	})
+	return settle(&verdictRoom, room, out)
+}
+
+// hollow gives a copy of the record with empty lists in place of those that
+// can be written by hand, and whether there are any worth it.
+func hollow(r *Record) (*Record, bool) {
+	few := len(r.Snapshots) + len(r.Bookmarks)
+	if r.Target != nil {
+		few += len(r.Target.Snapshots) + len(r.Target.Bookmarks)
+	}
+	if r.Thin != nil {
+		few += len(r.Thin.Source) + len(r.Thin.Target)
+	}
+	if few < 4 {
+		return r, false
+	}
+	c := *r
+	c.Snapshots, c.Bookmarks = r.Snapshots[:0], r.Bookmarks[:0]
+	if r.Target != nil {
+		t := *r.Target
+		t.Snapshots, t.Bookmarks = t.Snapshots[:0], t.Bookmarks[:0]
+		c.Target = &t
+	}
+	if r.Thin != nil {
+		t := *r.Thin
+		t.Source, t.Target = t.Source[:0], t.Target[:0]
+		c.Thin = &t
+	}
+	return &c, true
+}
+
+// fillIn appends the line of a hollow record with the record's lists.
+func fillIn(to *bytes.Buffer, line string, r *Record) bool {
+	from := 0
+	ok := eachSlot(line, func(parent, key string, at int) (int, bool) {
+		if !strings.HasPrefix(line[at:], "[]") {
+			return at, false
+		}
+		to.WriteString(line[from:at])
+		from = at + len("[]")
+		b, ok := to.AvailableBuffer(), false
+		switch {
+		case parent == "thin" && key == "source":
+			b, ok = appendVerdicts(b, r.Thin.Source)
+		case parent == "thin":
+			b, ok = appendVerdicts(b, r.Thin.Target)
+		case parent == "target" && key == "snapshots":
+			b, ok = appendSnapshots(b, r.Target.Snapshots)
+		case parent == "target":
+			b, ok = appendSnapshots(b, r.Target.Bookmarks)
+		case key == "snapshots":
+			b, ok = appendSnapshots(b, r.Snapshots)
+		default:
+			b, ok = appendSnapshots(b, r.Bookmarks)
+		}
+		to.Write(b)
+		return from, ok
+	})
+	to.WriteString(line[from:])
+	return ok
+}
+
+func appendText(b []byte, key, s string) ([]byte, bool) {
+	b = append(b, key...)
+	b = append(b, s...)
+	return append(b, '"'), isPlain(s)
+}
+
+func appendTexts(b []byte, key string, list []string) ([]byte, bool) {
+	b = append(b, key...)
+	for i, s := range list {
+		if !isPlain(s) {
+			return b, false
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), s...), '"')
+	}
+	return append(b, ']'), true
+}
+
+func appendNumber(b []byte, key string, n *int64) []byte {
+	if n == nil {
+		return b
+	}
+	return strconv.AppendInt(append(b, key...), *n, 10)
+}
+
+func appendSnapshots(b []byte, list []Snapshot) ([]byte, bool) {
+	b = append(b, '[')
+	for i := range list {
+		s := &list[i]
+		if len(s.Unknown) > 0 {
+			return b, false
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		good := true
+		text := func(key, v string) {
+			var ok bool
+			b, ok = appendText(b, key, v)
+			good = good && ok
+		}
+		text(`{"name":"`, s.Name)
+		if s.GUID != "" {
+			text(`,"guid":"`, s.GUID)
+		}
+		if s.CreateTXG != "" {
+			text(`,"createtxg":"`, s.CreateTXG)
+		}
+		b = appendNumber(b, `,"creation":`, s.Creation)
+		b = appendNumber(b, `,"written":`, s.Written)
+		b = appendNumber(b, `,"userrefs":`, s.UserRefs)
+		if s.Holds != nil {
+			var ok bool
+			b, ok = appendTexts(b, `,"holds":[`, s.Holds)
+			good = good && ok
+		}
+		if s.Ours {
+			b = append(b, `,"ours":true`...)
+		}
+		if s.Virtual {
+			b = append(b, `,"virtual":true`...)
+		}
+		if s.Needed != "" {
+			text(`,"needed":"`, s.Needed)
+		}
+		if !good {
+			return b, false
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']'), true
+}
+
+func appendVerdicts(b []byte, list []Verdict) ([]byte, bool) {
+	b = append(b, '[')
+	for i := range list {
+		v := &list[i]
+		if len(v.Unknown) > 0 {
+			return b, false
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var named, said bool
+		b, named = appendText(b, `{"name":"`, v.Name)
+		b = strconv.AppendBool(append(b, `,"keep":`...), v.Keep)
+		b, said = appendTexts(b, `,"why":[`, v.Why)
+		if !named || !said {
+			return b, false
+		}
+		if v.Destroyed {
+			b = append(b, `,"destroyed":true`...)
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']'), true
+}

@@ -96,6 +96,11 @@ func (x *stage) work(ctx context.Context, r *record.Record) {
 			x.mu.Unlock()
 		}
 	}
+	if r.Error != nil && j.displaced() {
+		x.mu.Lock()
+		x.lost[where{r.Target.Host, r.Target.Name}] = true
+		x.mu.Unlock()
+	}
 	if len(j.arrived)+len(j.later) == 0 {
 		j.end()
 		return
@@ -236,6 +241,10 @@ func (j *job) step(ctx context.Context, i, n int) error {
 		return j.rollback(ctx, i)
 	case record.DoReceive:
 		return j.receive(ctx, i)
+	case record.DoRenameAside:
+		return j.renameAside(ctx, i)
+	case record.DoRenameBack:
+		return j.renameBack(ctx, i)
 	}
 	return fmt.Errorf("unknown step %q", s.Do) // check lets none through
 }

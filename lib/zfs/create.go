@@ -15,8 +15,11 @@ func CreateParentArgv(dataset string) []string {
 
 // Rename renames a dataset without mounting or unmounting what needs not be.
 func (h *Host) Rename(ctx context.Context, from, to string) error {
-	return h.run(ctx, nil, nil, "zfs", "rename", "-u", from, to)
+	return h.run(ctx, nil, nil, RenameArgv(from, to)...)
 }
+
+// RenameArgv is the command of Rename.
+func RenameArgv(from, to string) []string { return []string{"zfs", "rename", "-u", from, to} }
 
 // Set sets properties, P=V, on datasets: one program, or one for each batch of
 // names too long for one.

@@ -109,7 +109,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		if err := host.Set(ctx, marked(record.AsideBegun, s), []string{s.Dataset}); err != nil {
 			return because(err, "cannot mark '%s' before it is renamed", s.Dataset)
 		}
-		if err := host.Rename(ctx, s.Dataset, aside); err != nil {
+		if err := host.Rename(ctx, kindOf(target), s.Dataset, aside); err != nil {
 			return because(err, "%s", what)
 		}
 		was, target = target, nil
@@ -131,7 +131,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		}
 		local, err := host.Locals(ctx, aside)
 		if err == nil {
-			err = host.Clone(ctx, aside+"@"+s.From, s.Dataset, cloneProps(was.Props["type"].Value, local))
+			err = host.Clone(ctx, aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local))
 		}
 		if err != nil {
 			return because(err, "%s", what)
@@ -179,15 +179,16 @@ func (j *job) hasBase(ctx context.Context, what, dataset string, s *record.Step)
 	return nil
 }
 
-// below are the datasets just below one.
-func (j *job) below(ctx context.Context, dataset string) (names []string, err error) {
-	err = j.x.target(j.r).List(ctx, []string{dataset}, zfs.ListOptions{Types: zfs.Datasets, Depth: 1}, func(r zfs.Row) error {
+// below are the datasets just below one, with their kinds.
+func (j *job) below(ctx context.Context, dataset string) (rows []zfs.Row, err error) {
+	o := zfs.ListOptions{Types: zfs.Datasets, Depth: 1, Extra: []string{"type"}}
+	err = j.x.target(j.r).List(ctx, []string{dataset}, o, func(r zfs.Row) error {
 		if r.Dataset != dataset && !strings.Contains(r.Dataset, "%") {
-			names = append(names, r.Dataset)
+			rows = append(rows, r)
 		}
 		return nil
 	})
-	return names, err
+	return rows, err
 }
 
 func (j *job) renameBack(ctx context.Context, i int) error {
@@ -206,14 +207,14 @@ func (j *job) renameBack(ctx context.Context, i int) error {
 	case target == nil:
 		return failf(KindMovedOn, "%s: it is not there", what)
 	}
-	names, err := j.below(ctx, aside)
+	rows, err := j.below(ctx, aside)
 	if err != nil {
 		return because(err, "%s: cannot list '%s'", what, aside)
 	}
-	for _, n := range names {
-		_, last := record.SplitName(n)
-		if err := host.Rename(ctx, n, s.Dataset+"/"+last); err != nil {
-			return because(err, "%s: cannot rename '%s'", what, n)
+	for _, r := range rows {
+		_, last := record.SplitName(r.Dataset)
+		if err := host.Rename(ctx, r.Extra[0], r.Dataset, s.Dataset+"/"+last); err != nil {
+			return because(err, "%s: cannot rename '%s'", what, r.Dataset)
 		}
 	}
 	if err := j.endAside(ctx, s, was); err != nil {
@@ -241,7 +242,7 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 		}
 	}
 	var rest, back []string
-	if was.Props["type"].Value == "filesystem" && can.Value == "on" {
+	if kindOf(was) == "filesystem" && can.Value == "on" {
 		rest = append(rest, "canmount=noauto")
 	}
 	for _, p := range []string{"reservation", "refreservation"} {
@@ -289,7 +290,7 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 // clone must not have one either. One that is on has no need to be.
 func reverts(was *zfs.Dataset) bool {
 	can := was.Props["canmount"]
-	return was.Props["type"].Value == "filesystem" && (can.Source != "local" || can.Value == "on")
+	return kindOf(was) == "filesystem" && (can.Source != "local" || can.Value == "on")
 }
 
 // tellAside says where the copy is now, what it takes, and how it goes.
@@ -324,27 +325,34 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 	if s.Do == record.DoRenameAside {
 		if now != aside {
 			show(zfs.SetArgv(marked(record.AsideBegun, s), s.Dataset))
-			show(zfs.RenameArgv(s.Dataset, aside))
+			show(zfs.RenameArgv(kindOf(was), s.Dataset, aside))
 		}
 		if s.From != "" && was != nil {
 			local, _ := host.Locals(ctx, now)
-			show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(was.Props["type"].Value, local)))
+			show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)))
 			show(zfs.PromoteArgv(s.Dataset))
 		}
 		return
 	}
-	names, _ := j.below(ctx, now)
-	for _, n := range names {
-		_, last := record.SplitName(n)
-		show(zfs.RenameArgv(aside+"/"+last, s.Dataset+"/"+last))
+	rows, _ := j.below(ctx, now)
+	for _, r := range rows {
+		_, last := record.SplitName(r.Dataset)
+		show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
 	}
 	cloned := slices.ContainsFunc(j.r.Steps, func(o record.Step) bool { return o.Do == record.DoRenameAside && o.From != "" })
 	if was != nil && cloned && reverts(was) {
 		show(zfs.RevertArgv("canmount", s.Dataset))
 	}
 	rest := marked(record.AsideDone, s)
-	if was != nil && was.Props["type"].Value == "filesystem" && was.Props["canmount"].Value == "on" {
+	if was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
 		rest = slices.Insert(rest, 0, "canmount=noauto")
 	}
 	show(zfs.SetArgv(rest, aside))
+}
+
+func kindOf(d *zfs.Dataset) string {
+	if d == nil {
+		return ""
+	}
+	return d.Props["type"].Value
 }

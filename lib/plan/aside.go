@@ -32,6 +32,8 @@ type begun struct {
 	at *record.Record // the dataset that was renamed
 	// before and after the streams
 	before, after []record.Step
+	// lent: the facts of the target are those of the other as yet.
+	lent bool
 }
 
 // readAsides asks for the properties of datasets whose names look as if they
@@ -146,6 +148,13 @@ func (p *planner) unfinished(d *draft) {
 		}
 	case len(t.Snapshots) > 0:
 		d.begun.before = []record.Step{back}
+		if ds, snap, _ := strings.Cut(at.Origin, "@"); ds == t.Name {
+			// Promoted already, but perhaps no more than that.
+			if i := slices.IndexFunc(t.Snapshots, func(s record.Snapshot) bool { return s.Name == snap }); i >= 0 {
+				rename.From, rename.FromGUID = snap, t.Snapshots[i].GUID
+				d.begun.before = []record.Step{rename, back}
+			}
+		}
 		return
 	}
 	if from < 0 {
@@ -156,7 +165,7 @@ func (p *planner) unfinished(d *draft) {
 	t.Exists, t.Facts = true, at.Facts
 	t.Snapshots = slices.Clone(at.Snapshots[:from+1])
 	p.state.datasets[t.Name] = at
-	d.begun.before = []record.Step{rename, back}
+	d.begun.before, d.begun.lent = []record.Step{rename, back}, true
 }
 
 // tidy makes the facts of a target, which are those of another name as yet, its
@@ -164,7 +173,7 @@ func (p *planner) unfinished(d *draft) {
 func (d *draft) tidy() {
 	t := d.r.Target
 	b := d.begun
-	if b == nil || len(b.before) < 2 {
+	if b == nil || !b.lent {
 		return
 	}
 	t.Written, t.Aside, t.Origin, t.ResumeToken = nil, "", "", ""

@@ -123,6 +123,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		j.result(i).Done = true
 		return nil
 	}
+	promoted := false
 	switch {
 	case target == nil:
 		what := fmt.Sprintf("cannot put a clone of '%s@%s' in the place of '%s'", aside, s.From, s.Dataset)
@@ -142,11 +143,18 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		if err := j.hasBase(ctx, what, s.Dataset, s); err != nil {
 			return err
 		}
-		j.result(i).Done = true
-		return nil
+		promoted = true
 	}
-	if err := host.Promote(ctx, s.Dataset); err != nil {
-		return because(err, "cannot promote '%s'", s.Dataset)
+	if !promoted {
+		if err := host.Promote(ctx, s.Dataset); err != nil {
+			return because(err, "cannot promote '%s'", s.Dataset)
+		}
+	}
+	// Before anything comes below it, for zfs (2.3) would unmount and mount that.
+	if reverts(was) && (target == nil || target.Props["canmount"] == zfs.Value{Value: "noauto", Source: "local"}) {
+		if err := host.Revert(ctx, "canmount", s.Dataset); err != nil {
+			return because(err, "cannot make canmount of '%s' what it was", s.Dataset)
+		}
 	}
 	t.Exists = true
 	j.result(i).Done = true
@@ -225,9 +233,9 @@ func (j *job) renameBack(ctx context.Context, i int) error {
 	return nil
 }
 
-// endAside makes the two datasets what they are to be: the target is mounted
-// when it was, and what was set aside is not, for their mountpoints may be the
-// same; nor does it take space that nothing is in, or stay for a hold of ours.
+// endAside makes what was set aside what it is to be: nothing mounts it by itself,
+// for its mountpoint may be the target's; it takes no space that nothing is in,
+// and stays for no hold of ours.
 func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) error {
 	host := j.x.target(j.r)
 	aside := record.Beside(s.Dataset, s.To)
@@ -235,14 +243,8 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 		return because(err, "cannot end what '%s' was renamed to '%s' for", s.Dataset, aside)
 	}
 	cloned := strings.HasPrefix(was.Props["origin"].Value, s.Dataset+"@")
-	can := was.Props["canmount"]
-	if cloned && reverts(was) {
-		if err := host.Revert(ctx, "canmount", s.Dataset); err != nil {
-			return cannot(err)
-		}
-	}
 	var rest, back []string
-	if kindOf(was) == "filesystem" && can.Value == "on" {
+	if kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
 		rest = append(rest, "canmount=noauto")
 	}
 	for _, p := range []string{"reservation", "refreservation"} {
@@ -331,6 +333,9 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 			local, _ := host.Locals(ctx, now)
 			show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)))
 			show(zfs.PromoteArgv(s.Dataset))
+			if reverts(was) {
+				show(zfs.RevertArgv("canmount", s.Dataset))
+			}
 		}
 		return
 	}
@@ -338,10 +343,6 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 	for _, r := range rows {
 		_, last := record.SplitName(r.Dataset)
 		show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
-	}
-	cloned := slices.ContainsFunc(j.r.Steps, func(o record.Step) bool { return o.Do == record.DoRenameAside && o.From != "" })
-	if was != nil && cloned && reverts(was) {
-		show(zfs.RevertArgv("canmount", s.Dataset))
 	}
 	rest := marked(record.AsideDone, s)
 	if was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {

@@ -133,7 +133,8 @@ func (p *planner) unfinished(d *draft) {
 	}
 	d.begun = &begun{at: at}
 	_, to := record.SplitName(at.Name)
-	back := p.renameBack(t.Name, at.GUID, to)
+	back, end := p.renamed(t.Name, at.GUID, to)
+	d.begun.after = []record.Step{end}
 	rename := record.Step{Do: record.DoRenameAside, Side: record.SideTarget, Dataset: t.Name, GUID: at.GUID, To: to,
 		Why: "an earlier run had begun with it"}
 	from := -1
@@ -158,7 +159,7 @@ func (p *planner) unfinished(d *draft) {
 		return
 	}
 	if from < 0 {
-		d.begun.after = []record.Step{back}
+		d.begun.after = []record.Step{back, end}
 		return
 	}
 	rename.From, rename.FromGUID = at.Snapshots[from].Name, at.Snapshots[from].GUID
@@ -246,16 +247,16 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	}
 	rename := record.Step{Do: record.DoRenameAside, Side: record.SideTarget, Dataset: t.Name, GUID: t.GUID, To: to,
 		Why: c.Message + ", and --rename-aside was given"}
-	back := p.renameBack(t.Name, t.GUID, to)
+	back, end := p.renamed(t.Name, t.GUID, to)
 	if d.has {
 		base := t.Snapshots[d.base.Target]
 		rename.From, rename.FromGUID = base.Name, base.GUID
 		t.Snapshots = slices.Clone(t.Snapshots[:d.base.Target+1])
 		t.Written, t.Resume, t.ResumeToken = nil, nil, ""
-		before = append(before, rename, back)
+		before, after = append(before, rename, back), []record.Step{end}
 	} else {
 		*t = record.Target{Host: t.Host, Name: t.Name, Pin: t.Pin, Snapshots: []record.Snapshot{}}
-		before, after = append(before, rename), []record.Step{back}
+		before, after = append(before, rename), []record.Step{back, end}
 	}
 	// What went out of the way does not count for the schedule any more. What
 	// clones need stays wanted.
@@ -274,12 +275,17 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	return before, after, nil
 }
 
-func (p *planner) renameBack(dataset, guid, to string) record.Step {
-	s := record.Step{Do: record.DoRenameBack, Side: record.SideTarget, Dataset: dataset, GUID: guid, To: to}
+// renamed are the steps that follow when a copy has its new name: what is below
+// it comes back as soon as there is something to come below, and it is done with
+// when the target has gone on.
+func (p *planner) renamed(dataset, guid, to string) (back, end record.Step) {
+	back = record.Step{Do: record.DoRenameBack, Side: record.SideTarget, Dataset: dataset, GUID: guid, To: to}
+	end = back
+	end.Do = record.DoRenameDone
 	if !p.o.NoHolds {
-		s.Tag = p.hold
+		end.Tag = p.hold
 	}
-	return s
+	return back, end
 }
 
 // asideName is the name that a copy gets, or why it cannot get one.

@@ -203,6 +203,7 @@ const (
 	DoDestroy      = "destroy"
 	DoRenameAside  = "rename-aside"
 	DoRenameBack   = "rename-back"
+	DoRenameDone   = "rename-done"
 	DoCreateParent = "create-parent"
 	DoReceive      = "receive"
 	DoHold         = "hold"

@@ -12,9 +12,9 @@ import (
 
 // This file does what --rename-aside asks for: rename-aside gives a target
 // another name and puts a clone in its place, where the step names the base;
-// rename-back brings back what was below it, and ends it all.
+// rename-back brings back what was below it; rename-done ends it all.
 //
-// Both look first at what is there, and do what is left to do: a run may have
+// They look first at what is there, and do what is left to do: a run may have
 // died after any of their commands, and the plan of the next has the same steps.
 // What was renamed is known by its guid and, from before it is renamed, by the
 // property zab:aside.
@@ -87,6 +87,9 @@ func cloneProps(kind string, local []string) []string {
 	return slices.Insert(local, 0, "canmount=noauto")
 }
 
+// renameAside also sees to it that the streams set again what the clone was
+// given, for zfs (2.1, 2.3) takes what was set on a dataset before its first
+// stream with properties for leftovers, and clears it.
 func (j *job) renameAside(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
 	host := j.x.target(j.r)
@@ -123,6 +126,11 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		j.result(i).Done = true
 		return nil
 	}
+	local, err := host.Locals(ctx, aside)
+	if err != nil {
+		return because(err, "cannot read the properties of '%s'", aside)
+	}
+	j.keep = zfs.ForClone(local)
 	promoted := false
 	switch {
 	case target == nil:
@@ -130,11 +138,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		if err := j.hasBase(ctx, what, aside, s); err != nil {
 			return err
 		}
-		local, err := host.Locals(ctx, aside)
-		if err == nil {
-			err = host.Clone(ctx, aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local))
-		}
-		if err != nil {
+		if err := host.Clone(ctx, aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)); err != nil {
 			return because(err, "%s", what)
 		}
 	case target.Props["origin"].Value == aside+"@"+s.From:
@@ -225,6 +229,38 @@ func (j *job) renameBack(ctx context.Context, i int) error {
 			return because(err, "%s: cannot rename '%s'", what, r.Dataset)
 		}
 	}
+	j.result(i).Done = true
+	return nil
+}
+
+// also adds properties, P=V, to those that a stream sets, save for those that
+// it sets or leaves out itself.
+func also(set, exclude, more []string) []string {
+	has := map[string]bool{}
+	for _, pv := range slices.Concat(set, exclude) {
+		name, _, _ := strings.Cut(pv, "=")
+		has[name] = true
+	}
+	out := slices.Clone(set)
+	for _, pv := range more {
+		if name, _, _ := strings.Cut(pv, "="); !has[name] {
+			out = append(out, pv)
+		}
+	}
+	return out
+}
+
+// renameDone ends it, when the target has gone on in its place.
+func (j *job) renameDone(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	aside := record.Beside(s.Dataset, s.To)
+	_, was, err := j.asides(ctx, s)
+	switch {
+	case err != nil:
+		return err
+	case was == nil, guidOf(was) != s.GUID:
+		return failf(KindMovedOn, "cannot end what '%s' was renamed for: it is not there any more", aside)
+	}
 	if err := j.endAside(ctx, s, was); err != nil {
 		return err
 	}
@@ -239,9 +275,6 @@ func (j *job) renameBack(ctx context.Context, i int) error {
 func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) error {
 	host := j.x.target(j.r)
 	aside := record.Beside(s.Dataset, s.To)
-	cannot := func(err error) error {
-		return because(err, "cannot end what '%s' was renamed to '%s' for", s.Dataset, aside)
-	}
 	cloned := strings.HasPrefix(was.Props["origin"].Value, s.Dataset+"@")
 	var rest, back []string
 	if kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
@@ -257,16 +290,6 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 			back = append(back, p+"="+v.Value)
 		}
 	}
-	if len(rest) > 0 {
-		if err := host.Set(ctx, rest, []string{aside}); err != nil {
-			return cannot(err)
-		}
-	}
-	if len(back) > 0 {
-		if err := host.Set(ctx, back, []string{s.Dataset}); err != nil {
-			j.r.Warn("cannot set %s on '%s', as it was: %s", strings.Join(back, " "), s.Dataset, err)
-		}
-	}
 	var held []string
 	err := host.List(ctx, []string{aside}, zfs.ListOptions{Types: zfs.Snapshots, Depth: 1}, func(r zfs.Row) error {
 		if r.Dataset == aside && r.Snapshot != "" {
@@ -280,10 +303,16 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 		}
 	}
 	if err == nil {
-		err = host.Set(ctx, marked(record.AsideDone, s), []string{aside})
+		// By one command, so that no run takes the former for the target's own.
+		err = host.Set(ctx, append(rest, marked(record.AsideDone, s)...), []string{aside})
 	}
 	if err != nil {
-		return cannot(err)
+		return because(err, "cannot end what '%s' was renamed to '%s' for", s.Dataset, aside)
+	}
+	if len(back) > 0 {
+		if err := host.Set(ctx, back, []string{s.Dataset}); err != nil {
+			j.r.Warn("cannot set %s on '%s', as it was: %s", strings.Join(back, " "), s.Dataset, err)
+		}
 	}
 	return nil
 }
@@ -331,6 +360,7 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 		}
 		if s.From != "" && was != nil {
 			local, _ := host.Locals(ctx, now)
+			j.keep = zfs.ForClone(local)
 			show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)))
 			show(zfs.PromoteArgv(s.Dataset))
 			if reverts(was) {
@@ -339,10 +369,13 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 		}
 		return
 	}
-	rows, _ := j.below(ctx, now)
-	for _, r := range rows {
-		_, last := record.SplitName(r.Dataset)
-		show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
+	if s.Do == record.DoRenameBack {
+		rows, _ := j.below(ctx, now)
+		for _, r := range rows {
+			_, last := record.SplitName(r.Dataset)
+			show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
+		}
+		return
 	}
 	rest := marked(record.AsideDone, s)
 	if was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {

@@ -22,7 +22,7 @@ func (j *job) show(ctx context.Context) {
 			n = alike(j.r.Steps[i:])
 		}
 		res := j.result(i)
-		if s.Do == record.DoRenameAside || s.Do == record.DoRenameBack {
+		if s.Do == record.DoRenameAside || s.Do == record.DoRenameBack || s.Do == record.DoRenameDone {
 			j.showAside(ctx, s, res)
 			continue
 		}

@@ -60,6 +60,8 @@ type job struct {
 	refused bool
 	// warnings is how many the record had before.
 	warnings int
+	// keep are properties, P=V, that every stream has to set; see renameAside.
+	keep []string
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -245,6 +247,8 @@ func (j *job) step(ctx context.Context, i, n int) error {
 		return j.renameAside(ctx, i)
 	case record.DoRenameBack:
 		return j.renameBack(ctx, i)
+	case record.DoRenameDone:
+		return j.renameDone(ctx, i)
 	}
 	return fmt.Errorf("unknown step %q", s.Do) // check lets none through
 }

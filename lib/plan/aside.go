@@ -159,7 +159,8 @@ func (p *planner) unfinished(d *draft) {
 		return
 	}
 	if from < 0 {
-		d.begun.after = []record.Step{back, end}
+		// The first has nothing left to do but to look.
+		d.begun.before, d.begun.after = []record.Step{rename}, []record.Step{back, end}
 		return
 	}
 	rename.From, rename.FromGUID = at.Snapshots[from].Name, at.Snapshots[from].GUID

@@ -334,7 +334,7 @@ func (j *job) tellAside(ctx context.Context, s *record.Step, was *zfs.Dataset) {
 		}
 	}
 	if was.Props["mounted"].Value == "yes" {
-		text += ", and is still mounted"
+		text += ", and is still mounted: it can only be destroyed when it is not, with all that is mounted in it"
 	}
 	j.r.Warn("%s; when nothing in it is needed: 'zfs destroy -r %s'", text, zfs.Quote(aside))
 }

@@ -40,6 +40,7 @@ type Plan struct {
 	FilterProperties    []string `long:"filter-properties" value-name:"P,..." unquote:"false" description:"Properties not to take over to the target"`
 	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
 	Rollback            bool     `long:"rollback" description:"Undo changes of the target since its newest snapshot, where there are any"`
+	RenameAside         bool     `long:"rename-aside" description:"Rename a target that is in the way to NAME_diverged-TIME, and go on in its place; where a snapshot is in common, from a clone"`
 	Force               bool     `short:"F" long:"force" description:"Overwrite a target that exists without snapshots"`
 	DestroyIncompatible bool     `long:"destroy-incompatible" description:"Destroy snapshots of the target that are in the way"`
 	Decrypt             bool     `long:"decrypt" description:"Send encrypted datasets decrypted; their key must be loaded"`
@@ -105,6 +106,16 @@ func (o *Options) check(args []string) error {
 	}
 	if o.Clones != clonesNever && o.Clones != clonesSimple {
 		return fmt.Errorf("--clones: %q is neither %s nor %s", o.Clones, clonesNever, clonesSimple)
+	}
+	if o.RenameAside {
+		for _, other := range []struct {
+			given bool
+			name  string
+		}{{o.Rollback, "rollback"}, {o.DestroyIncompatible, "destroy-incompatible"}, {o.Force, "force"}} {
+			if other.given {
+				return fmt.Errorf("--rename-aside and --%s exclude each other: what is in the way is either kept or not", other.name)
+			}
+		}
 	}
 	return o.parseProperties()
 }
@@ -260,7 +271,8 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s}
+	s.findAsides()
+	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}}
 	backup := ""
 	drafts := map[*record.Record]*draft{}
 	var list []*draft
@@ -279,11 +291,11 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			return cli.UsageError{Err: err}
 		}
 		d := p.match(r, names[r])
-		drafts[r] = d
+		drafts[r], p.drafts[names[r]] = d, d
 		list = append(list, d)
 	}
 	p.clones(list)
-	if err := s.detail(ctx, host, list); err != nil {
+	if err := s.detail(ctx, host, list, o.RenameAside); err != nil {
 		return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
 	}
 	if !o.Rollback && !env.Common.DryRun {
@@ -330,7 +342,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if !o.Orphans || !whole || backup == "" {
 		return nil
 	}
-	return o.writeOrphans(w, p, target, backup, all, names)
+	return o.writeOrphans(env, w, p, target, backup, all, names)
 }
 
 // names sets the formats to those of a backup.
@@ -408,7 +420,7 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 // writeOrphans writes a record for every dataset below the target that no
 // selected source maps to. One whose source was only left out of this run, by
 // an option of zab-select, is not missing: its record says so.
-func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup string, all []*record.Record, names map[*record.Record]string) error {
+func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, target, backup string, all []*record.Record, names map[*record.Record]string) error {
 	used := map[string]bool{target: true}
 	holds := map[string]bool{} // what is above a used one
 	use := func(n string) {
@@ -439,6 +451,10 @@ func (o *Options) writeOrphans(w *record.Writer, p *planner, target, backup stri
 	// however many records it looks at together.
 	for _, n := range slices.Backward(p.state.order) {
 		r := p.state.datasets[n]
+		if p.state.aside(n) {
+			env.Verbosef("'%s' was set aside by --rename-aside, and is left alone", n)
+			continue
+		}
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
 			continue // zfs's own, or a parent that exists for its children
 		}

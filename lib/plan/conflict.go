@@ -13,6 +13,9 @@ import (
 // a kind that scripts can rely on, the snapshots it is about, and remedies, the
 // safest first.
 
+// keepAside is the safest remedy: nothing is lost by it.
+const keepAside = "--rename-aside to keep it under another name and go on in its place"
+
 // conflict makes the record a failed one: nothing can be sent as things stand.
 func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 	r.Conflict = c
@@ -31,7 +34,7 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 func noSnapshots(r *record.Record, overwrites bool) *record.Conflict {
 	c := &record.Conflict{Kind: "target-without-snapshots",
 		Message:  fmt.Sprintf("'%s' exists, but has no snapshot", r.Target.Name),
-		Remedies: []string{fmt.Sprintf("rename it with 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name))}}
+		Remedies: []string{keepAside}}
 	if overwrites {
 		c.Remedies = append(c.Remedies, "--force to overwrite it with a first full backup")
 	} else {
@@ -45,7 +48,7 @@ func noSnapshots(r *record.Record, overwrites bool) *record.Conflict {
 func noBase(r *record.Record) *record.Conflict {
 	t := r.Target
 	remedies := []string{
-		fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(t.Name)),
+		"--rename-aside to keep the copy under another name and start anew",
 		fmt.Sprintf("destroy '%s' and start anew", t.Name),
 	}
 	if same := chain.SameName(r.Snapshots, t.Snapshots); len(same) > 0 {
@@ -136,7 +139,7 @@ func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Con
 		m = fmt.Sprintf("the target has %d newer snapshots, the first of them '%s', that the source does not have", len(bad), bad[0].Name)
 	}
 	remedies := []string{
-		fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(r.Target.Name)),
+		keepAside,
 		"--destroy-incompatible to destroy these snapshots and roll back",
 	}
 	if !raw && !slices.ContainsFunc(bad, func(s record.Snapshot) bool { return !s.Ours }) {
@@ -155,6 +158,7 @@ func modified(r *record.Record, written int64) *record.Conflict {
 	return &record.Conflict{Kind: "modified", Snapshots: []record.Snapshot{newest},
 		Message: fmt.Sprintf("%d bytes were written to the target since its newest snapshot, '%s'", written, newest.Name),
 		Remedies: []string{
+			keepAside,
 			fmt.Sprintf("look with 'zfs diff %s %s'", zfs.Quote(t.Name+"@"+newest.Name), zfs.Quote(t.Name)),
 			"--rollback to undo the changes",
 		}}

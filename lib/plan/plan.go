@@ -22,6 +22,7 @@ type planner struct {
 	target   string // the operand
 	state    *state
 	features func(sourceHost, sourcePool, targetPool string) zfs.Features
+	drafts   map[string]*draft // by target
 }
 
 // draft is a record on its way to a plan: what is wanted is known, what the
@@ -36,6 +37,8 @@ type draft struct {
 	// origin is what the copy of a clone is made from, clone why it cannot be.
 	origin *origin
 	clone  *record.Conflict
+	// begun is what a run that died while it set the target aside has left to do.
+	begun *begun
 }
 
 // newest is the newest of the snapshots that are to be sent. There must be one.
@@ -65,19 +68,25 @@ func (p *planner) match(r *record.Record, name string) *draft {
 			fmt.Sprintf("leave it out with 'zab-select --target %s'", zfs.Quote(p.target))))
 		return d
 	}
+	p.unfinished(d)
 	for i := range r.Snapshots {
 		_, r.Snapshots[i].Ours = p.format.Time(r.Snapshots[i].Name)
 	}
 	for i := range t.Snapshots {
 		_, t.Snapshots[i].Ours = p.format.Time(t.Snapshots[i].Name)
 	}
+	p.findBase(d)
+	d.wanted = p.wanted(r, d)
+	return d
+}
+
+func (p *planner) findBase(d *draft) {
+	r, t := d.r, d.r.Target
 	if p.o.NoGUIDCheck {
 		d.base, d.has = chain.FindByName(r.Snapshots, t.Snapshots)
 	} else {
 		d.base, d.has = chain.Find(r.Snapshots, r.Bookmarks, t.Snapshots)
 	}
-	d.wanted = p.wanted(r, d)
-	return d
 }
 
 // wanted tells which of the source's snapshots are to be sent: those newer
@@ -152,7 +161,17 @@ func (p *planner) finish(d *draft) {
 		r.Steps = []record.Step{}
 		return
 	}
+	p.state.place(&r.Target.Facts)
+	if e := p.waits(d); e != nil {
+		r.Fail(*e)
+		return
+	}
 	var steps []record.Step
+	if b := d.begun; b != nil {
+		d.tidy()
+		steps = slices.Concat(b.before, b.after)
+		r.Warn("'%s' was set aside as '%s' by a run that did not come to its end: this is finished now", r.Target.Name, b.at.Name)
+	}
 	if len(d.wanted) > 0 {
 		if up := p.state.lost(r.Target.Name); up != nil {
 			r.Fail(p.failure("parent-failed", fmt.Sprintf("cannot back up '%s' to '%s': '%s', whose copy is above it, cannot be sent", r.Name, r.Target.Name, up.Name),
@@ -163,6 +182,10 @@ func (p *planner) finish(d *draft) {
 		var pre []record.Step
 		if c == nil {
 			pre, c = p.prepare(d)
+		}
+		var after []record.Step
+		if c != nil {
+			pre, after, c = p.setAside(d, c)
 		}
 		if c == nil {
 			c = p.notEncrypted(d)
@@ -175,7 +198,10 @@ func (p *planner) finish(d *draft) {
 			r.Fail(*e)
 			return
 		}
-		steps = append(append(pre, p.streams(d)...), p.mark(r, p.flags(d))...)
+		if b := d.begun; b != nil {
+			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
+		}
+		steps = slices.Concat(pre, p.streams(d), after, p.mark(r, p.flags(d)))
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
 		}
@@ -200,7 +226,7 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 	if t.Kind != "" && r.Kind != "" && t.Kind != r.Kind {
 		return nil, &record.Conflict{Kind: "kind-mismatch",
 			Message:  fmt.Sprintf("'%s' is a %s, but its target '%s' is a %s", r.Name, r.Kind, t.Name, t.Kind),
-			Remedies: []string{"rename or destroy '" + t.Name + "'"}}
+			Remedies: []string{keepAside, "rename or destroy '" + t.Name + "'"}}
 	}
 	abort, reason := p.token(d)
 	if abort {

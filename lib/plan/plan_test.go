@@ -550,7 +550,7 @@ func TestConflicts(t *testing.T) {
 	volume := func(r *record.Record) { r.Kind = "volume" }
 	wrote := func(r *record.Record) { r.Written = record.Ptr[int64](4096) }
 	keep := func(*record.Record) {}
-	rename := "'zfs rename backup/tank/a NEWNAME'"
+	rename, startAnew := "--rename-aside", "'zfs rename backup/tank/a NEWNAME'"
 	for _, c := range []struct {
 		what, args, source string
 		change             func(*record.Record)
@@ -564,8 +564,8 @@ func TestConflicts(t *testing.T) {
 		{"nor does --destroy-incompatible", "--destroy-incompatible", "b-2", keep, "b-1", keep, "no-common-snapshot", "b-1", []string{rename, "destroy"}},
 		{"another of the same name", "", "b-1=1 b-2", keep, "b-1=2", keep, "same-name-other-guid", "b-1", []string{rename, "destroy"}},
 		{"there, without snapshots", "", "b-1", keep, "", keep, "target-without-snapshots", "", []string{rename, "--force"}},
-		{"written to", "", "b-1 b-2", keep, "b-1", wrote, "modified", "b-1", []string{"zfs diff backup/tank/a@b-1 backup/tank/a", "--rollback"}},
-		{"written to, and only incompatible ones may go", "--destroy-incompatible", "b-1 b-2", keep, "b-1", wrote, "modified", "b-1", []string{"zfs diff", "--rollback"}},
+		{"written to", "", "b-1 b-2", keep, "b-1", wrote, "modified", "b-1", []string{rename, "zfs diff backup/tank/a@b-1 backup/tank/a", "--rollback"}},
+		{"written to, and only incompatible ones may go", "--destroy-incompatible", "b-1 b-2", keep, "b-1", wrote, "modified", "b-1", []string{rename, "zfs diff", "--rollback"}},
 		{"a newer snapshot with data", "", "b-1 b-2", keep, "b-1 x*", keep, "newer-snapshots", "x", []string{rename, "--destroy-incompatible"}},
 		{"and --rollback does not take it", "--rollback", "b-1 b-2", keep, "b-1 x*", keep, "newer-snapshots", "x", []string{rename, "--destroy-incompatible"}},
 		{"several", "", "b-1 b-2", keep, "b-1 e x* y", keep, "newer-snapshots", "x y", []string{rename, "--destroy-incompatible"}},
@@ -573,13 +573,13 @@ func TestConflicts(t *testing.T) {
 		{"all of this backup", "", "b-1 b-4", keep, "b-1 b-2* b-3*", keep, "source-rolled-back", "b-2 b-3", []string{rename, "--destroy-incompatible"}},
 		{"not all of this backup", "", "b-1 b-4", keep, "b-1 b-2* x*", keep, "newer-snapshots", "b-2 x", []string{rename, "--destroy-incompatible"}},
 		{"raw: even an empty one", "", "b-1 b-2", enc, "b-1 x", enc, "newer-snapshots", "x", []string{rename, "--destroy-incompatible"}},
-		{"a volume where a filesystem was", "", "b-1 b-2", volume, "b-1", keep, "kind-mismatch", "", []string{"rename or destroy 'backup/tank/a'"}},
-		{"a filesystem where a volume was", "--force", "b-1", keep, "", volume, "kind-mismatch", "", []string{"rename or destroy"}},
+		{"a volume where a filesystem was", "", "b-1 b-2", volume, "b-1", keep, "kind-mismatch", "", []string{rename, "rename or destroy 'backup/tank/a'"}},
+		{"a filesystem where a volume was", "--force", "b-1", keep, "", volume, "kind-mismatch", "", []string{rename, "rename or destroy"}},
 
 		// P10
-		{"raw onto a copy that is not encrypted", "", "b-1 b-2", enc, "b-1", keep, "encryption-mismatch", "", []string{"--decrypt", rename}},
-		{"raw onto one that was encrypted there", "", "b-1 b-2", enc, "b-1", inherits, "encryption-mismatch", "", []string{"--decrypt with --encrypt", rename}},
-		{"decrypted onto one that was received raw", "--decrypt", "b-1 b-2", enc, "b-1", enc, "encryption-mismatch", "", []string{"go on without --decrypt", rename}},
+		{"raw onto a copy that is not encrypted", "", "b-1 b-2", enc, "b-1", keep, "encryption-mismatch", "", []string{"--decrypt", startAnew}},
+		{"raw onto one that was encrypted there", "", "b-1 b-2", enc, "b-1", inherits, "encryption-mismatch", "", []string{"--decrypt with --encrypt", startAnew}},
+		{"decrypted onto one that was received raw", "--decrypt", "b-1 b-2", enc, "b-1", enc, "encryption-mismatch", "", []string{"go on without --decrypt", startAnew}},
 	} {
 		state := []*record.Record{target("backup", ""), with(target("backup/tank/a", c.target), c.changeTarget)}
 		res := plan(t, "--no-thinning "+c.args, state, with(source("tank/a", c.source), c.change), source("tank/b", "b-1"))

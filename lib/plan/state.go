@@ -24,6 +24,10 @@ type state struct {
 	sources map[string]bool
 	// coming are the records of this run by the targets that they bring.
 	coming map[string]*record.Record
+	// asides are the datasets that were set aside, by the names that they have
+	// now; begun those of them that are not done with, by the names that they had.
+	asides map[string]bool
+	begun  map[string]*record.Record
 }
 
 func newState() *state {
@@ -122,13 +126,16 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 		zfs.SortByAge(r.Snapshots)
 		zfs.SortByAge(r.Bookmarks)
 	}
+	if err == nil {
+		err = s.readAsides(ctx, host)
+	}
 	return s, err
 }
 
 // detail reads the facts of those targets that something is sent to, and of
 // what new ones are made below; and, where a target has snapshots beyond the
 // base, what was written in them. Two zfs programs at most.
-func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) error {
+func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, aside bool) error {
 	if s.complete {
 		return nil
 	}
@@ -155,10 +162,16 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) err
 		if !t.Exists {
 			continue
 		}
-		ask(t.Name)
+		ask(s.actual(t.Name))
+		if aside && !d.has {
+			// What is below may have its key from what is to be set aside.
+			for _, n := range s.below(t.Name) {
+				ask(n)
+			}
+		}
 		if d.has {
 			for _, x := range t.Snapshots[d.base.Target+1:] {
-				later = append(later, x.Full(t.Name))
+				later = append(later, x.Full(s.actual(t.Name)))
 			}
 		}
 	}
@@ -194,7 +207,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) err
 		}
 		t.Facts = s.datasets[t.Name].Facts
 		for i := range t.Snapshots {
-			if n := written[t.Snapshots[i].Full(t.Name)]; n != nil {
+			if n := written[t.Snapshots[i].Full(s.actual(t.Name))]; n != nil {
 				t.Snapshots[i].Written = n
 			}
 		}

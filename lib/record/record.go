@@ -125,6 +125,9 @@ type Facts struct {
 	// Stream are the flags of zfs send that decided how a copy is stored when it
 	// was begun, with commas between: L, w; or none.
 	Stream string `json:"zab:stream,omitzero"`
+	// Aside: --rename-aside has given the dataset another name, or was about to;
+	// see SetAside.
+	Aside string `json:"zab:aside,omitzero"`
 }
 
 // Encrypted tells whether the data is stored encrypted.
@@ -205,6 +208,8 @@ const (
 	DoRollback     = "rollback"
 	DoDestroy      = "destroy"
 	DoRenameAside  = "rename-aside"
+	DoRenameBack   = "rename-back"
+	DoRenameDone   = "rename-done"
 	DoCreateParent = "create-parent"
 	DoReceive      = "receive"
 	DoHold         = "hold"

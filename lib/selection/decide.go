@@ -82,6 +82,9 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	if p, ok := r.excludedBy(name); ok {
 		return no("excluded, being below '" + p + "'")
 	}
+	if _, _, aside := f.SetAside(name); aside {
+		return no("excluded, having been set aside by --rename-aside")
+	}
 	if source == "received" && r.ExcludeReceived {
 		return excluded("having been received")
 	}

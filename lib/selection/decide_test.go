@@ -343,3 +343,22 @@ func TestDecideTarget(t *testing.T) {
 		}
 	}
 }
+
+// What --rename-aside has set aside is nobody's source, though it has the
+// property that its original has; what is only marked is not set aside.
+func TestSetAsideIsNoSource(t *testing.T) {
+	all := tree("tank true local\ntank/a true ^tank\ntank/a_diverged-20261122030000 true ^tank\ntank/b true received")
+	for i := range all[1:] {
+		all[i+1].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "local"}
+	}
+	all[3].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "received"}
+	verdicts, errs := (&Rules{Property: prop}).Decide(all)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for i, want := range []bool{true, true, false, true} {
+		if verdicts[i].Selected != want {
+			t.Errorf("%s: %+v", all[i].Name, verdicts[i])
+		}
+	}
+}

@@ -156,6 +156,9 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, written 
 		return keep("it cannot be looked at")
 	case is.guid != r.GUID:
 		return keep("it is another dataset now")
+	case is.aside:
+		// zab-plan knows it by its name, which somebody may have changed.
+		return keep("it was set aside by --rename-aside")
 	case is.receiving:
 		return keep("a receive into it is not finished")
 	}
@@ -214,6 +217,7 @@ type orphan struct {
 	guid                         string
 	written                      int64
 	receiving, mounted, children bool
+	aside                        bool
 	snapshots                    map[string]record.Snapshot
 	clones                       map[string]bool
 }
@@ -222,7 +226,7 @@ type orphan struct {
 func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	is := &orphan{snapshots: map[string]record.Snapshot{}, clones: map[string]bool{}}
 	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: 1,
-		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones"}}
+		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones", zfs.AsideProp}}
 	err := host.List(ctx, []string{name}, o, func(row zfs.Row) error {
 		switch {
 		case row.Dataset == name && row.Snapshot != "":
@@ -243,6 +247,7 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 			is.written = n
 			is.receiving = is.receiving || row.Extra[1] != ""
 			is.mounted = row.Extra[2] == "yes"
+			_, _, is.aside = (&record.Facts{Aside: row.Extra[5]}).SetAside(name)
 		case row.Snapshot == "":
 			is.children = true
 		}

@@ -153,7 +153,16 @@ func TestCheckSteps(t *testing.T) {
 		{"an option for a tag", step(record.Step{Do: "release", Side: "source", Dataset: "t/a", Snapshot: "x", Tag: "-r"}), "not a tag"},
 		{"bookmark", step(record.Step{Do: "bookmark", Side: "source", Dataset: "t/a", Snapshot: "x", GUID: "1", To: "m"}), ""},
 		{"bookmark of nothing", step(record.Step{Do: "bookmark", Side: "source", Dataset: "t/a", GUID: "1", To: "m"}), `"snapshot"`},
-		{"unknown", step(record.Step{Do: "rename-aside", Dataset: "b/a"}), "does not know"},
+		{"rename aside", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", From: "x", FromGUID: "2"}), ""},
+		{"rename aside without a clone", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000-2"}), ""},
+		{"rename another aside", step(record.Step{Do: "rename-aside", Dataset: "b/c", GUID: "1", To: "c_diverged-20261122030000"}), "its dataset"},
+		{"rename aside without a guid", step(record.Step{Do: "rename-aside", Dataset: "b/a", To: "a_diverged-20261122030000"}), `"guid"`},
+		{"rename aside to any name", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "c"}), "not a name"},
+		{"rename aside to another's name", step(record.Step{Do: "rename-back", Dataset: "b/a", GUID: "1", To: "b_diverged-20261122030000"}), "not a name"},
+		{"clone of what has no guid", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", From: "x"}), "its guid"},
+		{"clone of a bookmark", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", From: "#x", FromGUID: "2"}), "its guid"},
+		{"rename back", step(record.Step{Do: "rename-back", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", Tag: "t"}), ""},
+		{"unknown", step(record.Step{Do: "rename", Dataset: "b/a"}), "does not know"},
 	} {
 		r := &record.Record{Name: "t/a", Target: &record.Target{Name: "b/a"}, Steps: []record.Step{c.s}}
 		err := check(r, false)

@@ -19,11 +19,13 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 	if err != nil {
 		return nil, err
 	}
+	recv := *s
+	recv.Set = also(s.Set, s.Exclude, j.keep)
 	return &transfer{
 		src:  j.x.source(j.r),
 		dst:  j.x.target(j.r),
 		send: send,
-		recv: zfs.RecvArgv(s.Dataset, s),
+		recv: zfs.RecvArgv(s.Dataset, &recv),
 		o:    j.x.o,
 		pace: j.x.pace,
 	}, nil

@@ -22,6 +22,10 @@ func (j *job) show(ctx context.Context) {
 			n = alike(j.r.Steps[i:])
 		}
 		res := j.result(i)
+		if s.Do == record.DoRenameAside || s.Do == record.DoRenameBack || s.Do == record.DoRenameDone {
+			j.showAside(ctx, s, res)
+			continue
+		}
 		text, err := j.command(i, n)
 		if err != nil {
 			fail(j.r, failf(KindBadStep, "cannot show step %d of '%s': %s", i+1, j.r.Name, err))

@@ -60,6 +60,8 @@ type job struct {
 	refused bool
 	// warnings is how many the record had before.
 	warnings int
+	// keep are properties, P=V, that every stream has to set; see renameAside.
+	keep []string
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -95,6 +97,11 @@ func (x *stage) work(ctx context.Context, r *record.Record) {
 			x.lost[where{r.Target.Host, r.Target.Name}] = true
 			x.mu.Unlock()
 		}
+	}
+	if r.Error != nil && j.displaced() {
+		x.mu.Lock()
+		x.lost[where{r.Target.Host, r.Target.Name}] = true
+		x.mu.Unlock()
 	}
 	if len(j.arrived)+len(j.later) == 0 {
 		j.end()
@@ -238,6 +245,12 @@ func (j *job) step(ctx context.Context, i, n int) error {
 		return j.rollback(ctx, i)
 	case record.DoReceive:
 		return j.receive(ctx, i)
+	case record.DoRenameAside:
+		return j.renameAside(ctx, i)
+	case record.DoRenameBack:
+		return j.renameBack(ctx, i)
+	case record.DoRenameDone:
+		return j.renameDone(ctx, i)
 	}
 	return fmt.Errorf("unknown step %q", s.Do) // check lets none through
 }

@@ -13,9 +13,18 @@ func CreateParentArgv(dataset string) []string {
 	return []string{"zfs", "create", "-o", "canmount=off", dataset}
 }
 
-// Rename renames a dataset without mounting or unmounting what needs not be.
-func (h *Host) Rename(ctx context.Context, from, to string) error {
-	return h.run(ctx, nil, nil, "zfs", "rename", "-u", from, to)
+// Rename renames a dataset, with all below it, and neither mounts nor unmounts
+// anything. kind is filesystem or volume.
+func (h *Host) Rename(ctx context.Context, kind, from, to string) error {
+	return h.run(ctx, nil, nil, RenameArgv(kind, from, to)...)
+}
+
+// RenameArgv is the command of Rename. zfs (2.3) refuses -u for a volume.
+func RenameArgv(kind, from, to string) []string {
+	if kind == "volume" {
+		return []string{"zfs", "rename", from, to}
+	}
+	return []string{"zfs", "rename", "-u", from, to}
 }
 
 // Set sets properties, P=V, on datasets: one program, or one for each batch of

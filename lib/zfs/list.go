@@ -51,7 +51,7 @@ var FactProps = []string{
 	"type", "guid", "createtxg", "creation", "origin",
 	"encryption", "encryptionroot", "keystatus", "keyguid",
 	"written", "used", "referenced", "volsize",
-	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp,
+	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp, AsideProp,
 }
 
 // FromProp is the user property of a copy that tells which pools it came
@@ -68,6 +68,10 @@ const ChangedProp = "snapshots_changed"
 // comma between, or none. Old versions lose data where -L changes between two
 // increments (OpenZFS issue 6224), new ones refuse.
 const StreamProp = "zab:stream"
+
+// AsideProp is the user property of a copy that --rename-aside has renamed, or
+// is about to: see record.Facts.SetAside.
+const AsideProp = "zab:aside"
 
 // Get reads properties of the named datasets (not snapshots) with their
 // sources; of all below them too if recursive; of all on the host where no name
@@ -221,6 +225,7 @@ func (d *Dataset) Facts() record.Facts {
 		ResumeToken:    str("receive_resume_token"),
 		From:           d.mark(FromProp, "local", "received"),
 		Stream:         d.mark(StreamProp, "local"),
+		Aside:          d.mark(AsideProp, "local"),
 
 		SnapshotsChanged: num(ChangedProp),
 	}

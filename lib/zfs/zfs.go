@@ -7,7 +7,7 @@
 //
 // Non-goals: it takes no decision about backups. What changes a pool stands in
 // files of its own: snapshot.go, destroy.go, hold.go, bookmark.go, create.go,
-// rollback.go, mount.go, recv.go.
+// rollback.go, clone.go, mount.go, recv.go.
 package zfs
 
 import (

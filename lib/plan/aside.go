@@ -1,0 +1,344 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file is --rename-aside: a copy that cannot be gone on with gets another
+// name, with all that is in it, and the backup goes on under the old one: from a
+// clone of the newest snapshot in common where there is one, which takes no
+// space, else with a first full stream.
+//
+// What zfs does, tried on 2.1.11 and 2.3.2 with the same outcome: a promoted
+// clone takes over all snapshots up to its origin, with holds and bookmarks; that
+// goes for volumes, and for raw copies whose key is not loaded, which stay
+// encryption roots and take the next raw increment. What is below a dataset is
+// renamed with it, and has to be renamed back.
+//
+// A run that dies half-way leaves a dataset whose property zab:aside says that
+// it has begun. The next plan has the same steps again, of which zab-xfer does
+// what is left; it has them without the option, too, for a copy without its
+// place is worse than either.
+
+// begun is what a run that died has left to do for a record.
+type begun struct {
+	at *record.Record // the dataset that was renamed
+	// before and after the streams
+	before, after []record.Step
+	// lent: the facts of the target are those of the other as yet.
+	lent bool
+}
+
+// readAsides asks for the properties of datasets whose names look as if they
+// had been set aside, and of those in whose place they were. One program, where
+// there are any.
+func (s *state) readAsides(ctx context.Context, host *zfs.Host) error {
+	if s.complete {
+		return nil
+	}
+	var names []string
+	seen := map[string]bool{}
+	ask := func(n string) {
+		if s.datasets[n] != nil && !seen[n] {
+			seen[n] = true
+			names = append(names, n)
+		}
+	}
+	for _, n := range s.order {
+		if record.IsAsideName(n) {
+			ask(n)
+			ask(n[:strings.LastIndex(n, "_diverged-")])
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	got, err := host.Get(ctx, zfs.FactProps, names, false)
+	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		return err
+	}
+	for i := range got {
+		if r := s.datasets[got[i].Name]; r != nil {
+			r.Facts = got[i].Facts()
+		}
+	}
+	return nil
+}
+
+// findAsides finds what was set aside, and gives what is below a dataset that a
+// dead run had only begun to set aside the name that it will have again.
+func (s *state) findAsides() {
+	for _, n := range s.order { // parents first
+		r := s.datasets[n]
+		name := s.later(n)
+		if name != n && s.datasets[name] == nil {
+			s.datasets[name] = r
+		}
+		last, done, ok := r.SetAside(n)
+		if !ok {
+			continue
+		}
+		if s.asides == nil {
+			s.asides, s.begun = map[string]bool{}, map[string]*record.Record{}
+		}
+		s.asides[n] = true
+		if !done {
+			s.begun[record.Beside(name, last)] = r
+		}
+	}
+}
+
+// later is the name that a dataset will have when all that was begun is done.
+func (s *state) later(name string) string {
+	for place, r := range s.begun {
+		if rest, below := strings.CutPrefix(name, r.Name+"/"); below {
+			return place + "/" + rest
+		}
+	}
+	return name
+}
+
+// actual is the name that a dataset has now, of the one that it will have.
+func (s *state) actual(name string) string {
+	if r := s.datasets[name]; r != nil {
+		return r.Name
+	}
+	return name
+}
+
+// aside tells whether a dataset was set aside, or is below one that was.
+func (s *state) aside(name string) bool {
+	for i := range name {
+		if name[i] == '/' && s.asides[name[:i]] {
+			return true
+		}
+	}
+	return s.asides[name]
+}
+
+// unfinished finds what a dead run has left to do for a record, and lets its
+// target look as it will when the steps before the streams are done.
+func (p *planner) unfinished(d *draft) {
+	r, t := d.r, d.r.Target
+	at := p.state.begun[t.Name]
+	if at == nil {
+		return
+	}
+	d.begun = &begun{at: at}
+	_, to := record.SplitName(at.Name)
+	back, end := p.renamed(t.Name, at.GUID, to)
+	d.begun.after = []record.Step{end}
+	rename := record.Step{Do: record.DoRenameAside, Side: record.SideTarget, Dataset: t.Name, GUID: at.GUID, To: to,
+		Why: "an earlier run had begun with it"}
+	from := -1
+	ds, snap, _ := strings.Cut(t.Origin, "@")
+	switch {
+	case t.Exists && ds == at.Name && len(t.Snapshots) == 0:
+		from = slices.IndexFunc(at.Snapshots, func(s record.Snapshot) bool { return s.Name == snap })
+	case !t.Exists:
+		probe := draft{r: &record.Record{Snapshots: r.Snapshots, Bookmarks: r.Bookmarks, Target: &record.Target{Snapshots: at.Snapshots}}}
+		if p.findBase(&probe); probe.has && (r.Kind == "" || at.Kind == r.Kind) {
+			from = probe.base.Target
+		}
+	case len(t.Snapshots) > 0:
+		d.begun.before = []record.Step{back}
+		if ds, snap, _ := strings.Cut(at.Origin, "@"); ds == t.Name {
+			// Promoted already, but perhaps no more than that.
+			if i := slices.IndexFunc(t.Snapshots, func(s record.Snapshot) bool { return s.Name == snap }); i >= 0 {
+				rename.From, rename.FromGUID = snap, t.Snapshots[i].GUID
+				d.begun.before = []record.Step{rename, back}
+			}
+		}
+		return
+	}
+	if from < 0 {
+		// The first has nothing left to do but to look.
+		d.begun.before, d.begun.after = []record.Step{rename}, []record.Step{back, end}
+		return
+	}
+	rename.From, rename.FromGUID = at.Snapshots[from].Name, at.Snapshots[from].GUID
+	t.Exists, t.Facts = true, at.Facts
+	t.Snapshots = slices.Clone(at.Snapshots[:from+1])
+	p.state.datasets[t.Name] = at
+	d.begun.before, d.begun.lent = []record.Step{rename, back}, true
+}
+
+// tidy makes the facts of a target, which are those of another name as yet, its
+// own.
+func (d *draft) tidy() {
+	t := d.r.Target
+	b := d.begun
+	if b == nil || !b.lent {
+		return
+	}
+	t.Written, t.Aside, t.Origin, t.ResumeToken = nil, "", "", ""
+}
+
+// place gives an encryption root that is, or is below, what a dead run has
+// renamed the name that it will have.
+func (s *state) place(f *record.Facts) {
+	for place, r := range s.begun {
+		if f.EncryptionRoot == r.Name {
+			f.EncryptionRoot = place
+			return
+		}
+	}
+	f.EncryptionRoot = s.later(f.EncryptionRoot)
+}
+
+// waits is the failure of a record whose copy is, or would be, below one that is
+// not in its place and that this run does not bring back.
+func (p *planner) waits(d *draft) *record.Error {
+	name := d.r.Target.Name
+	for i := range name {
+		if name[i] != '/' {
+			continue
+		}
+		at := p.state.begun[name[:i]]
+		if at == nil {
+			continue
+		}
+		if up := p.drafts[name[:i]]; up != nil && up.r.Error == nil && slices.ContainsFunc(up.r.Steps, func(s record.Step) bool { return s.Do == record.DoRenameBack }) {
+			continue
+		}
+		e := p.failure("parent-failed", fmt.Sprintf("cannot back up '%s' to '%s': an earlier run set '%s' aside as '%s' with all below it, and this run does not finish that", d.r.Name, name, name[:i], at.Name),
+			"back up the whole, or what goes to '"+name[:i]+"' first")
+		return &e
+	}
+	return nil
+}
+
+// setsAside tells whether --rename-aside is the remedy of a conflict: of a copy
+// that is not what its source is any more. Not of one whose encryption another
+// option decides, nor where a single snapshot has the name of another.
+func setsAside(d *draft, c *record.Conflict) bool {
+	switch c.Kind {
+	case "modified", "newer-snapshots", "source-rolled-back", "no-common-snapshot", "target-without-snapshots", "kind-mismatch":
+		return true
+	case "same-name-other-guid":
+		return !d.has
+	}
+	return false
+}
+
+// setAside gives the steps that take a copy out of the way, before the streams
+// and after them. Where that cannot be the conflict stays.
+func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record.Step, _ *record.Conflict) {
+	if !p.o.RenameAside || !setsAside(d, c) {
+		return nil, nil, c
+	}
+	r, t := d.r, d.r.Target
+	if c.Kind == "kind-mismatch" {
+		d.has = false
+	}
+	to, why := p.asideName(d)
+	if why != "" {
+		c.Message += "; and --rename-aside cannot take it out of the way: " + why
+		return nil, nil, c
+	}
+	if t.ResumeToken != "" {
+		before = append(before, record.Step{Do: record.DoAbortResume, Side: record.SideTarget, Dataset: t.Name, Why: "the target is set aside"})
+	}
+	rename := record.Step{Do: record.DoRenameAside, Side: record.SideTarget, Dataset: t.Name, GUID: t.GUID, To: to,
+		Why: c.Message + ", and --rename-aside was given"}
+	back, end := p.renamed(t.Name, t.GUID, to)
+	if d.has {
+		base := t.Snapshots[d.base.Target]
+		rename.From, rename.FromGUID = base.Name, base.GUID
+		t.Snapshots = slices.Clone(t.Snapshots[:d.base.Target+1])
+		t.Written, t.Resume, t.ResumeToken = nil, nil, ""
+		before, after = append(before, rename, back), []record.Step{end}
+	} else {
+		*t = record.Target{Host: t.Host, Name: t.Name, Pin: t.Pin, Snapshots: []record.Snapshot{}}
+		before, after = append(before, rename), []record.Step{back, end}
+	}
+	// What went out of the way does not count for the schedule any more. What
+	// clones need stays wanted.
+	old := d.wanted
+	d.wanted = p.wanted(r, d)
+	for i := range old {
+		if r.Snapshots[i].Needed != "" {
+			d.wanted[i] = true
+		}
+	}
+	if d.has {
+		if _, c := p.diverged(d); c != nil {
+			return nil, nil, c
+		}
+	}
+	return before, after, nil
+}
+
+// renamed are the steps that follow when a copy has its new name: what is below
+// it comes back as soon as there is something to come below, and it is done with
+// when the target has gone on.
+func (p *planner) renamed(dataset, guid, to string) (back, end record.Step) {
+	back = record.Step{Do: record.DoRenameBack, Side: record.SideTarget, Dataset: dataset, GUID: guid, To: to}
+	end = back
+	end.Do = record.DoRenameDone
+	if !p.o.NoHolds {
+		end.Tag = p.hold
+	}
+	return back, end
+}
+
+// asideName is the name that a copy gets, or why it cannot get one.
+func (p *planner) asideName(d *draft) (name, why string) {
+	t := d.r.Target
+	loc := time.Local
+	if p.o.UTC {
+		loc = time.UTC
+	}
+	at := time.Unix(p.now, 0).In(loc).Format("20060102150405")
+	name = record.AsideName(t.Name, at)
+	switch {
+	case t.Name == p.target:
+		return "", "it is the target of the whole backup, whose guid the holds name"
+	case t.GUID == "":
+		return "", "its guid is not known"
+	}
+	for n := 2; p.state.datasets[record.Beside(t.Name, name)] != nil; n++ {
+		name = record.AsideName(t.Name, fmt.Sprintf("%s-%d", at, n))
+	}
+	longest := record.Beside(t.Name, name)
+	grows := len(longest) - len(t.Name)
+	for _, n := range p.state.order {
+		if strings.HasPrefix(n, t.Name+"/") {
+			// What is below takes part, if only for a moment.
+			for _, s := range p.state.datasets[n].Snapshots {
+				if full := s.Full(n); len(full)+grows > len(longest) {
+					longest = full + longest[len(longest)-grows:]
+				}
+			}
+			if !d.has && t.Encrypted() && t.EncryptionRoot == t.Name && p.state.datasets[n].EncryptionRoot == t.Name {
+				return "", fmt.Sprintf("'%s' has its key from it, and could not be brought back to its place", n)
+			}
+		}
+	}
+	for _, s := range t.Snapshots {
+		if full := s.Full(record.Beside(t.Name, name)); len(full) > len(longest) {
+			longest = full
+		}
+	}
+	if len(longest) > maxName {
+		return "", fmt.Sprintf("the name '%s' would be longer than %d bytes", longest, maxName)
+	}
+	return name, ""
+}
+
+// below are the datasets of the target that are below a name.
+func (s *state) below(name string) (out []string) {
+	for _, n := range s.order {
+		if strings.HasPrefix(n, name+"/") {
+			out = append(out, n)
+		}
+	}
+	return out
+}

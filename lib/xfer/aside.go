@@ -1,0 +1,392 @@
+package xfer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file does what --rename-aside asks for: rename-aside gives a target
+// another name and puts a clone in its place, where the step names the base;
+// rename-back brings back what was below it; rename-done ends it all.
+//
+// They look first at what is there, and do what is left to do: a run may have
+// died after any of their commands, and the plan of the next has the same steps.
+// What was renamed is known by its guid and, from before it is renamed, by the
+// property zab:aside.
+
+func checkAside(s *record.Step) error {
+	parent, last := record.SplitName(s.Dataset)
+	switch {
+	case parent == "":
+		return fmt.Errorf("%q is a pool, and cannot be renamed", s.Dataset)
+	case !record.IsAsideName(s.To) || !strings.HasPrefix(s.To, last+"_"):
+		return fmt.Errorf("%q is not a name for what is set aside", s.To)
+	case (s.From == "") != (s.FromGUID == "") || strings.ContainsAny(s.From, "@#"):
+		return fmt.Errorf("a clone needs a snapshot and its guid, not %q and %q", s.From, s.FromGUID)
+	case strings.HasPrefix(s.Tag, "-"):
+		return fmt.Errorf("%q is not a tag", s.Tag)
+	}
+	return nil
+}
+
+// What is asked of the two datasets.
+var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "canmount", "reservation", "refreservation", "used", zfs.AsideProp}
+
+// asides looks at the target and at what was, or will be, set aside.
+func (j *job) asides(ctx context.Context, s *record.Step) (target, aside *zfs.Dataset, err error) {
+	name := record.Beside(s.Dataset, s.To)
+	for _, n := range []string{s.Dataset, name} {
+		got, err := j.x.target(j.r).Get(ctx, asideProps, []string{n}, false)
+		switch {
+		case zfs.KindOf(err) == zfs.KindNotFound:
+		case err != nil:
+			return nil, nil, because(err, "cannot look at '%s'", n)
+		case len(got) > 0 && n == name:
+			aside = &got[0]
+		case len(got) > 0:
+			target = &got[0]
+		}
+	}
+	return target, aside, nil
+}
+
+func guidOf(d *zfs.Dataset) string {
+	if d == nil {
+		return ""
+	}
+	return d.Props["guid"].Value
+}
+
+// marked is the property that a dataset has when something is begun with it, or
+// done.
+func marked(phase string, s *record.Step) []string {
+	_, last := record.SplitName(s.Dataset)
+	return []string{zfs.AsideProp + "=" + phase + last}
+}
+
+// cloneProps are those that the clone gets: what was set on the target itself.
+// canmount sees to it that it is not mounted; it is set right afterwards.
+func cloneProps(kind string, local []string) []string {
+	local = zfs.ForClone(local)
+	if kind != "filesystem" {
+		return local
+	}
+	for i, pv := range local {
+		switch pv {
+		case "canmount=noauto", "canmount=off":
+			return local
+		case "canmount=on":
+			return slices.Insert(slices.Delete(local, i, i+1), 0, "canmount=noauto")
+		}
+	}
+	return slices.Insert(local, 0, "canmount=noauto")
+}
+
+// renameAside also sees to it that the streams set again what the clone was
+// given, for zfs (2.1, 2.3) takes what was set on a dataset before its first
+// stream with properties for leftovers, and clears it.
+func (j *job) renameAside(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	host := j.x.target(j.r)
+	aside := record.Beside(s.Dataset, s.To)
+	what := fmt.Sprintf("cannot rename '%s' to '%s'", s.Dataset, aside)
+	target, was, err := j.asides(ctx, s)
+	if err != nil {
+		return err
+	}
+	if guidOf(was) != s.GUID {
+		switch {
+		case was != nil:
+			return failf(KindMovedOn, "%s: there is another dataset of that name", what)
+		case guidOf(target) != s.GUID:
+			return failf(KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
+		}
+		if err := j.hasBase(ctx, what, s.Dataset, s); err != nil {
+			return err
+		}
+		if err := host.Set(ctx, marked(record.AsideBegun, s), []string{s.Dataset}); err != nil {
+			return because(err, "cannot mark '%s' before it is renamed", s.Dataset)
+		}
+		if err := host.Rename(ctx, kindOf(target), s.Dataset, aside); err != nil {
+			return because(err, "%s", what)
+		}
+		was, target = target, nil
+	}
+	j.first = j.first && was.Props["mounted"].Value != "yes" // where it would be mounted
+	t := j.r.Target
+	if s.From == "" {
+		if target == nil {
+			t.Exists, t.Snapshots, t.Bookmarks = false, []record.Snapshot{}, nil
+		}
+		j.result(i).Done = true
+		return nil
+	}
+	local, err := host.Locals(ctx, aside)
+	if err != nil {
+		return because(err, "cannot read the properties of '%s'", aside)
+	}
+	j.keep = zfs.ForClone(local)
+	promoted := false
+	switch {
+	case target == nil:
+		what := fmt.Sprintf("cannot put a clone of '%s@%s' in the place of '%s'", aside, s.From, s.Dataset)
+		if err := j.hasBase(ctx, what, aside, s); err != nil {
+			return err
+		}
+		if err := host.Clone(ctx, aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)); err != nil {
+			return because(err, "%s", what)
+		}
+	case target.Props["origin"].Value == aside+"@"+s.From:
+	default:
+		// It is promoted already, if it is what it should be.
+		if err := j.hasBase(ctx, what, s.Dataset, s); err != nil {
+			return err
+		}
+		promoted = true
+	}
+	if !promoted {
+		if err := host.Promote(ctx, s.Dataset); err != nil {
+			return because(err, "cannot promote '%s'", s.Dataset)
+		}
+	}
+	// Before anything comes below it, for zfs (2.3) would unmount and mount that.
+	if reverts(was) && (target == nil || target.Props["canmount"] == zfs.Value{Value: "noauto", Source: "local"}) {
+		if err := host.Revert(ctx, "canmount", s.Dataset); err != nil {
+			return because(err, "cannot make canmount of '%s' what it was", s.Dataset)
+		}
+	}
+	t.Exists = true
+	j.result(i).Done = true
+	return nil
+}
+
+// displaced tells whether what is below the target may not be in its place.
+func (j *job) displaced() bool {
+	for i := range j.r.Steps {
+		if res := j.results[i]; j.r.Steps[i].Do == record.DoRenameBack && (res == nil || !res.Done) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasBase fails where a dataset does not have the base that a step names.
+func (j *job) hasBase(ctx context.Context, what, dataset string, s *record.Step) error {
+	if s.From == "" {
+		return nil
+	}
+	full := dataset + "@" + s.From
+	found, err := j.x.target(j.r).Find(ctx, []string{full})
+	switch {
+	case err != nil:
+		return because(err, "%s: cannot look for '%s'", what, full)
+	case found[full].GUID != s.FromGUID:
+		return failf(KindMovedOn, "%s: '%s', from which it is to go on, is not there any more", what, full)
+	}
+	return nil
+}
+
+// below are the datasets just below one, with their kinds.
+func (j *job) below(ctx context.Context, dataset string) (rows []zfs.Row, err error) {
+	o := zfs.ListOptions{Types: zfs.Datasets, Depth: 1, Extra: []string{"type"}}
+	err = j.x.target(j.r).List(ctx, []string{dataset}, o, func(r zfs.Row) error {
+		if r.Dataset != dataset && !strings.Contains(r.Dataset, "%") {
+			rows = append(rows, r)
+		}
+		return nil
+	})
+	return rows, err
+}
+
+func (j *job) renameBack(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	host := j.x.target(j.r)
+	aside := record.Beside(s.Dataset, s.To)
+	what := fmt.Sprintf("cannot bring back to '%s' what was below it", s.Dataset)
+	target, was, err := j.asides(ctx, s)
+	switch {
+	case err != nil:
+		return err
+	case was == nil:
+		return failf(KindMovedOn, "%s: '%s' is gone", what, aside)
+	case guidOf(was) != s.GUID:
+		return failf(KindMovedOn, "%s: '%s' is another dataset than when the plan was made", what, aside)
+	case target == nil:
+		return failf(KindMovedOn, "%s: it is not there", what)
+	}
+	rows, err := j.below(ctx, aside)
+	if err != nil {
+		return because(err, "%s: cannot list '%s'", what, aside)
+	}
+	for _, r := range rows {
+		_, last := record.SplitName(r.Dataset)
+		if err := host.Rename(ctx, r.Extra[0], r.Dataset, s.Dataset+"/"+last); err != nil {
+			return because(err, "%s: cannot rename '%s'", what, r.Dataset)
+		}
+	}
+	j.result(i).Done = true
+	return nil
+}
+
+// also adds properties, P=V, to those that a stream sets, save for those that
+// it sets or leaves out itself.
+func also(set, exclude, more []string) []string {
+	has := map[string]bool{}
+	for _, pv := range slices.Concat(set, exclude) {
+		name, _, _ := strings.Cut(pv, "=")
+		has[name] = true
+	}
+	out := slices.Clone(set)
+	for _, pv := range more {
+		if name, _, _ := strings.Cut(pv, "="); !has[name] {
+			out = append(out, pv)
+		}
+	}
+	return out
+}
+
+// renameDone ends it, when the target has gone on in its place.
+func (j *job) renameDone(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	aside := record.Beside(s.Dataset, s.To)
+	_, was, err := j.asides(ctx, s)
+	switch {
+	case err != nil:
+		return err
+	case was == nil, guidOf(was) != s.GUID:
+		return failf(KindMovedOn, "cannot end what '%s' was renamed for: it is not there any more", aside)
+	}
+	if err := j.endAside(ctx, s, was); err != nil {
+		return err
+	}
+	j.result(i).Done = true
+	j.tellAside(ctx, s, was)
+	return nil
+}
+
+// endAside makes what was set aside what it is to be: nothing mounts it by itself,
+// for its mountpoint may be the target's; it takes no space that nothing is in,
+// and stays for no hold of ours.
+func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) error {
+	host := j.x.target(j.r)
+	aside := record.Beside(s.Dataset, s.To)
+	cloned := strings.HasPrefix(was.Props["origin"].Value, s.Dataset+"@")
+	var rest, back []string
+	if kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
+		rest = append(rest, "canmount=noauto")
+	}
+	for _, p := range []string{"reservation", "refreservation"} {
+		v := was.Props[p]
+		if v.Value == "" || v.Value == "0" || v.Value == "none" || v.Value == "-" {
+			continue
+		}
+		rest = append(rest, p+"=none")
+		if cloned && v.Source == "local" {
+			back = append(back, p+"="+v.Value)
+		}
+	}
+	var held []string
+	err := host.List(ctx, []string{aside}, zfs.ListOptions{Types: zfs.Snapshots, Depth: 1}, func(r zfs.Row) error {
+		if r.Dataset == aside && r.Snapshot != "" {
+			held = append(held, aside+"@"+r.Snapshot)
+		}
+		return nil
+	})
+	for _, tag := range []string{s.Tag, j.r.Target.Pin} {
+		if err == nil && s.Tag != "" && tag != "" {
+			err = host.Release(ctx, tag, held)
+		}
+	}
+	if err == nil {
+		// By one command, so that no run takes the former for the target's own.
+		err = host.Set(ctx, append(rest, marked(record.AsideDone, s)...), []string{aside})
+	}
+	if err != nil {
+		return because(err, "cannot end what '%s' was renamed to '%s' for", s.Dataset, aside)
+	}
+	if len(back) > 0 {
+		if err := host.Set(ctx, back, []string{s.Dataset}); err != nil {
+			j.r.Warn("cannot set %s on '%s', as it was: %s", strings.Join(back, " "), s.Dataset, err)
+		}
+	}
+	return nil
+}
+
+// reverts tells whether canmount was not of the target's own, so that its
+// clone must not have one either. One that is on has no need to be.
+func reverts(was *zfs.Dataset) bool {
+	can := was.Props["canmount"]
+	return kindOf(was) == "filesystem" && (can.Source != "local" || can.Value == "on")
+}
+
+// tellAside says where the copy is now, what it takes, and how it goes.
+func (j *job) tellAside(ctx context.Context, s *record.Step, was *zfs.Dataset) {
+	aside := record.Beside(s.Dataset, s.To)
+	text := fmt.Sprintf("'%s' was set aside as '%s'", s.Dataset, aside)
+	if _, now, err := j.asides(ctx, s); err == nil && now != nil {
+		if n, ok := now.Props["used"].Int(); ok {
+			text += fmt.Sprintf(", which takes %d bytes of its own", n)
+		}
+	}
+	if was.Props["mounted"].Value == "yes" {
+		text += ", and is still mounted: it can only be destroyed when it is not, with all that is mounted in it"
+	}
+	j.r.Warn("%s; when nothing in it is needed: 'zfs destroy -r %s'", text, zfs.Quote(aside))
+}
+
+// showAside tells what a step would start.
+func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result) {
+	host := j.x.target(j.r)
+	aside := record.Beside(s.Dataset, s.To)
+	now := aside
+	target, was, err := j.asides(ctx, s)
+	if err == nil && guidOf(was) != s.GUID {
+		now, was = s.Dataset, target // not renamed yet
+	}
+	show := func(argv []string) {
+		text := host.Show(zfs.Quote(argv...))
+		res.Commands = append(res.Commands, text)
+		j.x.env.Verbosef("would run: %s", text)
+	}
+	if s.Do == record.DoRenameAside {
+		if now != aside {
+			show(zfs.SetArgv(marked(record.AsideBegun, s), s.Dataset))
+			show(zfs.RenameArgv(kindOf(was), s.Dataset, aside))
+		}
+		if s.From != "" && was != nil {
+			local, _ := host.Locals(ctx, now)
+			j.keep = zfs.ForClone(local)
+			show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)))
+			show(zfs.PromoteArgv(s.Dataset))
+			if reverts(was) {
+				show(zfs.RevertArgv("canmount", s.Dataset))
+			}
+		}
+		return
+	}
+	if s.Do == record.DoRenameBack {
+		rows, _ := j.below(ctx, now)
+		for _, r := range rows {
+			_, last := record.SplitName(r.Dataset)
+			show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
+		}
+		return
+	}
+	rest := marked(record.AsideDone, s)
+	if was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
+		rest = slices.Insert(rest, 0, "canmount=noauto")
+	}
+	show(zfs.SetArgv(rest, aside))
+}
+
+func kindOf(d *zfs.Dataset) string {
+	if d == nil {
+		return ""
+	}
+	return d.Props["type"].Value
+}

@@ -182,6 +182,12 @@ func checksum(b []byte) string {
 // all there are where Walk says so.
 func (s *Store) Names() []string { return slices.Sorted(maps.Keys(s.have)) }
 
+// Replaced tells whether another dataset of that name is remembered.
+func (s *Store) Replaced(name, guid string) bool {
+	e := s.have[name]
+	return e != nil && e.GUID != guid
+}
+
 // At tells the store what the host says by now: what that makes doubtful is
 // forgotten. It gives false where the host does not tell enough for anything to
 // be remembered.

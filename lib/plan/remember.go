@@ -21,8 +21,11 @@ type memory struct {
 	store    *cache.Store
 	excluded func(full string) bool
 	s        *state
-	// whole: the tree was looked at, and not only what was remembered of it.
+	// whole: the tree is looked at, and not only what was remembered of it.
 	whole bool
+	// moved: something is not where it was. Then others may be where none was,
+	// such as a copy that a run that died had begun to set aside.
+	moved bool
 }
 
 // remember lists the target's tree with what earlier runs have left; nil
@@ -49,7 +52,11 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 			names = append(names, target)
 		}
 	}
-	if err := m.look(ctx, names); err != nil {
+	err = m.look(ctx, names)
+	if err == nil && m.moved {
+		err = m.walk(ctx)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -61,6 +68,12 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 		store.Walked()
 	}
 	return m, nil
+}
+
+// walk looks at the whole tree after all.
+func (m *memory) walk(ctx context.Context) error {
+	m.whole = true
+	return m.look(ctx, []string{m.target})
 }
 
 // look opens datasets, with all below them if the whole tree is wanted, and
@@ -81,6 +94,10 @@ func (m *memory) look(ctx context.Context, names []string) error {
 	})
 	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
 		return err
+	}
+	for _, name := range names {
+		st, ok := states[name]
+		m.moved = m.moved || !ok || m.store.Replaced(name, st.GUID)
 	}
 	var need []string
 	for name, st := range states {
@@ -154,7 +171,11 @@ func (m *memory) also(ctx context.Context, names map[*record.Record]string) erro
 		list = append(list, name)
 	}
 	slices.Sort(list)
-	return m.look(ctx, list)
+	if err := m.look(ctx, list); err != nil || !m.moved {
+		return err
+	}
+	m.store.Walked()
+	return m.walk(ctx)
 }
 
 // save keeps what is known for the next run.

@@ -35,7 +35,8 @@ import (
 // ZAB_BENCH is the folder for the results (a picture and a line of JSON for
 // each measurement), ZAB_BENCH_SCALE is small or full, ZAB_BENCH_REPS how many
 // repetitions, ZAB_BENCH_ONLY says which cases, such as one/local,large/*,
-// ZAB_BENCH_DELAY the round trip of the slow network.
+// ZAB_BENCH_TOOLS which tools, such as floor,zab*, ZAB_BENCH_SIZE how many
+// datasets, snapshots or MiB, ZAB_BENCH_DELAY the round trip of the slow network.
 func TestBench(t *testing.T) {
 	dir := os.Getenv("ZAB_BENCH")
 	if dir == "" {
@@ -47,6 +48,9 @@ func TestBench(t *testing.T) {
 	b := newBench(t, dir)
 	defer b.close()
 	for _, w := range b.workloads() {
+		if b.size > 0 {
+			w.main, w.sizes = b.size, []int{b.size}
+		}
 		for _, n := range w.sizes {
 			for _, p := range b.places {
 				if (p.host == "" || n == w.main) && b.wanted(w.name+"/"+p.name) {
@@ -68,7 +72,9 @@ type bench struct {
 	src, dst  string // the pools
 	full      bool
 	reps      int
-	only      []string
+	only      []string      // cases
+	of        []string      // tools
+	size      int           // 0 is that of the scale
 	limit     time.Duration // no run is begun that is likely to take longer
 	budget    time.Duration // no repetition is begun when those before took longer
 	places    []place
@@ -127,7 +133,7 @@ type cell struct {
 }
 
 func newBench(t *testing.T, dir string) *bench {
-	b := &bench{t: t, out: dir, made: map[string]bool{}, full: os.Getenv("ZAB_BENCH_SCALE") == "full", reps: 3, limit: 30 * time.Second, budget: 30 * time.Second}
+	b := &bench{t: t, out: dir, made: map[string]bool{}, full: os.Getenv("ZAB_BENCH_SCALE") == "full", reps: 3, limit: 30 * time.Second, budget: 15 * time.Second}
 	switch s := os.Getenv("ZAB_BENCH_SCALE"); s {
 	case "", "small":
 	case "full":
@@ -142,13 +148,24 @@ func newBench(t *testing.T, dir string) *bench {
 		}
 		b.reps, b.budget = n, 20*time.Minute
 	}
-	if s := os.Getenv("ZAB_BENCH_ONLY"); s != "" {
-		for pattern := range strings.SplitSeq(s, ",") {
-			if _, err := path.Match(pattern, ""); err != nil {
-				t.Fatalf("ZAB_BENCH_ONLY: %q: %v", pattern, err)
-			}
-			b.only = append(b.only, pattern)
+	patterns := func(env string) (out []string) {
+		if s := os.Getenv(env); s != "" {
+			out = strings.Split(s, ",")
 		}
+		for _, p := range out {
+			if _, err := path.Match(p, ""); err != nil {
+				t.Fatalf("%s: %q: %v", env, p, err)
+			}
+		}
+		return out
+	}
+	b.only, b.of = patterns("ZAB_BENCH_ONLY"), patterns("ZAB_BENCH_TOOLS")
+	if s := os.Getenv("ZAB_BENCH_SIZE"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			t.Fatalf("ZAB_BENCH_SIZE: %q is no size", s)
+		}
+		b.size = n
 	}
 	delay := 50 * time.Millisecond
 	if s := os.Getenv("ZAB_BENCH_DELAY"); s != "" {
@@ -205,7 +222,7 @@ func (b *bench) say(format string, a ...any) {
 // wanted tells whether a case is among those asked for.
 func (b *bench) wanted(name string) bool {
 	if b.only == nil {
-		return !strings.HasPrefix(name, "options/") || b.full
+		return name == "options/local" && b.full || !strings.HasPrefix(name, "options/")
 	}
 	kind, _, _ := strings.Cut(name, "/")
 	return slices.ContainsFunc(b.only, func(p string) bool {
@@ -331,20 +348,6 @@ func (b *bench) must(script string) string {
 	return out
 }
 
-// destroyPool destroys a pool, which a receive that ends by itself may keep
-// busy for a while.
-func destroyPool(name string) error {
-	var out []byte
-	var err error
-	for range 50 {
-		if out, err = exec.Command("zpool", "destroy", "-f", name).CombinedOutput(); err == nil || bytes.Contains(out, []byte("no such pool")) {
-			return nil
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
-	return fmt.Errorf("cannot destroy the pool %s: %s", name, out)
-}
-
 // pools0 takes both pools away.
 func (b *bench) pools0() {
 	for _, p := range []string{b.src, b.dst} {
@@ -462,7 +465,7 @@ func (b *bench) workloads() []*workload {
 	one := "for d in $(zfs list -Hro mountpoint $SRC/d); do echo new >$d/new; done; zpool sync\n"
 	many := pickInt(200, 1000)
 	jobs := []string{"", "-j 4"}
-	if b.full {
+	if b.full || b.of != nil {
 		jobs = []string{"", "-j 2", "-j 4", "-j 8"}
 	}
 	thick := 100
@@ -588,7 +591,12 @@ done
 
 func (b *bench) measure(w *workload, n int, p place) {
 	var list []*cell
-	tools := w.tools(p, n)
+	tools := slices.DeleteFunc(w.tools(p, n), func(tl tool) bool {
+		return b.of != nil && !slices.ContainsFunc(b.of, func(p string) bool {
+			ok, _ := path.Match(p, tl.name)
+			return ok
+		})
+	})
 	for _, tl := range tools {
 		c := &cell{w: w, p: p, n: n, tool: tl.name}
 		c.guess = b.expect(c)

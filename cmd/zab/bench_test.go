@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"os"
@@ -505,10 +507,10 @@ func (b *bench) workloads() []*workload {
 			count: b.dst, want: func(n int) int { return 1 }, bytes: large,
 		},
 		{
-			name: "thin", what: fmt.Sprintf("destroying all but one of the snapshots, of which each dataset has %d", thick), unit: "snapshots",
+			name: "thin", what: fmt.Sprintf("destroying all snapshots but the newest of each dataset, which has %d at most", thick), unit: "snapshots",
 			main: pickInt(1000, 10000), sizes: []int{pickInt(1000, 10000)},
-			fill:  func(n int) string { return children(series(thick))(n / thick) },
-			tools: b.thinners, count: b.src, want: func(n int) int { return n / thick },
+			fill:  func(n int) string { return children(series(min(n, thick)))(n / min(n, thick)) },
+			tools: b.thinners, count: b.src, want: func(n int) int { return n / min(n, thick) },
 		},
 		{
 			// What options cost. Not part of a small run.
@@ -952,4 +954,67 @@ func (b *bench) panel(name string, at int) string {
 			x1+14, top+8+i*20, colour, x1+34, top+14+i*20, tool)
 	}
 	return s.String()
+}
+
+// What needs no pools: the picture is well formed, and shows each measurement
+// at its place.
+func TestBenchPicture(t *testing.T) {
+	w := &workload{name: "nothing", what: "nothing to do"}
+	b := &bench{t: t, out: t.TempDir()}
+	for _, n := range []int{1, 10, 100} {
+		b.cells = append(b.cells,
+			&cell{w: w, n: n, tool: "zab", took: []float64{0.5, 0.4, 0.6}},
+			&cell{w: w, n: n, tool: "syncoid", took: []float64{float64(n)}})
+	}
+	b.cells = append(b.cells, &cell{w: w, n: 1000, tool: "syncoid", guess: 1000})
+	b.picture()
+	data, err := os.ReadFile(filepath.Join(b.out, "growth.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for d := xml.NewDecoder(bytes.NewReader(data)); ; {
+		tok, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := tok.(xml.StartElement); ok && e.Name.Local == "polyline" {
+			for _, a := range e.Attr {
+				if a.Name.Local == "points" {
+					lines = append(lines, a.Value)
+				}
+			}
+		}
+	}
+	if len(lines) != 2 {
+		t.Fatalf("there are %d curves, not 2: %s", len(lines), data)
+	}
+	ys := func(line string) (out []float64) {
+		for _, p := range strings.Fields(line) {
+			_, text, _ := strings.Cut(p, ",")
+			y, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, y)
+		}
+		return out
+	}
+	if y := ys(lines[0]); len(y) != 3 || y[0] != y[1] || y[1] != y[2] {
+		t.Errorf("what takes the same time is no flat line: %v", y)
+	}
+	if y := ys(lines[1]); len(y) != 3 || y[0] <= y[1] || y[1] <= y[2] {
+		t.Errorf("what takes longer does not rise: %v", y)
+	}
+}
+
+func TestBenchTicks(t *testing.T) {
+	for v, want := range map[uint16]float64{0: 0, 150: 1.5, 0x1fff: 81.91, 1<<13 | 1024: 81.92, 2<<13 | 1000: 640} {
+		if got := ticks(binary.NativeEndian.AppendUint16(nil, v)); got != want {
+			t.Errorf("%#x is %v seconds, want %v", v, got, want)
+		}
+	}
 }

@@ -931,7 +931,7 @@ func (b *bench) panel(name string, at int) string {
 	for e := low; e <= high*1.01; e *= 10 {
 		for _, k := range []float64{1, 2, 5} {
 			if v := e * k; v <= high*1.01 {
-				fmt.Fprintf(&s, "<line class=\"g\" x1=\"%.1f\" y1=\"%[3].1f\" x2=\"%.1f\" y2=\"%[3].1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g s</text>\n",
+				fmt.Fprintf(&s, "<line class=\"g\" x1=\"%[1].1f\" y1=\"%[3].1f\" x2=\"%[2].1f\" y2=\"%[3].1f\"/><text x=\"%[4].1f\" y=\"%[5].1f\" text-anchor=\"end\">%[6]g s</text>\n",
 					x0, x1, y(v), x0-8, y(v)+4, v)
 			}
 		}
@@ -946,7 +946,7 @@ func (b *bench) panel(name string, at int) string {
 		var line []string
 		for _, p := range curves[tool] {
 			line = append(line, fmt.Sprintf("%.1f,%.1f", x(p.n), y(p.mid)))
-			fmt.Fprintf(&s, "<line stroke=\"%s\" x1=\"%[2].1f\" y1=\"%.1f\" x2=\"%[2].1f\" y2=\"%.1f\"/><circle cx=\"%[2].1f\" cy=\"%.1f\" r=\"3\" fill=\"%[1]s\"/>\n",
+			fmt.Fprintf(&s, "<line stroke=\"%[1]s\" x1=\"%[2].1f\" y1=\"%[3].1f\" x2=\"%[2].1f\" y2=\"%[4].1f\"/><circle cx=\"%[2].1f\" cy=\"%[5].1f\" r=\"3\" fill=\"%[1]s\"/>\n",
 				colour, x(p.n), y(p.low), y(p.up), y(p.mid))
 		}
 		fmt.Fprintf(&s, "<polyline stroke=\"%s\" points=\"%s\"/>\n", colour, strings.Join(line, " "))
@@ -973,6 +973,10 @@ func TestBenchPicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines []string
+	if bytes.Contains(data, []byte("%!")) {
+		t.Errorf("a value is missing: %s", data)
+	}
+	circles := map[string]bool{}
 	for d := xml.NewDecoder(bytes.NewReader(data)); ; {
 		tok, err := d.Token()
 		if err == io.EOF {
@@ -981,11 +985,16 @@ func TestBenchPicture(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e, ok := tok.(xml.StartElement); ok && e.Name.Local == "polyline" {
+		if e, ok := tok.(xml.StartElement); ok {
+			attr := map[string]string{}
 			for _, a := range e.Attr {
-				if a.Name.Local == "points" {
-					lines = append(lines, a.Value)
-				}
+				attr[a.Name.Local] = a.Value
+			}
+			switch e.Name.Local {
+			case "polyline":
+				lines = append(lines, attr["points"])
+			case "circle":
+				circles[attr["cx"]+","+attr["cy"]] = true
 			}
 		}
 	}
@@ -994,6 +1003,9 @@ func TestBenchPicture(t *testing.T) {
 	}
 	ys := func(line string) (out []float64) {
 		for _, p := range strings.Fields(line) {
+			if !circles[p] {
+				t.Errorf("there is no point at %s", p)
+			}
 			_, text, _ := strings.Cut(p, ",")
 			y, err := strconv.ParseFloat(text, 64)
 			if err != nil {

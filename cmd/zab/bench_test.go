@@ -925,18 +925,18 @@ func (b *bench) panel(name string, at int) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "<text class=\"t\" x=\"%.0f\" y=\"28\">%s</text>\n", x0, what)
 	for _, n := range sizes {
-		fmt.Fprintf(&s, "<line class=\"g\" x1=\"%[1].1f\" y1=\"%[2]d\" x2=\"%[1].1f\" y2=\"%[3]d\"/><text x=\"%[1].1f\" y=\"%[4]d\" text-anchor=\"middle\">%[5]d</text>\n",
+		fmt.Fprintf(&s, "<line class=\"g\" x1=\"%.1[1]f\" y1=\"%[2]d\" x2=\"%.1[1]f\" y2=\"%[3]d\"/><text x=\"%.1[1]f\" y=\"%[4]d\" text-anchor=\"middle\">%[5]d</text>\n",
 			x(n), top, bottom, bottom+18, n)
 	}
 	for e := low; e <= high*1.01; e *= 10 {
 		for _, k := range []float64{1, 2, 5} {
 			if v := e * k; v <= high*1.01 {
-				fmt.Fprintf(&s, "<line class=\"g\" x1=\"%[1].1f\" y1=\"%[3].1f\" x2=\"%[2].1f\" y2=\"%[3].1f\"/><text x=\"%[4].1f\" y=\"%[5].1f\" text-anchor=\"end\">%[6]g s</text>\n",
+				fmt.Fprintf(&s, "<line class=\"g\" x1=\"%.1[1]f\" y1=\"%.1[3]f\" x2=\"%.1[2]f\" y2=\"%.1[3]f\"/><text x=\"%.1[4]f\" y=\"%.1[5]f\" text-anchor=\"end\">%[6]g s</text>\n",
 					x0, x1, y(v), x0-8, y(v)+4, v)
 			}
 		}
 	}
-	fmt.Fprintf(&s, "<line class=\"a\" x1=\"%[1].1f\" y1=\"%[3]d\" x2=\"%[2].1f\" y2=\"%[3]d\"/><line class=\"a\" x1=\"%[1].1f\" y1=\"%[4]d\" x2=\"%[1].1f\" y2=\"%[3]d\"/>\n", x0, x1, bottom, top)
+	fmt.Fprintf(&s, "<line class=\"a\" x1=\"%.1[1]f\" y1=\"%[3]d\" x2=\"%.1[2]f\" y2=\"%[3]d\"/><line class=\"a\" x1=\"%.1[1]f\" y1=\"%[4]d\" x2=\"%.1[1]f\" y2=\"%[3]d\"/>\n", x0, x1, bottom, top)
 	fmt.Fprintf(&s, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">datasets</text>\n", (x0+x1)/2, bottom+38)
 	for i, tool := range order {
 		colour := colours[tool]
@@ -946,7 +946,7 @@ func (b *bench) panel(name string, at int) string {
 		var line []string
 		for _, p := range curves[tool] {
 			line = append(line, fmt.Sprintf("%.1f,%.1f", x(p.n), y(p.mid)))
-			fmt.Fprintf(&s, "<line stroke=\"%[1]s\" x1=\"%[2].1f\" y1=\"%[3].1f\" x2=\"%[2].1f\" y2=\"%[4].1f\"/><circle cx=\"%[2].1f\" cy=\"%[5].1f\" r=\"3\" fill=\"%[1]s\"/>\n",
+			fmt.Fprintf(&s, "<line stroke=\"%[1]s\" x1=\"%.1[2]f\" y1=\"%.1[3]f\" x2=\"%.1[2]f\" y2=\"%.1[4]f\"/><circle cx=\"%.1[2]f\" cy=\"%.1[5]f\" r=\"3\" fill=\"%[1]s\"/>\n",
 				colour, x(p.n), y(p.low), y(p.up), y(p.mid))
 		}
 		fmt.Fprintf(&s, "<polyline stroke=\"%s\" points=\"%s\"/>\n", colour, strings.Join(line, " "))

@@ -578,8 +578,8 @@ func (b *bench) thinners(p place, _ int) []tool {
 	body := `R zfs list -Hpro name -t snapshot -s name $SRC/d >$ROOT/floor.src
 for d in $(cut -d@ -f1 $ROOT/floor.src | uniq); do
 	first=$(grep -m 1 "^$d@" $ROOT/floor.src | cut -d@ -f2)
-	last=$(grep "^$d@" $ROOT/floor.src | tail -n 2 | head -n 1 | cut -d@ -f2)
-	R zfs destroy $d@$first%$last </dev/null
+	last=$(grep "^$d@" $ROOT/floor.src | head -n -1 | tail -n 1 | cut -d@ -f2)
+	[ -z "$last" ] || R zfs destroy $d@$first%$last </dev/null
 done
 `
 	zab := []string{"zab", "--no-snapshot", "--keep-source=1"}

@@ -27,6 +27,12 @@ torture:
 	contrib/make/tools
 	contrib/make/torture
 
+# zab beside plain zfs commands and syncoid, on real pools (about half an hour
+# where that is an emulated machine).
+bench:
+	contrib/make/tools
+	contrib/make/bench
+
 check:
 	contrib/make/tools check
 	contrib/make/check
@@ -50,4 +56,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test test-zfs21 torture check demo vm-shell install clean
+.PHONY: all test test-zfs21 torture bench check demo vm-shell install clean

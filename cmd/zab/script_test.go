@@ -220,22 +220,30 @@ func cmdPools(ts *testscript.TestScript, neg bool, args []string) {
 		// atime=off, or looking at a file would count as a change.
 		ts.Check(ts.Exec("zpool", "create", "-O", "atime=off", "-m", ts.MkAbs(n), n, file))
 		ts.Defer(func() {
-			// A script that failed may leave a receive behind that ends by itself.
-			var out []byte
-			var err error
-			for range 50 {
-				if out, err = exec.Command("zpool", "destroy", "-f", n).CombinedOutput(); err == nil || bytes.Contains(out, []byte("no such pool")) {
-					os.Remove(file)
-					return
-				}
-				time.Sleep(200 * time.Millisecond)
+			if err := destroyPool(n); err != nil {
+				ts.Logf("%v", err)
+				return
 			}
-			ts.Logf("cannot destroy the pool %s: %s", n, out)
+			os.Remove(file)
 		})
 	}
 	if len(args) == 0 || args[0] != "-n" {
 		ts.Check(ts.Exec("zfs", "create", names[1]+"/backup"))
 	}
+}
+
+// destroyPool destroys a pool, which a receive that was left behind, and ends by
+// itself, may keep busy for a while.
+func destroyPool(name string) error {
+	var out []byte
+	var err error
+	for range 50 {
+		if out, err = exec.Command("zpool", "destroy", "-f", name).CombinedOutput(); err == nil || bytes.Contains(out, []byte("no such pool")) {
+			return nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return fmt.Errorf("cannot destroy the pool %s: %s", name, out)
 }
 
 // cmdSpy: spy on puts programs named zfs, zpool and ssh in front of the real

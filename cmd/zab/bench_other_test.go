@@ -1,0 +1,9 @@
+//go:build !linux
+
+package main_test
+
+import "errors"
+
+func account(string) *accounting { return nil }
+
+func accountTo(string) error { return errors.New("not here") }

@@ -1,0 +1,1032 @@
+package main_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBench measures zab beside others that do the same work on real pools:
+//
+//	floor    plain zfs commands written out by hand, that look at nothing they
+//	         need not look at: what ZFS itself costs
+//	zab      as users run it; zab -j 4 and others where that makes a difference
+//	syncoid  where it is installed
+//
+// All of them begin each run from the same bytes: the pools are put back from
+// copies of their files. They take turns, so that whatever else the machine
+// does meets all of them alike. A run whose outcome is not what it should be
+// is a failure and no measurement.
+//
+// ZAB_BENCH is the folder for the results (a picture and a line of JSON for
+// each measurement), ZAB_BENCH_SCALE is small or full, ZAB_BENCH_REPS how many
+// repetitions, ZAB_BENCH_ONLY says which cases, such as one/local,large/*,
+// ZAB_BENCH_TOOLS which tools, such as floor,zab*, ZAB_BENCH_SIZE how many
+// datasets, snapshots or MiB, ZAB_BENCH_DELAY the round trip of the slow network.
+func TestBench(t *testing.T) {
+	dir := os.Getenv("ZAB_BENCH")
+	if dir == "" {
+		t.Skip("ZAB_BENCH is not set")
+	}
+	if !haveZFS() {
+		t.Fatal("this machine has no working ZFS")
+	}
+	b := newBench(t, dir)
+	defer b.close()
+	for _, w := range b.workloads() {
+		if b.size > 0 {
+			w.main, w.sizes = b.size, []int{b.size}
+		}
+		for _, n := range w.sizes {
+			for _, p := range b.places {
+				if (p.host == "" || n == w.main) && b.wanted(w.name+"/"+p.name) {
+					b.measure(w, n, p)
+				}
+			}
+			b.drop(b.key(w, n))
+		}
+		b.print(w)
+	}
+	b.picture()
+}
+
+// bench is one run of the whole.
+type bench struct {
+	t         *testing.T
+	root, out string // folders: for the pools, for the results
+	bin, path string
+	src, dst  string // the pools
+	full      bool
+	reps      int
+	only      []string      // cases
+	of        []string      // tools
+	size      int           // 0 is that of the scale
+	limit     time.Duration // no run is begun that is likely to take longer
+	budget    time.Duration // no repetition is begun when those before took longer
+	places    []place
+	lines     *os.File
+	cells     []*cell
+	undo      []func()
+	made      map[string]bool // templates
+}
+
+// place is where the target is.
+type place struct {
+	name string
+	host string // "" for here
+	conf string // for ssh
+	opts []string
+}
+
+// workload is something to be done, by each tool in turn.
+type workload struct {
+	name, what string
+	// sizes are the numbers that n takes on this machine, main is the one for
+	// all places.
+	sizes []int
+	main  int
+	unit  string
+	// fill makes what is on the source; with replica the target has all of it,
+	// and change is what happens on the source then.
+	fill    func(n int) string
+	replica bool
+	change  string
+	tools   func(p place, n int) []tool
+	// count is the pool on which want snapshots are when the work is done.
+	count string
+	want  func(n int) int
+	// bytes is how much goes over, where it is that which takes the time.
+	bytes func(n int) int64
+}
+
+type tool struct {
+	name string
+	argv []string
+}
+
+// cell is what was measured of a tool that did one thing at one place.
+type cell struct {
+	w     *workload
+	p     place
+	n     int
+	tool  string
+	took  []float64
+	guess float64 // it would have taken so long, and was not run
+	// programs are how many were started, by name; nil where nobody counts.
+	programs map[string]int
+	cpu      map[string]float64
+	memory   int64
+}
+
+func newBench(t *testing.T, dir string) *bench {
+	b := &bench{t: t, out: dir, made: map[string]bool{}, full: os.Getenv("ZAB_BENCH_SCALE") == "full", reps: 3, limit: 30 * time.Second, budget: 15 * time.Second}
+	switch s := os.Getenv("ZAB_BENCH_SCALE"); s {
+	case "", "small":
+	case "full":
+		b.limit, b.budget = 20*time.Minute, 20*time.Minute
+	default:
+		t.Fatalf("ZAB_BENCH_SCALE: %q is neither small nor full", s)
+	}
+	if s := os.Getenv("ZAB_BENCH_REPS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			t.Fatalf("ZAB_BENCH_REPS: %q is not a number of repetitions", s)
+		}
+		b.reps, b.budget = n, 20*time.Minute
+	}
+	patterns := func(env string) (out []string) {
+		if s := os.Getenv(env); s != "" {
+			out = strings.Split(s, ",")
+		}
+		for _, p := range out {
+			if _, err := path.Match(p, ""); err != nil {
+				t.Fatalf("%s: %q: %v", env, p, err)
+			}
+		}
+		return out
+	}
+	b.only, b.of = patterns("ZAB_BENCH_ONLY"), patterns("ZAB_BENCH_TOOLS")
+	if s := os.Getenv("ZAB_BENCH_SIZE"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			t.Fatalf("ZAB_BENCH_SIZE: %q is no size", s)
+		}
+		b.size = n
+	}
+	delay := 50 * time.Millisecond
+	if s := os.Getenv("ZAB_BENCH_DELAY"); s != "" {
+		var err error
+		if delay, err = time.ParseDuration(s); err != nil {
+			t.Fatalf("ZAB_BENCH_DELAY: %v", err)
+		}
+	}
+	var err error
+	if b.bin, err = binaries(); err != nil {
+		t.Fatal(err)
+	}
+	b.path = b.bin + ":" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if b.lines, err = os.Create(filepath.Join(dir, "bench.ndjson")); err != nil {
+		t.Fatal(err)
+	}
+	if b.root, err = os.MkdirTemp(memory(), "zabb-"); err != nil {
+		t.Fatal(err)
+	}
+	var id [3]byte
+	_, _ = rand.Read(id[:])
+	b.src, b.dst = "zabs"+hex.EncodeToString(id[:]), "zabd"+hex.EncodeToString(id[:])
+	b.undo = append(b.undo, func() { os.RemoveAll(b.root) }, func() { b.lines.Close() }, b.pools0)
+	b.places = []place{{name: "local"}}
+	if conf, err := server.start(); err != nil {
+		b.say("no ssh: %v", err)
+	} else {
+		b.places = append(b.places, b.near(conf))
+		if far, err := b.far(delay); err != nil {
+			b.say("no slow network: %v", err)
+		} else {
+			b.places = append(b.places, far)
+		}
+	}
+	if lookPath(b.path, "syncoid") == "" {
+		b.say("syncoid is not installed, so it is not measured (Debian's package is sanoid)")
+	}
+	return b
+}
+
+func (b *bench) close() {
+	for _, f := range slices.Backward(b.undo) {
+		f()
+	}
+}
+
+func (b *bench) say(format string, a ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", a...)
+}
+
+// wanted tells whether a case is among those asked for.
+func (b *bench) wanted(name string) bool {
+	if b.only == nil {
+		return name == "options/local" && b.full || !strings.HasPrefix(name, "options/")
+	}
+	kind, _, _ := strings.Cut(name, "/")
+	return slices.ContainsFunc(b.only, func(p string) bool {
+		whole, _ := path.Match(p, name)
+		part, _ := path.Match(p, kind)
+		return whole || part
+	})
+}
+
+// ---- the network
+
+// near is this machine, over ssh.
+func (b *bench) near(conf string) place {
+	port := ""
+	data, _ := os.ReadFile(conf)
+	for line := range strings.Lines(string(data)) {
+		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "Port "); ok && port == "" {
+			port = p
+		}
+	}
+	return b.remote("ssh", "near.test", "127.0.0.1", port)
+}
+
+// remote writes the configuration of ssh for a host, as a file and as options.
+func (b *bench) remote(name, host, addr, port string) place {
+	p := place{name: name, host: host, conf: filepath.Join(b.root, host+".conf")}
+	var known []byte
+	if key, err := os.ReadFile(filepath.Join(server.dir, "host.pub")); err == nil {
+		known = append([]byte(host+" "), key...)
+	}
+	file := filepath.Join(b.root, host+".known")
+	_ = os.WriteFile(file, known, 0o600)
+	text := "Host " + host + "\n"
+	for _, o := range []string{
+		"HostName=" + addr, "Port=" + port, "User=root", "IdentityFile=" + filepath.Join(server.dir, "user"), "IdentitiesOnly=yes",
+		"HostKeyAlias=" + host, "UserKnownHostsFile=" + file, "StrictHostKeyChecking=yes", "LogLevel=ERROR",
+		// The fastest where the processor knows AES, also under emulation.
+		"Ciphers=aes128-gcm@openssh.com",
+	} {
+		text += "    " + o + "\n"
+		p.opts = append(p.opts, "--sshoption="+o)
+	}
+	_ = os.WriteFile(p.conf, []byte(text), 0o600)
+	return p
+}
+
+// far is a second sshd in a network namespace of its own, behind a delay. Only
+// the network is another: what it mounts is mounted here.
+func (b *bench) far(delay time.Duration) (place, error) {
+	ns := b.src
+	link, peer := "zb0"+b.src[4:], "zb1"+b.src[4:]
+	b.undo = append(b.undo, func() {
+		_ = exec.Command("ip", "link", "del", link).Run()
+		_ = exec.Command("ip", "netns", "del", ns).Run()
+	})
+	half := strconv.FormatInt(delay.Microseconds()/2, 10) + "us"
+	script := strings.NewReplacer("NS", ns, "LINK", link, "PEER", peer, "HALF", half).Replace(`set -e
+modprobe -q sch_netem || :
+ip netns add NS
+ip link add LINK type veth peer name PEER netns NS
+ip addr add 10.213.77.1/30 dev LINK
+ip link set LINK up
+ip -n NS addr add 10.213.77.2/30 dev PEER
+ip -n NS link set PEER up
+tc qdisc add dev LINK root netem delay HALF limit 1000000
+tc -n NS qdisc add dev PEER root netem delay HALF limit 1000000
+`)
+	if out, err := b.sh(script); err != nil {
+		return place{}, fmt.Errorf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(server.dir, "sshd_config"))
+	if err != nil {
+		return place{}, err
+	}
+	file := filepath.Join(b.root, "far.sshd")
+	if err := os.WriteFile(file, bytes.Replace(data, []byte("ListenAddress 127.0.0.1"), []byte("ListenAddress 10.213.77.2"), 1), 0o600); err != nil {
+		return place{}, err
+	}
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+ns, lookPath(b.path, "sshd"), "-D", "-e", "-f", file)
+	if err := cmd.Start(); err != nil {
+		return place{}, err
+	}
+	b.undo = append(b.undo, func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	port := strings.Fields(string(data))[1]
+	for range 100 {
+		c, err := net.DialTimeout("tcp", "10.213.77.2:"+port, 10*time.Second)
+		if err == nil {
+			c.Close()
+			begun := time.Now() // now that each knows where the other is
+			if c, err := net.Dial("tcp", "10.213.77.2:"+port); err == nil {
+				c.Close()
+			}
+			b.say("a round trip of the slow network takes %.1f ms", time.Since(begun).Seconds()*1000)
+			return b.remote("ssh "+delay.String(), "far.test", "10.213.77.2", port), nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return place{}, fmt.Errorf("the sshd behind it does not answer")
+}
+
+// ---- the pools
+
+func (b *bench) sh(script string) (string, error) {
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = b.env()
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+func (b *bench) env() []string {
+	return append(os.Environ(), "PATH="+b.path, "LC_ALL=C.UTF-8", "TZ=UTC", "TMPDIR="+b.root, "SRC="+b.src, "DST="+b.dst, "ROOT="+b.root)
+}
+
+func (b *bench) must(script string) string {
+	b.t.Helper()
+	out, err := b.sh(script)
+	if err != nil {
+		b.t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return out
+}
+
+// pools0 takes both pools away.
+func (b *bench) pools0() {
+	for _, p := range []string{b.src, b.dst} {
+		if err := destroyPool(p); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
+// key names what the pools of a workload begin with. Workloads that begin with
+// the same have the same.
+func (b *bench) key(w *workload, n int) string {
+	return fmt.Sprintf("%s-%d", w.name, n)
+}
+
+// template makes the files that a workload's runs begin from, once.
+func (b *bench) template(w *workload, n int) {
+	key := b.key(w, n)
+	if b.made[key] {
+		return
+	}
+	b.pools0()
+	size := int64(512 << 20)
+	if w.bytes != nil {
+		size += w.bytes(n) * 5 / 4
+	}
+	b.must(fmt.Sprintf(`set -e
+rm -rf $ROOT/live; mkdir -p $ROOT/live/s $ROOT/live/d
+truncate -s %d $ROOT/live/s/img
+zpool create -o cachefile=none -O atime=off -O compression=off -m $ROOT/mnt $SRC $ROOT/live/s/img
+zfs create $SRC/d
+zfs set autobackup:bench=true $SRC/d
+`, size) + w.fill(n))
+	if w.replica {
+		// The target has a copy of the whole pool, which is far quicker than to
+		// receive it, and has the same guids.
+		b.must(`set -e
+zpool export $SRC
+cp --sparse=always $ROOT/live/s/img $ROOT/live/d/img
+zpool import -o cachefile=none -N -d $ROOT/live/d $SRC $DST
+zpool reguid $DST
+zfs set mountpoint=none $DST
+zfs create -p -o canmount=off $DST/backup/$SRC
+zfs rename $DST/d $DST/backup/$SRC/d
+zfs inherit autobackup:bench $DST/backup/$SRC/d
+zpool import -o cachefile=none -d $ROOT/live/s $SRC
+# the holds that an earlier run would have left
+zab --no-snapshot --no-thinning bench $DST/backup
+` + w.change)
+	} else {
+		b.must(fmt.Sprintf(`set -e
+truncate -s %d $ROOT/live/d/img
+zpool create -o cachefile=none -O atime=off -O compression=off -m none $DST $ROOT/live/d/img
+zfs create -p -o canmount=off $DST/backup/$SRC`, size))
+	}
+	b.must(fmt.Sprintf(`set -e
+zpool sync; zpool export $SRC; zpool export $DST
+for x in s d; do mv $ROOT/live/$x/img $ROOT/%s.$x; done`, key))
+	b.made[key] = true
+}
+
+func (b *bench) drop(key string) {
+	b.pools0()
+	b.must(fmt.Sprintf(`rm -rf $ROOT/live $ROOT/%[1]s.s $ROOT/%[1]s.d`, key))
+	delete(b.made, key)
+}
+
+// restore puts the pools back to what a workload begins with.
+func (b *bench) restore(w *workload, n int) {
+	b.template(w, n)
+	b.pools0()
+	b.must(fmt.Sprintf(`set -e
+rm -rf $ROOT/live; mkdir -p $ROOT/live/s $ROOT/live/d
+for x in s d; do cp --sparse=always $ROOT/%s.$x $ROOT/live/$x/img; done
+zpool import -o cachefile=none -d $ROOT/live/s $SRC
+zpool import -o cachefile=none -d $ROOT/live/d $DST
+zpool sync`, b.key(w, n)))
+}
+
+// ---- the work
+
+// children are shell for n datasets in all, of which the first is $SRC/d.
+func children(each string) func(n int) string {
+	return func(n int) string {
+		return fmt.Sprintf(`
+seq -w %d | sed "s,^,create $SRC/d/," | xargs -r -P 2 -n 2 zfs
+for d in $(zfs list -Hro mountpoint $SRC/d); do head -c 20000 /dev/urandom >$d/file; done
+zpool sync
+`, n-1) + each
+	}
+}
+
+// series is shell for that many snapshots of everything, a minute apart.
+func series(k int) string {
+	return fmt.Sprintf(`
+for i in $(seq 0 %d); do
+	zfs snapshot -r $SRC/d@bench-$(date -u -d "2026-01-01 $i minutes" +%%Y%%m%%d%%H%%M%%S)
+done
+`, k-1)
+}
+
+func (b *bench) workloads() []*workload {
+	pickInt := func(small, full int) int {
+		if b.full {
+			return full
+		}
+		return small
+	}
+	sizes := func(small, full []int) []int {
+		if b.full {
+			return full
+		}
+		return small
+	}
+	one := "for d in $(zfs list -Hro mountpoint $SRC/d); do echo new >$d/new; done; zpool sync\n"
+	many := pickInt(200, 1000)
+	jobs := []string{"", "-j 4"}
+	if b.full || b.of != nil {
+		jobs = []string{"", "-j 2", "-j 4", "-j 8"}
+	}
+	thick := 100
+	large := func(n int) int64 { return int64(n) << 20 }
+	return []*workload{
+		{
+			name: "first", what: "a first backup of small datasets", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
+			fill:  children(""),
+			tools: b.tools(jobs, nil, `zfs send $d@floor | R zfs receive -u $DST/backup/$d`),
+			count: b.dst, want: func(n int) int { return n },
+		},
+		{
+			name: "one", what: "one new snapshot on each dataset", unit: "datasets", main: pickInt(10, 100), sizes: sizes([]int{1, 10, 30}, []int{1, 10, 30, 100}),
+			fill: children(series(1)), replica: true, change: one,
+			tools: b.tools(jobs, nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
+			count: b.dst, want: func(n int) int { return 2 * n },
+		},
+		{
+			name: "nothing", what: "nothing to do", unit: "datasets", main: pickInt(30, 100), sizes: sizes([]int{1, 10, 30, 100}, []int{1, 10, 30, 100, 300}),
+			fill: children(series(1)), replica: true,
+			tools: b.tools([]string{""}, []string{"--no-sync-snap"}, ""),
+			count: b.dst, want: func(n int) int { return n },
+		},
+		{
+			name: "snapshots", what: "one new snapshot on a dataset with many, on both sides", unit: "snapshots", main: many, sizes: []int{many},
+			fill: func(n int) string { return series(n) }, replica: true, change: one,
+			tools: b.tools([]string{"--keep-source 100000 --keep-target 100000"}, nil,
+				`zfs send -i @$(zfs list -Ho name -t snapshot -s name -d 1 $d | tail -n 2 | head -n 1 | cut -d@ -f2) $d@floor | R zfs receive -u $DST/backup/$d`),
+			count: b.dst, want: func(n int) int { return n + 1 },
+		},
+		{
+			name: "large", what: "a first backup of one large dataset", unit: "MiB", main: pickInt(256, 2048), sizes: []int{pickInt(256, 2048)},
+			fill: func(n int) string {
+				return fmt.Sprintf("head -c %d /dev/urandom >$ROOT/mnt/d/file; zpool sync\n", large(n))
+			},
+			tools: b.tools([]string{"--progress", "--progress --buffer 128M"}, nil, `zfs send $d@floor | R zfs receive -u $DST/backup/$d`),
+			count: b.dst, want: func(n int) int { return 1 }, bytes: large,
+		},
+		{
+			name: "thin", what: fmt.Sprintf("destroying all snapshots but the newest of each dataset, which has %d at most", thick), unit: "snapshots",
+			main: pickInt(1000, 10000), sizes: []int{pickInt(1000, 10000)},
+			fill:  func(n int) string { return children(series(min(n, thick)))(n / min(n, thick)) },
+			tools: b.thinners, count: b.src, want: func(n int) int { return n / min(n, thick) },
+		},
+		{
+			// What options cost. Not part of a small run.
+			name: "options", what: "one new snapshot on each dataset, with various options", unit: "datasets", main: 10, sizes: []int{10},
+			fill: children(series(1)), replica: true, change: one,
+			tools: b.tools([]string{"", "--progress", "--no-holds", "--bookmark", "--no-thinning", "--buffer 16M", "--compress zstd-fast", "--rate 1G", "-j 2", "-j 4", "-j 8"},
+				nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
+			count: b.dst, want: func(n int) int { return 2 * n },
+		},
+	}
+}
+
+// floor is a script of plain commands, of which R starts the rest of its line
+// where the target is.
+func (b *bench) floor(p place, body string) tool {
+	head := "R() { \"$@\"; }\n"
+	if p.host != "" {
+		ssh := "ssh -F " + p.conf + " -S $ROOT/floor.sock"
+		head = ssh + " -M -N -f " + p.host + "\nR() { " + ssh + " " + p.host + " \"$@\"; }\n"
+		body += ssh + " -O exit " + p.host + " 2>/dev/null\n"
+	}
+	return tool{"floor", []string{"sh", "-c", "set -e\n" + head + body}}
+}
+
+// tools are those that back up. With send, which is what the floor does with a
+// dataset, all make a new snapshot first.
+func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) []tool {
+	return func(p place, _ int) []tool {
+		body := "zfs list -Hpro name,guid -t filesystem,snapshot $SRC/d >$ROOT/floor.src\nR zfs list -Hpro name,guid -t filesystem,snapshot $DST/backup/$SRC >/dev/null\n"
+		if send != "" {
+			body = "zfs snapshot -r $SRC/d@floor\n" + body + "for d in $(cut -f 1 $ROOT/floor.src | grep -v @); do " + send + "; done\n"
+		}
+		list := []tool{b.floor(p, body)}
+		var side []string
+		if p.host != "" {
+			side = []string{"--ssh-config", p.conf, "--ssh-target", p.host}
+		}
+		for _, o := range zab {
+			argv := append(append([]string{"zab"}, side...), strings.Fields(o)...)
+			list = append(list, tool{strings.TrimSpace("zab " + shortened(o)), append(argv, "bench", b.dst+"/backup")})
+		}
+		if lookPath(b.path, "syncoid") != "" {
+			to := b.dst + "/backup/" + b.src + "/d"
+			// Random bytes do not compress, and no other tool tries to.
+			argv := append([]string{"syncoid", "--quiet", "--recursive", "--compress=none"}, syncoid...)
+			if p.host != "" {
+				argv = append(argv, p.opts...)
+				to = "root@" + p.host + ":" + to
+			}
+			list = append(list, tool{"syncoid", append(argv, b.src+"/d", to)})
+		}
+		return list
+	}
+}
+
+// shortened are options as the table shows them.
+func shortened(o string) string {
+	o, _, _ = strings.Cut(o, "--keep-")
+	return strings.TrimSpace(o)
+}
+
+// thinners destroy all snapshots of the source but the newest. syncoid does not
+// thin.
+func (b *bench) thinners(p place, _ int) []tool {
+	body := `R zfs list -Hpro name -t snapshot -s name $SRC/d >$ROOT/floor.src
+for d in $(cut -d@ -f1 $ROOT/floor.src | uniq); do
+	first=$(grep -m 1 "^$d@" $ROOT/floor.src | cut -d@ -f2)
+	last=$(grep "^$d@" $ROOT/floor.src | head -n -1 | tail -n 1 | cut -d@ -f2)
+	[ -z "$last" ] || R zfs destroy $d@$first%$last </dev/null
+done
+`
+	zab := []string{"zab", "--no-snapshot", "--keep-source=1"}
+	if p.host != "" {
+		zab = append(zab, "--ssh-config", p.conf, "--ssh-source", p.host)
+	}
+	return []tool{b.floor(p, body), {"zab", append(zab, "bench")}}
+}
+
+// ---- measuring
+
+func (b *bench) measure(w *workload, n int, p place) {
+	var list []*cell
+	tools := slices.DeleteFunc(w.tools(p, n), func(tl tool) bool {
+		return b.of != nil && !slices.ContainsFunc(b.of, func(p string) bool {
+			ok, _ := path.Match(p, tl.name)
+			return ok
+		})
+	})
+	for _, tl := range tools {
+		c := &cell{w: w, p: p, n: n, tool: tl.name}
+		c.guess = b.expect(c)
+		list = append(list, c)
+		b.cells = append(b.cells, c)
+	}
+	b.say("%s, %d %s, %s", w.what, n, w.unit, p.name)
+	for rep := range b.reps {
+		order := slices.Clone(tools)
+		if rep%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, tl := range order {
+			c := list[slices.IndexFunc(tools, func(o tool) bool { return o.name == tl.name })]
+			if rep == 0 && c.guess > b.limit.Seconds() {
+				b.say("    %-24s not run: it would take about %.0f s", tl.name, c.guess)
+			} else if len(c.took) == rep && sum(c.took) < b.budget.Seconds() {
+				c.guess = 0
+				b.once(c, tl, rep)
+			}
+		}
+	}
+	if p.host != "" {
+		return
+	}
+	for i, tl := range tools {
+		// To look at processes takes time, so it has a run of its own.
+		if c := list[i]; len(c.took) > 0 && strings.HasPrefix(tl.name, "zab") && n == w.main && sum(c.took) < b.budget.Seconds() {
+			b.restore(w, n)
+			_, c.memory = b.run(c, tl, true)
+		}
+	}
+}
+
+func sum(list []float64) float64 {
+	s := 0.0
+	for _, x := range list {
+		s += x
+	}
+	return s
+}
+
+// expect is how long a run is likely to take, from that of a smaller size or of
+// a nearer place; 0 where nothing is known.
+func (b *bench) expect(c *cell) float64 {
+	guess := 0.0
+	for _, o := range b.cells {
+		if o.w == c.w && o.tool == c.tool && o.n <= c.n {
+			if len(o.took) > 0 {
+				guess = o.took[0] * float64(c.n) / float64(max(o.n, 1))
+				if o.n == 1 {
+					guess /= 2 // most of it was the start
+				}
+			} else {
+				guess = o.guess * float64(c.n) / float64(o.n)
+			}
+		}
+	}
+	return guess
+}
+
+func (b *bench) once(c *cell, tl tool, rep int) {
+	b.restore(c.w, c.n)
+	var acct *accounting
+	if rep == 0 {
+		acct = account(filepath.Join(b.root, "acct"))
+	}
+	took, _ := b.run(c, tl, false)
+	if acct != nil {
+		c.programs, c.cpu = acct.stop()
+	}
+	c.took = append(c.took, took)
+	got := b.must("zfs list -Hro name -t snapshot " + c.w.count + " | wc -l")
+	if got != strconv.Itoa(c.w.want(c.n)) {
+		b.t.Fatalf("%s: after '%s' there are %s snapshots on %s, and there should be %d", c.w.name, tl.name, got, c.w.count, c.w.want(c.n))
+	}
+	b.say("    %-24s %8.2f s", tl.name, took)
+	b.line(map[string]any{"case": c.w.name, "place": c.p.name, c.w.unit: c.n, "tool": c.tool, "repetition": rep, "seconds": took,
+		"programs": c.programs, "cpu_seconds": c.cpu})
+}
+
+func (b *bench) line(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, _ = b.lines.Write(append(data, '\n'))
+}
+
+// run runs a tool once. Its output goes to a file and not to a pipe, which a
+// connection that a tool leaves behind would keep open.
+func (b *bench) run(c *cell, tl tool, watch bool) (seconds float64, memory int64) {
+	out, err := os.Create(filepath.Join(b.root, "out"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer out.Close()
+	argv := slices.Clone(tl.argv)
+	if p := lookPath(b.path, argv[0]); p != "" {
+		argv[0] = p
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = b.env(), out, out
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	peak := make(chan int64, 1)
+	done := make(chan struct{})
+	if watch {
+		go func() { peak <- resident(cmd.Process.Pid, done) }()
+	} else {
+		peak <- 0
+	}
+	err = cmd.Wait()
+	seconds = time.Since(begun).Seconds()
+	close(done)
+	if err != nil {
+		text, _ := os.ReadFile(out.Name())
+		b.t.Fatalf("%s: '%s' failed: %v\n%s", c.w.name, strings.Join(tl.argv, " "), err, text)
+	}
+	return seconds, <-peak
+}
+
+// resident is the most memory that a process and those below it had at one
+// moment; zfs, zpool and ssh apart, which are not ours to make smaller.
+func resident(pid int, done <-chan struct{}) int64 {
+	peak := int64(0)
+	for {
+		select {
+		case <-done:
+			return peak
+		case <-time.After(20 * time.Millisecond):
+		}
+		all := processes()
+		tree := below(all, pid)
+		tree[pid] = true
+		now := int64(0)
+		for p := range tree {
+			if !strings.HasPrefix(all[p].name, "zab") {
+				continue
+			}
+			data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
+			for line := range strings.Lines(string(data)) {
+				if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+					n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+					now += n << 10
+				}
+			}
+		}
+		peak = max(peak, now)
+	}
+}
+
+// ---- what the kernel counts
+
+// accounting is a file into which the kernel writes a line for each process
+// that ends: it costs nothing that could be measured, and sees those beyond ssh.
+// It sees those of others too, so that a bench wants a machine of its own.
+type accounting struct{ file string }
+
+func (a *accounting) stop() (programs map[string]int, cpu map[string]float64) {
+	_ = accountTo("")
+	data, err := os.ReadFile(a.file)
+	if err != nil {
+		return nil, nil
+	}
+	programs, cpu = map[string]int{}, map[string]float64{}
+	// struct acct_v3 of linux/acct.h
+	for ; len(data) >= 64; data = data[64:] {
+		const forked = 1 // and did not exec
+		name := string(bytes.TrimRight(data[48:64], "\x00"))
+		cpu[name] += ticks(data[32:]) + ticks(data[34:])
+		if data[0]&forked == 0 {
+			programs[name]++
+		}
+	}
+	return programs, cpu
+}
+
+// ticks reads a comp_t: a number of 13 bits and an exponent of 3, in hundredths
+// of a second.
+func ticks(b []byte) float64 {
+	v := binary.NativeEndian.Uint16(b)
+	return float64(int(v&0x1fff)<<(3*(v>>13))) / 100
+}
+
+// ---- what is printed
+
+func median(list []float64) float64 {
+	s := slices.Sorted(slices.Values(list))
+	n := len(s)
+	if n%2 == 1 {
+		return s[n/2]
+	}
+	return (s[n/2-1] + s[n/2]) / 2
+}
+
+func (b *bench) find(w *workload, n int, place, tool string) *cell {
+	for _, c := range b.cells {
+		if c.w == w && c.n == n && c.p.name == place && c.tool == tool && len(c.took) > 0 {
+			return c
+		}
+	}
+	return nil
+}
+
+func (b *bench) print(w *workload) {
+	var out strings.Builder
+	for _, c := range b.cells {
+		if c.w != w {
+			continue
+		}
+		if out.Len() == 0 {
+			fmt.Fprintf(&out, "\n%s: %s\n  %-9s %-10s %-26s %2s %8s %8s %8s %6s %5s %5s %4s %5s %6s %7s\n", w.name, w.what,
+				w.unit, "place", "tool", "n", "median", "min", "max", "ratio", "zfs", "zpool", "ssh", "all", "trips", "memory")
+		}
+		if len(c.took) == 0 {
+			fmt.Fprintf(&out, "  %-9d %-10s %-26s  0 not run: it would take about %.0f s\n", c.n, c.p.name, c.tool, c.guess)
+			continue
+		}
+		m := median(c.took)
+		ratio, trips, memory := "", "", ""
+		if f := b.find(w, c.n, c.p.name, "floor"); f != nil {
+			ratio = fmt.Sprintf("%.2f", m/median(f.took))
+		}
+		if near := b.find(w, c.n, "ssh", c.tool); near != nil && strings.HasPrefix(c.p.name, "ssh ") {
+			// What the delay adds, in round trips.
+			d, _ := time.ParseDuration(strings.TrimPrefix(c.p.name, "ssh "))
+			trips = fmt.Sprintf("%.0f", (m-median(near.took))/d.Seconds())
+		}
+		if c.memory > 0 {
+			memory = fmt.Sprintf("%.0f MiB", float64(c.memory)/(1<<20))
+		}
+		counts := fmt.Sprintf("%5s %5s %4s %5s", "?", "?", "?", "?")
+		if c.programs != nil {
+			all := 0
+			for _, k := range c.programs {
+				all += k
+			}
+			counts = fmt.Sprintf("%5d %5d %4d %5d", c.programs["zfs"], c.programs["zpool"], c.programs["ssh"], all)
+		}
+		fmt.Fprintf(&out, "  %-9d %-10s %-26s %2d %8.2f %8.2f %8.2f %6s %s %6s %7s", c.n, c.p.name, c.tool, len(c.took), m,
+			slices.Min(c.took), slices.Max(c.took), ratio, counts, trips, memory)
+		if w.bytes != nil {
+			mib := float64(w.bytes(c.n)) / (1 << 20)
+			fmt.Fprintf(&out, "  %.0f MiB/s", mib/m)
+			if x, ok := c.cpu["zab-xfer"]; ok {
+				fmt.Fprintf(&out, ", zab-xfer used %.2f s of processor", x)
+			}
+		}
+		out.WriteByte('\n')
+		b.line(map[string]any{"case": w.name, "place": c.p.name, w.unit: c.n, "tool": c.tool, "repetitions": len(c.took), "median": m,
+			"min": slices.Min(c.took), "max": slices.Max(c.took), "programs": c.programs, "memory": c.memory})
+	}
+	fmt.Print(out.String())
+}
+
+// ---- the picture
+
+// picture draws how the time grows with the number of datasets, by tool.
+func (b *bench) picture() {
+	var parts []string
+	for _, name := range []string{"nothing", "one"} {
+		if p := b.panel(name, len(parts)); p != "" {
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) == 0 {
+		return
+	}
+	const style = "text{font:12px sans-serif;fill:#222}.t{font-size:14px;font-weight:bold}.g{stroke:#ddd}.a{stroke:#222}polyline{fill:none;stroke-width:2}"
+	svg := fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%[1]d\" height=\"420\" viewBox=\"0 0 %[1]d 420\">\n<style>%[2]s</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n%[3]s</svg>\n",
+		len(parts)*panelWidth, style, strings.Join(parts, ""))
+	file := filepath.Join(b.out, "growth.svg")
+	if err := os.WriteFile(file, []byte(svg), 0o666); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+const panelWidth = 520
+
+var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 4": "#17a398", "syncoid": "#d1495b"}
+
+// panel is one set of axes, both logarithmic: work that is the same for any
+// number is a flat line, work for each dataset one that rises as fast as the
+// number.
+func (b *bench) panel(name string, at int) string {
+	type point struct {
+		n            int
+		mid, low, up float64
+	}
+	curves := map[string][]point{}
+	var order []string
+	var sizes []int
+	low, high, what := math.Inf(1), 0.0, ""
+	for _, c := range b.cells {
+		if c.w.name != name || c.p.host != "" || len(c.took) == 0 {
+			continue
+		}
+		what = c.w.what
+		if curves[c.tool] == nil {
+			order = append(order, c.tool)
+		}
+		p := point{c.n, median(c.took), slices.Min(c.took), slices.Max(c.took)}
+		curves[c.tool] = append(curves[c.tool], p)
+		low, high = min(low, p.low), max(high, p.up)
+		if !slices.Contains(sizes, c.n) {
+			sizes = append(sizes, c.n)
+		}
+	}
+	slices.Sort(sizes)
+	if len(sizes) < 2 {
+		return ""
+	}
+	const left, right, top, bottom = 60, 400, 50, 360
+	low, high = math.Pow(10, math.Floor(math.Log10(low))), math.Pow(10, math.Ceil(math.Log10(high)))
+	x := func(n int) float64 {
+		f := math.Log(float64(n)/float64(sizes[0])) / math.Log(float64(sizes[len(sizes)-1])/float64(sizes[0]))
+		return float64(at*panelWidth) + left + f*(right-left)
+	}
+	y := func(s float64) float64 { return bottom - math.Log(s/low)/math.Log(high/low)*(bottom-top) }
+	x0, x1 := x(sizes[0]), x(sizes[len(sizes)-1])
+	var s strings.Builder
+	fmt.Fprintf(&s, "<text class=\"t\" x=\"%.0f\" y=\"28\">%s</text>\n", x0, what)
+	for _, n := range sizes {
+		fmt.Fprintf(&s, "<line class=\"g\" x1=\"%.1[1]f\" y1=\"%[2]d\" x2=\"%.1[1]f\" y2=\"%[3]d\"/><text x=\"%.1[1]f\" y=\"%[4]d\" text-anchor=\"middle\">%[5]d</text>\n",
+			x(n), top, bottom, bottom+18, n)
+	}
+	for e := low; e <= high*1.01; e *= 10 {
+		for _, k := range []float64{1, 2, 5} {
+			if v := e * k; v <= high*1.01 {
+				fmt.Fprintf(&s, "<line class=\"g\" x1=\"%.1[1]f\" y1=\"%.1[3]f\" x2=\"%.1[2]f\" y2=\"%.1[3]f\"/><text x=\"%.1[4]f\" y=\"%.1[5]f\" text-anchor=\"end\">%[6]g s</text>\n",
+					x0, x1, y(v), x0-8, y(v)+4, v)
+			}
+		}
+	}
+	fmt.Fprintf(&s, "<line class=\"a\" x1=\"%.1[1]f\" y1=\"%[3]d\" x2=\"%.1[2]f\" y2=\"%[3]d\"/><line class=\"a\" x1=\"%.1[1]f\" y1=\"%[4]d\" x2=\"%.1[1]f\" y2=\"%[3]d\"/>\n", x0, x1, bottom, top)
+	fmt.Fprintf(&s, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">datasets</text>\n", (x0+x1)/2, bottom+38)
+	for i, tool := range order {
+		colour := colours[tool]
+		if colour == "" {
+			colour = "#b5739d"
+		}
+		var line []string
+		for _, p := range curves[tool] {
+			line = append(line, fmt.Sprintf("%.1f,%.1f", x(p.n), y(p.mid)))
+			fmt.Fprintf(&s, "<line stroke=\"%[1]s\" x1=\"%.1[2]f\" y1=\"%.1[3]f\" x2=\"%.1[2]f\" y2=\"%.1[4]f\"/><circle cx=\"%.1[2]f\" cy=\"%.1[5]f\" r=\"3\" fill=\"%[1]s\"/>\n",
+				colour, x(p.n), y(p.low), y(p.up), y(p.mid))
+		}
+		fmt.Fprintf(&s, "<polyline stroke=\"%s\" points=\"%s\"/>\n", colour, strings.Join(line, " "))
+		fmt.Fprintf(&s, "<rect x=\"%.0f\" y=\"%d\" width=\"14\" height=\"4\" fill=\"%s\"/><text x=\"%.0f\" y=\"%d\">%s</text>\n",
+			x1+14, top+8+i*20, colour, x1+34, top+14+i*20, tool)
+	}
+	return s.String()
+}
+
+// What needs no pools: the picture is well formed, and shows each measurement
+// at its place.
+func TestBenchPicture(t *testing.T) {
+	w := &workload{name: "nothing", what: "nothing to do"}
+	b := &bench{t: t, out: t.TempDir()}
+	for _, n := range []int{1, 10, 100} {
+		b.cells = append(b.cells,
+			&cell{w: w, n: n, tool: "zab", took: []float64{0.5, 0.4, 0.6}},
+			&cell{w: w, n: n, tool: "syncoid", took: []float64{float64(n)}})
+	}
+	b.cells = append(b.cells, &cell{w: w, n: 1000, tool: "syncoid", guess: 1000})
+	b.picture()
+	data, err := os.ReadFile(filepath.Join(b.out, "growth.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	if bytes.Contains(data, []byte("%!")) {
+		t.Errorf("a value is missing: %s", data)
+	}
+	circles := map[string]bool{}
+	for d := xml.NewDecoder(bytes.NewReader(data)); ; {
+		tok, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := tok.(xml.StartElement); ok {
+			attr := map[string]string{}
+			for _, a := range e.Attr {
+				attr[a.Name.Local] = a.Value
+			}
+			switch e.Name.Local {
+			case "polyline":
+				lines = append(lines, attr["points"])
+			case "circle":
+				circles[attr["cx"]+","+attr["cy"]] = true
+			}
+		}
+	}
+	if len(lines) != 2 {
+		t.Fatalf("there are %d curves, not 2: %s", len(lines), data)
+	}
+	ys := func(line string) (out []float64) {
+		for _, p := range strings.Fields(line) {
+			if !circles[p] {
+				t.Errorf("there is no point at %s", p)
+			}
+			_, text, _ := strings.Cut(p, ",")
+			y, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, y)
+		}
+		return out
+	}
+	if y := ys(lines[0]); len(y) != 3 || y[0] != y[1] || y[1] != y[2] {
+		t.Errorf("what takes the same time is no flat line: %v", y)
+	}
+	if y := ys(lines[1]); len(y) != 3 || y[0] <= y[1] || y[1] <= y[2] {
+		t.Errorf("what takes longer does not rise: %v", y)
+	}
+}
+
+func TestBenchTicks(t *testing.T) {
+	for v, want := range map[uint16]float64{0: 0, 150: 1.5, 0x1fff: 81.91, 1<<13 | 1024: 81.92, 2<<13 | 1000: 640} {
+		if got := ticks(binary.NativeEndian.AppendUint16(nil, v)); got != want {
+			t.Errorf("%#x is %v seconds, want %v", v, got, want)
+		}
+	}
+}

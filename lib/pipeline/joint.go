@@ -83,7 +83,7 @@ func (j *Joint) run(dst, src *os.File) error {
 	if j.Buffer > 0 {
 		err = j.buffered(dst, src)
 	} else {
-		err = j.direct(dst, src)
+		err = j.direct(dst, src, pipeSize)
 	}
 	switch {
 	case err == nil, errors.Is(err, errStop), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EPIPE):
@@ -92,13 +92,14 @@ func (j *Joint) run(dst, src *os.File) error {
 	return fmt.Errorf("cannot pass the stream on: %w", err)
 }
 
-// direct moves without a buffer of our own, in the kernel where it can.
-func (j *Joint) direct(dst, src *os.File) error {
+// direct moves without a buffer of our own, in the kernel where it can: at most
+// chunk bytes at once.
+func (j *Joint) direct(dst, src *os.File, chunk int) error {
 	m := newMover(dst, src)
 	for {
-		most := pipeSize
+		most := chunk
 		if j.Pace != nil {
-			most = j.Pace.Chunk()
+			most = min(most, j.Pace.Chunk())
 			if !j.Pace.Take(most, j.stopped) {
 				return errStop
 			}
@@ -141,12 +142,57 @@ func (c *copier) move(most int) (int, error) {
 	return 0, err
 }
 
-// buffered reads ahead of its writer by up to Buffer bytes.
-func (j *Joint) buffered(dst io.Writer, src io.Reader) error {
+// buffered reads ahead of its writer by up to Buffer bytes: in the kernel where
+// a pipe can be that large, else in memory of our own.
+func (j *Joint) buffered(dst, src *os.File) error {
 	chunk := j.Chunk
 	if chunk <= 0 {
 		chunk = defaultChunk
 	}
+	if r, w, ok := widePipe(j.Buffer); ok {
+		return j.piped(dst, src, r, w, max(chunk, os.Getpagesize()))
+	}
+	return j.ringed(dst, src, chunk)
+}
+
+// piped has a wide pipe in between. The pages of the stream pass through it
+// without being copied.
+func (j *Joint) piped(dst, src, r, w *os.File, chunk int) error {
+	filled := make(chan error, 1)
+	go func() {
+		defer w.Close()
+		m := newMover(w, src)
+		for {
+			if _, err := m.move(chunk); err != nil {
+				if err == io.EOF || errors.Is(err, syscall.EPIPE) {
+					err = nil
+				}
+				filled <- err
+				return
+			}
+		}
+	}()
+	err := j.direct(dst, r, chunk)
+	// Without a writer nobody may wait for room, nor for what will not be read.
+	r.Close()
+	j.endRead()
+	if ferr := <-filled; err == nil {
+		err = ferr
+	}
+	return err
+}
+
+// endRead lets pending and later reads fail.
+func (j *Joint) endRead() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.src != nil {
+		_ = j.src.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// ringed has memory of our own in between.
+func (j *Joint) ringed(dst io.Writer, src io.Reader, chunk int) error {
 	ring, err := newRing(j.Buffer)
 	if err != nil {
 		return err
@@ -155,13 +201,8 @@ func (j *Joint) buffered(dst io.Writer, src io.Reader) error {
 	filled := make(chan error, 1)
 	go func() { filled <- ring.fill(src, chunk) }()
 	err = j.drain(dst, ring, chunk)
-	// Without a writer nobody may wait for room, nor for what will not be read.
 	ring.close()
-	j.mu.Lock()
-	if j.src != nil {
-		_ = j.src.SetReadDeadline(time.Unix(1, 0))
-	}
-	j.mu.Unlock()
+	j.endRead()
 	if ferr := <-filled; err == nil {
 		err = ferr
 	}

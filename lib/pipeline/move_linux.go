@@ -84,3 +84,25 @@ func widen(f *os.File) {
 	}
 	_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
 }
+
+// widePipe makes a pipe with room for size bytes. Beyond a megabyte only root
+// may have it.
+func widePipe(size int64) (r, w *os.File, ok bool) {
+	if size > 1<<30 {
+		return nil, nil, false // the kernel takes no more than 2 GiB
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, false
+	}
+	got := 0
+	if c, err := w.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { got, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, int(size)) })
+	}
+	if int64(got) < size {
+		r.Close()
+		w.Close()
+		return nil, nil, false
+	}
+	return r, w, true
+}

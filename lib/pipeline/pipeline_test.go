@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -301,4 +302,85 @@ func BenchmarkJoint(b *testing.B) {
 			Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), sh("receive", "exec cat >/dev/null")}, Options{})
 		}
 	})
+}
+
+// Memory of our own, which is for those who may not have wide pipes: all bytes,
+// in their order, whatever the sizes.
+func TestRinged(t *testing.T) {
+	data := make([]byte, 1<<20+17)
+	for i := range data {
+		data[i] = byte(i * 7 >> 3)
+	}
+	for _, c := range []struct {
+		buffer int64
+		chunk  int
+		pace   *Pace
+	}{{1 << 20, 128 << 10, nil}, {1000, 333, nil}, {4096, 4097, nil}, {70_001, 10, nil}, {70_001, 9000, NewPace(1 << 40)}, {8 << 20, 1 << 20, nil}} {
+		j := &Joint{Buffer: c.buffer, Pace: c.pace}
+		j.init()
+		var out bytes.Buffer
+		if err := j.ringed(&out, bytes.NewReader(data), c.chunk); err != nil || !bytes.Equal(out.Bytes(), data) {
+			t.Errorf("%+v: %v, %d bytes of %d, or others", c, err, out.Len(), len(data))
+		}
+		if j.Moved.Load() != int64(len(data)) {
+			t.Errorf("%+v: counted %d", c, j.Moved.Load())
+		}
+	}
+	j := &Joint{Buffer: 1000}
+	j.init()
+	if err := j.ringed(&failing{after: 5000}, bytes.NewReader(data), 300); !errors.Is(err, errFull) {
+		t.Errorf("a writer that fails: %v", err)
+	}
+}
+
+var errFull = errors.New("full")
+
+type failing struct{ after int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.after -= len(p); f.after < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+// What waits in a buffer is as much as was asked for, and not more.
+func TestBufferHoldsItsSize(t *testing.T) {
+	const size = 8 << 20
+	srcR, srcW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dstR, dstW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &Joint{Buffer: size}
+	done := make(chan error, 1)
+	go func() { done <- j.run(dstW, srcR) }()
+	// Nobody reads: what is taken is the buffer and what the two pipes hold.
+	taken := 0
+	page := make([]byte, 4096)
+	_ = srcW.SetWriteDeadline(time.Now().Add(time.Second))
+	for {
+		n, err := srcW.Write(page)
+		taken += n
+		if err != nil {
+			break
+		}
+		if n > 0 {
+			_ = srcW.SetWriteDeadline(time.Now().Add(time.Second))
+		}
+	}
+	if taken < size || taken > size+4<<20 {
+		t.Errorf("%d bytes are taken by a buffer of %d", taken, size)
+	}
+	srcW.Close()
+	n, err := io.Copy(io.Discard, dstR)
+	if err != nil || int(n) != taken {
+		t.Errorf("%d bytes went in, %d came out: %v", taken, n, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -68,7 +68,7 @@ func TestTorture(t *testing.T) {
 	}
 	defer os.RemoveAll(root)
 	fmt.Fprintf(os.Stderr, "torture: %s, first seed %d\n", length, seed)
-	sum := &sums{faults: map[string]int{}, end: time.Now().Add(length)}
+	sum := &sums{faults: map[string]int{}, spent: map[string]time.Duration{}, end: time.Now().Add(length)}
 	var next sync.Mutex
 	var wait sync.WaitGroup
 	for range jobs {
@@ -117,7 +117,19 @@ type sums struct {
 	runs, histories, interrupted, broken, steps int
 	missed, impossible                          int
 	faults                                      map[string]int
+	spent                                       map[string]time.Duration // where the time goes
 	end                                         time.Time
+}
+
+// clock counts the time from now to the call of what it gives as spent on
+// something.
+func (s *sums) clock(on string) func() {
+	begun := time.Now()
+	return func() {
+		s.mu.Lock()
+		s.spent[on] += time.Since(begun)
+		s.mu.Unlock()
+	}
 }
 
 func (s *sums) add(n *int) {
@@ -146,6 +158,11 @@ func (s *sums) tell() {
 	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
 		list = append(list, fmt.Sprintf("%d %s", s.faults[k], k))
 	}
+	list2 := []string{}
+	for _, k := range slices.Sorted(maps.Keys(s.spent)) {
+		list2 = append(list2, fmt.Sprintf("%.0f s %s", s.spent[k].Seconds(), k))
+	}
+	fmt.Fprintf(os.Stderr, "torture: time: %s\n", strings.Join(list2, ", "))
 	if time.Now().After(s.end) {
 		fmt.Fprintf(os.Stderr, "torture: faults: %s; %d came too late, %d were not possible\n", strings.Join(list, ", "), s.missed, s.impossible)
 	}
@@ -260,7 +277,9 @@ func (h *history) live() {
 	h.setup()
 	for n := 5 + h.rng.Intn(10); n > 0 && !h.given; n-- {
 		for range h.rng.Intn(4) {
+			done := h.sum.clock("changes")
 			h.change()
+			done()
 			h.sum.add(&h.sum.steps)
 		}
 		if h.given || time.Now().After(h.sum.end) {
@@ -275,6 +294,7 @@ func (h *history) live() {
 }
 
 func (h *history) setup() {
+	defer h.sum.clock("setup")()
 	if err := os.MkdirAll(h.dir, 0o777); err != nil {
 		h.t.Fatal(err)
 	}
@@ -299,6 +319,7 @@ func (h *history) setup() {
 }
 
 func (h *history) clean() {
+	defer h.sum.clock("clean-up")()
 	for _, p := range h.pools() {
 		for i := range 100 {
 			out, err := exec.Command("zpool", "destroy", "-f", p).CombinedOutput()
@@ -583,6 +604,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 30 * time.Second
+	ran := h.sum.clock("zab")
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -605,6 +627,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 		return -1, nil, nil
 	}
 	status = cmd.ProcessState.ExitCode()
+	ran()
 	took := time.Since(begun)
 	if a.fault == nil {
 		h.typical = (h.typical*3 + took) / 4
@@ -647,6 +670,7 @@ func (h *history) internal() string {
 
 // left wants that no process of the run is left, here or beyond ssh.
 func (h *history) left() {
+	defer h.sum.clock("waiting for processes")()
 	var tree string
 	for range 150 {
 		if tree = h.tree(); tree == "" {
@@ -785,6 +809,7 @@ func (d *dataset) has(guid string) *snapshot {
 
 // look asks zfs what there is.
 func (h *history) look() *world {
+	defer h.sum.clock("observer")()
 	args := append([]string{"list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o",
 		"name,type,guid,createtxg,userrefs,origin,receive_resume_token,mounted,mountpoint,autobackup:" + h.name}, h.pools()...)
 	out, err := exec.Command("zfs", args...).Output()
@@ -987,6 +1012,7 @@ func (h *history) judgeMounts() {
 // copies are brought up to date by one run for each target, and nothing is left
 // lying about; when there is one target, the next run has nothing to do.
 func (h *history) converge() {
+	defer h.sum.clock("(of it converging)")()
 	h.say("# no more faults")
 	run := func(t string, args ...string) *attempt {
 		h.tick()

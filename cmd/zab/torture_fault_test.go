@@ -130,12 +130,15 @@ func (h *history) drawFault(a *attempt) *fault {
 	case slices.Contains(a.args, "--compress=lz4") && h.one(2):
 		f.program, f.sub, f.k = "lz4", "*", 1+h.rng.Intn(4)
 	}
-	hows := []string{"fails", "fails", "fails late", "dies", "dies late", "hangs", "hangs late", "its parent dies", "its parent dies late", "zab dies", "zab dies late", "cut", "killed soon"}
+	hows := []string{"fails", "fails", "fails late", "dies", "dies late", "its parent dies", "its parent dies late", "zab dies", "zab dies late", "cut", "killed soon"}
 	if f.program != "zfs" || f.sub == "send" || f.sub == "receive" {
 		hows = append(hows, "cut", "garbled", "garbled")
 	}
 	if f.program == "zfs" && f.sub == "receive" {
 		hows = append(hows, "swallows", "swallows")
+	}
+	if h.one(8) {
+		hows = []string{"hangs", "hangs late"} // it takes seconds until it is given up
 	}
 	if f.program == "zfs" && f.sub == "list" {
 		hows = []string{"cut line", "cut line", "cut line and fails", "cut line and fails", "garbled line", "garbled line and fails", "fails", "fails late", "dies late", "hangs late"}

@@ -57,21 +57,41 @@ func (h *history) sweep() {
 		return
 	}
 	dir := h.dir
-	plan := func(with ...int) bool {
+	plan := func(f *fault, with ...int) bool {
 		var list []string
 		for _, i := range with {
 			list = append(list, stages[i])
 		}
 		// What is in the way of a dataset is in its record.
-		h.stage(a, strings.Join(list, " | ")+" >"+dir+"/plan", nil)
+		h.stage(a, strings.Join(list, " | ")+" >"+dir+"/plan", f)
 		return !h.given
 	}
-	if !plan(0, 1, 2, 3) {
+	fresh := true
+	if h.one(3) {
+		// What is left of a plan whose makers died is good or not at all.
+		f := &fault{program: "zfs", sub: "*", k: 1 + h.rng.Intn(8), arg: strconv.Itoa(1 + h.rng.Intn(900))}
+		f.how = pick(h, "dies", "dies late", "its parent dies", "its parent dies late", "cut line", "cut line and fails", "garbled line")
+		if strings.Contains(f.how, "line") {
+			f.sub, f.k = "list", 1+h.rng.Intn(3)
+		}
+		fresh = false
+		if !plan(f, 0, 1, 2, 3) {
+			return
+		}
+	} else if !plan(nil, 0, 1, 2, 3) {
 		return
 	}
+	if h.one(4) {
+		// P9: a record that is cut off is none.
+		fresh = false
+		h.stage(a, "head -c "+strconv.Itoa(1+h.rng.Intn(12000))+" "+dir+"/plan | "+stages[4]+" >"+dir+"/done", nil)
+		if h.given {
+			return
+		}
+		h.sum.fault("stage: plan cut")
+	}
 	transfer := "exec " + stages[4] + " <" + dir + "/plan >" + dir + "/done"
-	fresh := true
-	for i := 0; i < 14 && !h.given; i++ {
+	for i := 0; i < 16 && !h.given; i++ {
 		f := h.drawStageFault(a)
 		h.sum.add(&h.sum.steps)
 		hit, status := h.stage(a, transfer, f)
@@ -86,7 +106,7 @@ func (h *history) sweep() {
 		}
 		fresh = false
 		if h.one(3) {
-			fresh = plan(0, 2)
+			fresh = plan(nil, 0, 2)
 		}
 	}
 	if h.given {
@@ -105,7 +125,10 @@ func (h *history) drawStageFault(a *attempt) *fault {
 	if a.remote && h.one(2) {
 		f.far = true
 	}
-	f.how = pick(h, "dies", "dies late", "its parent dies", "its parent dies", "its parent dies late", "its parent dies late", "killed soon", "cut", "fails", "fails late", "hangs", "hangs late")
+	f.how = pick(h, "dies", "dies late", "its parent dies", "its parent dies", "its parent dies late", "its parent dies late", "killed soon", "cut", "fails", "fails late")
+	if h.one(15) {
+		f.how = pick(h, "hangs", "hangs late") // it takes seconds until it is given up
+	}
 	if f.sub == "receive" && h.one(4) {
 		f.how = pick(h, "swallows", "garbled")
 	}

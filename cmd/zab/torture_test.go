@@ -316,8 +316,14 @@ func q(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" 
 // the others stay what they are when one is left out.
 func (h *history) live() {
 	defer h.clean()
+	defer func() {
+		if dir := os.Getenv("ZAB_TORTURE_OUT"); dir != "" {
+			_ = os.MkdirAll(dir, 0o777)
+			_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.log", h.seed)), []byte(strings.Join(h.script, "\n")+"\n"), 0o666)
+		}
+	}()
 	h.setup()
-	steps := 8 + h.rng.Intn(8)
+	steps := 4 + h.rng.Intn(6)
 	for i := 0; i < steps && !h.given; i++ {
 		h.rng = rand.New(rand.NewSource(h.seed*1000 + int64(i)))
 		if h.skip[i] {
@@ -335,7 +341,7 @@ func (h *history) live() {
 		done()
 		switch {
 		case h.given:
-		case h.one(3):
+		case !h.one(3):
 			h.sweep()
 		default:
 			h.run()
@@ -360,7 +366,7 @@ func (h *history) shrink() {
 		return n
 	}
 	until := time.Now().Add(shrinkFor)
-	for i := 0; i < 16 && time.Now().Before(until); i++ {
+	for i := 0; i < 10 && time.Now().Before(until); i++ {
 		skip := maps.Clone(best.skip)
 		if skip == nil {
 			skip = map[int]bool{}
@@ -371,7 +377,7 @@ func (h *history) shrink() {
 		}
 	}
 	var left []string
-	for i := range 16 {
+	for i := range 10 {
 		if best.skip[i] {
 			left = append(left, strconv.Itoa(i))
 		}
@@ -627,7 +633,7 @@ func (h *history) draw() *attempt {
 	may(6, "--buffer", "1M")
 	may(3, "-j", strconv.Itoa(2+h.rng.Intn(3)))
 	may(6, "--clear-mountpoint")
-	may(8, "--rate", pick(h, "500k", "2M"))
+	may(12, "--rate", pick(h, "500k", "2M"))
 	may(10, "--no-holds")
 	a.missing = may(8, "--destroy-missing", pick(h, "1s", "1h", "2d"))
 	if !may(8, "--retries", "1") {

@@ -360,7 +360,7 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 			return false
 		}
 		f.twin = func() {
-			end := time.AfterFunc(90*time.Second, func() { _ = cmd.Process.Kill() })
+			end := time.AfterFunc(endsWithin, func() { _ = cmd.Process.Kill() })
 			err := cmd.Wait()
 			if !end.Stop() {
 				h.breaks("P4", "the second of two runs does not end")

@@ -181,7 +181,7 @@ func (h *history) stage(a *attempt, line string, f *fault) (hit bool, status int
 	}
 	select {
 	case <-done:
-	case <-time.After(90 * time.Second):
+	case <-time.After(endsWithin):
 		h.breaks("P4", "it does not end:\n%s%s", h.tree(), out.String())
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-done

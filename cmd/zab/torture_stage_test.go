@@ -113,7 +113,12 @@ func (h *history) sweep() {
 		return
 	}
 	// Somebody thins by what became of it all, or of nothing at all.
-	h.stage(a, "exec "+stages[5]+" <"+dir+"/"+pick(h, "done", "done", "plan")+" >"+dir+"/thinned", h.drawStageFault(a))
+	f := h.drawStageFault(a)
+	if f.how == "swallows" || f.how == "garbled" {
+		f.how = "dies"
+	}
+	f.sub, f.k = "*", 1+h.rng.Intn(3) // zab-thin neither sends nor receives
+	h.stage(a, "exec "+stages[5]+" <"+dir+"/"+pick(h, "done", "done", "plan")+" >"+dir+"/thinned", f)
 }
 
 // drawStageFault is what happens to a stage that runs alone.

@@ -409,7 +409,12 @@ KbdInteractiveAuthentication no
 MaxStartups 100
 MaxSessions 100
 UsePAM no
-`, port, dir, dir))
+SetEnv PATH=%s/far:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+`, port, dir, dir, dir))
+	// Stand-ins for programs of the far side come here.
+	if e := os.Mkdir(filepath.Join(dir, "far"), 0o777); e != nil {
+		return e
+	}
 	write("config", fmt.Sprintf(`Host src.test dst.test third.test
     Port %[1]d
     IdentityFile %[2]s/user

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	_ "embed"
 	"flag"
 	"fmt"
@@ -44,13 +45,24 @@ type fault struct {
 	message      string
 	// of the others: when
 	delay time.Duration
+	// the same again at later calls
+	more []int
+	far  bool // beyond ssh
 	// what to do when the run is over
 	undo []string
+	hits int
+	twin func() // waits for the other of two runs
 }
 
 func (f *fault) String() string {
 	if f.program != "" {
 		s := fmt.Sprintf("%s: %s %s number %d", f.how, f.program, f.sub, f.k)
+		for _, k := range f.more {
+			s += fmt.Sprintf(", %d", k)
+		}
+		if f.far {
+			s += " beyond ssh"
+		}
 		if f.message != "" {
 			s += fmt.Sprintf(", %.60q", f.message)
 		}
@@ -62,9 +74,18 @@ func (f *fault) String() string {
 // kind is how the fault is counted.
 func (f *fault) kind() string {
 	if f.program != "" {
+		if f.far {
+			return "far " + f.program + " " + f.how
+		}
 		return f.program + " " + f.how
 	}
 	return f.how
+}
+
+// kills tells whether zab itself may have no last word.
+func (f *fault) kills() bool {
+	return strings.HasPrefix(f.how, "kill") || f.how == "signal" || strings.HasPrefix(f.how, "hangs") || strings.HasPrefix(f.how, "zab dies") ||
+		strings.HasPrefix(f.how, "its parent")
 }
 
 // timed tells whether the fault comes at a moment.
@@ -72,14 +93,14 @@ func (f *fault) timed() bool { return f.program == "" }
 
 func (h *history) drawFault(a *attempt) *fault {
 	f := &fault{delay: time.Duration((0.05 + 0.85*h.rng.Float64()) * float64(h.typical))}
-	timed := []string{"kill -9", "kill -9", "kill -9", "kill -9 zab", "kill -9 send or receive", "kill -9 send or receive", "signal", "pool full", "quota", "export"}
+	timed := []string{"kill -9", "kill -9", "kill -9", "kill -9 zab", "kill -9 send or receive", "kill -9 send or receive", "signal", "pool full", "quota", "export", "two at once", "two at once"}
 	if a.remote {
 		timed = append(timed, "ssh cut", "ssh cut", "ssh cut", "ssh cut")
 	}
 	if a.target == "" {
 		timed = timed[:4]
 	}
-	if h.one(2) {
+	if h.one(3) {
 		f.how = pick(h, timed...)
 		return f
 	}
@@ -91,37 +112,60 @@ func (h *history) drawFault(a *attempt) *fault {
 		f.k += h.rng.Intn(3)
 	case "*":
 		f.k += h.rng.Intn(18)
+		// One is no problem: two are.
+		for k := f.k; h.one(2); {
+			k += 1 + h.rng.Intn(4)
+			f.more = append(f.more, k)
+		}
+	case "get":
+		f.sub = "list"
 	}
 	switch {
-	case a.remote && h.one(2):
+	case a.remote && h.one(3):
 		f.program, f.sub, f.k = "ssh", "*", 1+h.rng.Intn(9)
+	case a.remote && h.one(2):
+		f.far = true
 	case slices.Contains(a.args, "--compress=zstd-fast") && h.one(2):
 		f.program, f.sub, f.k = "zstd", "*", 1+h.rng.Intn(4)
 	case slices.Contains(a.args, "--compress=lz4") && h.one(2):
 		f.program, f.sub, f.k = "lz4", "*", 1+h.rng.Intn(4)
 	}
-	hows := []string{"fails", "fails", "fails late", "dies", "dies late", "hangs", "hangs late", "its parent dies", "its parent dies late", "zab dies", "zab dies late", "cut", "killed soon"}
+	hows := []string{"fails", "fails", "fails late", "dies", "dies late", "its parent dies", "its parent dies late", "zab dies", "zab dies late", "cut", "killed soon"}
 	if f.program != "zfs" || f.sub == "send" || f.sub == "receive" {
 		hows = append(hows, "cut", "garbled", "garbled")
 	}
 	if f.program == "zfs" && f.sub == "receive" {
 		hows = append(hows, "swallows", "swallows")
 	}
+	if h.one(8) {
+		hows = []string{"hangs", "hangs late"} // it takes seconds until it is given up
+	}
+	if f.program == "zfs" && f.sub == "list" {
+		hows = []string{"cut line", "cut line", "cut line and fails", "cut line and fails", "garbled line", "garbled line and fails", "fails", "fails late", "dies late", "hangs late"}
+	}
 	f.how = pick(h, hows...)
 	f.arg = strconv.Itoa(pick(h, 0, 1, 100, 312, 1000, 5000, 50000, 400000))
+	if strings.Contains(f.how, "line") {
+		f.arg = strconv.Itoa(1 + h.rng.Intn(1500))
+	}
 	if strings.HasPrefix(f.how, "fails") {
 		f.arg = pick(h, "1", "1", "2", "255")
-		for {
-			f.message = pick(h, messages()...)
-			// zfs would not say of a hold that is not there that it is, nor of one
-			// that is there that it is not.
-			if lie := strings.Contains(f.message, "exist") || strings.Contains(f.message, "no such"); f.how == "fails" && lie && f.program != "zstd" && f.program != "lz4" {
-				continue
-			}
-			break
-		}
+		f.message = h.drawMessage(f)
 	}
 	return f
+}
+
+// drawMessage is what a stand-in says that fails.
+func (h *history) drawMessage(f *fault) string {
+	for {
+		m := pick(h, messages()...)
+		// zfs would not say of a hold that is not there that it is, nor of one
+		// that is there that it is not.
+		if lie := strings.Contains(m, "exist") || strings.Contains(m, "no such"); f.how == "fails" && lie && f.program != "zstd" && f.program != "lz4" {
+			continue
+		}
+		return m
+	}
 }
 
 // standIn is a program in the place of another, which does what the file
@@ -142,12 +186,12 @@ garbled*ssh*) exec "$real" "$@" ;;
 esac
 i=1
 while ! mkdir "$d/call.$i" 2>/dev/null; do i=$((i + 1)); done
-[ $i = "$k" ] || exec "$real" "$@"
-printf '%%s ' "$$" "$@" >"$d/hit"
+case " $k " in *" $i "*) ;; *) exec "$real" "$@" ;; esac
+{ printf '%%s ' "$$" "$@"; echo; } >>"$d/hit"
 # Whoever is above, but not the test itself.
 grand() {
 	read -r _ _ _ g _ <"/proc/$PPID/stat"
-	[ "$g" != %[4]d ] || g=$PPID
+	case $g in %[4]d | %[5]d | 1) g=$PPID ;; esac
 	kill -9 "$g"
 }
 case $how in
@@ -173,6 +217,22 @@ garbled)
 	*) "$real" "$@" | { head -c $arg; head -c 16 >/dev/null; printf 0123456789abcdef; cat; } ;;
 	esac ;;
 swallows) cat >/dev/null ;;
+# A list that ends in the middle of a line, or where bytes are others.
+cut_line*)
+	"$real" "$@" >"$d/list.$$" || exit
+	size=$(stat -c %%s "$d/list.$$")
+	n=$((arg %% (size + 1)))
+	case $(head -c $n "$d/list.$$" | tail -c 1 | od -An -tx1) in *0a*) n=$((n - 1)) ;; esac
+	head -c $n "$d/list.$$"
+	case $how in *fails) echo 'cannot iterate filesystems: I/O error' >&2; exit 1 ;; esac ;;
+garbled_line*)
+	"$real" "$@" >"$d/list.$$" || exit
+	size=$(stat -c %%s "$d/list.$$")
+	n=$((arg %% (size + 1)))
+	head -c $n "$d/list.$$"
+	printf '\t\001\377\t\t'
+	tail -c +$((n + 6)) "$d/list.$$"
+	case $how in *fails) echo 'cannot iterate filesystems: I/O error' >&2; exit 1 ;; esac ;;
 esac
 `
 
@@ -196,13 +256,20 @@ func (f *fault) arm(h *history) string {
 	_ = os.RemoveAll(d)
 	_ = os.MkdirAll(d, 0o777)
 	path := h.path
+	at := d
+	if f.far {
+		at = filepath.Join(h.sshd.dir, "far")
+	}
 	for _, name := range []string{"zfs", "ssh", "zstd", "lz4"} {
 		if real := lookPath(path, name); real != "" {
-			_ = os.WriteFile(filepath.Join(d, name), fmt.Appendf(nil, standIn, d, real, name, os.Getpid()), 0o777)
+			_ = os.WriteFile(filepath.Join(at, name), fmt.Appendf(nil, standIn, d, real, name, os.Getpid(), h.sshd.cmd.Process.Pid), 0o777)
 		}
 	}
 	_ = os.WriteFile(filepath.Join(d, "message"), []byte(f.message+"\n"), 0o666)
-	_ = os.WriteFile(filepath.Join(d, "fault"), fmt.Appendf(nil, "prog='%s' sub='%s' k=%d how=%s arg=%s\n", f.program, f.sub, f.k, strings.ReplaceAll(f.how, " ", "_"), f.arg), 0o666)
+	_ = os.WriteFile(filepath.Join(d, "fault"), fmt.Appendf(nil, "prog='%s' sub='%s' k='%s' how=%s arg=%s\n", f.program, f.sub, strings.Trim(fmt.Sprint(append([]int{f.k}, f.more...)), "[]"), strings.ReplaceAll(f.how, " ", "_"), f.arg), 0o666)
+	if f.far {
+		return ""
+	}
 	return d + ":"
 }
 
@@ -218,14 +285,15 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 	}
 	if f.program != "" {
 		hit := func() bool {
-			_, err := os.Stat(filepath.Join(h.dir, "fault", "hit"))
+			data, err := os.ReadFile(filepath.Join(h.dir, "fault", "hit"))
+			f.hits = bytes.Count(data, []byte("\n"))
 			return err == nil
 		}
 		if strings.HasPrefix(f.how, "hangs") {
 			for !over(100 * time.Millisecond) {
 				if hit() {
 					// Somebody gets impatient.
-					if !over(2 * time.Second) {
+					if !over(pick(h, 200*time.Millisecond, 200*time.Millisecond, 3000*time.Millisecond)) {
 						h.say("# kill -TERM zab, which waits")
 						_ = syscall.Kill(zab, syscall.SIGTERM)
 					}
@@ -283,6 +351,24 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 		if len(list) > 0 {
 			return h.kill(pick(h, list...))
 		}
+	case "two at once":
+		// The same again, a little later by its clock. One of them may find
+		// that the other holds the lock.
+		cmd := h.again()
+		h.say("# and at once: %s", strings.Join(cmd.Args, " "))
+		if cmd.Start() != nil {
+			return false
+		}
+		f.twin = func() {
+			end := time.AfterFunc(endsWithin, func() { _ = cmd.Process.Kill() })
+			err := cmd.Wait()
+			if !end.Stop() {
+				h.breaks("P4", "the second of two runs does not end")
+			}
+			h.say("# the second: %v %s", err, cmd.Stderr)
+		}
+		<-done
+		return true
 	case "export":
 		p := pick(h, h.pools()...)
 		out, err := exec.Command("zpool", "export", "-f", p).CombinedOutput()
@@ -325,6 +411,12 @@ func (h *history) kill(p process) bool {
 // disarm ends the fault.
 func (f *fault) disarm(h *history) {
 	_ = os.Remove(filepath.Join(h.dir, "fault", "fault"))
+	if f.far {
+		list, _ := filepath.Glob(filepath.Join(h.sshd.dir, "far", "*"))
+		for _, name := range list {
+			_ = os.Remove(name)
+		}
+	}
 	if f.program != "" {
 		if hit, err := os.ReadFile(filepath.Join(h.dir, "fault", "hit")); err == nil {
 			h.say("# it was: %s", hit)

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,6 +24,12 @@ import (
 // such as 20m. ZAB_TORTURE_SEED begins with a given history, ZAB_TORTURE_JOBS
 // is how many run side by side.
 const tortureShort = 20 * time.Second
+
+// endsWithin is how long a run may take on a machine that is busy with others.
+const endsWithin = 5 * time.Minute
+
+// shrinkFor is how long a history that breaks a promise is made shorter.
+const shrinkFor = 4 * time.Minute
 
 // TestTorture tries to break the promises of zab(7) on real pools. A history
 // is a random row of steps: what users do to their datasets, and runs of zab
@@ -59,6 +66,12 @@ func TestTorture(t *testing.T) {
 	}
 	number("ZAB_TORTURE_SEED", func(n int64) { seed = n })
 	number("ZAB_TORTURE_JOBS", func(n int64) { jobs = int(n) })
+	skip := map[int]bool{}
+	for s := range strings.SplitSeq(os.Getenv("ZAB_TORTURE_SKIP"), ",") {
+		if n, err := strconv.Atoi(s); err == nil {
+			skip[n] = true
+		}
+	}
 	histories := int64(1) << 62
 	number("ZAB_TORTURE_HISTORIES", func(n int64) { histories = n })
 
@@ -68,7 +81,17 @@ func TestTorture(t *testing.T) {
 	}
 	defer os.RemoveAll(root)
 	fmt.Fprintf(os.Stderr, "torture: %s, first seed %d\n", length, seed)
-	sum := &sums{faults: map[string]int{}, end: time.Now().Add(length)}
+	sum := &sums{faults: map[string]int{}, spent: map[string]time.Duration{}, end: time.Now().Add(length)}
+	if length > 2*time.Minute {
+		// A history takes minutes where the machine is busy.
+		tick := time.NewTicker(time.Minute)
+		defer tick.Stop()
+		go func() {
+			for range tick.C {
+				sum.tell()
+			}
+		}()
+	}
 	var next sync.Mutex
 	var wait sync.WaitGroup
 	for range jobs {
@@ -91,9 +114,10 @@ func TestTorture(t *testing.T) {
 					return
 				}
 				h := newHistory(t, root, bin, conf, &sshd, sum, mine)
+				h.skip = skip
 				h.live()
-				if length > 2*time.Minute {
-					sum.tell()
+				if h.broken != "" && length > 2*time.Minute && len(skip) == 0 {
+					h.shrink()
 				}
 			}
 		})
@@ -117,7 +141,19 @@ type sums struct {
 	runs, histories, interrupted, broken, steps int
 	missed, impossible                          int
 	faults                                      map[string]int
+	spent                                       map[string]time.Duration // where the time goes
 	end                                         time.Time
+}
+
+// clock counts the time from now to the call of what it gives as spent on
+// something.
+func (s *sums) clock(on string) func() {
+	begun := time.Now()
+	return func() {
+		s.mu.Lock()
+		s.spent[on] += time.Since(begun)
+		s.mu.Unlock()
+	}
 }
 
 func (s *sums) add(n *int) {
@@ -146,6 +182,11 @@ func (s *sums) tell() {
 	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
 		list = append(list, fmt.Sprintf("%d %s", s.faults[k], k))
 	}
+	var spent []string
+	for _, k := range slices.Sorted(maps.Keys(s.spent)) {
+		spent = append(spent, fmt.Sprintf("%.0f s %s", s.spent[k].Seconds(), k))
+	}
+	fmt.Fprintf(os.Stderr, "torture: time: %s\n", strings.Join(spent, ", "))
 	if time.Now().After(s.end) {
 		fmt.Fprintf(os.Stderr, "torture: faults: %s; %d came too late, %d were not possible\n", strings.Join(list, ", "), s.missed, s.impossible)
 	}
@@ -175,6 +216,13 @@ type history struct {
 	given          bool            // a promise was broken: no more
 	seen           *world          // by the last look
 	stale          bool            // something has changed since
+	crypt          string          // raw, decrypt or encrypt: what is encrypted; "" for nothing
+	options        []string        // of all runs
+	last           []string        // the arguments of the last run
+	loose          bool            // runs without holds, so that only the run's own target protects its base
+	skip           map[int]bool    // steps that are left out
+	broken         string          // the promise
+	quiet          bool            // one of many tries to make a history shorter
 }
 
 func newHistory(t *testing.T, root, bin, conf string, sshd *sshServer, sum *sums, seed int64) *history {
@@ -185,9 +233,21 @@ func newHistory(t *testing.T, root, bin, conf string, sshd *sshServer, sum *sums
 	h.name = fmt.Sprintf("h%d", seed)
 	h.src = fmt.Sprintf("zt%ds", seed)
 	h.targets = []string{fmt.Sprintf("zt%dd/bak", seed)}
-	if h.rng.Intn(2) == 0 {
+	if h.one(4) {
+		h.crypt = pick(h, "raw", "raw", "decrypt", "encrypt")
+	}
+	if h.one(6) {
+		// Tags must stay as they are: what another tag left is nobody's.
+		h.options = append(h.options, "--hold-format", "mine_{}")
+	}
+	switch h.crypt {
+	case "decrypt", "encrypt":
+		h.options = append(h.options, "--"+h.crypt)
+	}
+	if h.one(3) {
 		h.targets = append(h.targets, fmt.Sprintf("zt%de/bak", seed))
 	}
+	h.loose = len(h.targets) == 1 && h.one(3)
 	h.path = bin + ":" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
 	return h
 }
@@ -216,7 +276,14 @@ func (h *history) say(format string, a ...any) {
 
 // breaks tells of a broken promise, with the history that led to it.
 func (h *history) breaks(promise, format string, a ...any) {
-	h.given = true
+	if h.given {
+		return
+	}
+	h.given, h.broken = true, promise
+	h.say("# %s is broken: %s", promise, fmt.Sprintf(format, a...))
+	if h.quiet {
+		return
+	}
 	h.sum.add(&h.sum.broken)
 	h.t.Fail()
 	fmt.Fprintf(os.Stderr, "torture: %s is broken: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", promise, fmt.Sprintf(format, a...), h.seed, strings.Join(h.script, "\n\t"))
@@ -225,6 +292,9 @@ func (h *history) breaks(promise, format string, a ...any) {
 // stuck tells that the test itself cannot go on.
 func (h *history) stuck(why string) {
 	h.given = true
+	if h.quiet {
+		return
+	}
 	h.t.Fail()
 	fmt.Fprintf(os.Stderr, "torture: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", why, h.seed, strings.Join(h.script, "\n\t"))
 }
@@ -254,37 +324,105 @@ func (h *history) must(format string, a ...any) string {
 
 func q(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// live is the whole history.
+// live is the whole history. Each step draws from a source of its own, so that
+// the others stay what they are when one is left out.
 func (h *history) live() {
 	defer h.clean()
+	defer func() {
+		if dir := os.Getenv("ZAB_TORTURE_OUT"); dir != "" {
+			_ = os.MkdirAll(dir, 0o777)
+			_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.log", h.seed)), []byte(strings.Join(h.script, "\n")+"\n"), 0o666)
+		}
+	}()
 	h.setup()
-	for n := 5 + h.rng.Intn(10); n > 0 && !h.given; n-- {
+	steps := 4 + h.rng.Intn(6)
+	for i := 0; i < steps && !h.given; i++ {
+		h.rng = rand.New(rand.NewSource(h.seed*1000 + int64(i)))
+		if h.skip[i] {
+			continue
+		}
+		if time.Now().After(h.sum.end) && !h.quiet {
+			break
+		}
+		h.say("# step %d", i)
+		done := h.sum.clock("changes")
 		for range h.rng.Intn(4) {
 			h.change()
 			h.sum.add(&h.sum.steps)
 		}
-		if h.given || time.Now().After(h.sum.end) {
-			break
+		done()
+		switch {
+		case h.given:
+		case !h.one(3):
+			h.sweep()
+		default:
+			h.run()
 		}
-		h.run()
 	}
 	if !h.given {
 		h.converge()
 	}
-	h.sum.add(&h.sum.histories)
+	if !h.given {
+		h.sum.add(&h.sum.histories)
+	}
+}
+
+// shrink leaves out the steps that a broken promise does not need, and writes
+// down what is left.
+func (h *history) shrink() {
+	best := h
+	again := func(skip map[int]bool) *history {
+		n := newHistory(h.t, filepath.Dir(h.dir), h.bin, h.conf, h.sshd, h.sum, h.seed)
+		n.skip, n.quiet = skip, true
+		n.live()
+		return n
+	}
+	until := time.Now().Add(shrinkFor)
+	for i := 0; i < 10 && time.Now().Before(until); i++ {
+		skip := maps.Clone(best.skip)
+		if skip == nil {
+			skip = map[int]bool{}
+		}
+		skip[i] = true
+		if n := again(skip); n.broken == h.broken {
+			best = n
+		}
+	}
+	var left []string
+	for i := range 10 {
+		if best.skip[i] {
+			left = append(left, strconv.Itoa(i))
+		}
+	}
+	text := fmt.Sprintf("# %s\n# ZAB_TORTURE_SEED=%d ZAB_TORTURE_SKIP=%s ZAB_TORTURE_HISTORIES=1\n%s\n", h.broken, h.seed, strings.Join(left, ","), strings.Join(best.script, "\n"))
+	fmt.Fprintf(os.Stderr, "torture: without what it does not need:\n%s", text)
+	if dir := os.Getenv("ZAB_TORTURE_OUT"); dir != "" {
+		_ = os.MkdirAll(dir, 0o777)
+		_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("history-%d.sh", h.seed)), []byte(text), 0o666)
+	}
 }
 
 func (h *history) setup() {
+	defer h.sum.clock("setup")()
 	if err := os.MkdirAll(h.dir, 0o777); err != nil {
 		h.t.Fatal(err)
 	}
 	for _, p := range h.pools() {
-		h.must("truncate -s 128M %[1]s/%[2]s.img && zpool create -O atime=off -m %[1]s/%[2]s %[2]s %[1]s/%[2]s.img", h.dir, p)
+		h.must("truncate -s 96M %[1]s/%[2]s.img && zpool create -O atime=off -O sync=disabled -m %[1]s/%[2]s %[2]s %[1]s/%[2]s.img", h.dir, p)
+	}
+	key := ""
+	if h.crypt != "" {
+		h.must("head -c 32 /dev/zero | tr '\\0' k >%s/key", h.dir)
+		key = fmt.Sprintf("-o encryption=on -o keyformat=raw -o keylocation=file://%s/key ", h.dir)
+	}
+	first, bak := key, ""
+	if h.crypt == "encrypt" {
+		first, bak = "", key
 	}
 	for _, t := range h.targets {
-		h.must("zfs create %s", t)
+		h.must("zfs create %s%s", bak, t)
 	}
-	h.must("zfs create %[1]s/t && zfs create %[2]s", h.src, q(h.src+"/t/a b"))
+	h.must("zfs create %[3]s%[1]s/t && zfs create %[2]s", h.src, q(h.src+"/t/a b"), first)
 	switch h.rng.Intn(3) {
 	case 0:
 		h.must("zfs create %s", q(h.src+"/t/a b/c:d"))
@@ -299,6 +437,7 @@ func (h *history) setup() {
 }
 
 func (h *history) clean() {
+	defer h.sum.clock("clean-up")()
 	for _, p := range h.pools() {
 		for i := range 100 {
 			out, err := exec.Command("zpool", "destroy", "-f", p).CombinedOutput()
@@ -460,14 +599,15 @@ func (h *history) touch(w *world) {
 
 // attempt is one run of zab.
 type attempt struct {
-	target string // "" for none
-	args   []string
-	keep   int // what the target's schedule keeps at least
-	dry    bool
-	simple bool // --clones simple
-	brave  bool // --rollback --destroy-incompatible
-	remote bool
-	fault  *fault
+	target  string // "" for none
+	args    []string
+	keep    int // what the target's schedule keeps at least
+	dry     bool
+	simple  bool // --clones simple
+	brave   bool // --rollback --destroy-incompatible
+	missing bool // --destroy-missing
+	remote  bool
+	fault   *fault
 }
 
 func (h *history) draw() *attempt {
@@ -475,8 +615,19 @@ func (h *history) draw() *attempt {
 	h.tick()
 	add := func(s ...string) { a.args = append(a.args, s...) }
 	add("--now", h.now.Format(time.RFC3339), "--exclude-received")
+	add(h.options...)
 	source := pick(h, "1", "1", "2", "3", "2,1h1d", "1,1d1w", "")
 	target := pick(h, "1", "2", "3", "2,1h1d", "")
+	may := func(n int, s ...string) bool {
+		if h.one(n) {
+			add(s...)
+			return true
+		}
+		return false
+	}
+	if os.Getenv("ZAB_TORTURE_BOOKMARK") != "" && may(4, "--bookmark") && h.one(2) {
+		source = "0"
+	}
 	if source != "" {
 		add("--keep-source", source)
 	}
@@ -485,24 +636,25 @@ func (h *history) draw() *attempt {
 		add("--keep-target", target)
 		a.keep, _ = strconv.Atoi(target[:1])
 	}
-	may := func(n int, s ...string) bool {
-		if h.one(n) {
-			add(s...)
-			return true
-		}
-		return false
-	}
 	may(4, "--other-snapshots")
 	may(6, "--no-snapshot")
 	may(4, "--allow-empty")
 	a.simple = may(3, "--clones", "simple")
 	a.brave = may(3, "--rollback", "--destroy-incompatible")
-	may(4, "--compress="+pick(h, "zstd-fast", "lz4"))
-	may(5, "--buffer", "1M")
-	may(3, "-j", strconv.Itoa(2+h.rng.Intn(2)))
+	may(6, "--compress="+pick(h, "zstd-fast", "lz4"))
+	may(6, "--buffer", "1M")
+	may(3, "-j", strconv.Itoa(2+h.rng.Intn(3)))
 	may(6, "--clear-mountpoint")
-	may(5, "--rate", pick(h, "500k", "2M"))
-	if h.one(3) {
+	may(12, "--rate", pick(h, "500k", "2M"))
+	if h.loose {
+		may(3, "--no-holds")
+	}
+	a.missing = may(8, "--destroy-missing", pick(h, "1s", "1h", "2d"))
+	if !may(8, "--retries", "1") {
+		add("--retries", "0") // the pauses before them are long
+	}
+	may(4, "--stall-timeout", "2s")
+	if h.one(5) {
 		add("--ssh-config", h.conf)
 		a.remote = true
 		switch h.rng.Intn(3) {
@@ -514,9 +666,11 @@ func (h *history) draw() *attempt {
 			add("--ssh-source", "src.test", "--ssh-target", "dst.test")
 		}
 	}
-	if h.one(12) {
+	if !h.loose && h.one(12) {
 		a.target = ""
 		a.args = slices.DeleteFunc(a.args, func(s string) bool { return s == "--ssh-target" || s == "dst.test" })
+		// Without a target there is nothing that an option about it could mean.
+		a.simple, a.missing = false, false
 	}
 	return a
 }
@@ -533,9 +687,9 @@ func (h *history) run() {
 		size := 30000
 		if a.fault.timed() && h.one(2) {
 			// Something that takes a while.
-			size = 3000000
+			size = 1500000
 			if !slices.Contains(a.args, "--rate") {
-				a.args = append(a.args, "--rate", "1M")
+				a.args = append(a.args, "--rate", "2M")
 			}
 		}
 		if h.seen != nil {
@@ -559,7 +713,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if a.dry {
 		lines = h.internal()
 	}
-	args := append(slices.Clone(a.args), h.name)
+	args := append(slices.Clone(a.args), "--json", h.name)
 	if a.target != "" {
 		args = append(args, a.target)
 	}
@@ -573,16 +727,18 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	h.say("%s", line)
 	h.sum.add(&h.sum.runs)
 
+	h.last = args
 	cmd := exec.Command(filepath.Join(h.bin, "zab"), args...)
 	path := h.path
 	if a.fault != nil {
 		path = a.fault.arm(h) + path
 	}
 	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "TZ=UTC", "LC_ALL=C.UTF-8")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	var out, records bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &records, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 30 * time.Second
+	ran := h.sum.clock("zab")
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -596,22 +752,28 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if a.fault != nil {
 		hit = a.fault.strike(h, cmd.Process.Pid, done)
 	}
+	if a.fault != nil && a.fault.twin != nil {
+		a.fault.twin()
+	}
 	select {
 	case <-done:
-	case <-time.After(90 * time.Second):
+	case <-time.After(endsWithin):
 		h.breaks("P4", "zab does not end:\n%s%s", h.tree(), out.String())
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-done
 		return -1, nil, nil
 	}
 	status = cmd.ProcessState.ExitCode()
+	ran()
 	took := time.Since(begun)
 	if a.fault == nil {
-		h.typical = (h.typical*3 + took) / 4
+		h.typical = max((h.typical*3+took)/4, 300*time.Millisecond)
 	} else {
 		a.fault.disarm(h)
 		if hit {
-			h.sum.fault(a.fault.kind())
+			for range max(1, a.fault.hits) {
+				h.sum.fault(a.fault.kind())
+			}
 		} else {
 			h.sum.add(&h.sum.missed)
 			h.say("# the fault came too late, or was not met")
@@ -627,6 +789,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 		return
 	}
 	h.judge(a, status, before, after)
+	h.verdicts(a, status, before, records.Bytes())
 	if a.dry && !h.given {
 		if now := h.internal(); now != lines {
 			h.breaks("P6", "a dry run left %s lines of zpool history -i, there were %s", now, lines)
@@ -647,6 +810,7 @@ func (h *history) internal() string {
 
 // left wants that no process of the run is left, here or beyond ssh.
 func (h *history) left() {
+	defer h.sum.clock("waiting for processes")()
 	var tree string
 	for range 150 {
 		if tree = h.tree(); tree == "" {
@@ -753,7 +917,9 @@ type snapshot struct {
 type dataset struct {
 	name, kind, guid, origin, token, selected string
 	mountpoint                                string // "" where it is not mounted
+	encryption                                string
 	snaps                                     []*snapshot
+	marks                                     []*snapshot // bookmarks
 }
 
 type world struct{ sets map[string]*dataset }
@@ -785,8 +951,9 @@ func (d *dataset) has(guid string) *snapshot {
 
 // look asks zfs what there is.
 func (h *history) look() *world {
-	args := append([]string{"list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o",
-		"name,type,guid,createtxg,userrefs,origin,receive_resume_token,mounted,mountpoint,autobackup:" + h.name}, h.pools()...)
+	defer h.sum.clock("observer")()
+	args := append([]string{"list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o",
+		"name,type,guid,createtxg,userrefs,origin,receive_resume_token,mounted,mountpoint,autobackup:" + h.name + ",encryption"}, h.pools()...)
 	out, err := exec.Command("zfs", args...).Output()
 	if err != nil {
 		var e *exec.ExitError
@@ -801,6 +968,13 @@ func (h *history) look() *world {
 	of := map[*snapshot]string{}
 	for line := range strings.Lines(string(out)) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if ds, mark, ok := strings.Cut(f[0], "#"); ok {
+			s := &snapshot{name: "#" + mark, guid: f[2]}
+			s.txg, _ = strconv.ParseUint(f[3], 10, 64)
+			snaps = append(snaps, s)
+			of[s] = ds
+			continue
+		}
 		if ds, snap, ok := strings.Cut(f[0], "@"); ok {
 			s := &snapshot{name: snap, guid: f[2]}
 			s.txg, _ = strconv.ParseUint(f[3], 10, 64)
@@ -809,7 +983,7 @@ func (h *history) look() *world {
 			of[s] = ds
 			continue
 		}
-		d := &dataset{name: f[0], kind: f[1], guid: f[2], origin: f[5], token: f[6], selected: f[9]}
+		d := &dataset{name: f[0], kind: f[1], guid: f[2], origin: f[5], token: f[6], selected: f[9], encryption: f[10]}
 		if f[7] == "yes" {
 			d.mountpoint = f[8]
 		}
@@ -817,7 +991,10 @@ func (h *history) look() *world {
 	}
 	slices.SortStableFunc(snaps, func(a, b *snapshot) int { return int(int64(a.txg) - int64(b.txg)) })
 	for _, s := range snaps {
-		if d := w.sets[of[s]]; d != nil {
+		if d := w.sets[of[s]]; d == nil {
+		} else if strings.HasPrefix(s.name, "#") {
+			d.marks = append(d.marks, s)
+		} else {
 			d.snaps = append(d.snaps, s)
 		}
 	}
@@ -825,16 +1002,20 @@ func (h *history) look() *world {
 	return w
 }
 
-// base is the newest snapshot that a dataset and its copy have in common.
+// base is the newest snapshot that a dataset and its copy have in common, of
+// which the source may have but a bookmark.
 func base(d, c *dataset) snapshot {
+	var b snapshot
 	if d != nil && c != nil {
-		for _, s := range slices.Backward(d.snaps) {
-			if c.has(s.guid) != nil {
-				return *s
+		for _, list := range [][]*snapshot{d.marks, d.snaps} {
+			for _, s := range list {
+				if c.has(s.guid) != nil && s.txg >= b.txg {
+					b = *s
+				}
 			}
 		}
 	}
-	return snapshot{}
+	return b
 }
 
 func (h *history) ours(s *snapshot) bool { return strings.HasPrefix(s.name, h.name+"-") }
@@ -860,12 +1041,12 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 		source := poolOf(name) == h.src
 		if now == nil {
 			// A first receive that broke off is given up sometimes.
-			if source || len(d.snaps) > 0 {
+			if source || len(d.snaps) > 0 && !h.orphan(a, before, name) {
 				h.breaks("P1", "'%s' is gone", name)
 			}
 			continue
 		}
-		if s := d.newest(); s != nil && (source || !a.brave) {
+		if s := d.newest(); s != nil && (source && !bookmarks(a) || !source && !a.brave && !h.orphan(a, before, name)) {
 			if n := now.newest(); n == nil || n.txg < s.txg {
 				h.breaks("P1", "the newest snapshot '%s@%s' is gone", name, s.name)
 				return
@@ -881,7 +1062,7 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 				return
 			}
 		}
-		if g := newestOurs(h, d); g != "" && now.has(g) == nil && newestTXG(h, now) < d.has(g).txg {
+		if g := newestOurs(h, d); g != "" && !bookmarks(a) && now.has(g) == nil && newestTXG(h, now) < d.has(g).txg {
 			h.breaks("P2", "the newest snapshot of ours is gone from '%s'", name)
 			return
 		}
@@ -905,6 +1086,7 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 		return
 	}
 	h.judgeMounts()
+	h.judgeCrypt(after)
 	if a.target == "" || a.dry || h.given {
 		return
 	}
@@ -961,6 +1143,75 @@ func (h *history) mayFail(a *attempt, w *world) []string {
 	return out
 }
 
+// bookmarks tells that snapshots of the source may all go.
+func bookmarks(a *attempt) bool { return slices.Contains(a.args, "--bookmark") }
+
+// orphan tells of a copy that may go, as what it was copied from is gone.
+func (h *history) orphan(a *attempt, w *world, name string) bool {
+	if a.missing && a.target != "" {
+		if of, ok := strings.CutPrefix(name, a.target+"/"); ok {
+			d := w.sets[of]
+			return d == nil || d.selected != "true"
+		}
+	}
+	return false
+}
+
+// verdicts: each dataset that was selected has one record at the end, and those
+// with an error are counted.
+func (h *history) verdicts(a *attempt, status int, w *world, lines []byte) {
+	if h.given || status < 0 || status == 255 || a.fault != nil && a.fault.kills() {
+		return
+	}
+	count, failed := map[string]int{}, 0
+	for line := range bytes.Lines(lines) {
+		var r struct {
+			Type, Name string
+			Excluded   bool
+			Error      *struct{ Kind, Message string }
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			h.breaks("P7", "status %d and a record that is none: %v in %.300s", status, err, line)
+			return
+		}
+		if r.Type != "dataset" || r.Excluded {
+			continue
+		}
+		count[r.Name]++
+		if r.Error != nil {
+			failed++
+			if r.Error.Kind == "" || r.Error.Message == "" {
+				h.breaks("P7", "an error without a word: %.500s", line)
+				return
+			}
+		}
+	}
+	for _, d := range h.selected(w) {
+		if count[d.name] != 1 {
+			h.breaks("P7", "status %d, and '%s' has %d final records of %d", status, d.name, count[d.name], len(count))
+			return
+		}
+	}
+	if (failed > 0) != (status > 0) {
+		h.breaks("P7", "status %d, and %d records have errors", status, failed)
+	}
+}
+
+// judgeCrypt: P10, nothing that is encrypted is stored as it is read.
+func (h *history) judgeCrypt(w *world) {
+	if h.crypt == "" || h.crypt == "decrypt" {
+		return
+	}
+	for _, t := range h.targets {
+		for name, c := range w.sets {
+			if strings.HasPrefix(name, t+"/"+h.src+"/t") && c.encryption == "off" {
+				h.breaks("P10", "'%s' is not encrypted", name)
+				return
+			}
+		}
+	}
+}
+
 // judgeMounts: nothing of a target is mounted where its mountpoint travelled,
 // and nothing else is mounted or unmounted.
 func (h *history) judgeMounts() {
@@ -987,11 +1238,12 @@ func (h *history) judgeMounts() {
 // copies are brought up to date by one run for each target, and nothing is left
 // lying about; when there is one target, the next run has nothing to do.
 func (h *history) converge() {
+	defer h.sum.clock("(of it converging)")()
 	h.say("# no more faults")
 	run := func(t string, args ...string) *attempt {
 		h.tick()
 		return &attempt{target: t, keep: 1, brave: true, args: append([]string{"--now", h.now.Format(time.RFC3339), "--exclude-received",
-			"--rollback", "--destroy-incompatible", "--keep-source", "1", "--keep-target", "1"}, args...)}
+			"--rollback", "--destroy-incompatible", "--keep-source", "1", "--keep-target", "1"}, append(slices.Clone(h.options), args...)...)}
 	}
 	var after *world
 	for i, t := range h.targets {
@@ -1019,7 +1271,9 @@ func (h *history) converge() {
 			}
 		}
 	}
-	h.same(pick(h, h.targets...), after)
+	if h.crypt != "raw" {
+		h.same(pick(h, h.targets...), after)
+	}
 	for _, t := range h.targets {
 		if h.given {
 			return

@@ -107,8 +107,12 @@ func (p *pair) change(alone bool) {
 	}
 }
 
+// states counts what was planned.
+var states int
+
 // plan is what zab-plan makes of the pair as it is.
 func (p *pair) plan(args string) *record.Record {
+	states++
 	o := p.options[args]
 	if o == nil {
 		program := Program()
@@ -394,6 +398,8 @@ func (p *pair) settled(args string, r *record.Record) {
 // interrupted, the next brings the copy up to date; nothing is asked for,
 // nothing is sent twice, no base is lost.
 func TestHistory(t *testing.T) {
+	states = 0
+	defer func() { t.Logf("%d states", states) }()
 	parsed := map[string]*Options{}
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPair(t, parsed)
@@ -424,6 +430,8 @@ func TestHistory(t *testing.T) {
 // the options that allow it zab undoes that and no more; without them it says
 // what is in the way, and changes nothing.
 func TestHistoryOfAChangedTarget(t *testing.T) {
+	states = 0
+	defer func() { t.Logf("%d states", states) }()
 	parsed := map[string]*Options{}
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPair(t, parsed)

@@ -294,7 +294,10 @@ func genHistory(t *rapid.T) []Snapshot {
 }
 
 func TestProperties(t *testing.T) {
+	states := 0
+	defer func() { t.Logf("%d states", states) }()
 	rapid.Check(t, func(t *rapid.T) {
+		states += 3 // as it is, in another order, and thinned
 		s := genSchedule(t)
 		snaps := genHistory(t)
 		now := int64(0)

@@ -270,7 +270,10 @@ func schedules(t *rapid.T) *Rules {
 
 // Over random histories and schedules.
 func TestDecideProperties(t *testing.T) {
+	states := 0
+	defer func() { t.Logf("%d states", states) }()
 	rapid.Check(t, func(t *rapid.T) {
+		states += 3 // as it is, in another order, and thinned
 		r, rules := history(t), schedules(t)
 		got := Decide(r, rules)
 

@@ -3,6 +3,7 @@ package thin
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"zab/lib/record"
 	"zab/lib/snapname"
@@ -171,9 +172,18 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 			add(pin[full], full)
 		}
 	}
+	stays := map[string]bool{} // what the shared hold could not be taken off
 	for _, tag := range order {
-		if err := host.Release(ctx, tag, byTag[tag]); err != nil {
+		names := slices.DeleteFunc(byTag[tag], func(full string) bool { return stays[full] })
+		if len(names) == 0 {
+			continue
+		}
+		if err := host.Release(ctx, tag, names); err != nil {
 			t.env.Verbosef("cannot release '%s': %s", tag, err)
+			for _, full := range names {
+				stays[full] = true
+				free[full] = false
+			}
 		}
 	}
 	return free, ctxCause(ctx)

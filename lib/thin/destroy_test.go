@@ -305,6 +305,28 @@ func TestLeftHolds(t *testing.T) {
 	}
 }
 
+// Where the shared hold cannot be released ours stays: it alone says for which
+// target the other stands.
+func TestLeftHoldThatStays(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/a", "8! 7! 6", "6")
+	p.has(t, r)
+	for i := range r.Snapshots {
+		r.Snapshots[i].UserRefs = nil
+	}
+	r.Target.Pin = "zfs_autobackup:b:77"
+	full := "tank/a@" + ours(7)
+	p.write(t, "holds", full+"\tzfs_autobackup:b\tSun\n"+full+"\tzfs_autobackup:b:77\tSun\n")
+	p.write(t, "trouble", "release zfs_autobackup:b tank*|Timeout, server vault not responding.\n")
+	out, _, _ := run(t, "--keep-source=1", lines(t, r))
+	if got := p.log(t); !slices.Equal(got, []string{"release zfs_autobackup:b " + full}) {
+		t.Errorf("%q", got)
+	}
+	if v := verdict(t, out[0].Thin.Source, ours(7)); !v.Keep || v.Why[0] != "held" {
+		t.Errorf("%+v", v)
+	}
+}
+
 // zfs destroys all or none of a list: the one that cannot go does not keep the
 // others.
 func TestOneThatCannotGo(t *testing.T) {

@@ -282,6 +282,14 @@ type held struct {
 }
 
 func (t tagged) apply(ctx context.Context, do string, all []held) {
+	if do == record.DoRelease {
+		// Our own tag goes last: where the shared one could not be released
+		// it still says for whom that stands, or nobody would release it.
+		all = slices.DeleteFunc(all, func(h held) bool { return h.j.r.Error != nil })
+		if len(all) == 0 {
+			return
+		}
+	}
 	var names []string
 	for _, h := range all {
 		names = append(names, h.full)

@@ -1,11 +1,20 @@
 package zfs
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // CreateParent makes a filesystem that only exists to have children: it is
-// never mounted. One that is there already is what was wanted.
+// never mounted. One that is there already is what was wanted, and so is one
+// that zfs has made and, as a user who is not root, cannot mount.
 func (h *Host) CreateParent(ctx context.Context, dataset string) error {
-	return tolerate(h.run(ctx, nil, nil, CreateParentArgv(dataset)...), KindExists)
+	err := h.run(ctx, nil, nil, CreateParentArgv(dataset)...)
+	var e *Error
+	if errors.As(err, &e) && e.Created() {
+		return nil
+	}
+	return tolerate(err, KindExists)
 }
 
 // CreateParentArgv is the command of CreateParent.

@@ -74,6 +74,12 @@ func (e *Error) Saved() bool {
 	return strings.Contains(strings.ToLower(e.Message), "partially received snapshot is saved")
 }
 
+// Created tells whether a create that failed said that the filesystem is there,
+// but that mounting it takes root (zfs 0.8 to 2.3).
+func (e *Error) Created() bool {
+	return strings.Contains(strings.ToLower(e.Message), "filesystem successfully created")
+}
+
 // KindOf is the kind of an error that this package gave, KindOther for others.
 func KindOf(err error) Kind {
 	var e *Error

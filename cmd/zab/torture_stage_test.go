@@ -22,7 +22,7 @@ func (h *history) again() *exec.Cmd {
 		}
 	}
 	cmd := exec.Command(filepath.Join(h.bin, "zab"), args...)
-	cmd.Env = append(os.Environ(), "PATH="+h.path, "TMPDIR="+h.dir, "TZ=UTC", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "PATH="+h.path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
 	cmd.Stderr = &bytes.Buffer{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 30 * time.Second
@@ -166,7 +166,7 @@ func (h *history) stage(a *attempt, line string, f *fault) (hit bool, status int
 		path = f.arm(h) + path
 	}
 	cmd := exec.Command("sh", "-c", line)
-	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "TZ=UTC", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
 	var out bytes.Buffer
 	cmd.Stderr = &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

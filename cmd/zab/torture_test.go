@@ -625,7 +625,7 @@ func (h *history) draw() *attempt {
 		}
 		return false
 	}
-	if os.Getenv("ZAB_TORTURE_BOOKMARK") != "" && may(4, "--bookmark") && h.one(2) {
+	if may(4, "--bookmark") && h.one(2) {
 		source = "0"
 	}
 	if source != "" {
@@ -636,6 +636,7 @@ func (h *history) draw() *attempt {
 		add("--keep-target", target)
 		a.keep, _ = strconv.Atoi(target[:1])
 	}
+	may(3, "--cache")
 	may(4, "--other-snapshots")
 	may(6, "--no-snapshot")
 	may(4, "--allow-empty")
@@ -733,7 +734,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if a.fault != nil {
 		path = a.fault.arm(h) + path
 	}
-	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "TZ=UTC", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
 	var out, records bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &records, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

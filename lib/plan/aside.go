@@ -16,11 +16,11 @@ import (
 // clone of the newest snapshot in common where there is one, which takes no
 // space, else with a first full stream.
 //
-// What zfs does, tried on 2.1.11 and 2.3.2 with the same outcome: a promoted
-// clone takes over all snapshots up to its origin, with holds and bookmarks; that
-// goes for volumes, and for raw copies whose key is not loaded, which stay
-// encryption roots and take the next raw increment. What is below a dataset is
-// renamed with it, and has to be renamed back.
+// What zfs does, tried on 2.3.2, and what is said of raw copies also on 2.1.11: a
+// promoted clone takes over all snapshots up to its origin, with holds and
+// bookmarks; that goes for volumes, and for raw copies whose key is not loaded,
+// which stay encryption roots and take the next raw increment. What is below a
+// dataset is renamed with it, and has to be renamed back.
 //
 // A run that dies half-way leaves a dataset whose property zab:aside says that
 // it has begun. The next plan has the same steps again, of which zab-xfer does

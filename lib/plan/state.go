@@ -24,10 +24,12 @@ type state struct {
 	sources map[string]bool
 	// coming are the records of this run by the targets that they bring.
 	coming map[string]*record.Record
+	// asked are the names whose facts were read.
+	asked map[string]bool
 }
 
 func newState() *state {
-	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}}
+	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}, asked: map[string]bool{}}
 }
 
 func (s *state) add(r *record.Record) *record.Record {
@@ -127,16 +129,15 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 
 // detail reads the facts of those targets that something is sent to, and of
 // what new ones are made below; and, where a target has snapshots beyond the
-// base, what was written in them. Two zfs programs at most.
+// base, what was written in them. Two zfs programs at most for all drafts given.
 func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) error {
 	if s.complete {
 		return nil
 	}
 	var names, later []string
-	want := map[string]bool{}
 	ask := func(name string) {
-		if !want[name] {
-			want[name] = true
+		if !s.asked[name] {
+			s.asked[name] = true
 			names = append(names, name)
 		}
 	}
@@ -162,10 +163,11 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft) err
 			}
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	var got []zfs.Dataset
+	var err error
+	if len(names) > 0 {
+		got, err = host.Get(ctx, zfs.FactProps, names, false)
 	}
-	got, err := host.Get(ctx, zfs.FactProps, names, false)
 	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
 		return err
 	}

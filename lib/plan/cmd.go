@@ -264,7 +264,8 @@ func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Re
 	return nil
 }
 
-// plan makes the plan of all records and writes them.
+// plan makes the plan of all records and writes each as soon as it is made, so
+// that the first are on their way while the target of the last is looked at.
 func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target string, s *state, all []*record.Record, names map[*record.Record]string, failed map[*record.Record]bool, whole bool) error {
 	s.sources = map[string]bool{}
 	keep, err := o.KeepTarget()
@@ -295,14 +296,6 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		list = append(list, d)
 	}
 	p.clones(list)
-	if err := s.detail(ctx, host, list, o.RenameAside); err != nil {
-		return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
-	}
-	if !o.Rollback && !env.Common.DryRun {
-		if err := s.reads(ctx, host, list); err != nil {
-			return err
-		}
-	}
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
@@ -313,6 +306,15 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 	}
 	w := record.NewWriter(env.Stdout)
+	look := newLook(list, func(set []*draft) error {
+		if err := s.detail(ctx, host, set, o.RenameAside); err != nil {
+			return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
+		}
+		if !o.Rollback && !env.Common.DryRun {
+			return s.reads(ctx, host, set)
+		}
+		return nil
+	})
 	for _, r := range all {
 		d := drafts[r]
 		if d == nil {
@@ -327,6 +329,9 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 		if err := p.names(r.Backup); err != nil {
 			return cli.UsageError{Err: err}
+		}
+		if err := look.at(d); err != nil {
+			return err
 		}
 		p.finish(d)
 		if r.Error != nil {

@@ -28,10 +28,12 @@ type state struct {
 	// now; begun those of them that are not done with, by the names that they had.
 	asides map[string]bool
 	begun  map[string]*record.Record
+	// asked are the names whose facts were read.
+	asked map[string]bool
 }
 
 func newState() *state {
-	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}}
+	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}, asked: map[string]bool{}}
 }
 
 func (s *state) add(r *record.Record) *record.Record {
@@ -134,16 +136,15 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 
 // detail reads the facts of those targets that something is sent to, and of
 // what new ones are made below; and, where a target has snapshots beyond the
-// base, what was written in them. Two zfs programs at most.
+// base, what was written in them. Two zfs programs at most for all drafts given.
 func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, aside bool) error {
 	if s.complete {
 		return nil
 	}
 	var names, later []string
-	want := map[string]bool{}
 	ask := func(name string) {
-		if !want[name] {
-			want[name] = true
+		if !s.asked[name] {
+			s.asked[name] = true
 			names = append(names, name)
 		}
 	}
@@ -175,10 +176,11 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 			}
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	var got []zfs.Dataset
+	var err error
+	if len(names) > 0 {
+		got, err = host.Get(ctx, zfs.FactProps, names, false)
 	}
-	got, err := host.Get(ctx, zfs.FactProps, names, false)
 	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
 		return err
 	}

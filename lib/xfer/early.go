@@ -184,3 +184,13 @@ func (x *stage) pinned(r *record.Record) (held, fresh []string) {
 	defer x.early.mu.Unlock()
 	return x.early.held[r], x.early.fresh[r]
 }
+
+// forget drops what is known of a record that is done with.
+func (e *early) forget(r *record.Record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.seen, r)
+	delete(e.held, r)
+	delete(e.fresh, r)
+	delete(e.moved, r)
+}

@@ -13,11 +13,20 @@ import (
 )
 
 // Every program waits for the pool, so what follows the transfers is done for
-// many records at once: for as many, or when the oldest has waited as long.
+// many records at once. The longer a run lasts, the longer they may wait, so
+// that the number of such batches grows with its logarithm; but none waits as
+// long as somebody who looks on would wonder, and together they take no more
+// memory than is had anywhere.
 const (
-	flushCount = 100
-	flushAge   = 10 * time.Second
+	flushCount     = 1000
+	flushSnapshots = 100_000 // of all that wait
+	flushSoon      = 30 * time.Second
+	flushLate      = 5 * time.Minute
 )
+
+// patience is how long the first record of a batch waits for others, in a run
+// that has lasted for a time.
+func patience(run time.Duration) time.Duration { return min(max(run, flushSoon), flushLate) }
 
 // flusher verifies what was received, moves the holds, and writes the records.
 type flusher struct {
@@ -43,14 +52,16 @@ func (f *flusher) finish() {
 }
 
 func (f *flusher) run() {
+	begun := time.Now()
 	var batch []*job
+	snapshots := 0
 	var due <-chan time.Time
 	flush := func() {
 		f.settle(f.ctx, batch)
 		for _, j := range batch {
 			j.end()
 		}
-		batch, due = nil, nil
+		batch, snapshots, due = nil, 0, nil
 	}
 	done := f.ctx.Done()
 	for {
@@ -61,9 +72,10 @@ func (f *flusher) run() {
 				return
 			}
 			if batch = append(batch, j); len(batch) == 1 {
-				due = time.After(flushAge)
+				due = time.After(patience(time.Since(begun)))
 			}
-			if len(batch) >= flushCount || f.ctx.Err() != nil {
+			snapshots += len(j.r.Snapshots) + len(j.r.Target.Snapshots)
+			if len(batch) >= flushCount || snapshots >= flushSnapshots || f.ctx.Err() != nil {
 				flush()
 			}
 		case <-due:
@@ -360,111 +372,4 @@ func blame(err error, full string) error {
 		}
 	}
 	return &one
-}
-
-// What mount asks of a filesystem that has just been received.
-var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus", "readonly", zfs.FromProp}
-
-// mount mounts what was received for the first time, where its mountpoint is
-// the target's own: one question or two for all, and a program for each.
-// Reading the copy must not change it, so it is mounted read-only.
-func mount(ctx context.Context, batch []*job) {
-	news := slices.DeleteFunc(slices.Clone(batch), func(j *job) bool {
-		return !j.first || j.r.Kind == "volume" || j.r.Error != nil || !slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done })
-	})
-	for host, jobs := range byHost(news, func(j *job) *zfs.Host { return j.x.target(j.r) }) {
-		// A parent is mounted before its children, in whose mountpoints it is.
-		slices.SortFunc(jobs, func(a, b *job) int { return strings.Compare(a.r.Target.Name, b.r.Target.Name) })
-		var names []string
-		for _, j := range jobs {
-			j.first = false
-			names = append(names, j.r.Target.Name)
-		}
-		for _, j := range jobs {
-			if p := parentOf(j.r.Target.Name); p != "" && !slices.Contains(names, p) {
-				names = append(names, p)
-			}
-		}
-		props, err := mountState(ctx, host, names)
-		for _, j := range jobs {
-			name := j.r.Target.Name
-			if err == nil && mountable(props, name) {
-				switch err := host.Mount(ctx, name, "ro"); {
-				case err == nil:
-					j.r.Target.Mounted = "yes"
-				case zfs.KindOf(err) == zfs.KindReadOnly:
-					// Its parent's copy does not have the directory yet, and is
-					// mounted read-only, as it should be.
-					j.x.env.Verbosef("'%s' stays unmounted: %s", name, err)
-				default:
-					j.r.Warn("cannot mount '%s': %s", name, err)
-				}
-				continue
-			}
-			if err != nil {
-				j.r.Warn("cannot mount '%s': cannot ask for its mountpoint: %s", name, err)
-			}
-		}
-	}
-}
-
-// mountState gets the properties of datasets, and of those that they inherit
-// their mountpoint from.
-func mountState(ctx context.Context, host *zfs.Host, names []string) (map[string]zfs.Dataset, error) {
-	props := map[string]zfs.Dataset{}
-	for len(names) > 0 {
-		list, err := host.Get(ctx, mountProps, names, false)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range list {
-			props[d.Name] = d
-		}
-		names = nil
-		for _, d := range list {
-			if x, ok := strings.CutPrefix(d.Props["mountpoint"].Source, "inherited from "); ok && !slices.Contains(names, x) {
-				if _, known := props[x]; !known {
-					names = append(names, x)
-				}
-			}
-		}
-	}
-	return props, nil
-}
-
-// mountable tells whether a filesystem may be mounted: it wants to be, it can
-// be, and its mountpoint did not travel with a stream, neither its own nor that
-// of a dataset above it.
-func mountable(props map[string]zfs.Dataset, name string) bool {
-	p := props[name].Props
-	mp := p["mountpoint"]
-	if p["type"].Value != "filesystem" || p["canmount"].Value != "on" || p["mounted"].Value == "yes" {
-		return false
-	}
-	if mp.Value == "" || mp.Value == "none" || mp.Value == "legacy" || mp.Value == "-" {
-		return false
-	}
-	if k := p["keystatus"].Value; k != "available" && k != "-" && k != "" && k != "none" {
-		return false
-	}
-	if up := props[parentOf(name)].Props; up["mounted"].Value == "yes" && up["readonly"].Value == "off" && up[zfs.FromProp].Source == "local" {
-		// The directory to mount at might be made in the copy above, which
-		// would be changed by that, and refuse its next snapshot.
-		return false
-	}
-	source := mp.Source
-	if x, ok := strings.CutPrefix(source, "inherited from "); ok {
-		above, known := props[x]
-		if !known {
-			return false
-		}
-		source = above.Props["mountpoint"].Source
-	}
-	return source == "local" || source == "default"
-}
-
-// parentOf is the dataset above, "" for a pool.
-func parentOf(name string) string {
-	i := strings.LastIndexByte(name, '/')
-	return name[:max(i, 0)]
 }

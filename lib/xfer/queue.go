@@ -122,6 +122,7 @@ func (q *queue) done(it *item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	it.done = true
+	it.after = nil // or each would keep all that came before
 	if t := it.r.Target; t != nil {
 		if me := (where{t.Host, t.Name}); q.open[me] == it {
 			delete(q.open, me)

@@ -131,6 +131,7 @@ func (j *job) end() {
 	for _, w := range r.Warnings[j.warnings:] {
 		j.x.env.Warnf("%s", w)
 	}
+	j.x.early.forget(r)
 	j.x.out.write(r)
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // This file makes and destroys bookmarks, each looked at just before: one look
-// for all records, and a program for each bookmark, for zfs takes no more.
+// for all records, one program that makes them, and one for each that is
+// destroyed, for zfs takes no more.
 
 // bookmarks does the bookmark steps of records whose steps before were done.
 func bookmarks(ctx context.Context, batch []*job) {
@@ -39,6 +40,15 @@ func bookmarks(ctx context.Context, batch []*job) {
 	}
 	for host, all := range byHost {
 		found, err := host.Find(ctx, names[host])
+		var todo []zfs.Mark
+		for _, t := range all {
+			if s := &t.j.r.Steps[t.i]; err == nil && s.Do == record.DoBookmark && wants(s, found) == nil {
+				if m := markOf(s); found[m.Full()].GUID == "" {
+					todo = append(todo, m)
+				}
+			}
+		}
+		failed := host.Bookmarks(ctx, todo)
 		for _, t := range all {
 			if t.j.r.Error != nil {
 				continue
@@ -48,7 +58,7 @@ func bookmarks(ctx context.Context, batch []*job) {
 			case e != nil:
 				e = because(e, "cannot look at the bookmarks of '%s'", s.Dataset)
 			case s.Do == record.DoBookmark:
-				e = t.j.bookmark(ctx, host, t.i, found)
+				e = t.j.bookmark(t.i, found, failed)
 			default:
 				e = t.j.unbookmark(ctx, host, t.i, found)
 			}
@@ -60,25 +70,42 @@ func bookmarks(ctx context.Context, batch []*job) {
 	}
 }
 
-// bookmark marks a snapshot; a bookmark of that name and guid is as good.
-func (j *job) bookmark(ctx context.Context, host *zfs.Host, i int, found map[string]zfs.Row) error {
-	s := &j.r.Steps[i]
-	of, mark := bookmarkOf(s), s.Dataset+"#"+s.To
+// markOf is the bookmark that a step makes.
+func markOf(s *record.Step) zfs.Mark {
+	return zfs.Mark{Dataset: s.Dataset, Of: bookmarkOf(s), Name: s.To}
+}
+
+// wants is what is against a bookmark step, by what was found.
+func wants(s *record.Step, found map[string]zfs.Row) error {
+	of, mark := s.Dataset+bookmarkOf(s), markOf(s).Full()
 	guid := bookmarkGUID(s)
 	old, exists := found[mark]
-	orig, ok := found[s.Dataset+of]
+	orig, ok := found[of]
 	switch {
 	case exists && old.GUID != guid:
 		return failf(zfs.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", mark)
 	case !exists && !ok:
-		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", mark, s.Dataset+of)
+		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", mark, of)
 	case !exists && orig.GUID != guid:
-		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", mark, s.Dataset+of)
-	case !exists:
-		if err := host.Bookmark(ctx, s.Dataset, of, s.To); err != nil && zfs.KindOf(err) != zfs.KindExists {
-			return because(err, "cannot make the bookmark '%s'", mark)
-		}
-		old = orig
+		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", mark, of)
+	}
+	return nil
+}
+
+// bookmark notes what became of a bookmark; one of that name and guid is as
+// good as one that was made.
+func (j *job) bookmark(i int, found map[string]zfs.Row, failed map[string]error) error {
+	s := &j.r.Steps[i]
+	if err := wants(s, found); err != nil {
+		return err
+	}
+	mark, guid := markOf(s).Full(), bookmarkGUID(s)
+	if err := failed[mark]; err != nil {
+		return because(err, "cannot make the bookmark '%s'", mark)
+	}
+	old, exists := found[mark]
+	if !exists {
+		old = found[s.Dataset+bookmarkOf(s)]
 	}
 	_, list := j.lists(s.Side)
 	insert(list, record.Snapshot{Name: s.To, GUID: guid, CreateTXG: old.CreateTXG})

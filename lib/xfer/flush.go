@@ -20,7 +20,7 @@ import (
 const (
 	flushCount     = 1000
 	flushSnapshots = 100_000 // of all that wait
-	flushSoon      = 10 * time.Second
+	flushSoon      = 30 * time.Second
 	flushLate      = 5 * time.Minute
 )
 

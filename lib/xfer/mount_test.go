@@ -33,7 +33,7 @@ func TestPatience(t *testing.T) {
 	for run := time.Duration(0); run < 10*time.Minute; run += patience(run) {
 		batches++
 	}
-	if batches > 8 {
+	if batches > 6 {
 		t.Errorf("%d batches in a run of ten minutes", batches)
 	}
 	if d := patience(0); d != flushSoon {

@@ -111,6 +111,8 @@ func condition(cond string) (bool, error) {
 	switch cond {
 	case "zfs":
 		return haveZFS(), nil
+	case "many":
+		return os.Getenv("ZAB_TEST_MANY") != "", nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
@@ -140,6 +142,8 @@ var binaries = sync.OnceValues(func() (string, error) {
 //	$NAME  a backup name
 //	$SRC   a pool for the source, $DST one for the target (see the command pools)
 //	$SSH   a configuration for ssh that knows the hosts src.test and dst.test
+//	$MANY  how many datasets to try the budgets with, where somebody has the
+//	       time (ZAB_TEST_MANY; the condition [many] tells)
 func setup(env *testscript.Env) error {
 	bin, err := binaries()
 	if err != nil {
@@ -157,6 +161,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("SRC", "zabs"+id)
 	env.Setenv("DST", "zabd"+id)
 	env.Setenv("TMPDIR", env.WorkDir)
+	env.Setenv("MANY", os.Getenv("ZAB_TEST_MANY"))
 	if haveZFS() {
 		conf, err := server.start()
 		if err != nil {

@@ -111,12 +111,9 @@ func condition(cond string) (bool, error) {
 	switch cond {
 	case "zfs":
 		return haveZFS(), nil
-<<<<<<< HEAD
 	case "snapshots_changed": // of zfs 2.2
 		out, err := exec.Command("zfs", "get", "-H", "snapshots_changed").CombinedOutput()
 		return err == nil || !bytes.Contains(out, []byte("invalid property")), nil
-=======
->>>>>>> h-budget
 	case "many":
 		return os.Getenv("ZAB_TEST_MANY") != "", nil
 	}

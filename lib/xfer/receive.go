@@ -77,6 +77,15 @@ func (j *job) receive(ctx context.Context, i int) error {
 			}
 		}
 		rest, e := j.afresh(ctx, s, refused)
+		for e != nil && zfs.KindOf(e).Transient() && try < j.x.o.Retries {
+			// A network that is gone is gone for this, too.
+			try++
+			j.x.env.Verbosef("%s; trying again, %d of %d", e, try, j.x.o.Retries)
+			if zfs.Pause(ctx, try) != nil {
+				return err
+			}
+			rest, e = j.afresh(ctx, s, refused)
+		}
 		if e != nil {
 			var f *failure
 			if errors.As(e, &f) && f.kind == KindReceiving {

@@ -285,6 +285,11 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			continue
 		}
 		s.sources[r.Name] = true
+		if r.Error != nil && s.datasets[names[r]] == nil {
+			// What failed before it came here does not come this time. A parent
+			// made in its place would be in its way the next time.
+			s.coming[names[r]] = r
+		}
 		if r.Skip() {
 			continue
 		}

@@ -884,13 +884,17 @@ func TestMissingParents(t *testing.T) {
 		{"one comes", []*record.Record{source("tank/a", "b-1"), source("tank/a/b/c", "b-1")}, map[string]string{"tank/a": "recv >b-1", "tank/a/b/c": "parent backup/tank/a/b; recv >b-1"}},
 		{"it comes later in the stream", []*record.Record{source("tank/a/b/c", "b-1"), source("tank/a", "b-1")}, map[string]string{"tank/a": "recv >b-1", "tank/a/b/c": "parent backup/tank/a/b; recv >b-1"}},
 		{"one that has nothing to send does not come", []*record.Record{source("tank/a", ""), source("tank/a/b", "b-1")}, map[string]string{"tank/a": "", "tank/a/b": "parent backup/tank/a; recv >b-1"}},
-		{"one that failed does not come", []*record.Record{with(source("tank/a", "b-1"), func(r *record.Record) { r.Fail(record.Error{Stage: "snap", Kind: "x", Message: "x"}) }), source("tank/a/b", "b-1")}, map[string]string{"tank/a": "", "tank/a/b": "parent backup/tank/a; recv >b-1"}},
+		{"one that failed: a parent in its place would be in its way the next time", []*record.Record{with(source("tank/a", "b-1"), func(r *record.Record) { r.Fail(record.Error{Stage: "snap", Kind: "x", Message: "x"}) }), source("tank/a/b", "b-1")}, map[string]string{"tank/a": "", "tank/a/b": ""}},
+		{"one that failed and has a copy", []*record.Record{with(source("tank", "b-1"), func(r *record.Record) { r.Fail(record.Error{Stage: "snap", Kind: "x", Message: "x"}) }), source("tank/a", "b-1")}, map[string]string{"tank": "", "tank/a": "recv >b-1"}},
 		{"a whole pool", []*record.Record{source("pool/a", "b-1")}, map[string]string{"pool/a": "parent backup/pool; recv >b-1"}},
 	} {
 		res := plan(t, "--no-holds", state, c.in...)
 		for name, want := range c.want {
 			if got := text(res.of(t, name).Steps); got != want {
 				t.Errorf("%s: %s: %q, should be %q", c.what, name, got, want)
+			}
+			if e := res.of(t, name).Error; want == "" && name == "tank/a/b" && (e == nil || e.Kind != "parent-failed") {
+				t.Errorf("%s: %s: %v", c.what, name, e)
 			}
 		}
 	}

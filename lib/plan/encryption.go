@@ -167,7 +167,8 @@ func mixed(r *record.Record, raw bool) *record.Conflict {
 	conflict := func(message string, remedies ...string) *record.Conflict {
 		return &record.Conflict{Kind: "encryption-mismatch", Message: message, Remedies: append(remedies, startAnew(t.Name))}
 	}
-	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name
+	// A clone has its key in common with its origin, which is the root of both.
+	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name || t.Origin != ""
 	// The master key tells where both are known: it travels with raw data only
 	// and survives every change of the key that wraps it.
 	known := r.KeyGUID != "" && t.KeyGUID != ""

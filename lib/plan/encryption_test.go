@@ -276,3 +276,28 @@ func TestForceAndEncryption(t *testing.T) {
 		}
 	}
 }
+
+// The copy of an encrypted clone has its key from the copy of the origin, and
+// goes on all the same, whatever is promoted on the source; one that has it from
+// elsewhere does not.
+func TestRawClone(t *testing.T) {
+	src := with(source("tank/k", "b-1 b-2"), func(r *record.Record) {
+		r.Encryption, r.EncryptionRoot, r.KeyGUID = "aes-256-gcm", "tank", "17"
+	})
+	for _, c := range []struct {
+		origin string
+		want   string
+	}{{"backup/tank/a@b-0", ""}, {"", "encryption-mismatch"}} {
+		state := []*record.Record{target("backup", ""), target("backup/tank", ""), with(target("backup/tank/k", "b-1"), func(r *record.Record) {
+			r.Kind, r.Encryption, r.EncryptionRoot, r.KeyGUID, r.Origin = "filesystem", "aes-256-gcm", "backup/tank/a", "17", c.origin
+		})}
+		r := plan(t, "", state, src).of(t, "tank/k")
+		got := ""
+		if r.Conflict != nil {
+			got = r.Conflict.Kind
+		}
+		if got != c.want {
+			t.Errorf("origin %q: %q, want %q: %v", c.origin, got, c.want, r.Error)
+		}
+	}
+}

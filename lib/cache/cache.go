@@ -11,13 +11,14 @@
 // Goals: never a list that is not right; a file that may be deleted, cut off or
 // garbled at any time.
 //
-// Non-goals: it starts no program. Bookmarks change without a trace, so a
+// Non-goals: it lists nothing itself; all that it asks a host is its epoch. Bookmarks change without a trace, so a
 // dataset that has some on the source is not for this package.
 package cache
 
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -112,6 +113,30 @@ func Dir() (string, error) {
 	}
 	d, err := os.UserCacheDir()
 	return filepath.Join(d, "zab"), err
+}
+
+// Begin opens what earlier runs have left of something on a host, and tells it
+// the host's epoch; nil where nothing can be remembered. say is told why.
+func Begin(ctx context.Context, host *zfs.Host, say func(format string, a ...any), of ...string) *Store {
+	dir, err := Dir()
+	if err != nil {
+		say("nothing can be remembered: %s", err)
+		return nil
+	}
+	s, err := Open(dir, append(of, host.Dest)...)
+	if err != nil {
+		say("%s", err)
+	}
+	epoch, err := host.Epoch(ctx)
+	if err != nil {
+		say("nothing can be remembered of %s: %s", host, err)
+		return nil
+	}
+	if !s.At(epoch) {
+		say("nothing can be remembered of %s: it does not say since when it is up", host)
+		return nil
+	}
+	return s
 }
 
 // Open reads what is remembered of something, such as the target tank/backup on

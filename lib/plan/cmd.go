@@ -3,9 +3,12 @@
 // date. Reading the plan is the dry run.
 //
 // Goals: bases by guid; a conflict is a result with remedies, never a guess;
-// pure where the target's state is given; a constant number of programs.
+// pure where the target's state is given; a number of programs that grows with
+// the logarithm of that of the records with something to send.
 //
-// Non-goals: it changes nothing, and thins nothing.
+// Non-goals: it changes nothing, and thins nothing. One exception: whether a
+// mounted copy was written to or only read is told by zfs diff, which makes a
+// snapshot for as long as it runs, and is not asked with -n.
 package plan
 
 import (

@@ -31,18 +31,8 @@ type memory struct {
 // remember lists the target's tree with what earlier runs have left; nil
 // without an error where nothing can be remembered.
 func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, excluded func(full string) bool) (*memory, error) {
-	dir, err := cache.Dir()
-	if err != nil {
-		env.Verbosef("nothing can be remembered: %s", err)
-		return nil, nil
-	}
-	store, err := cache.Open(dir, "target", target, host.Dest)
-	if err != nil {
-		env.Verbosef("%s", err)
-	}
-	epoch, err := host.Epoch(ctx)
-	if err != nil || !store.At(epoch) {
-		env.Verbosef("nothing can be remembered of %s: it does not say since when it is up", host)
+	store := cache.Begin(ctx, host, env.Verbosef, "target", target)
+	if store == nil {
 		return nil, nil
 	}
 	m := &memory{env: env, host: host, target: target, store: store, excluded: excluded, s: newState(), whole: store.Walk()}
@@ -52,7 +42,7 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 			names = append(names, target)
 		}
 	}
-	err = m.look(ctx, names)
+	err := m.look(ctx, names)
 	if err == nil && m.moved {
 		err = m.walk(ctx)
 	}

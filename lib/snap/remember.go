@@ -16,7 +16,7 @@ func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record
 	if !s.o.Cache {
 		return host.Fill(ctx, set, excluded)
 	}
-	store := s.remember(ctx, host, set[0].Backup)
+	store := cache.Begin(ctx, host, s.env.Verbosef, "source", set[0].Backup)
 	if store == nil {
 		return host.Fill(ctx, set, excluded)
 	}
@@ -49,30 +49,6 @@ func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record
 		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
 	}
 	return gone, nil
-}
-
-// remember opens what earlier runs of a backup have left of a host; nil where
-// nothing can be remembered.
-func (s *snapper) remember(ctx context.Context, host *zfs.Host, backup string) *cache.Store {
-	dir, err := cache.Dir()
-	if err != nil {
-		s.env.Verbosef("nothing can be remembered: %s", err)
-		return nil
-	}
-	store, err := cache.Open(dir, "source", backup, host.Dest)
-	if err != nil {
-		s.env.Verbosef("%s", err)
-	}
-	epoch, err := host.Epoch(ctx)
-	if err != nil {
-		s.env.Verbosef("nothing can be remembered of %s: %s", host, err)
-		return nil
-	}
-	if !store.At(epoch) {
-		s.env.Verbosef("nothing can be remembered of %s: it does not say since when it is up", host)
-		return nil
-	}
-	return store
 }
 
 func state(r *record.Record) cache.State {

@@ -6,8 +6,8 @@
 // messages, its own words kept; few programs.
 //
 // Non-goals: it takes no decision about backups. What changes a pool stands in
-// files of its own: snapshot.go, destroy.go, hold.go, bookmark.go, create.go,
-// rollback.go, clone.go, mount.go, recv.go.
+// files of its own: snapshot.go, destroy.go, hold.go, bookmark.go, bookmarks.go,
+// create.go, rollback.go, clone.go, mount.go, recv.go.
 package zfs
 
 import (

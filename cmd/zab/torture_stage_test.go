@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -22,10 +21,7 @@ func (h *history) again() *exec.Cmd {
 		}
 	}
 	cmd := exec.Command(filepath.Join(h.bin, "zab"), args...)
-	cmd.Env = append(os.Environ(), "PATH="+h.path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
-	cmd.Stderr = &bytes.Buffer{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 30 * time.Second
+	h.prepare(cmd, h.path, &bytes.Buffer{})
 	return cmd
 }
 
@@ -166,30 +162,12 @@ func (h *history) stage(a *attempt, line string, f *fault) (hit bool, status int
 		path = f.arm(h) + path
 	}
 	cmd := exec.Command("sh", "-c", line)
-	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
 	var out bytes.Buffer
-	cmd.Stderr = &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 30 * time.Second
+	h.prepare(cmd, path, &out)
 	ran := h.sum.clock("stages")
 	begun := time.Now()
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
-	if f != nil {
-		hit = f.strike(h, cmd.Process.Pid, done)
-	}
-	select {
-	case <-done:
-	case <-time.After(endsWithin):
-		h.breaks("P4", "it does not end:\n%s%s", h.tree(), out.String())
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done
+	var ended bool
+	if hit, ended = h.finish(cmd, f, "it", &out); !ended {
 		return hit, -1
 	}
 	ran()

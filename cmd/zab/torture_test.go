@@ -702,6 +702,42 @@ func (h *history) run() {
 	h.zab(a)
 }
 
+// prepare makes a command one of this history, in a process group of its own.
+func (h *history) prepare(cmd *exec.Cmd, path string, stderr *bytes.Buffer) {
+	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
+	cmd.Stderr = stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = 30 * time.Second
+}
+
+// finish runs a command that was prepared, with a fault if there is one, until
+// it ends, which it has to. hit tells whether the fault met something.
+func (h *history) finish(cmd *exec.Cmd, f *fault, who string, stderr *bytes.Buffer) (hit, ended bool) {
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(done)
+	}()
+	if f != nil {
+		hit = f.strike(h, cmd.Process.Pid, done)
+		if f.twin != nil {
+			f.twin()
+		}
+	}
+	select {
+	case <-done:
+		return hit, true
+	case <-time.After(endsWithin):
+		h.breaks("P4", "%s does not end:\n%s%s", who, h.tree(), stderr.String())
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-done
+		return hit, false
+	}
+}
+
 // zab does one run and looks whether a promise is broken.
 func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if before = h.seen; before == nil || h.stale {
@@ -734,34 +770,13 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if a.fault != nil {
 		path = a.fault.arm(h) + path
 	}
-	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
 	var out, records bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &records, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 30 * time.Second
+	cmd.Stdout = &records
+	h.prepare(cmd, path, &out)
 	ran := h.sum.clock("zab")
 	begun := time.Now()
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
-	hit := false
-	if a.fault != nil {
-		hit = a.fault.strike(h, cmd.Process.Pid, done)
-	}
-	if a.fault != nil && a.fault.twin != nil {
-		a.fault.twin()
-	}
-	select {
-	case <-done:
-	case <-time.After(endsWithin):
-		h.breaks("P4", "zab does not end:\n%s%s", h.tree(), out.String())
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done
+	hit, ended := h.finish(cmd, a.fault, "zab", &out)
+	if !ended {
 		return -1, nil, nil
 	}
 	status = cmd.ProcessState.ExitCode()

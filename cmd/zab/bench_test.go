@@ -118,6 +118,9 @@ type workload struct {
 type tool struct {
 	name string
 	argv []string
+	// warm is for one that remembers what it saw: it ran once before on the
+	// pools that it finds.
+	warm bool
 }
 
 // cell is what was measured of a tool that did one thing at one place.
@@ -338,7 +341,7 @@ func (b *bench) sh(script string) (string, error) {
 }
 
 func (b *bench) env() []string {
-	return append(os.Environ(), "PATH="+b.path, "LC_ALL=C.UTF-8", "TZ=UTC", "TMPDIR="+b.root, "SRC="+b.src, "DST="+b.dst, "ROOT="+b.root)
+	return append(os.Environ(), "PATH="+b.path, "LC_ALL=C.UTF-8", "TZ=UTC", "TMPDIR="+b.root, "CACHE_DIRECTORY="+b.root+"/cache", "SRC="+b.src, "DST="+b.dst, "ROOT="+b.root)
 }
 
 func (b *bench) must(script string) string {
@@ -422,7 +425,7 @@ func (b *bench) restore(w *workload, n int) {
 	b.template(w, n)
 	b.pools0()
 	b.must(fmt.Sprintf(`set -e
-rm -rf $ROOT/live; mkdir -p $ROOT/live/s $ROOT/live/d
+rm -rf $ROOT/live $ROOT/cache; mkdir -p $ROOT/live/s $ROOT/live/d
 for x in s d; do cp --sparse=always $ROOT/%s.$x $ROOT/live/$x/img; done
 zpool import -o cachefile=none -d $ROOT/live/s $SRC
 zpool import -o cachefile=none -d $ROOT/live/d $DST
@@ -488,7 +491,7 @@ func (b *bench) workloads() []*workload {
 		{
 			name: "nothing", what: "nothing to do", unit: "datasets", main: pickInt(30, 100), sizes: sizes([]int{1, 10, 30, 100}, []int{1, 10, 30, 100, 300}),
 			fill: children(series(1)), replica: true,
-			tools: b.tools([]string{""}, []string{"--no-sync-snap"}, ""),
+			tools: b.tools([]string{"", "--cache"}, []string{"--no-sync-snap"}, ""),
 			count: b.dst, want: func(n int) int { return n },
 		},
 		{
@@ -532,7 +535,7 @@ func (b *bench) floor(p place, body string) tool {
 		head = ssh + " -M -N -f " + p.host + "\nR() { " + ssh + " " + p.host + " \"$@\"; }\n"
 		body += ssh + " -O exit " + p.host + " 2>/dev/null\n"
 	}
-	return tool{"floor", []string{"sh", "-c", "set -e\n" + head + body}}
+	return tool{name: "floor", argv: []string{"sh", "-c", "set -e\n" + head + body}}
 }
 
 // tools are those that back up. With send, which is what the floor does with a
@@ -550,7 +553,8 @@ func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) [
 		}
 		for _, o := range zab {
 			argv := append(append([]string{"zab"}, side...), strings.Fields(o)...)
-			list = append(list, tool{strings.TrimSpace("zab " + shortened(o)), append(argv, "bench", b.dst+"/backup")})
+			list = append(list, tool{name: strings.TrimSpace("zab " + shortened(o)), argv: append(argv, "bench", b.dst+"/backup"),
+				warm: slices.Contains(argv, "--cache")})
 		}
 		if lookPath(b.path, "syncoid") != "" {
 			to := b.dst + "/backup/" + b.src + "/d"
@@ -560,7 +564,7 @@ func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) [
 				argv = append(argv, p.opts...)
 				to = "root@" + p.host + ":" + to
 			}
-			list = append(list, tool{"syncoid", append(argv, b.src+"/d", to)})
+			list = append(list, tool{name: "syncoid", argv: append(argv, b.src+"/d", to)})
 		}
 		return list
 	}
@@ -586,7 +590,7 @@ done
 	if p.host != "" {
 		zab = append(zab, "--ssh-config", p.conf, "--ssh-source", p.host)
 	}
-	return []tool{b.floor(p, body), {"zab", append(zab, "bench")}}
+	return []tool{b.floor(p, body), {name: "zab", argv: append(zab, "bench")}}
 }
 
 // ---- measuring
@@ -627,7 +631,7 @@ func (b *bench) measure(w *workload, n int, p place) {
 	for i, tl := range tools {
 		// To look at processes takes time, so it has a run of its own.
 		if c := list[i]; len(c.took) > 0 && strings.HasPrefix(tl.name, "zab") && n == w.main && sum(c.took) < b.budget.Seconds() {
-			b.restore(w, n)
+			b.begin(c, tl)
 			_, c.memory = b.run(c, tl, true)
 		}
 	}
@@ -660,8 +664,16 @@ func (b *bench) expect(c *cell) float64 {
 	return guess
 }
 
-func (b *bench) once(c *cell, tl tool, rep int) {
+// begin puts everything back to what a tool is to begin with.
+func (b *bench) begin(c *cell, tl tool) {
 	b.restore(c.w, c.n)
+	if tl.warm {
+		b.run(c, tl, false)
+	}
+}
+
+func (b *bench) once(c *cell, tl tool, rep int) {
+	b.begin(c, tl)
 	var acct *accounting
 	if rep == 0 {
 		acct = account(filepath.Join(b.root, "acct"))
@@ -881,7 +893,7 @@ func (b *bench) picture() {
 
 const panelWidth = 520
 
-var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 4": "#17a398", "syncoid": "#d1495b"}
+var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 4": "#17a398", "zab --cache": "#17a398", "syncoid": "#d1495b"}
 
 // panel is one set of axes, both logarithmic: work that is the same for any
 // number is a flat line, work for each dataset one that rises as fast as the

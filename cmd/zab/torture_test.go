@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -335,7 +336,12 @@ func (h *history) live() {
 		}
 	}()
 	h.setup()
-	steps := 4 + h.rng.Intn(6)
+	// Many short ones meet more beginnings, a few long ones what only comes
+	// with time.
+	steps := 1 + h.rng.Intn(3)
+	if h.one(5) {
+		steps += 3 + h.rng.Intn(4)
+	}
 	for i := 0; i < steps && !h.given; i++ {
 		h.rng = rand.New(rand.NewSource(h.seed*1000 + int64(i)))
 		if h.skip[i] {
@@ -483,7 +489,7 @@ func (h *history) change() {
 	d := pick(h, all...)
 	f := pick(h, fs...)
 	h.n++
-	switch h.rng.Intn(20) {
+	switch h.rng.Intn(22) {
 	case 0, 1, 2, 3, 4:
 		h.write(f, 20000+h.rng.Intn(300000))
 	case 5:
@@ -534,9 +540,9 @@ func (h *history) change() {
 		}
 		h.now = h.now.Add(by)
 		h.say("# the clock goes on by %s", by)
-	case 18:
+	case 18, 19, 20:
 		h.touch(w)
-	case 19:
+	case 21:
 		if d.name != h.src+"/t" && h.one(2) {
 			h.sh("zfs set autobackup:%s=%s %s", h.name, pick(h, "false", "true"), q(d.name))
 		} else {
@@ -605,6 +611,7 @@ type attempt struct {
 	dry     bool
 	simple  bool // --clones simple
 	brave   bool // --rollback --destroy-incompatible
+	aside   bool // --rename-aside
 	missing bool // --destroy-missing
 	remote  bool
 	fault   *fault
@@ -641,7 +648,9 @@ func (h *history) draw() *attempt {
 	may(6, "--no-snapshot")
 	may(4, "--allow-empty")
 	a.simple = may(3, "--clones", "simple")
-	a.brave = may(3, "--rollback", "--destroy-incompatible")
+	if a.brave = may(3, "--rollback", "--destroy-incompatible"); !a.brave {
+		a.aside = may(3, "--rename-aside")
+	}
 	may(6, "--compress="+pick(h, "zstd-fast", "lz4"))
 	may(6, "--buffer", "1M")
 	may(3, "-j", strconv.Itoa(2+h.rng.Intn(3)))
@@ -680,7 +689,7 @@ func (h *history) draw() *attempt {
 func (h *history) run() {
 	a := h.draw()
 	switch {
-	case h.one(14):
+	case h.one(6):
 		a.dry = true
 		a.args = append(a.args, "-n")
 	case !h.one(6):
@@ -1055,6 +1064,11 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 	for name, d := range before.sets {
 		now := after.sets[name]
 		source := poolOf(name) == h.src
+		if !source && (now == nil || now.guid != d.guid) && h.setAside(after, d) {
+			// What was set aside keeps all that it had, but for what its clone
+			// took over when it was promoted.
+			continue
+		}
 		if now == nil {
 			// A first receive that broke off is given up sometimes.
 			if source || len(d.snaps) > 0 && !h.orphan(a, before, name) {
@@ -1073,7 +1087,7 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 		}
 		for _, t := range h.targets {
 			had := base(d, before.sets[t+"/"+name])
-			if has := base(now, after.sets[t+"/"+name]); had.guid != "" && has.txg < had.txg {
+			if has := base(now, after.copies(t+"/"+name)); had.guid != "" && has.txg < had.txg {
 				h.breaks("P1", "'%s@%s' was the newest in common with '%s', and now '%s' is", name, had.name, t, has.name)
 				return
 			}
@@ -1132,6 +1146,45 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 	}
 }
 
+// diverged is what --rename-aside adds to a name.
+var diverged = regexp.MustCompile(`_diverged-[^/]*`)
+
+// copies are a target and what was set aside in its place, as one: where a run
+// dies in between, the snapshots are in the one or in the other.
+func (w *world) copies(name string) *dataset {
+	var list []*dataset
+	for n, d := range w.sets {
+		if n == name || diverged.ReplaceAllString(n, "") == name {
+			list = append(list, d)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	all := *list[0]
+	for _, d := range list[1:] {
+		all.snaps = append(slices.Clone(all.snaps), d.snaps...)
+	}
+	return &all
+}
+
+// setAside tells whether a dataset of a target goes on under another name, or
+// is below one that does, with all its snapshots there or in its successor.
+func (h *history) setAside(w *world, d *dataset) bool {
+	for n, now := range w.sets {
+		if now.guid != d.guid || poolOf(n) != poolOf(d.name) || !diverged.MatchString(n) {
+			continue
+		}
+		for _, s := range d.snaps {
+			if now.has(s.guid) == nil && w.copies(d.name).has(s.guid) == nil {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
 func newestTXG(h *history, d *dataset) uint64 {
 	if s := d.has(newestOurs(h, d)); s != nil {
 		return s.txg
@@ -1149,8 +1202,8 @@ func (h *history) mayFail(a *attempt, w *world) []string {
 			if !a.simple || d.origin == "-" {
 				continue
 			}
-		case base(d, c).guid == "" && (len(c.snaps) > 0 || c.token == "-"):
-		case h.touched[a.target] && !a.brave:
+		case base(d, c).guid == "" && (len(c.snaps) > 0 || c.token == "-") && !a.aside:
+		case h.touched[a.target] && !a.brave && !a.aside:
 		default:
 			continue
 		}
@@ -1164,7 +1217,7 @@ func bookmarks(a *attempt) bool { return slices.Contains(a.args, "--bookmark") }
 
 // orphan tells of a copy that may go, as what it was copied from is gone.
 func (h *history) orphan(a *attempt, w *world, name string) bool {
-	if a.missing && a.target != "" {
+	if a.missing && a.target != "" && !diverged.MatchString(name) {
 		if of, ok := strings.CutPrefix(name, a.target+"/"); ok {
 			d := w.sets[of]
 			return d == nil || d.selected != "true"

@@ -234,6 +234,17 @@ func holds(ctx context.Context, batch []*job, do string) {
 			}
 		}
 	}
+	// The pin, which says whose the other tag is, comes first and goes last,
+	// whatever else is in the batch.
+	slices.SortStableFunc(order, func(a, b tagged) int {
+		first := func(t tagged) int {
+			if (t.tag == groups[t][0].j.r.Target.Pin) == (do == record.DoHold) {
+				return 0
+			}
+			return 1
+		}
+		return first(a) - first(b)
+	})
 	for _, t := range order {
 		t.apply(ctx, do, groups[t])
 	}
@@ -294,13 +305,12 @@ type held struct {
 }
 
 func (t tagged) apply(ctx context.Context, do string, all []held) {
-	if do == record.DoRelease {
-		// Our own tag goes last: where the shared one could not be released
-		// it still says for whom that stands, or nobody would release it.
-		all = slices.DeleteFunc(all, func(h held) bool { return h.j.r.Error != nil })
-		if len(all) == 0 {
-			return
-		}
+	// Where the shared tag could not be released the pin still says for whom
+	// that stands, and where there is no pin it does not come: nobody would
+	// release it.
+	all = slices.DeleteFunc(all, func(h held) bool { return h.j.r.Error != nil })
+	if len(all) == 0 {
+		return
 	}
 	var names []string
 	for _, h := range all {

@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Hold puts tag on snapshots, given by full name, in as few programs as they
-// fit into. A tag that is there already is what was wanted.
+// Hold holds snapshots that are there, given by full name, with tag. One that
+// has the tag already is what was wanted.
 func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
-	return h.holds(ctx, HoldArgv(tag), snapshots, KindExists)
+	trees, rest := h.together(ctx, snapshots)
+	// zfs holds all of a tree or nothing of it, so that what one of it has is
+	// missing in the others.
+	if err := h.holds(ctx, recursive(HoldArgv(tag)), topsOf(trees), ""); err != nil {
+		rest = snapshots
+	}
+	return h.holds(ctx, HoldArgv(tag), rest, KindExists)
 }
 
 // HoldMore is Hold, and tells which of the snapshots had the tag before.
@@ -19,7 +26,18 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 	if len(snapshots) == 0 {
 		return before, nil
 	}
-	err = h.batches(HoldArgv(tag), snapshots, func(argv []string) error {
+	trees, rest := h.together(ctx, snapshots)
+	for i, t := range trees {
+		// Each by itself: what one has of which nothing could be held it had
+		// before.
+		if i >= manyTrees || h.run(ctx, nil, nil, append(recursive(HoldArgv(tag)), t.top)...) != nil {
+			rest = append(rest, t.members...)
+		}
+	}
+	if len(rest) == 0 {
+		return before, nil
+	}
+	err = h.batches(HoldArgv(tag), rest, func(argv []string) error {
 		err := h.run(ctx, nil, nil, argv...)
 		var e *Error
 		if errors.As(err, &e) {
@@ -39,7 +57,26 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 // Release takes tag from snapshots. A tag or a snapshot that is not there is
 // what was wanted.
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
-	return h.holds(ctx, ReleaseArgv(tag), snapshots, KindNotFound)
+	trees, rest := h.together(ctx, snapshots)
+	// In a tree zfs passes by those without the tag.
+	if err := h.holds(ctx, recursive(ReleaseArgv(tag)), topsOf(trees), KindNotFound); err != nil {
+		rest = snapshots
+	}
+	return h.holds(ctx, ReleaseArgv(tag), rest, KindNotFound)
+}
+
+// manyTrees are held by a program each.
+const manyTrees = 8
+
+// recursive is a command of HoldArgv or ReleaseArgv with -r.
+func recursive(argv []string) []string { return slices.Insert(argv, 2, "-r") }
+
+// topsOf are the full names at the tops of trees.
+func topsOf(trees []tree) (out []string) {
+	for _, t := range trees {
+		out = append(out, t.top)
+	}
+	return out
 }
 
 // HoldArgv is the command of Hold.

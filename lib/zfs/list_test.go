@@ -338,7 +338,7 @@ func TestBatchesGoOn(t *testing.T) {
 	h, started := fakeZFS(t, `case "$*" in *first*) echo "cannot hold snapshot 'tank/a@first': dataset is busy" >&2; exit 1;; esac`)
 	names := []string{"tank/a@first"}
 	for len(names) < 5000 {
-		names = append(names, fmt.Sprintf("tank/%0200d@x", len(names)))
+		names = append(names, fmt.Sprintf("tank/%0200d@%d", len(names), len(names)))
 	}
 	err := h.Hold(context.Background(), "t", names)
 	if KindOf(err) != KindBusy {

@@ -50,6 +50,7 @@ type Host struct {
 	down func()   // ends the connection that this process set up
 
 	features featureCache
+	trees    treeNames
 }
 
 // Host gives the host behind an ssh destination, or this machine for "".

@@ -338,9 +338,12 @@ func (h *history) live() {
 	h.setup()
 	// Many short ones meet more beginnings, a few long ones what only comes
 	// with time.
-	steps := 1 + h.rng.Intn(3)
-	if h.one(5) {
-		steps += 3 + h.rng.Intn(4)
+	steps, sweeps := 1+h.rng.Intn(2), false
+	if h.one(3) {
+		sweeps = true
+		if steps++; h.one(3) {
+			steps += 2 + h.rng.Intn(5)
+		}
 	}
 	for i := 0; i < steps && !h.given; i++ {
 		h.rng = rand.New(rand.NewSource(h.seed*1000 + int64(i)))
@@ -359,7 +362,7 @@ func (h *history) live() {
 		done()
 		switch {
 		case h.given:
-		case !h.one(3):
+		case sweeps && !h.one(3):
 			h.sweep()
 		default:
 			h.run()
@@ -1087,7 +1090,7 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 		}
 		for _, t := range h.targets {
 			had := base(d, before.sets[t+"/"+name])
-			if has := base(now, after.copies(t+"/"+name)); had.guid != "" && has.txg < had.txg {
+			if has := base(now, after.copies(t+"/"+name)); had.guid != "" && has.txg < had.txg && !h.orphan(a, before, t+"/"+name) {
 				h.breaks("P1", "'%s@%s' was the newest in common with '%s', and now '%s' is", name, had.name, t, has.name)
 				return
 			}

@@ -377,7 +377,7 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 			h.sum.add(&h.sum.impossible)
 			return false
 		}
-		f.undo = append(f.undo, "zpool import -d "+h.dir+" "+p)
+		f.undo = append(f.undo, "zpool import -l -d "+h.dir+" "+p)
 		<-done
 		return true
 	}

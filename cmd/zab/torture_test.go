@@ -1125,8 +1125,8 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 	}
 	// What must have arrived: all, or, where a conflict was to be expected,
 	// what has none.
-	if a.fault != nil && status != 0 {
-		return
+	if a.fault != nil && (status != 0 || a.fault.twin != nil) {
+		return // the other of two may have made newer ones, and found the lock taken
 	}
 	bad := h.mayFail(a, before)
 	if status != 0 && len(bad) == 0 && a.fault == nil {

@@ -194,7 +194,7 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 // treeFresh is how long it is taken for granted which datasets are below
 // another: for the holds and releases of one batch. Whether a stranger has the
 // snapshot is looked up each time.
-const treeFresh = 5 * time.Second
+const treeFresh = 30 * time.Second
 
 // names are the keys, sorted, of all datasets at and below others.
 func (h *Host) names(ctx context.Context, roots []string) (keys []string, err error) {

@@ -75,7 +75,7 @@ func (f *flusher) run() {
 				due = time.After(patience(time.Since(begun)))
 			}
 			snapshots += len(j.r.Snapshots) + len(j.r.Target.Snapshots)
-			if len(batch) >= flushCount || snapshots >= flushSnapshots || f.ctx.Err() != nil {
+			if len(batch) >= flushCount || snapshots >= flushSnapshots || j.bare() || f.ctx.Err() != nil {
 				flush()
 			}
 		case <-due:
@@ -85,6 +85,16 @@ func (f *flusher) run() {
 			flush()
 		}
 	}
+}
+
+// bare tells whether nothing stands for what has arrived until its bookmark is
+// there: with --bookmark and --no-holds it is not held early. Then another
+// target's run, which thins the source, is to have no time for it (P1).
+func (j *job) bare() bool {
+	return j.r.Target.Pin == "" && slices.ContainsFunc(j.later, func(i int) bool {
+		s := &j.r.Steps[i]
+		return s.Do == record.DoBookmark && s.Side == record.SideSource
+	})
 }
 
 // settle verifies the transfers of records and then does their holds and

@@ -318,7 +318,6 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		if err := s.detail(ctx, host, set, o.RenameAside); err != nil {
 			return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
 		}
-		s.compare(ctx, p, env.Machine.Host, host, set)
 		if !o.Rollback && !env.Common.DryRun {
 			return s.reads(ctx, host, set)
 		}

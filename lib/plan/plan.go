@@ -37,8 +37,6 @@ type draft struct {
 	// origin is what the copy of a clone is made from, clone why it cannot be.
 	origin *origin
 	clone  *record.Conflict
-	// same: the copy has received all properties as they are.
-	same bool
 	// begun is what a run that died while it set the target aside has left to do.
 	begun *begun
 }
@@ -203,8 +201,6 @@ func (p *planner) finish(d *draft) {
 		if b := d.begun; b != nil {
 			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
 		}
-		// What takes the place of another copy is not what was compared.
-		d.same = d.same && after == nil
 		steps = slices.Concat(pre, p.streams(d), after, p.mark(r, p.flags(d)))
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
@@ -326,9 +322,6 @@ func (p *planner) cut(d *draft) []chain.Stream {
 func (p *planner) streams(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	flags := p.flags(d)
-	if d.same {
-		flags = without(flags)
-	}
 	for _, name := range p.inStream(r) {
 		r.Warn("'%s' comes with the stream: it can be neither set nor filtered", name)
 	}

@@ -90,8 +90,11 @@ func (f *flusher) run() {
 // bare tells whether nothing stands for what has arrived until its bookmark is
 // there: with --bookmark and --no-holds it is not held early. Then another
 // target's run, which thins the source, is to have no time for it (P1).
-func (j *job) bare() bool {
-	return j.r.Target.Pin == "" && slices.ContainsFunc(j.later, func(i int) bool {
+func (j *job) bare() bool { return j.r.Target.Pin == "" && j.marked() }
+
+// marked tells whether a bookmark of the source stands for what has arrived.
+func (j *job) marked() bool {
+	return slices.ContainsFunc(j.later, func(i int) bool {
 		s := &j.r.Steps[i]
 		return s.Do == record.DoBookmark && s.Side == record.SideSource
 	})
@@ -215,10 +218,9 @@ func holds(ctx context.Context, batch []*job, do string) {
 		}
 		early, fresh := j.x.pinned(j.r)
 		to := tagged{j.x.source(j.r), j.r.Target.Pin}
-		stays, marked := -1, false
+		stays := -1
 		for _, i := range j.later {
 			s := &j.r.Steps[i]
-			marked = marked || s.Do == record.DoBookmark && s.Side == record.SideSource
 			t := tagged{j.side(s), s.Tag}
 			h := held{j, i, s.Dataset + "@" + s.Snapshot}
 			done := s.Do == record.DoHold && t == to && slices.Contains(early, h.full)
@@ -235,7 +237,7 @@ func holds(ctx context.Context, batch []*job, do string) {
 				add(t, h)
 			}
 		}
-		if do == record.DoRelease && (stays >= 0 || marked) {
+		if do == record.DoRelease && (stays >= 0 || j.marked()) {
 			// What was held early, but for the new base where that is not a bookmark.
 			for _, full := range fresh {
 				if stays < 0 || full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {

@@ -36,13 +36,21 @@ func under(keys []string, top string) []string {
 	return keys[from:to]
 }
 
-// tops are those of sorted keys that are below none of the others. So many of
-// them that lie side by side are below their parent.
-func tops(keys []string) (out []string) {
-	for i := 0; i < len(keys); {
-		out = append(out, keys[i])
-		i += len(under(keys[i:], keys[i]))
+// outermost are those of sorted keys that are below none of the others.
+func outermost(keys []string) (out []string) {
+	for len(keys) > 0 {
+		out = append(out, keys[0])
+		for top := keys[0]; len(keys) > 0 && (keys[0] == top || strings.HasPrefix(keys[0], top+"\x00")); {
+			keys = keys[1:]
+		}
 	}
+	return out
+}
+
+// tops are the outermost of sorted keys. So many of them that lie side by side
+// are below their parent.
+func tops(keys []string) []string {
+	out := outermost(keys)
 	parent := func(key string) string { return key[:max(0, strings.LastIndexByte(key, 0))] }
 	sides := map[string]int{}
 	for _, k := range out {
@@ -54,62 +62,48 @@ func tops(keys []string) (out []string) {
 		}
 	}
 	slices.Sort(out)
-	var last string
-	return slices.DeleteFunc(out, func(k string) bool {
-		if last != "" && strings.HasPrefix(k, last+"\x00") {
-			return true
-		}
-		last = k
-		return false
-	})
+	return outermost(out)
 }
 
 // cover gives trees of which each member has the snapshot and nothing else has,
 // and the members that are left. Keys are sorted; strangers are the datasets
 // that have the snapshot too.
 func cover(snapshot string, keys, strangers []string) (trees []tree, rest []string) {
-	full := func(key string) string { return treeName(key) + "@" + snapshot }
-	list := func(keys []string) (out []string) {
-		for _, k := range keys {
-			out = append(out, full(k))
-		}
-		return out
-	}
-	var split func(keys []string)
-	split = func(keys []string) {
-		for _, top := range tops(keys) {
+	var split func(keys, tops []string)
+	split = func(keys, at []string) {
+		for _, top := range at {
 			mine := under(keys, top)
 			switch {
 			case len(mine) == 1:
-				rest = append(rest, full(mine[0]))
+				rest = append(rest, fullNames(snapshot, mine)...)
 			case len(under(strangers, top)) == 0:
-				trees = append(trees, tree{full(top), list(mine)})
+				trees = append(trees, tree{treeName(top) + "@" + snapshot, fullNames(snapshot, mine)})
 			case mine[0] == top:
-				rest = append(rest, full(top))
-				split(mine[1:])
+				rest = append(rest, fullNames(snapshot, mine[:1])...)
+				split(mine[1:], tops(mine[1:]))
 			default:
 				// A parent that is none of them: each for itself.
-				for len(mine) > 0 {
-					own := under(mine, mine[0])
-					if len(under(strangers, mine[0])) == 0 && len(own) > 1 {
-						trees = append(trees, tree{full(mine[0]), list(own)})
-					} else {
-						rest = append(rest, list(own)...)
-					}
-					mine = mine[len(own):]
-				}
+				split(mine, outermost(mine))
 			}
 		}
 	}
-	split(keys)
+	split(keys, tops(keys))
 	return trees, rest
+}
+
+// fullNames are the snapshots of one name of datasets.
+func fullNames(snapshot string, keys []string) (out []string) {
+	for _, k := range keys {
+		out = append(out, treeName(k)+"@"+snapshot)
+	}
+	return out
 }
 
 // together finds out which of the snapshots, by full names, can be reached by
 // trees. It takes them to be there, for -r is silent about those that are not:
 // callers have just seen them. Where it cannot find out, all are in the rest.
 func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, rest []string) {
-	groups := map[string][]string{}
+	groups := map[string][]string{} // of keys, by the snapshot's name
 	var names []string
 	for _, full := range snapshots {
 		ds, snap, _ := strings.Cut(full, "@")
@@ -118,114 +112,98 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 		}
 		groups[snap] = append(groups[snap], treeKey(ds))
 	}
-	var all []string
+	var many, all []string
 	for _, snap := range names {
-		keys := groups[snap]
-		slices.Sort(keys)
-		keys = slices.Compact(keys)
-		groups[snap] = keys
-		if len(keys) >= fewTogether {
-			all = append(all, tops(keys)...)
+		slices.Sort(groups[snap])
+		groups[snap] = slices.Compact(groups[snap])
+		if len(groups[snap]) < fewTogether {
+			rest = append(rest, fullNames(snap, groups[snap])...)
+			continue
 		}
+		many = append(many, snap)
+		all = append(all, tops(groups[snap])...)
 	}
-	if len(all) == 0 {
+	if many == nil {
 		return nil, snapshots
 	}
 	slices.Sort(all)
-	var roots []string
-	for _, k := range all {
-		if n := len(roots); n == 0 || treeKey(roots[n-1]) != k && !strings.HasPrefix(k, treeKey(roots[n-1])+"\x00") {
-			roots = append(roots, treeName(k))
-		}
-	}
-	there, err := h.names(ctx, roots)
+	there, err := h.names(ctx, outermost(all))
 	if err != nil {
 		return nil, snapshots
 	}
 	// What else is below, and might have one of the snapshots.
+	others := map[string][]string{}
 	var ask []string
-	asked := map[string][]string{}
-	for _, snap := range names {
-		keys := groups[snap]
-		if len(keys) < fewTogether {
-			continue
-		}
-		others := []string{}
-		for _, top := range tops(keys) {
+	for _, snap := range many {
+		for _, top := range tops(groups[snap]) {
 			for _, k := range under(there, top) {
-				if _, mine := slices.BinarySearch(keys, k); !mine {
-					others = append(others, k)
+				if _, mine := slices.BinarySearch(groups[snap], k); !mine {
+					others[snap] = append(others[snap], k)
 				}
 			}
 		}
-		if len(others) > 4*len(keys) {
-			continue // to look at them takes as long
-		}
-		asked[snap] = others
-		for _, k := range others {
-			ask = append(ask, treeName(k)+"@"+snap)
+		if worth(groups[snap], others[snap]) {
+			ask = append(ask, fullNames(snap, others[snap])...)
 		}
 	}
 	found, err := h.Find(ctx, ask)
 	if err != nil {
 		return nil, snapshots
 	}
-	for _, snap := range names {
-		keys := groups[snap]
-		full := func(k string) string { return treeName(k) + "@" + snap }
-		others := asked[snap]
-		if others == nil {
-			for _, k := range keys {
-				rest = append(rest, full(k))
-			}
+	for _, snap := range many {
+		if !worth(groups[snap], others[snap]) {
+			rest = append(rest, fullNames(snap, groups[snap])...)
 			continue
 		}
-		strangers := slices.DeleteFunc(others, func(k string) bool {
-			_, ok := found[full(k)]
+		strangers := slices.DeleteFunc(others[snap], func(k string) bool {
+			_, ok := found[treeName(k)+"@"+snap]
 			return !ok
 		})
 		slices.Sort(strangers)
-		t, r := cover(snap, keys, strangers)
+		t, r := cover(snap, groups[snap], strangers)
 		trees, rest = append(trees, t...), append(rest, r...)
 	}
 	return trees, rest
 }
+
+// worth tells whether to look at what else is below takes less time than it
+// saves.
+func worth(keys, others []string) bool { return len(others) <= 4*len(keys) }
 
 // treeFresh is how long it is taken for granted which datasets are below
 // another: for the holds and releases of one batch. Whether a stranger has the
 // snapshot is looked up each time.
 const treeFresh = 30 * time.Second
 
-// names are the keys, sorted, of all datasets at and below others.
+// names are the keys, sorted, of all datasets at and below roots, keys too.
 func (h *Host) names(ctx context.Context, roots []string) (keys []string, err error) {
 	h.trees.Lock()
 	defer h.trees.Unlock()
-	var ask []string
-	now := time.Now()
-	for _, r := range roots {
-		if now.Sub(h.trees.at[r]) > treeFresh {
-			ask = append(ask, r)
-		}
-	}
-	var fresh []string
-	err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv []string) error {
-		if len(ask) == 0 {
-			return nil
-		}
-		return h.run(ctx, nil, func(line string) error {
-			fresh = append(fresh, treeKey(line))
-			return nil
-		}, argv...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(fresh)
 	if h.trees.at == nil {
 		h.trees.at, h.trees.keys = map[string]time.Time{}, map[string][]string{}
 	}
-	for _, r := range ask {
-		h.trees.at[r], h.trees.keys[r] = now, slices.Clone(under(fresh, treeKey(r)))
+	now := time.Now()
+	var ask, fresh []string
+	for _, r := range roots {
+		if now.Sub(h.trees.at[r]) > treeFresh {
+			ask = append(ask, treeName(r))
+		}
+	}
+	if len(ask) > 0 {
+		err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv []string) error {
+			return h.run(ctx, nil, func(line string) error {
+				fresh = append(fresh, treeKey(line))
+				return nil
+			}, argv...)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(fresh)
+	for _, n := range ask {
+		r := treeKey(n)
+		h.trees.at[r], h.trees.keys[r] = now, slices.Clone(under(fresh, r))
 	}
 	for _, r := range roots {
 		keys = append(keys, h.trees.keys[r]...)

@@ -106,6 +106,9 @@ type workload struct {
 	// and change is what happens on the source then.
 	fill    func(n int) string
 	replica bool
+	// mounted is a target whose copies are mounted: the kernel opens those ten
+	// times as fast as others.
+	mounted bool
 	change  string
 	tools   func(p place, n int) []tool
 	// count is the pool on which want snapshots are when the work is done.
@@ -388,6 +391,10 @@ zfs create $SRC/d
 zfs set autobackup:bench=true $SRC/d
 `, size) + w.fill(n))
 	if w.replica {
+		mountpoint := "none"
+		if w.mounted {
+			mountpoint = "$ROOT/copies"
+		}
 		// The target has a copy of the whole pool, which is far quicker than to
 		// receive it, and has the same guids.
 		b.must(`set -e
@@ -395,7 +402,7 @@ zpool export $SRC
 cp --sparse=always $ROOT/live/s/img $ROOT/live/d/img
 zpool import -o cachefile=none -N -d $ROOT/live/d $SRC $DST
 zpool reguid $DST
-zfs set mountpoint=none $DST
+zfs set mountpoint=` + mountpoint + ` $DST
 zfs create -p -o canmount=off $DST/backup/$SRC
 zfs rename $DST/d $DST/backup/$SRC/d
 zfs inherit autobackup:bench $DST/backup/$SRC/d
@@ -486,6 +493,12 @@ func (b *bench) workloads() []*workload {
 		{
 			name: "one", what: "one new snapshot on each dataset", unit: "datasets", main: pickInt(10, 100), sizes: sizes([]int{1, 10, 30}, []int{1, 10, 30, 100}),
 			fill: children(series(1)), replica: true, change: one,
+			tools: b.tools(jobs, nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
+			count: b.dst, want: func(n int) int { return 2 * n },
+		},
+		{
+			name: "mounted", what: "one new snapshot on each dataset, whose copies are mounted", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
+			fill: children(series(1)), replica: true, mounted: true, change: one,
 			tools: b.tools(jobs, nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
 			count: b.dst, want: func(n int) int { return 2 * n },
 		},
@@ -874,9 +887,13 @@ func (b *bench) print(w *workload) {
 // ---- the picture
 
 // picture draws how the time grows with the number of datasets, by tool.
-func (b *bench) picture() {
+func (b *bench) picture() { b.draw("growth.svg", []string{"nothing", "one"}) }
+
+// draw makes a picture of workloads beside each other, those of which more than
+// one size was measured.
+func (b *bench) draw(name string, workloads []string) {
 	var parts []string
-	for _, name := range []string{"nothing", "one"} {
+	for _, name := range workloads {
 		if p := b.panel(name, len(parts)); p != "" {
 			parts = append(parts, p)
 		}
@@ -887,15 +904,16 @@ func (b *bench) picture() {
 	const style = "text{font:12px sans-serif;fill:#222}.t{font-size:14px;font-weight:bold}.g{stroke:#ddd}.a{stroke:#222}polyline{fill:none;stroke-width:2}"
 	svg := fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%[1]d\" height=\"420\" viewBox=\"0 0 %[1]d 420\">\n<style>%[2]s</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n%[3]s</svg>\n",
 		len(parts)*panelWidth, style, strings.Join(parts, ""))
-	file := filepath.Join(b.out, "growth.svg")
+	file := filepath.Join(b.out, name)
 	if err := os.WriteFile(file, []byte(svg), 0o666); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-const panelWidth = 520
+const panelWidth = 560
 
-var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 4": "#17a398", "zab --cache": "#17a398", "syncoid": "#d1495b"}
+var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 4": "#17a398", "zab --cache": "#17a398", "syncoid": "#d1495b",
+	"jq -c .": "#888", "zab-thin -n": "#17a398", "zab-plan, first backup": "#e09f3e", "zab-plan, one new": "#0a62c4"}
 
 // panel is one set of axes, both logarithmic: work that is the same for any
 // number is a flat line, work for each dataset one that rises as fast as the
@@ -908,12 +926,12 @@ func (b *bench) panel(name string, at int) string {
 	curves := map[string][]point{}
 	var order []string
 	var sizes []int
-	low, high, what := math.Inf(1), 0.0, ""
+	low, high, what, unit := math.Inf(1), 0.0, "", ""
 	for _, c := range b.cells {
 		if c.w.name != name || c.p.host != "" || len(c.took) == 0 {
 			continue
 		}
-		what = c.w.what
+		what, unit = c.w.what, c.w.unit
 		if curves[c.tool] == nil {
 			order = append(order, c.tool)
 		}
@@ -951,7 +969,7 @@ func (b *bench) panel(name string, at int) string {
 		}
 	}
 	fmt.Fprintf(&s, "<line class=\"a\" x1=\"%.1[1]f\" y1=\"%[3]d\" x2=\"%.1[2]f\" y2=\"%[3]d\"/><line class=\"a\" x1=\"%.1[1]f\" y1=\"%[4]d\" x2=\"%.1[1]f\" y2=\"%[3]d\"/>\n", x0, x1, bottom, top)
-	fmt.Fprintf(&s, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">datasets</text>\n", (x0+x1)/2, bottom+38)
+	fmt.Fprintf(&s, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", (x0+x1)/2, bottom+38, unit)
 	for i, tool := range order {
 		colour := colours[tool]
 		if colour == "" {
@@ -973,7 +991,7 @@ func (b *bench) panel(name string, at int) string {
 // What needs no pools: the picture is well formed, and shows each measurement
 // at its place.
 func TestBenchPicture(t *testing.T) {
-	w := &workload{name: "nothing", what: "nothing to do"}
+	w := &workload{name: "nothing", what: "nothing to do", unit: "datasets"}
 	b := &bench{t: t, out: t.TempDir()}
 	for _, n := range []int{1, 10, 100} {
 		b.cells = append(b.cells,

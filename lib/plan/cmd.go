@@ -460,6 +460,12 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	if err := p.names(backup); err != nil {
 		return cli.UsageError{Err: err}
 	}
+	sources := map[string]bool{}
+	for _, r := range all {
+		if r.Type == record.TypeDataset {
+			sources[r.Host] = true
+		}
+	}
 	// Children first, so that zab-thin can destroy a whole tree in one run,
 	// however many records it looks at together.
 	for _, n := range slices.Backward(p.state.order) {
@@ -477,6 +483,14 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 		}
 		orphan := &record.Record{Type: record.TypeOrphan, Backup: backup, Host: o.SSHTarget, Name: n,
 			Facts: record.Facts{GUID: r.GUID}, Reason: "no selected source maps to it", Target: t}
+		if len(sources) == 1 {
+			for h := range sources {
+				orphan.Source = &record.Source{Host: h}
+			}
+			if o.StripPath == 0 {
+				orphan.Source.Name = strings.TrimPrefix(n, target+"/")
+			}
+		}
 		if x := excluded[n]; x != nil {
 			orphan.Excluded = true
 			orphan.Reason = "its source '" + x.Name + "' is left out of this run"

@@ -52,6 +52,8 @@ type Record struct {
 	// Excluded: the property selects the dataset, and an option left it out of
 	// this run; of an orphan, that this is so of its source.
 	Excluded bool `json:"excluded,omitzero"`
+	// Source is what an orphan would be the copy of.
+	Source *Source `json:"source,omitzero"`
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
@@ -81,6 +83,15 @@ type Record struct {
 	// Line is where the record was read, from 1; 0 where it was made here.
 	Line int `json:"-"`
 	raw  string
+}
+
+// Source is a dataset that a copy may have come from, whether it exists or not.
+type Source struct {
+	// Host is the ssh destination of its machine; absent: this one.
+	Host string `json:"host,omitzero"`
+	// Name is its full name; absent where the name of the copy does not tell it,
+	// because --strip-path left parts of it out.
+	Name string `json:"name,omitzero"`
 }
 
 // Facts are properties of a filesystem or volume, with ZFS's own names and

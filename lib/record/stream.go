@@ -160,6 +160,12 @@ func (r *Record) check() error {
 	c.dataset("name", r.Name)
 	c.host("host", r.Host)
 	c.facts("", &r.Facts)
+	if s := r.Source; s != nil {
+		c.host("source.host", s.Host)
+		if s.Name != "" {
+			c.dataset("source.name", s.Name)
+		}
+	}
 	c.snapshots("snapshots", r.Snapshots)
 	c.snapshots("bookmarks", r.Bookmarks)
 	if r.Snapshot != nil && r.Snapshot.Name != "" {

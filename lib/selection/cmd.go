@@ -23,7 +23,6 @@ import (
 // Select are the options that the wrapper has in common with zab-select.
 type Select struct {
 	SSHSource        string `long:"ssh-source" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
-	PropertyFormat   string `long:"property-format" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
 	ExcludeUnchanged int64  `long:"exclude-unchanged" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
 	ExcludeReceived  bool   `long:"exclude-received" description:"Leave out datasets whose property was received with a stream"`
 	IncludeReceived  bool   `long:"include-received" description:"Keep datasets whose property was received where there is no target, and copies of what the target's host has itself"`
@@ -33,6 +32,7 @@ type Select struct {
 // Options of zab-select.
 type Options struct {
 	cli.Common
+	snapname.Selecting
 	Select
 	cache.Remembering
 	Target      string   `long:"target" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
@@ -61,9 +61,9 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	if err := snapname.BackupName(backup); err != nil {
 		return nil, err
 	}
-	prop, err := snapname.Property(o.PropertyFormat, backup)
+	prop, err := o.Property(backup)
 	if err != nil {
-		return nil, fmt.Errorf("--property-format: %w", err)
+		return nil, err
 	}
 	if o.ExcludeUnchanged < 0 {
 		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)

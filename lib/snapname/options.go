@@ -25,6 +25,21 @@ func (o *Options) Format(backup string) (Format, error) {
 	return f, nil
 }
 
+// Selecting are the options of the commands that look at the property that
+// selects.
+type Selecting struct {
+	PropertyFormat string `long:"property-format" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
+}
+
+// Property is the property that selects for one backup.
+func (s *Selecting) Property(backup string) (string, error) {
+	prop, err := Property(s.PropertyFormat, backup)
+	if err != nil {
+		return "", fmt.Errorf("--property-format: %w", err)
+	}
+	return prop, nil
+}
+
 // Exclusion are the options of the commands that list snapshots.
 type Exclusion struct {
 	Patterns []string `long:"exclude-snapshot-pattern" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`

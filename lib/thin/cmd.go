@@ -31,6 +31,7 @@ type Thin struct {
 type Options struct {
 	cli.Common
 	snapname.Options
+	snapname.Selecting
 	schedule.Source
 	schedule.Target
 	Thin
@@ -64,6 +65,9 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 	}
 	source, err := o.KeepSource()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := o.Property(backup); err != nil {
 		return nil, err
 	}
 	if _, err := snapname.HoldTag(o.HoldFormat, backup); err != nil {

@@ -39,18 +39,25 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 	slices.SortStableFunc(late, func(a, b *record.Record) int {
 		return strings.Count(b.Name, "/") - strings.Count(a.Name, "/")
 	})
-	before := map[*record.Record]int64{}
+	before, sides := map[*record.Record]int64{}, map[string]*sourceSide{}
 	if !t.env.Common.DryRun {
+		if sides, err = t.sources(ctx, late); err != nil {
+			return err
+		}
 		t.written(ctx, late, before)
 	}
 	var done []string
 	for _, r := range late {
 		if t.env.Common.DryRun {
-			r.Thin.Dataset = "missing on the source: would be destroyed, unless it has children, clones, or holds or snapshots of others, or was written to"
+			r.Thin.Dataset = "missing on the source: would be destroyed, unless its source is there, or it has children, clones, or holds or snapshots of others, or was written to"
 			continue
 		}
 		below := slices.ContainsFunc(done, func(n string) bool { return strings.HasPrefix(n, r.Name+"/") })
-		if err := t.destroyMissing(ctx, r, func(now int64) int64 {
+		var side *sourceSide
+		if r.Source != nil {
+			side = sides[r.Source.Host]
+		}
+		if err := t.destroyMissing(ctx, r, side, func(now int64) int64 {
 			if n, ok := before[r]; ok && below {
 				// zfs takes the mountpoint of what it destroys out of the
 				// filesystem above, and this counts as written there.
@@ -66,6 +73,81 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 		t.env.Verbosef("'%s': %s", r.Name, r.Thin.Dataset)
 	}
 	return nil
+}
+
+// sourceSide is what the host of the sources has at this moment.
+type sourceSide struct {
+	host     *zfs.Host
+	err      error             // it could not be asked
+	pools    map[string]string // guids by name
+	selected map[string]bool   // those orphans' sources that are there and selected
+}
+
+// sources asks the hosts of the orphans' sources what is there. That nothing
+// mapped to an orphan when the datasets were selected does not prove that its
+// source is no more: its pool may not be imported, as after a failure of its
+// disks, when the copy is all that is left; or it went and came while zfs
+// listed, which leaves out what it does not find and says nothing.
+func (t *thinner) sources(ctx context.Context, late []*record.Record) (map[string]*sourceSide, error) {
+	sides, names := map[string]*sourceSide{}, map[string]map[string][]string{}
+	for _, r := range late {
+		if r.Source == nil {
+			continue
+		}
+		s := sides[r.Source.Host]
+		if s == nil {
+			s = &sourceSide{host: t.env.Machine.Host(r.Source.Host), selected: map[string]bool{}}
+			s.pools, s.err = s.host.Pools(ctx)
+			sides[r.Source.Host], names[r.Source.Host] = s, map[string][]string{}
+		}
+		if n := r.Source.Name; n != "" {
+			prop, err := t.o.Property(r.Backup)
+			if err != nil {
+				return nil, err
+			}
+			names[r.Source.Host][prop] = append(names[r.Source.Host][prop], n)
+		}
+	}
+	for dest, s := range sides {
+		for prop, list := range names[dest] {
+			if s.err != nil {
+				break
+			}
+			var there map[string]zfs.Dataset
+			there, s.err = s.host.Existing(ctx, []string{prop}, list)
+			for n, d := range there {
+				if v := d.Props[prop].Value; v != "-" && v != "false" {
+					s.selected[n] = true
+				}
+			}
+		}
+	}
+	return sides, ctxCause(ctx)
+}
+
+// lives tells why the source of an orphan is not known to be missing; "" if it
+// is. from are the pools that the copy came through, if it tells.
+func (s *sourceSide) lives(r *record.Record, from string) string {
+	if s == nil {
+		return ""
+	}
+	name := r.Source.Name
+	switch guid := from[strings.LastIndexByte(from, ',')+1:]; {
+	case s.err != nil:
+		return fmt.Sprintf("it cannot be told whether its source is there: %s", s.err)
+	case s.selected[name]:
+		return fmt.Sprintf("its source '%s' is there and selected, though it was not found when datasets were selected", name)
+	case guid != "":
+		for _, g := range s.pools {
+			if g == guid {
+				return ""
+			}
+		}
+		return fmt.Sprintf("the pool of its source, with the guid %s, is not imported on %s", guid, s.host)
+	case name != "" && s.pools[zfs.Pool(name)] == "":
+		return fmt.Sprintf("the pool of its source '%s' is not imported on %s", name, s.host)
+	}
+	return ""
 }
 
 // written asks what was written to orphans since their newest snapshots, before
@@ -124,8 +206,9 @@ func (t *thinner) waits(r *record.Record, age int64) string {
 // destroyMissing destroys what can go of an orphan whose time has come: all
 // our snapshots but the last, to save space in any case; and the last one
 // with the dataset itself, where nothing else depends on it. The last one goes
-// only when the dataset can follow. written tells what counts as written to it.
-func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, written func(now int64) int64) error {
+// only when the dataset can follow. side is where its source would be, written
+// tells what counts as written to it.
+func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *sourceSide, written func(now int64) int64) error {
 	host := t.env.Machine.Host(r.Target.Host)
 	rules := t.rules[r.Backup]
 	o := one{r: r, dataset: r.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
@@ -140,7 +223,7 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, written 
 		}
 	}
 	is, err := look(ctx, host, r.Name)
-	if err == nil && is.guid == r.GUID && !is.receiving && is.held(ours) {
+	if err == nil && is.guid == r.GUID && side.lives(r, is.from) == "" && !is.receiving && is.held(ours) {
 		if err := t.freeOrphan(ctx, host, r, ours); err != nil {
 			return err
 		}
@@ -156,6 +239,8 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, written 
 		return keep("it cannot be looked at")
 	case is.guid != r.GUID:
 		return keep("it is another dataset now")
+	case side.lives(r, is.from) != "":
+		return keep("%s", side.lives(r, is.from))
 	case is.aside:
 		// zab-plan knows it by its name, which somebody may have changed.
 		return keep("it was set aside by --rename-aside")
@@ -218,6 +303,7 @@ type orphan struct {
 	written                      int64
 	receiving, mounted, children bool
 	aside                        bool
+	from                         string
 	snapshots                    map[string]record.Snapshot
 	clones                       map[string]bool
 }
@@ -226,7 +312,7 @@ type orphan struct {
 func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	is := &orphan{snapshots: map[string]record.Snapshot{}, clones: map[string]bool{}}
 	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: 1,
-		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones", zfs.AsideProp}}
+		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones", zfs.AsideProp, zfs.FromProp}}
 	err := host.List(ctx, []string{name}, o, func(row zfs.Row) error {
 		switch {
 		case row.Dataset == name && row.Snapshot != "":
@@ -247,6 +333,7 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 			is.written = n
 			is.receiving = is.receiving || row.Extra[1] != ""
 			is.mounted = row.Extra[2] == "yes"
+			is.from = row.Extra[6]
 			_, _, is.aside = (&record.Facts{Aside: row.Extra[5]}).SetAside(name)
 		case row.Snapshot == "":
 			is.children = true

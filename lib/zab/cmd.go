@@ -40,6 +40,7 @@ type Transfer = xfer.Options
 type Options struct {
 	cli.Common
 	selection.Select
+	snapname.Selecting
 	snapname.Options
 	snapname.Exclusion
 	snap.Snap

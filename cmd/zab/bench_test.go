@@ -39,6 +39,7 @@ import (
 // repetitions, ZAB_BENCH_ONLY says which cases, such as one/local,large/*,
 // ZAB_BENCH_TOOLS which tools, such as floor,zab*, ZAB_BENCH_SIZE how many
 // datasets, snapshots or MiB, ZAB_BENCH_DELAY the round trip of the slow network.
+// One case more, rate/local, is how well --rate is kept.
 func TestBench(t *testing.T) {
 	dir := os.Getenv("ZAB_BENCH")
 	if dir == "" {
@@ -62,6 +63,9 @@ func TestBench(t *testing.T) {
 			b.drop(b.key(w, n))
 		}
 		b.print(w)
+	}
+	if b.wanted("rate/local") {
+		b.rate()
 	}
 	b.picture()
 }
@@ -230,10 +234,14 @@ func (b *bench) say(format string, a ...any) {
 
 // wanted tells whether a case is among those asked for.
 func (b *bench) wanted(name string) bool {
+	kind, place, _ := strings.Cut(name, "/")
 	if b.only == nil {
-		return name == "options/local" && b.full || !strings.HasPrefix(name, "options/")
+		switch kind {
+		case "tree", "snapshot", "options":
+			return b.full && place == "local"
+		}
+		return true
 	}
-	kind, _, _ := strings.Cut(name, "/")
 	return slices.ContainsFunc(b.only, func(p string) bool {
 		whole, _ := path.Match(p, name)
 		part, _ := path.Match(p, kind)
@@ -382,6 +390,8 @@ func (b *bench) template(w *workload, n int) {
 	size := int64(512 << 20)
 	if w.bytes != nil {
 		size += w.bytes(n) * 5 / 4
+	} else if w.unit == "datasets" {
+		size += int64(n) << 20
 	}
 	b.must(fmt.Sprintf(`set -e
 rm -rf $ROOT/live; mkdir -p $ROOT/live/s $ROOT/live/d
@@ -530,7 +540,22 @@ func (b *bench) workloads() []*workload {
 			tools: b.thinners, count: b.src, want: func(n int) int { return n / min(n, thick) },
 		},
 		{
-			// What options cost. Not part of a small run.
+			// These are not part of a small run.
+			name: "tree", what: "nothing to do, where each dataset has 20 snapshots", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
+			fill: children(series(20)), replica: true,
+			tools: b.tools([]string{"--no-thinning", "--no-thinning --cache"}, []string{"--no-sync-snap"}, ""),
+			count: b.dst, want: func(n int) int { return 20 * n },
+		},
+		{
+			name: "snapshot", what: "a snapshot of each dataset, all of which changed, and no backup", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
+			fill: children("zfs snapshot -r $SRC/d@bench-20260101000000\n" + one),
+			tools: func(p place, _ int) []tool {
+				return []tool{b.floor(p, "zfs snapshot -r $SRC/d@floor\n"), {name: "zab", argv: []string{"zab", "--no-thinning", "bench"}}}
+			},
+			count: b.src, want: func(n int) int { return 2 * n },
+		},
+		{
+			// What options cost.
 			name: "options", what: "one new snapshot on each dataset, with various options", unit: "datasets", main: 10, sizes: []int{10},
 			fill: children(series(1)), replica: true, change: one,
 			tools: b.tools([]string{"", "--progress", "--no-holds", "--bookmark", "--no-thinning", "--buffer 16M", "--compress zstd-fast", "--rate 1G", "-j 2", "-j 4", "-j 8"},
@@ -778,6 +803,94 @@ func resident(pid int, done <-chan struct{}) int64 {
 		}
 		peak = max(peak, now)
 	}
+}
+
+// ---- the rate
+
+// rate measures how well --rate is kept, where the stream leaves zab-xfer.
+func (b *bench) rate() {
+	const mib, limit = 220, 20 << 20
+	w := &workload{name: "rate", fill: func(n int) string {
+		return fmt.Sprintf("head -c %d /dev/urandom >$ROOT/mnt/d/file; zpool sync\n", int64(n)<<20)
+	}}
+	self, err := os.Executable()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	out := filepath.Join(b.root, "sample")
+	tl := tool{name: "zab --rate 20M", argv: []string{"zab", "--rate=20M", "--recv-pipe=" + sampleEnv + "=" + out + " " + self, "bench", b.dst + "/backup"}}
+	fmt.Printf("\nrate: %d MiB at %d MiB/s\n  %8s %18s %26s\n", mib, limit>>20, "seconds", "mean to the rate", "most in a second to it")
+	for rep := range b.reps {
+		c := &cell{w: w, n: mib, tool: tl.name}
+		b.begin(c, tl)
+		b.run(c, tl, false)
+		var s sample
+		data, err := os.ReadFile(out)
+		if err == nil {
+			err = json.Unmarshal(data, &s)
+		}
+		if err != nil || s.Bytes < mib<<20 {
+			b.t.Fatalf("the stream was not measured: %v %s", err, data)
+		}
+		mean, peak := float64(s.Bytes)/s.Seconds/limit, float64(s.Peak)/limit
+		fmt.Printf("  %8.2f %18.4f %26.4f\n", s.Seconds, mean, peak)
+		b.line(map[string]any{"case": "rate", "place": "local", "tool": tl.name, "repetition": rep, "seconds": s.Seconds, "bytes": s.Bytes, "mean": mean, "peak": peak})
+	}
+	b.drop(b.key(w, mib))
+}
+
+// sample is what went through a pipe.
+type sample struct {
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"` // from the first byte to the last
+	Peak    int64   `json:"peak"`    // bytes in the busiest second
+}
+
+// sampleEnv is the file for it, where this program is one of the pipe.
+const sampleEnv = "ZAB_BENCH_SAMPLE"
+
+// sampleMain copies its input, and writes to the file how fast it came.
+func sampleMain(file string) error {
+	type piece struct {
+		at time.Duration
+		n  int
+	}
+	var pieces []piece
+	var begun time.Time
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := os.Stdin.Read(buf)
+		if n > 0 {
+			if begun.IsZero() {
+				begun = time.Now()
+			}
+			pieces = append(pieces, piece{time.Since(begun), n})
+			if _, err := os.Stdout.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var s sample
+	first, second := 0, int64(0)
+	for _, p := range pieces {
+		s.Bytes, s.Seconds = s.Bytes+int64(p.n), p.at.Seconds()
+		second += int64(p.n)
+		for ; p.at-pieces[first].at >= time.Second; first++ {
+			second -= int64(pieces[first].n)
+		}
+		s.Peak = max(s.Peak, second)
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o666)
 }
 
 // ---- what the kernel counts

@@ -95,6 +95,13 @@ func (t told) Run(name string, f func(testscript.T)) {
 }
 
 func TestMain(m *testing.M) {
+	if file := os.Getenv(sampleEnv); file != "" {
+		if err := sampleMain(file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	server.stop()
 	if needZFS {

@@ -377,6 +377,7 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 			h.sum.add(&h.sum.impossible)
 			return false
 		}
+		f.arg = p
 		f.undo = append(f.undo, "zpool import -l -d "+h.dir+" "+p)
 		<-done
 		return true

@@ -618,6 +618,9 @@ type attempt struct {
 	missing bool // --destroy-missing
 	remote  bool
 	fault   *fault
+	// unseen: the source's pool was gone before datasets were selected, so that
+	// there was nothing to do.
+	unseen bool
 }
 
 func (h *history) draw() *attempt {
@@ -816,6 +819,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if after == nil {
 		return
 	}
+	a.unseen = a.fault != nil && a.fault.how == "export" && a.fault.arg == h.src && !bytes.Contains(records.Bytes(), []byte(`"type":"dataset"`))
 	h.judge(a, status, before, after)
 	h.verdicts(a, status, before, records.Bytes())
 	if a.dry && !h.given {
@@ -1125,7 +1129,7 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 	}
 	// What must have arrived: all, or, where a conflict was to be expected,
 	// what has none.
-	if a.fault != nil && (status != 0 || a.fault.twin != nil) {
+	if a.unseen || a.fault != nil && (status != 0 || a.fault.twin != nil) {
 		return // the other of two may have made newer ones, and found the lock taken
 	}
 	bad := h.mayFail(a, before)
@@ -1232,7 +1236,7 @@ func (h *history) orphan(a *attempt, w *world, name string) bool {
 // verdicts: each dataset that was selected has one record at the end, and those
 // with an error are counted.
 func (h *history) verdicts(a *attempt, status int, w *world, lines []byte) {
-	if h.given || status < 0 || status == 255 || a.fault != nil && a.fault.kills() {
+	if h.given || a.unseen || status < 0 || status == 255 || a.fault != nil && a.fault.kills() {
 		return
 	}
 	count, failed := map[string]int{}, 0
@@ -1276,7 +1280,8 @@ func (h *history) judgeCrypt(w *world) {
 	}
 	for _, t := range h.targets {
 		for name, c := range w.sets {
-			if strings.HasPrefix(name, t+"/"+h.src+"/t") && c.encryption == "off" {
+			if strings.HasPrefix(name, t+"/"+h.src+"/t") && c.encryption == "off" && (len(c.snaps) > 0 || c.token != "-") {
+				// One without snapshots is above a copy, and holds nothing.
 				h.breaks("P10", "'%s' is not encrypted", name)
 				return
 			}

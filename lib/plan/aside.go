@@ -231,16 +231,17 @@ func setsAside(d *draft, c *record.Conflict) bool {
 // setAside gives the steps that take a copy out of the way, before the streams
 // and after them. Where that cannot be the conflict stays.
 func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record.Step, _ *record.Conflict) {
-	if !p.o.RenameAside || !setsAside(d, c) {
+	r, t := d.r, d.r.Target
+	own := c.Kind == "target-without-snapshots" && isParent(t)
+	if !p.o.RenameAside && !own || !setsAside(d, c) {
 		return nil, nil, c
 	}
-	r, t := d.r, d.r.Target
 	if c.Kind == "kind-mismatch" {
 		d.has = false
 	}
 	to, why := p.asideName(d)
 	if why != "" {
-		c.Message += "; and --rename-aside cannot take it out of the way: " + why
+		c.Message += "; and it cannot be set aside: " + why
 		return nil, nil, c
 	}
 	if t.ResumeToken != "" {
@@ -248,6 +249,9 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	}
 	rename := record.Step{Do: record.DoRenameAside, Side: record.SideTarget, Dataset: t.Name, GUID: t.GUID, To: to,
 		Why: c.Message + ", and --rename-aside was given"}
+	if own {
+		rename.Why = c.Message + "; zab made it to be above others, and nothing is in it"
+	}
 	back, end := p.renamed(t.Name, t.GUID, to)
 	if d.has {
 		base := t.Snapshots[d.base.Target]

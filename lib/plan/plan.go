@@ -241,7 +241,7 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 			// Nothing but the partial first receive was there; with its
 			// abortion the dataset goes.
 			return steps, nil
-		case p.o.Force && p.overwrites(r):
+		case p.o.Force && !isParent(t) && p.overwrites(r):
 			if d.origin != nil {
 				r.Warn("'%s' is a clone of '%s', but '%s' exists and cannot become one: it is overwritten in full", r.Name, r.Origin, t.Name)
 				d.origin = nil
@@ -366,6 +366,14 @@ func (p *planner) streams(d *draft) []record.Step {
 	return steps
 }
 
+// isParent tells whether a target is a filesystem that zab made because it
+// needed one above another copy. What zab made itself must not stand in its way
+// when there is something to receive into it.
+func isParent(t *record.Target) bool {
+	return t.Exists && len(t.Snapshots) == 0 && t.Kind == "filesystem" && t.Stream == zfs.StreamParent &&
+		t.CanMount == "off" && t.Mounted != "yes"
+}
+
 // mark notes on the copy which pools it came through, and with which flags it
 // was begun. zfs-autobackup's copies get it with their next snapshot.
 func (p *planner) mark(r *record.Record, flags []string) []record.Step {
@@ -411,7 +419,7 @@ func frozen(flags []string) string {
 func (p *planner) flags(d *draft) []string {
 	r := d.r
 	f := p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
-	if begun := r.Target.Stream; begun != "" && d.has {
+	if begun := r.Target.Stream; begun != "" && begun != zfs.StreamParent && d.has {
 		f.LargeBlocks = slices.Contains(strings.Split(begun, ","), "L")
 	}
 	var flags []string

@@ -35,7 +35,7 @@ func checkAside(s *record.Step) error {
 }
 
 // What is asked of the two datasets.
-var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "canmount", "reservation", "refreservation", "used", zfs.AsideProp}
+var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "canmount", "reservation", "refreservation", "used", zfs.AsideProp, zfs.StreamProp}
 
 // asides looks at the target and at what was, or will be, set aside.
 func (j *job) asides(ctx context.Context, s *record.Step) (target, aside *zfs.Dataset, err error) {
@@ -123,6 +123,13 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		if target == nil {
 			t.Exists, t.Snapshots, t.Bookmarks = false, []record.Snapshot{}, nil
 		}
+		if isParent(was) {
+			local, err := host.Locals(ctx, aside)
+			if err != nil {
+				return because(err, "cannot read the properties of '%s'", aside)
+			}
+			j.keep = parentProps(local)
+		}
 		j.result(i).Done = true
 		return nil
 	}
@@ -163,6 +170,26 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 	t.Exists = true
 	j.result(i).Done = true
 	return nil
+}
+
+// isParent tells whether what is set aside is a filesystem that zab made only to
+// be above others: there is nothing in it.
+func isParent(was *zfs.Dataset) bool {
+	return was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "off" && was.Props["mounted"].Value != "yes" &&
+		was.Props[zfs.StreamProp] == (zfs.Value{Value: zfs.StreamParent, Source: "local"})
+}
+
+// emptyUses is more, in bytes, than an empty filesystem takes on any pool. What
+// takes more stays: somebody has been in it.
+const emptyUses = 1 << 20
+
+// parentProps are those of its properties that the copy in its place keeps: what
+// somebody has set on it, which goes for what is below it too.
+func parentProps(local []string) []string {
+	return slices.DeleteFunc(zfs.ForClone(local), func(pv string) bool {
+		name, _, _ := strings.Cut(pv, "=")
+		return name == "canmount" || name == zfs.FromProp || name == zfs.StreamProp
+	})
 }
 
 // displaced tells whether what is below the target may not be in its place.
@@ -261,6 +288,15 @@ func (j *job) renameDone(ctx context.Context, i int) error {
 	case was == nil, guidOf(was) != s.GUID:
 		return failf(KindMovedOn, "cannot end what '%s' was renamed for: it is not there any more", aside)
 	}
+	if used, ok := was.Props["used"].Int(); isParent(was) && ok && used <= emptyUses {
+		// Without -r zfs destroys neither snapshots nor what is below.
+		err := j.x.target(j.r).DestroyDataset(ctx, aside)
+		if err == nil {
+			j.result(i).Done = true
+			return nil
+		}
+		j.x.env.Verbosef("'%s' stays: %s", aside, err)
+	}
 	if err := j.endAside(ctx, s, was); err != nil {
 		return err
 	}
@@ -358,6 +394,10 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 			show(zfs.SetArgv(marked(record.AsideBegun, s), s.Dataset))
 			show(zfs.RenameArgv(kindOf(was), s.Dataset, aside))
 		}
+		if isParent(was) {
+			local, _ := host.Locals(ctx, now)
+			j.keep = parentProps(local)
+		}
 		if s.From != "" && was != nil {
 			local, _ := host.Locals(ctx, now)
 			j.keep = zfs.ForClone(local)
@@ -375,6 +415,10 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 			_, last := record.SplitName(r.Dataset)
 			show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
 		}
+		return
+	}
+	if isParent(was) {
+		show(zfs.DestroyDatasetArgv(aside))
 		return
 	}
 	rest := marked(record.AsideDone, s)

@@ -41,12 +41,23 @@ func mount(ctx context.Context, batch []*job) {
 			}
 		}
 		props, err := mountState(ctx, host, names)
+		var places []string
+		if err == nil {
+			places, err = host.MountPoints(ctx)
+		}
 		var able []*job
 		for _, j := range jobs {
 			switch {
 			case err != nil:
 				j.r.Warn("cannot mount '%s': cannot ask for its mountpoint: %s", j.r.Target.Name, err)
 			case mountable(props, j.r.Target.Name):
+				// Copies below it that are mounted already would be hidden, and
+				// nobody could unmount them.
+				at := props[j.r.Target.Name].Props["mountpoint"].Value
+				if i := slices.IndexFunc(places, func(p string) bool { return strings.HasPrefix(p, strings.TrimSuffix(at, "/")+"/") }); i >= 0 {
+					j.x.env.Verbosef("'%s' stays unmounted: '%s' is a mountpoint below its own", j.r.Target.Name, places[i])
+					continue
+				}
 				able = append(able, j)
 			}
 		}

@@ -19,7 +19,7 @@ func (h *Host) CreateParent(ctx context.Context, dataset string) error {
 
 // CreateParentArgv is the command of CreateParent.
 func CreateParentArgv(dataset string) []string {
-	return []string{"zfs", "create", "-o", "canmount=off", dataset}
+	return []string{"zfs", "create", "-o", "canmount=off", "-o", StreamProp + "=" + StreamParent, dataset}
 }
 
 // Rename renames a dataset, with all below it, and neither mounts nor unmounts

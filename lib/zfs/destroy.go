@@ -38,8 +38,11 @@ func DestroyArgv(dataset string, names []string) []string {
 // DestroyDataset destroys a filesystem or volume that has neither children nor
 // snapshots; zfs refuses otherwise.
 func (h *Host) DestroyDataset(ctx context.Context, dataset string) error {
-	return h.run(ctx, nil, nil, "zfs", "destroy", dataset)
+	return h.run(ctx, nil, nil, DestroyDatasetArgv(dataset)...)
 }
+
+// DestroyDatasetArgv is the command of DestroyDataset.
+func DestroyDatasetArgv(dataset string) []string { return []string{"zfs", "destroy", dataset} }
 
 // DestroyBookmark destroys one bookmark; one already gone is no failure.
 func (h *Host) DestroyBookmark(ctx context.Context, dataset, mark string) error {

@@ -45,6 +45,19 @@ func eachLine(r io.Reader, row func(string) error) error {
 	}
 }
 
+// Existing is Get for datasets of which some may not exist: those are left out.
+func (h *Host) Existing(ctx context.Context, props, names []string) (map[string]Dataset, error) {
+	out := map[string]Dataset{}
+	if len(names) == 0 {
+		return out, nil
+	}
+	got, err := h.Get(ctx, props, names, false)
+	for _, d := range got {
+		out[d.Name] = d
+	}
+	return out, tolerate(err, KindNotFound)
+}
+
 // FactProps are the properties of record.Facts. mountpoint and the like are
 // only worth their time where something is mounted or received.
 var FactProps = []string{
@@ -68,6 +81,10 @@ const ChangedProp = "snapshots_changed"
 // comma between, or none. Old versions lose data where -L changes between two
 // increments (OpenZFS issue 6224), new ones refuse.
 const StreamProp = "zab:stream"
+
+// StreamParent is what StreamProp says of a filesystem that CreateParent made:
+// no stream has begun it, and nothing is in it.
+const StreamParent = "parent"
 
 // AsideProp is the user property of a copy that --rename-aside has renamed, or
 // is about to: see record.Facts.SetAside.

@@ -96,6 +96,7 @@ func (j *Joint) run(dst, src *os.File) error {
 // chunk bytes at once.
 func (j *Joint) direct(dst, src *os.File, chunk int) error {
 	m := newMover(dst, src)
+	g := gathering{on: j.Pace == nil && roomy(dst) && roomy(src), at: time.Now()}
 	for {
 		most := chunk
 		if j.Pace != nil {
@@ -115,7 +116,49 @@ func (j *Joint) direct(dst, src *os.File, chunk int) error {
 		if err != nil {
 			return err
 		}
+		if wait := g.wait(n, time.Now()); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-j.stopped:
+				return errStop
+			}
+		}
 	}
+}
+
+// gathering lets a slow stream collect in its pipe for a moment before it is
+// moved on: to be woken for each of its pieces costs more processor than all that
+// is done with it, and takes that from those who encrypt and decrypt. What is
+// below is of no consequence for a short stream, nor, as the pipes have room for
+// three times as much, for the speed of a long one.
+type gathering struct {
+	on    bool
+	moved int64     // in all
+	since int64     // since at
+	at    time.Time // when the rate was looked at last
+	slow  bool
+}
+
+const (
+	gatherAfter = 4 << 20               // bytes
+	gatherBelow = 64 << 20              // bytes a second
+	gatherPiece = 256 << 10             // bytes that are worth to be woken for
+	gatherFor   = 5 * time.Millisecond  // less than a third of what fills a pipe at that rate
+	gatherLook  = 50 * time.Millisecond // how often the rate is looked at
+)
+
+// wait is for how long, after n bytes.
+func (g *gathering) wait(n int, now time.Time) time.Duration {
+	g.moved += int64(n)
+	g.since += int64(n)
+	if took := now.Sub(g.at); took >= gatherLook {
+		g.slow = float64(g.since) < gatherBelow*took.Seconds()
+		g.since, g.at = 0, now
+	}
+	if !g.on || !g.slow || g.moved < gatherAfter || n >= gatherPiece {
+		return 0
+	}
+	return gatherFor
 }
 
 // copier is the mover that works everywhere.

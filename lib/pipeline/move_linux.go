@@ -85,6 +85,18 @@ func widen(f *os.File) {
 	_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
 }
 
+// roomy tells whether a file is a pipe with the room that widen gives.
+func roomy(f *os.File) bool {
+	got := 0
+	if c, err := f.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { got, err = unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0) })
+		if err != nil {
+			return false
+		}
+	}
+	return got >= pipeSize
+}
+
 // widePipe makes a pipe with room for size bytes. Beyond a megabyte only root
 // may have it.
 func widePipe(size int64) (r, w *os.File, ok bool) {

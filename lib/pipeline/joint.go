@@ -83,7 +83,10 @@ func (j *Joint) run(dst, src *os.File) error {
 	if j.Buffer > 0 {
 		err = j.buffered(dst, src)
 	} else {
-		err = j.direct(dst, src, pipeSize)
+		room := roomy(dst) && roomy(src)
+		m, free := newOwnMover(dst, src, j.stopped)
+		err = j.direct(m, pipeSize, room)
+		free()
 	}
 	switch {
 	case err == nil, errors.Is(err, errStop), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EPIPE):
@@ -93,12 +96,17 @@ func (j *Joint) run(dst, src *os.File) error {
 }
 
 // direct moves without a buffer of our own, in the kernel where it can: at most
-// chunk bytes at once.
-func (j *Joint) direct(dst, src *os.File, chunk int) error {
-	m := newMover(dst, src)
-	g := gathering{on: j.Pace == nil && roomy(dst) && roomy(src), at: time.Now()}
+// chunk bytes at once. room tells that both pipes are wide.
+func (j *Joint) direct(m mover, chunk int, room bool) error {
+	p, able := m.(pauser)
+	g := gathering{on: j.Pace == nil && room && able, at: time.Now()}
 	for {
 		most := chunk
+		select {
+		case <-j.stopped:
+			return errStop
+		default:
+		}
 		if j.Pace != nil {
 			most = min(most, j.Pace.Chunk())
 			if !j.Pace.Take(most, j.stopped) {
@@ -117,33 +125,29 @@ func (j *Joint) direct(dst, src *os.File, chunk int) error {
 			return err
 		}
 		if wait := g.wait(n, time.Now()); wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-j.stopped:
-				return errStop
-			}
+			p.pause(wait)
 		}
 	}
 }
 
 // gathering lets a slow stream collect in its pipe for a moment before it is
 // moved on: to be woken for each of its pieces costs more processor than all that
-// is done with it, and takes that from those who encrypt and decrypt. What is
-// below is of no consequence for a short stream, nor, as the pipes have room for
-// three times as much, for the speed of a long one.
+// is done with it, and takes that from those who encrypt and decrypt. A short stream
+// does not meet it, and a long one does not become slower, for the pipes have room
+// for four times as much.
 type gathering struct {
 	on    bool
 	moved int64     // in all
 	since int64     // since at
 	at    time.Time // when the rate was looked at last
-	slow  bool
+	rate  float64   // bytes a second
 }
 
 const (
-	gatherAfter = 4 << 20               // bytes
-	gatherBelow = 64 << 20              // bytes a second
-	gatherPiece = 256 << 10             // bytes that are worth to be woken for
-	gatherFor   = 5 * time.Millisecond  // less than a third of what fills a pipe at that rate
+	gatherAfter = 4 << 20   // bytes
+	gatherBelow = 64 << 20  // bytes a second
+	gatherPiece = 256 << 10 // bytes that are worth to be woken for
+	gatherMost  = 25 * time.Millisecond
 	gatherLook  = 50 * time.Millisecond // how often the rate is looked at
 )
 
@@ -152,14 +156,22 @@ func (g *gathering) wait(n int, now time.Time) time.Duration {
 	g.moved += int64(n)
 	g.since += int64(n)
 	if took := now.Sub(g.at); took >= gatherLook {
-		g.slow = float64(g.since) < gatherBelow*took.Seconds()
+		g.rate = float64(g.since) / took.Seconds()
 		g.since, g.at = 0, now
 	}
-	if !g.on || !g.slow || g.moved < gatherAfter || n >= gatherPiece {
+	if !g.on || g.rate <= 0 || g.rate > gatherBelow || g.moved < gatherAfter || n >= gatherPiece {
 		return 0
 	}
-	return gatherFor
+	return min(gatherMost, time.Duration(gatherPiece/g.rate*float64(time.Second)))
 }
+
+type mover interface {
+	// move moves at most that many bytes, io.EOF at the end.
+	move(most int) (int, error)
+}
+
+// pauser is a mover that can wait for a while, or until it is to stop.
+type pauser interface{ pause(time.Duration) }
 
 // copier is the mover that works everywhere.
 type copier struct {
@@ -215,7 +227,7 @@ func (j *Joint) piped(dst, src, r, w *os.File, chunk int) error {
 			}
 		}
 	}()
-	err := j.direct(dst, r, chunk)
+	err := j.direct(newMover(dst, r), chunk, false)
 	// Without a writer nobody may wait for room, nor for what will not be read.
 	r.Close()
 	j.endRead()

@@ -384,3 +384,55 @@ func TestBufferHoldsItsSize(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// How long a slow stream collects: never so long that it fills its pipe, and not
+// at all where it is short, fast, or comes in large pieces.
+func TestGathering(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		rate  float64 // bytes a second
+		piece int
+		after time.Duration
+		waits bool
+	}{
+		{"slow", 20 << 20, 64 << 10, time.Second, true},
+		{"very slow", 100 << 10, 4 << 10, time.Minute, true},
+		{"fast", 200 << 20, 64 << 10, time.Second, false},
+		{"in large pieces", 20 << 20, 512 << 10, time.Second, false},
+		{"short", 20 << 20, 64 << 10, 100 * time.Millisecond, false},
+	} {
+		g := gathering{on: true, at: time.Unix(0, 0)}
+		now, waited := time.Unix(0, 0), false
+		for now.Sub(time.Unix(0, 0)) < c.after {
+			now = now.Add(time.Duration(float64(c.piece) / c.rate * float64(time.Second)))
+			d := g.wait(c.piece, now)
+			waited = waited || d > 0
+			if held := d.Seconds() * c.rate; held > pipeSize/2 {
+				t.Errorf("%s: %v at %.0f bytes a second would be %.0f bytes", c.name, d, c.rate, held)
+				break
+			}
+		}
+		if waited != c.waits {
+			t.Errorf("%s: it waits: %v", c.name, waited)
+		}
+	}
+	if d := (&gathering{at: time.Unix(0, 0), rate: 1, moved: gatherAfter}).wait(1, time.Unix(0, 1)); d != 0 {
+		t.Errorf("it waits %v where pipes are narrow", d)
+	}
+}
+
+// A stream that never has to wait stops too.
+func TestStopsBusyStream(t *testing.T) {
+	j := &Joint{}
+	over := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(over)
+		Run(ctx, []Link{sh("send", "trap '' INT TERM; cat /dev/zero"), between(j), sh("receive", "exec cat >/dev/null")}, Options{})
+	}()
+	for j.Moved.Load() < 64<<20 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-over
+}

@@ -189,7 +189,7 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 		// The target is looked up meanwhile, on a host that may be far away.
 		target := make(chan error, 1)
 		go func() { target <- o.findTarget(ctx, env, rules) }()
-		datasets, err := host.Get(ctx, props, nil, true)
+		datasets, err := whole(func() ([]zfs.Dataset, error) { return host.Get(ctx, props, nil, true) })
 		if errTarget := <-target; errTarget != nil {
 			return nil, errTarget
 		}
@@ -198,7 +198,9 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 		}
 		return datasets, nil
 	}
-	shallow, err := host.GetDepth(ctx, props, nil, strings.Count(o.Target, "/"))
+	shallow, err := whole(func() ([]zfs.Dataset, error) {
+		return host.GetDepth(ctx, props, nil, strings.Count(o.Target, "/"))
+	})
 	if err != nil {
 		return nil, cannot(err)
 	}
@@ -214,13 +216,24 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 	deep, err := host.Get(ctx, props, roots, true)
 	if zfs.KindOf(err) == zfs.KindNotFound {
 		// One was destroyed or renamed in between.
-		deep, err = host.Get(ctx, props, nil, true)
+		deep, err = whole(func() ([]zfs.Dataset, error) { return host.Get(ctx, props, nil, true) })
 		path = nil
 	}
 	if err != nil {
 		return nil, cannot(err)
 	}
 	return append(path, deep...), nil
+}
+
+// whole lists all pools again where one of them went while they were listed,
+// which zfs takes for a failure: it may be none of ours.
+func whole(list func() ([]zfs.Dataset, error)) (out []zfs.Dataset, err error) {
+	for range 3 {
+		if out, err = list(); zfs.KindOf(err) != zfs.KindNotFound {
+			break
+		}
+	}
+	return out, err
 }
 
 // around parts what is not below the target: path is the target and what is

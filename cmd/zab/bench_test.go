@@ -145,6 +145,19 @@ type cell struct {
 	memory   int64
 }
 
+// repetitions are how many somebody wants, else three.
+func repetitions(t *testing.T) (n int, given bool) {
+	s := os.Getenv("ZAB_BENCH_REPS")
+	if s == "" {
+		return 3, false
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("ZAB_BENCH_REPS: %q is not a number of repetitions", s)
+	}
+	return n, true
+}
+
 func newBench(t *testing.T, dir string) *bench {
 	b := &bench{t: t, out: dir, made: map[string]bool{}, full: os.Getenv("ZAB_BENCH_SCALE") == "full", reps: 3, limit: 30 * time.Second, budget: 15 * time.Second}
 	switch s := os.Getenv("ZAB_BENCH_SCALE"); s {
@@ -154,11 +167,7 @@ func newBench(t *testing.T, dir string) *bench {
 	default:
 		t.Fatalf("ZAB_BENCH_SCALE: %q is neither small nor full", s)
 	}
-	if s := os.Getenv("ZAB_BENCH_REPS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			t.Fatalf("ZAB_BENCH_REPS: %q is not a number of repetitions", s)
-		}
+	if n, given := repetitions(t); given {
 		b.reps, b.budget = n, 20*time.Minute
 	}
 	patterns := func(env string) (out []string) {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -30,12 +29,7 @@ func TestBenchStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reps := 3
-	if s := os.Getenv("ZAB_BENCH_REPS"); s != "" {
-		if reps, err = strconv.Atoi(s); err != nil || reps < 1 {
-			t.Fatalf("ZAB_BENCH_REPS: %q is not a number of repetitions", s)
-		}
-	}
+	reps, _ := repetitions(t)
 	if err := os.MkdirAll(out, 0o777); err != nil {
 		t.Fatal(err)
 	}

@@ -460,10 +460,11 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	if err := p.names(backup); err != nil {
 		return cli.UsageError{Err: err}
 	}
-	sources := map[string]bool{}
+	// Where all sources are on one host, theirs would be there too.
+	var hosts []string
 	for _, r := range all {
-		if r.Type == record.TypeDataset {
-			sources[r.Host] = true
+		if r.Type == record.TypeDataset && !slices.Contains(hosts, r.Host) {
+			hosts = append(hosts, r.Host)
 		}
 	}
 	// Children first, so that zab-thin can destroy a whole tree in one run,
@@ -483,10 +484,8 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 		}
 		orphan := &record.Record{Type: record.TypeOrphan, Backup: backup, Host: o.SSHTarget, Name: n,
 			Facts: record.Facts{GUID: r.GUID}, Reason: "no selected source maps to it", Target: t}
-		if len(sources) == 1 {
-			for h := range sources {
-				orphan.Source = &record.Source{Host: h}
-			}
+		if len(hosts) == 1 {
+			orphan.Source = &record.Source{Host: hosts[0]}
 			if o.StripPath == 0 {
 				orphan.Source.Name = strings.TrimPrefix(n, target+"/")
 			}

@@ -40,17 +40,15 @@ var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "ca
 // asides looks at the target and at what was, or will be, set aside.
 func (j *job) asides(ctx context.Context, s *record.Step) (target, aside *zfs.Dataset, err error) {
 	name := record.Beside(s.Dataset, s.To)
-	for _, n := range []string{s.Dataset, name} {
-		got, err := j.x.target(j.r).Get(ctx, asideProps, []string{n}, false)
-		switch {
-		case zfs.KindOf(err) == zfs.KindNotFound:
-		case err != nil:
-			return nil, nil, because(err, "cannot look at '%s'", n)
-		case len(got) > 0 && n == name:
-			aside = &got[0]
-		case len(got) > 0:
-			target = &got[0]
-		}
+	got, err := j.x.target(j.r).Existing(ctx, asideProps, []string{s.Dataset, name})
+	if err != nil {
+		return nil, nil, because(err, "cannot look at '%s' and '%s'", s.Dataset, name)
+	}
+	if d, ok := got[s.Dataset]; ok {
+		target = &d
+	}
+	if d, ok := got[name]; ok {
+		aside = &d
 	}
 	return target, aside, nil
 }

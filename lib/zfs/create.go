@@ -6,8 +6,9 @@ import (
 )
 
 // CreateParent makes a filesystem that only exists to have children: it is
-// never mounted, and a mark tells so, if the user may set one. One that is there already is what was wanted, and so is one
-// that zfs has made and, as a user who is not root, cannot mount.
+// never mounted, and a mark tells so, if the user may set one. One that is there
+// already is what was wanted, and so is one that zfs has made and, as a user who
+// is not root, cannot mount.
 func (h *Host) CreateParent(ctx context.Context, dataset string) error {
 	err := h.run(ctx, nil, nil, CreateParentArgv(dataset)...)
 	if KindOf(err) == KindPermission {

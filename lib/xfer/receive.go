@@ -61,9 +61,12 @@ func (j *job) receive(ctx context.Context, i int) error {
 		if !refused && !passing(err) {
 			return j.settled(ctx, i, err)
 		}
-		if refused && s.From == "" && !slices.Contains(s.Flags, "-w") {
-			// The first stream of all sets properties that a resumed one does
-			// not, above all those of encryption: the next plan knows them.
+		if refused && j.movedOn(ctx, &todo[0]) {
+			// The receive that has saved it went on after it was asked for.
+			refused = false
+		}
+		if refused && setsMore(s) {
+			// The next plan knows what else is to be set.
 			j.forget(ctx, s)
 			return j.settled(ctx, i, err)
 		}
@@ -224,6 +227,9 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 		return nil, err
 	}
 	if token == "" {
+		if s.Token != "" && setsMore(s) && rest.From == "" {
+			return nil, errors.New("what an interrupted receive has saved is gone; the next run sends it anew")
+		}
 		return []record.Step{upTo(rest, chain)}, nil
 	}
 	decoded, err := zfs.DecodeToken(token)
@@ -243,6 +249,19 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 		out = append(out, upTo(rest, chain[1:]))
 	}
 	return out, nil
+}
+
+// setsMore tells whether a step is the first of all that sets properties which a
+// resumed one does not, above all those of encryption.
+func setsMore(s *record.Step) bool {
+	return s.From == "" && !slices.Contains(s.Flags, "-w")
+}
+
+// movedOn tells whether the token of a step is not that of its dataset any more,
+// as where another program was receiving when it was asked for and has ended since.
+func (j *job) movedOn(ctx context.Context, s *record.Step) bool {
+	token, err := resumeToken(ctx, j.x.target(j.r), s.Dataset)
+	return err == nil && token != s.Token
 }
 
 // upTo is the step that brings all of the snapshots, the last of which is its

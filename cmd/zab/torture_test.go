@@ -659,7 +659,7 @@ func (h *history) draw() *attempt {
 	}
 	may(6, "--compress="+pick(h, "zstd-fast", "lz4"))
 	may(6, "--buffer", "1M")
-	may(3, "-j", strconv.Itoa(2+h.rng.Intn(3)))
+	may(3, "-j", strconv.Itoa(1+h.rng.Intn(4)))
 	may(6, "--clear-mountpoint")
 	may(12, "--rate", pick(h, "500k", "2M"))
 	if h.loose {

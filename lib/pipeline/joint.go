@@ -22,8 +22,13 @@ type Joint struct {
 	Chunk int
 	// Pace limits what is written; nil does not.
 	Pace *Pace
+	// Gate makes it take turns with others once it is long; nil does not.
+	Gate *Gate
 	// Moved counts the bytes written.
 	Moved atomic.Int64
+
+	inside        bool         // the gate
+	waits, waited atomic.Int64 // there: since when, in Unix nanoseconds, and for how long before
 
 	mu       sync.Mutex
 	src, dst *os.File
@@ -79,6 +84,7 @@ func (j *Joint) run(dst, src *os.File) error {
 	j.mu.Unlock()
 	defer src.Close()
 	defer dst.Close()
+	defer j.leave()
 	var err error
 	if j.Buffer > 0 {
 		err = j.buffered(dst, src)
@@ -106,6 +112,9 @@ func (j *Joint) direct(m mover, chunk int, room bool) error {
 		case <-j.stopped:
 			return errStop
 		default:
+		}
+		if !j.turn() {
+			return errStop
 		}
 		if j.Pace != nil {
 			most = min(most, j.Pace.Chunk())
@@ -274,7 +283,7 @@ func (j *Joint) drain(dst io.Writer, ring *ring, chunk int) error {
 		if b == nil {
 			return nil
 		}
-		if j.Pace != nil && !j.Pace.Take(len(b), j.stopped) {
+		if !j.turn() || j.Pace != nil && !j.Pace.Take(len(b), j.stopped) {
 			return errStop
 		}
 		n, err := dst.Write(b)

@@ -62,7 +62,8 @@ type Outcome struct {
 	Failures []Failure
 	// Err is set where the chain was given up from here: a stall, the end of
 	// the context, or an error of a joint.
-	Err     error
+	Err error
+	// Seconds that it took, without those that it stood at a Gate.
 	Seconds float64
 }
 
@@ -168,7 +169,12 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 			out.Err = j.err
 		}
 	}
-	out.Seconds = time.Since(start).Seconds()
+	took := time.Since(start)
+	for _, j := range joints {
+		_, waited := j.Waiting()
+		took -= waited
+	}
+	out.Seconds = took.Seconds()
 	for i, c := range children {
 		out.Failures = append(out.Failures, c.failures(i == len(children)-1)...)
 	}
@@ -255,11 +261,13 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 			done = nil
 			giveUp(context.Cause(ctx))
 		case <-tick:
-			n := int64(0)
+			n, waits := int64(0), false
 			for _, j := range joints {
 				n += j.Moved.Load()
+				now, _ := j.Waiting()
+				waits = waits || now
 			}
-			if n != seen || !flowing(joints) {
+			if n != seen || waits || !flowing(joints) {
 				seen, since = n, time.Now()
 			} else if time.Since(since) >= o.Stall {
 				giveUp(fmt.Errorf("%w for %s", ErrStalled, o.Stall))

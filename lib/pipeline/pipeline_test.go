@@ -256,6 +256,78 @@ func TestPaceAfterPause(t *testing.T) {
 	}
 }
 
+// Of two long streams one waits half-way until the other has ended, however
+// long that takes; a short one passes.
+func TestGate(t *testing.T) {
+	in, data := stream(t, 3<<20)
+	for _, buffer := range []int64{0, 70_001} {
+		gate := NewGate(1 << 20)
+		dir := t.TempDir()
+		run := func(name, send string) (*Joint, chan Outcome) {
+			j := &Joint{Gate: gate, Buffer: buffer}
+			done := make(chan Outcome, 1)
+			go func() {
+				done <- Run(t.Context(), []Link{sh("send", send), between(j), sh("receive", "cat >"+zfs.Quote(filepath.Join(dir, name)))}, Options{Stall: 5 * time.Second})
+			}()
+			return j, done
+		}
+		whole := func(name string, size int, done chan Outcome) Outcome {
+			res := <-done
+			got, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil || res.Err != nil || len(res.Failures) > 0 || !bytes.Equal(got, data[:size]) {
+				t.Fatalf("%s: %+v, %d bytes, %v", name, res, len(got), err)
+			}
+			return res
+		}
+		until := func(what string, f func() bool) {
+			for i := 0; !f(); i++ {
+				if i > 10_000 {
+					t.Fatal("waited in vain: " + what)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		signal := filepath.Join(dir, "go")
+		first, done1 := run("first", "head -c 2000000 "+zfs.Quote(in)+"; while test ! -e "+zfs.Quote(signal)+"; do sleep 0.01; done; tail -c +2000001 "+zfs.Quote(in))
+		until("the first is inside", func() bool { return first.Moved.Load() == 2000000 })
+		second, done2 := run("second", "cat "+zfs.Quote(in))
+		until("the second waits", func() bool { now, _ := second.Waiting(); return now })
+		_, done3 := run("third", "head -c 1000000 "+zfs.Quote(in))
+		whole("third", 1000000, done3)
+		if now, _ := second.Waiting(); !now || len(done2) > 0 || second.Moved.Load() < 1<<20 {
+			t.Errorf("the second does not wait: %d bytes", second.Moved.Load())
+		}
+		until("a while", func() bool { _, all := second.Waiting(); return all > 200*time.Millisecond })
+		if err := os.WriteFile(signal, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		whole("first", len(data), done1)
+		whole("second", len(data), done2)
+		now, all := second.Waiting()
+		if now || all < 200*time.Millisecond {
+			t.Errorf("%v, %v", now, all)
+		}
+	}
+}
+
+// One that waits at the gate is not stalled, and can be ended.
+func TestGateEnds(t *testing.T) {
+	in, _ := stream(t, 3<<20)
+	gate := NewGate(1 << 20)
+	gate.turn <- struct{}{} // somebody else's
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	j := &Joint{Gate: gate}
+	time.AfterFunc(300*time.Millisecond, func() { cancel(why) })
+	res := Run(ctx, []Link{sh("send", "cat "+zfs.Quote(in)), between(j), sh("receive", "cat >/dev/null")}, Options{Stall: 100 * time.Millisecond})
+	if !errors.Is(res.Err, why) {
+		t.Errorf("%+v", res)
+	}
+	if len(gate.turn) != 1 {
+		t.Error("it gave back a turn that was not its own")
+	}
+}
+
 func TestRingTooLarge(t *testing.T) {
 	if _, err := newRing(1 << 62); err == nil {
 		t.Fatal("a buffer larger than all memory")

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,10 +34,11 @@ type Options struct {
 	IgnoreErrors bool        `long:"ignore-transfer-errors" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
 	Progress     bool        `long:"progress" description:"Show the progress on stderr, as on a terminal"`
 	NoProgress   bool        `long:"no-progress" description:"Show no progress"`
-	Jobs         int         `short:"j" long:"jobs" value-name:"N" default:"1" base:"10" description:"Send that many datasets at once"`
+	Jobs         string      `short:"j" long:"jobs" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
 	Retries      int         `long:"retries" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
 	Stall        string      `long:"stall-timeout" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
+	jobs                int // 0 is as atOnce decides
 	buffer, chunk, rate Size
 	stall               time.Duration
 }
@@ -76,8 +78,12 @@ func (o *Options) Check() error {
 	if o.chunk > 0 && o.buffer > 0 && o.chunk > o.buffer {
 		return fmt.Errorf("--buffer-chunk-size: %q is more than the whole buffer", o.BufferChunk)
 	}
-	if o.Jobs < 1 || o.Jobs > 1000 {
-		return fmt.Errorf("--jobs: %d is not between 1 and 1000", o.Jobs)
+	if o.Jobs != "" {
+		n, err := strconv.Atoi(o.Jobs)
+		if err != nil || n < 1 || n > 1000 {
+			return fmt.Errorf("--jobs: %q is not a number between 1 and 1000", o.Jobs)
+		}
+		o.jobs = n
 	}
 	if o.Retries < 0 || o.Retries > 1000 {
 		return fmt.Errorf("--retries: %d is not between 0 and 1000", o.Retries)
@@ -154,7 +160,12 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	shared := &guarded{w: env.Stdout}
 	x.out = &sink{w: record.NewWriter(shared), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: cancel}
 	x.flusher = newFlusher(ctx, x)
-	q := newQueue(ctx, o.Jobs, x.work)
+	jobs, turns := o.atOnce()
+	long := func(*record.Record) bool { return false }
+	if turns {
+		x.gate, long = pipeline.NewGate(longStream), isLong
+	}
+	q := newQueue(ctx, jobs, long, x.work)
 	x.waiting = q.peek
 	err := env.Each(ctx, record.NewWriter(shared), func(r *record.Record) error {
 		x.out.expect(r)

@@ -57,6 +57,9 @@ func (f *flusher) run() {
 	snapshots := 0
 	var due <-chan time.Time
 	flush := func() {
+		// Which of several streams ends first is chance; what is told of them is in
+		// the order of the plan.
+		slices.SortFunc(batch, func(a, b *job) int { return a.number - b.number })
 		f.settle(f.ctx, batch)
 		for _, j := range batch {
 			j.end()

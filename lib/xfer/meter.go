@@ -30,6 +30,7 @@ type shown struct {
 	what  string
 	total *int64
 	moved *pipeline.Joint
+	wire  *pipeline.Joint // which may have to wait for its turn
 	start time.Time
 }
 
@@ -78,11 +79,16 @@ func (m *meter) draw() {
 	m.shown = true
 }
 
-// line is about the transfer that has been running longest.
+// line is about the transfer that has been running longest, of those that are
+// not waiting for their turn.
 func (m *meter) line() string {
-	s := m.jobs[0]
+	s := m.jobs[max(0, slices.IndexFunc(m.jobs, func(s *shown) bool {
+		waits, _ := s.wire.Waiting()
+		return !waits
+	}))]
 	n := s.moved.Moved.Load()
-	took := m.now().Sub(s.start)
+	_, waited := s.wire.Waiting()
+	took := m.now().Sub(s.start) - waited
 	rate := float64(n) / max(took.Seconds(), 0.001)
 	var b strings.Builder
 	b.WriteString(humanize.IBytes(uint64(max(n, 0))))
@@ -109,7 +115,7 @@ func (m *meter) start(what string, total *int64, c *flow) *shown {
 	if m == nil {
 		return nil
 	}
-	s := &shown{what: what, total: total, moved: c.wire, start: m.now()}
+	s := &shown{what: what, total: total, moved: c.wire, wire: c.wire, start: m.now()}
 	if c.stream != nil {
 		s.moved = c.stream
 	}

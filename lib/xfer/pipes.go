@@ -24,6 +24,7 @@ type transfer struct {
 	send, recv []string
 	o          *Options
 	pace       *pipeline.Pace
+	gate       *pipeline.Gate
 }
 
 // sides are the programs and buffers at the source and at the target.
@@ -147,7 +148,7 @@ func (t *transfer) build(ctx context.Context) (*flow, error) {
 				c.stream = j
 			}
 			if p.wire {
-				c.wire = j
+				c.wire, j.Gate = j, t.gate
 			}
 			c.links = append(c.links, pipeline.Link{Joint: j})
 			continue

@@ -12,9 +12,6 @@ import (
 
 func testTransfer(t *testing.T, src, dst string, o Options) *transfer {
 	t.Helper()
-	if o.Jobs == 0 {
-		o.Jobs = 1
-	}
 	if err := o.Check(); err != nil {
 		t.Fatal(err)
 	}

@@ -10,30 +10,80 @@ import (
 
 // queue hands records to a number of workers: in the order in which they came,
 // but none while one before it is not done whose target is above its own, is
-// the same, or is what its clone is made from.
+// the same, or is what its clone is made from; and no long one beside another.
 type queue struct {
-	work func(context.Context, *record.Record)
+	work func(context.Context, int, *record.Record)
+	long func(*record.Record) bool
 
 	mu      sync.Mutex
 	cond    sync.Cond
 	waiting []*item
+	came    int
+	busy    bool            // with a long one
 	open    map[where]*item // the newest that is not done, by target
 	ended   bool
 	workers sync.WaitGroup
 }
 
 type item struct {
-	r     *record.Record
-	after []*item
-	done  bool
+	r      *record.Record
+	number int // in the order in which they came
+	long   bool
+	after  []*item
+	done   bool
+}
+
+// Without --jobs that many short streams go side by side. Two are too few where
+// the network is far, for each stream waits for several round trips; more than
+// four gain nothing on the machines that were measured.
+const shortJobs = 4
+
+// longStream is how many bytes make a stream a long one: about what a disk that
+// turns gives in the time in which a short stream's programs wait for their pools.
+const longStream = 32 << 20
+
+// atOnce is how many records are worked on at once, and whether long streams take
+// turns. A buffer is memory that was granted once, and the pipes of a user may do
+// what cannot be done twice at a time.
+func (o *Options) atOnce() (jobs int, turns bool) {
+	switch {
+	case o.jobs > 0:
+		return o.jobs, false
+	case o.buffer > 0 || len(o.SendPipe) > 0 || len(o.RecvPipe) > 0:
+		return 1, false
+	}
+	return shortJobs, true
+}
+
+// isLong tells whether a record is likely to have a long stream: one that is not
+// begun does not have to wait half-way.
+func isLong(r *record.Record) bool {
+	n := int64(0)
+	add := func(p *int64) {
+		if p != nil {
+			n += *p
+		}
+	}
+	for i := range r.Steps {
+		switch s := &r.Steps[i]; {
+		case s.Do != record.DoReceive:
+		case s.Bytes != nil:
+			add(s.Bytes)
+		case s.From == "":
+			add(r.Referenced)
+		default:
+			add(r.Written)
+		}
+	}
+	return n >= longStream
 }
 
 // Reading goes on while records wait, so that those with nothing to do pass
 // by; but not for ever, for each takes memory.
 const maxWaiting = 1024
 
-func newQueue(ctx context.Context, workers int, work func(context.Context, *record.Record)) *queue {
-	q := &queue{work: work, open: map[where]*item{}}
+func newQueue(ctx context.Context, workers int, long func(*record.Record) bool, work func(context.Context, int, *record.Record)) *queue {
+	q := &queue{work: work, long: long, open: map[where]*item{}}
 	q.cond.L = &q.mu
 	for range workers {
 		q.workers.Go(func() {
@@ -42,7 +92,7 @@ func newQueue(ctx context.Context, workers int, work func(context.Context, *reco
 				if it == nil {
 					return
 				}
-				q.work(ctx, it.r)
+				q.work(ctx, it.number, it.r)
 				q.done(it)
 			}
 		})
@@ -56,7 +106,8 @@ func (q *queue) add(r *record.Record) {
 	for len(q.waiting) >= maxWaiting {
 		q.cond.Wait()
 	}
-	it := &item{r: r}
+	it := &item{r: r, number: q.came, long: q.long(r)}
+	q.came++
 	depends := func(w where) bool {
 		if o := q.open[w]; o != nil {
 			it.after = append(it.after, o)
@@ -94,7 +145,8 @@ func (q *queue) next() *item {
 	defer q.mu.Unlock()
 	for {
 		for i, it := range q.waiting {
-			if it.ready() {
+			if it.ready() && !(it.long && q.busy) {
+				q.busy = q.busy || it.long
 				q.waiting = append(q.waiting[:i:i], q.waiting[i+1:]...)
 				q.cond.Broadcast()
 				return it
@@ -122,6 +174,9 @@ func (q *queue) done(it *item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	it.done = true
+	if it.long {
+		q.busy = false
+	}
 	it.after = nil // or each would keep all that came before
 	if t := it.r.Target; t != nil {
 		if me := (where{t.Host, t.Name}); q.open[me] == it {

@@ -21,6 +21,8 @@ func to(target string, origin ...string) *record.Record {
 	return r
 }
 
+func never(*record.Record) bool { return false }
+
 // Parents before children, origins before clones, whatever the number of jobs;
 // and no more at once than allowed.
 func TestQueueOrder(t *testing.T) {
@@ -29,7 +31,7 @@ func TestQueueOrder(t *testing.T) {
 		var mu sync.Mutex
 		var done []string
 		running, most := 0, 0
-		q := newQueue(context.Background(), jobs, func(_ context.Context, r *record.Record) {
+		q := newQueue(context.Background(), jobs, never, func(_ context.Context, _ int, r *record.Record) {
 			mu.Lock()
 			running++
 			most = max(most, running)
@@ -55,6 +57,91 @@ func TestQueueOrder(t *testing.T) {
 		if jobs == 1 && !slices.Equal(done, []string{"b", "b/x", "b/x/y", "b/z", "c", "d", "d", "bb"}) {
 			t.Errorf("one job: %v", done)
 		}
+	}
+}
+
+// A long one waits for another, short ones pass both, and all are worked on.
+func TestQueueLong(t *testing.T) {
+	long := func(r *record.Record) bool { return strings.HasPrefix(r.Target.Name, "long") }
+	input := []*record.Record{to("long1"), to("a"), to("long2"), to("long2/x"), to("b"), to("long3"), to("c")}
+	var mu sync.Mutex
+	var done []string
+	together := 0
+	short := make(chan struct{})
+	q := newQueue(context.Background(), 3, long, func(_ context.Context, _ int, r *record.Record) {
+		name := r.Target.Name
+		if long(r) {
+			mu.Lock()
+			if together++; together > 1 {
+				t.Errorf("%s beside another long one", name)
+			}
+			mu.Unlock()
+			if name == "long1" {
+				<-short // the last of the short ones
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if long(r) {
+			together--
+		}
+		done = append(done, name)
+		if name == "c" {
+			close(short)
+		}
+	})
+	for _, r := range input {
+		q.add(r)
+	}
+	q.finish()
+	if len(done) != len(input) {
+		t.Fatalf("%v", done)
+	}
+	if first := slices.Index(done, "long1"); first < slices.Index(done, "c") || first > slices.Index(done, "long2") {
+		t.Errorf("%v", done)
+	}
+}
+
+func TestAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		o     Options
+		jobs  int
+		turns bool
+	}{
+		{Options{}, 4, true},
+		{Options{Compress: "zstd-fast", Rate: "1M"}, 4, true},
+		{Options{Jobs: "8", Buffer: "1M"}, 8, false},
+		{Options{Buffer: "1M"}, 1, false},
+		{Options{SendPipe: []string{"cat"}}, 1, false},
+		{Options{RecvPipe: []string{"cat"}}, 1, false},
+	} {
+		if err := c.o.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if jobs, turns := c.o.atOnce(); jobs != c.jobs || turns != c.turns {
+			t.Errorf("%+v: %d, %v", c.o, jobs, turns)
+		}
+	}
+	n := record.Ptr[int64]
+	receive := func(s record.Step) record.Record {
+		s.Do = record.DoReceive
+		return record.Record{Facts: record.Facts{Referenced: n(1 << 30), Written: n(1 << 20)}, Steps: []record.Step{{Do: record.DoHold}, s}}
+	}
+	for _, c := range []struct {
+		s    record.Step
+		want bool
+	}{
+		{record.Step{To: "1"}, true},
+		{record.Step{From: "1", To: "2"}, false},
+		{record.Step{From: "1", To: "2", Bytes: n(1 << 25)}, true},
+		{record.Step{To: "2", Bytes: n(1<<25 - 1)}, false},
+	} {
+		if r := receive(c.s); isLong(&r) != c.want {
+			t.Errorf("%+v", c.s)
+		}
+	}
+	if isLong(&record.Record{Facts: record.Facts{Referenced: n(1 << 30)}, Steps: []record.Step{{Do: record.DoHold}}}) {
+		t.Error("nothing is sent")
 	}
 }
 

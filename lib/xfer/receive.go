@@ -28,6 +28,7 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 		recv: zfs.RecvArgv(s.Dataset, &recv),
 		o:    j.x.o,
 		pace: j.x.pace,
+		gate: j.x.gate,
 	}, nil
 }
 

@@ -49,7 +49,7 @@ func FuzzParseSize(f *testing.F) {
 }
 
 func TestOptions(t *testing.T) {
-	good := Options{Jobs: 1}
+	good := Options{}
 	for name, c := range map[string]struct {
 		change func(*Options)
 		why    string
@@ -57,7 +57,7 @@ func TestOptions(t *testing.T) {
 		"as it is":          {func(o *Options) {}, ""},
 		"compress":          {func(o *Options) { o.Compress = "lz4" }, ""},
 		"unknown type":      {func(o *Options) { o.Compress = "brotli" }, "--compress"},
-		"no jobs":           {func(o *Options) { o.Jobs = 0 }, "--jobs"},
+		"no jobs":           {func(o *Options) { o.Jobs = "0" }, "--jobs"},
 		"huge buffer":       {func(o *Options) { o.Buffer = "2T" }, "--buffer"},
 		"chunk over buffer": {func(o *Options) { o.Buffer, o.BufferChunk = "1M", "2M" }, "--buffer-chunk-size"},
 		"stall":             {func(o *Options) { o.Stall = "10m" }, ""},

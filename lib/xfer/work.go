@@ -19,6 +19,7 @@ type stage struct {
 	env     *cli.Env
 	o       *Options
 	pace    *pipeline.Pace
+	gate    *pipeline.Gate
 	meter   *meter
 	locks   *lock.Table
 	out     *sink
@@ -43,6 +44,7 @@ type parent struct {
 type job struct {
 	x      *stage
 	r      *record.Record
+	number int // in the order in which they came
 	unlock func()
 	// first: the target has no snapshot yet, so that it is to be mounted when
 	// it has one.
@@ -75,9 +77,9 @@ func (j *job) side(s *record.Step) *zfs.Host {
 	return j.x.target(j.r)
 }
 
-// work executes the steps of one record.
-func (x *stage) work(ctx context.Context, r *record.Record) {
-	j := &job{x: x, r: r, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
+// work executes the steps of one record, which is the number-th that has any.
+func (x *stage) work(ctx context.Context, number int, r *record.Record) {
+	j := &job{x: x, r: r, number: number, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
 	if err := check(r, x.env.Common.DryRun); err != nil {
 		fail(r, err)
 		j.end()

@@ -4,6 +4,9 @@ PREFIX = /usr/local
 DESTDIR =
 BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
+BASHDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
 GO = go
 
 all:
@@ -52,6 +55,12 @@ install: all
 	cp man/*.5 $(DESTDIR)$(MANDIR)/man5/
 	cp man/*.7 $(DESTDIR)$(MANDIR)/man7/
 	cp man/*.8 $(DESTDIR)$(MANDIR)/man8/
+	mkdir -p $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	cp contrib/completions/zab.bash $(DESTDIR)$(BASHDIR)/zab
+	cp contrib/completions/_zab $(DESTDIR)$(ZSHDIR)/
+	cp contrib/completions/zab.fish $(DESTDIR)$(FISHDIR)/
+	for p in build/bin/zab-*; do p=$${p##*/}; \
+		ln -sf zab $(DESTDIR)$(BASHDIR)/$$p; ln -sf zab.fish $(DESTDIR)$(FISHDIR)/$$p.fish; done
 
 clean:
 	rm -rf build

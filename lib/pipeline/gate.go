@@ -16,21 +16,39 @@ type Gate struct {
 func NewGate(after int64) *Gate { return &Gate{after, make(chan struct{}, 1)} }
 
 // turn waits, where the stream has become a long one, until no other long one
-// moves; false if the joint was stopped first.
+// moves, or one of its own programs has ended: what is left then is what the pipes
+// hold. It is false if the joint was stopped first.
 func (j *Joint) turn() bool {
 	if j.Gate == nil || j.inside || j.Moved.Load() < j.Gate.after {
 		return true
 	}
 	since := time.Now()
 	j.waits.Store(since.UnixNano())
+	defer func() {
+		j.waited.Add(int64(time.Since(since)))
+		j.waits.Store(0)
+	}()
 	select {
 	case j.Gate.turn <- struct{}{}:
 		j.inside = true
+		return true
+	case <-j.ending:
+		return true
 	case <-j.stopped:
+		return false
 	}
-	j.waited.Add(int64(time.Since(since)))
-	j.waits.Store(0)
-	return j.inside
+}
+
+// hurry lets what is left of the stream pass.
+func (j *Joint) hurry() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.init()
+	select {
+	case <-j.ending:
+	default:
+		close(j.ending)
+	}
 }
 
 // leave lets the next one in.

@@ -33,6 +33,7 @@ type Joint struct {
 	mu       sync.Mutex
 	src, dst *os.File
 	stopped  chan struct{}
+	ending   chan struct{} // one of the programs has ended
 }
 
 const (
@@ -55,6 +56,7 @@ func (j *Joint) interrupt() {
 func (j *Joint) init() {
 	if j.stopped == nil {
 		j.stopped = make(chan struct{})
+		j.ending = make(chan struct{})
 	}
 }
 

@@ -222,6 +222,9 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 		select {
 		case c := <-ended:
 			left--
+			for _, j := range joints {
+				j.hurry()
+			}
 			if (c.err == nil && c != last) || collapsed {
 				continue
 			}

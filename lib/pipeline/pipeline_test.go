@@ -310,6 +310,22 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// One whose sender has ended has nothing to wait for.
+func TestGateLetsTheRestPass(t *testing.T) {
+	in, data := stream(t, 1<<20+100_000)
+	gate := NewGate(1 << 20)
+	gate.turn <- struct{}{} // somebody else's
+	out := filepath.Join(t.TempDir(), "out")
+	res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(&Joint{Gate: gate}), sh("receive", "cat >"+zfs.Quote(out))}, Options{})
+	got, err := os.ReadFile(out)
+	if res.Err != nil || len(res.Failures) > 0 || err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%+v, %d bytes, %v", res, len(got), err)
+	}
+	if len(gate.turn) != 1 {
+		t.Error("it gave back a turn that was not its own")
+	}
+}
+
 // One that waits at the gate is not stalled, and can be ended.
 func TestGateEnds(t *testing.T) {
 	in, _ := stream(t, 3<<20)

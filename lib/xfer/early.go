@@ -2,6 +2,8 @@ package xfer
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +27,10 @@ import (
 type early struct {
 	mu   sync.Mutex
 	seen map[*record.Record]bool
+	// asking are the records whose workers wait for mu, and change nothing in
+	// them meanwhile. It has a lock of its own.
+	asking   map[*record.Record]bool
+	askingMu sync.Mutex
 	// held are the full names of what is held, by record; fresh are those that
 	// were not before. A hold that was there may have been a base's, which comes
 	// with others and goes with them.
@@ -34,7 +40,7 @@ type early struct {
 }
 
 func newEarly() early {
-	return early{seen: map[*record.Record]bool{}, held: map[*record.Record][]string{},
+	return early{seen: map[*record.Record]bool{}, asking: map[*record.Record]bool{}, held: map[*record.Record][]string{},
 		fresh: map[*record.Record][]string{}, moved: map[*record.Record]error{}}
 }
 
@@ -44,6 +50,8 @@ func newEarly() early {
 // that. What is not there at all, zfs send will tell.
 func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	e := &x.early
+	e.ask(r, true)
+	defer e.ask(r, false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.seen[r] && len(sent(r)) > 0 {
@@ -52,17 +60,33 @@ func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	return e.moved[r]
 }
 
-// others are the records that wait. They come at once, if they come from a
-// zab-thin: one program for all.
+func (e *early) ask(r *record.Record, on bool) {
+	e.askingMu.Lock()
+	defer e.askingMu.Unlock()
+	if on {
+		e.asking[r] = true
+	} else {
+		delete(e.asking, r)
+	}
+}
+
+// others are the records that wait for a worker, or whose workers wait to have
+// them held, too. They come at once, if they come from a zab-thin: one program
+// for all.
 func (x *stage) others(ctx context.Context) []*record.Record {
-	list := x.waiting()
+	all := func() []*record.Record {
+		x.early.askingMu.Lock()
+		defer x.early.askingMu.Unlock()
+		return append(slices.Collect(maps.Keys(x.early.asking)), x.waiting()...)
+	}
+	list := all()
 	for {
 		select {
 		case <-ctx.Done():
 			return list
 		case <-time.After(20 * time.Millisecond):
 		}
-		more := x.waiting()
+		more := all()
 		if len(more) == len(list) {
 			return more
 		}

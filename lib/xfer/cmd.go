@@ -165,7 +165,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	if turns {
 		x.gate, long = pipeline.NewGate(longStream), isLong
 	}
-	q := newQueue(ctx, jobs, long, x.work)
+	q := newQueue(ctx, jobs, long, x.work, x.flusher.soon)
 	x.waiting = q.peek
 	err := env.Each(ctx, record.NewWriter(shared), func(r *record.Record) error {
 		x.out.expect(r)

@@ -33,17 +33,22 @@ type flusher struct {
 	x   *stage
 	ctx context.Context
 	in  chan *job
-	out sync.WaitGroup
+	// ends is closed when the last records are under way.
+	ends chan struct{}
+	out  sync.WaitGroup
 }
 
 func newFlusher(ctx context.Context, x *stage) *flusher {
-	f := &flusher{x: x, ctx: ctx, in: make(chan *job)}
+	f := &flusher{x: x, ctx: ctx, in: make(chan *job), ends: make(chan struct{})}
 	f.out.Go(f.run)
 	return f
 }
 
 // add hands over a record whose transfers are over.
 func (f *flusher) add(j *job) { f.in <- j }
+
+// soon tells that the last records are under way.
+func (f *flusher) soon() { close(f.ends) }
 
 // finish deals with all that is left.
 func (f *flusher) finish() {
@@ -66,9 +71,12 @@ func (f *flusher) run() {
 		}
 		batch, snapshots, due = nil, 0, nil
 	}
-	done := f.ctx.Done()
+	done, ends := f.ctx.Done(), f.ends
 	for {
 		select {
+		case <-ends:
+			ends = nil
+			f.foresee(batch)
 		case j, ok := <-f.in:
 			if !ok {
 				flush()
@@ -87,6 +95,22 @@ func (f *flusher) run() {
 			done = nil
 			flush()
 		}
+	}
+}
+
+// foresee asks what the holds and releases of a batch need to know, while its
+// last streams run.
+func (f *flusher) foresee(batch []*job) {
+	names := map[*zfs.Host][]string{}
+	for _, j := range batch {
+		for _, i := range j.later {
+			if s := &j.r.Steps[i]; s.Do == record.DoHold && j.r.Error == nil {
+				names[j.side(s)] = append(names[j.side(s)], s.Dataset+"@"+s.Snapshot)
+			}
+		}
+	}
+	for host, list := range names {
+		f.out.Go(func() { host.Foresee(f.ctx, list) })
 	}
 }
 

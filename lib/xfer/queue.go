@@ -14,6 +14,8 @@ import (
 type queue struct {
 	work func(context.Context, int, *record.Record)
 	long func(*record.Record) bool
+	// idle is called once, when there is nothing more for a worker to begin.
+	idle func()
 
 	mu      sync.Mutex
 	cond    sync.Cond
@@ -82,14 +84,15 @@ func isLong(r *record.Record) bool {
 // by; but not for ever, for each takes memory.
 const maxWaiting = 1024
 
-func newQueue(ctx context.Context, workers int, long func(*record.Record) bool, work func(context.Context, int, *record.Record)) *queue {
-	q := &queue{work: work, long: long, open: map[where]*item{}}
+func newQueue(ctx context.Context, workers int, long func(*record.Record) bool, work func(context.Context, int, *record.Record), idle func()) *queue {
+	q := &queue{work: work, long: long, idle: sync.OnceFunc(idle), open: map[where]*item{}}
 	q.cond.L = &q.mu
 	for range workers {
 		q.workers.Go(func() {
 			for {
 				it := q.next()
 				if it == nil {
+					q.idle()
 					return
 				}
 				q.work(ctx, it.number, it.r)

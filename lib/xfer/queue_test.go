@@ -31,6 +31,7 @@ func TestQueueOrder(t *testing.T) {
 		var mu sync.Mutex
 		var done []string
 		running, most := 0, 0
+		idle := 0
 		q := newQueue(context.Background(), jobs, never, func(_ context.Context, _ int, r *record.Record) {
 			mu.Lock()
 			running++
@@ -46,6 +47,10 @@ func TestQueueOrder(t *testing.T) {
 			running--
 			done = append(done, r.Target.Name)
 			mu.Unlock()
+		}, func() {
+			mu.Lock()
+			idle++
+			mu.Unlock()
 		})
 		for _, r := range input {
 			q.add(r)
@@ -53,6 +58,9 @@ func TestQueueOrder(t *testing.T) {
 		q.finish()
 		if len(done) != len(input) || most > jobs {
 			t.Errorf("%d jobs: %v, %d at once", jobs, done, most)
+		}
+		if idle != 1 {
+			t.Errorf("%d jobs: told %d times that no more begins", jobs, idle)
 		}
 		if jobs == 1 && !slices.Equal(done, []string{"b", "b/x", "b/x/y", "b/z", "c", "d", "d", "bb"}) {
 			t.Errorf("one job: %v", done)
@@ -89,7 +97,7 @@ func TestQueueLong(t *testing.T) {
 		if name == "c" {
 			close(short)
 		}
-	})
+	}, func() {})
 	for _, r := range input {
 		q.add(r)
 	}

@@ -103,31 +103,11 @@ func fullNames(snapshot string, keys []string) (out []string) {
 // trees. It takes them to be there, for -r is silent about those that are not:
 // callers have just seen them. Where it cannot find out, all are in the rest.
 func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, rest []string) {
-	groups := map[string][]string{} // of keys, by the snapshot's name
-	var names []string
-	for _, full := range snapshots {
-		ds, snap, _ := strings.Cut(full, "@")
-		if groups[snap] == nil {
-			names = append(names, snap)
-		}
-		groups[snap] = append(groups[snap], treeKey(ds))
-	}
-	var many, all []string
-	for _, snap := range names {
-		slices.Sort(groups[snap])
-		groups[snap] = slices.Compact(groups[snap])
-		if len(groups[snap]) < fewTogether {
-			rest = append(rest, fullNames(snap, groups[snap])...)
-			continue
-		}
-		many = append(many, snap)
-		all = append(all, tops(groups[snap])...)
-	}
+	groups, many, rest := byName(snapshots)
 	if many == nil {
 		return nil, snapshots
 	}
-	slices.Sort(all)
-	there, err := h.names(ctx, outermost(all))
+	there, err := h.names(ctx, roots(groups, many))
 	if err != nil {
 		return nil, snapshots
 	}
@@ -164,6 +144,49 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 		trees, rest = append(trees, t...), append(rest, r...)
 	}
 	return trees, rest
+}
+
+// byName groups snapshots, given by full names, by the snapshot's name: sorted
+// keys of datasets. Those names that are worth to be looked at as trees are many,
+// in their order; the full names of the others are the rest.
+func byName(snapshots []string) (groups map[string][]string, many, rest []string) {
+	groups = map[string][]string{}
+	var names []string
+	for _, full := range snapshots {
+		ds, snap, _ := strings.Cut(full, "@")
+		if groups[snap] == nil {
+			names = append(names, snap)
+		}
+		groups[snap] = append(groups[snap], treeKey(ds))
+	}
+	for _, snap := range names {
+		slices.Sort(groups[snap])
+		groups[snap] = slices.Compact(groups[snap])
+		if len(groups[snap]) < fewTogether {
+			rest = append(rest, fullNames(snap, groups[snap])...)
+			continue
+		}
+		many = append(many, snap)
+	}
+	return groups, many, rest
+}
+
+// roots are the keys at and below which the trees of many groups may lie.
+func roots(groups map[string][]string, many []string) []string {
+	var all []string
+	for _, snap := range many {
+		all = append(all, tops(groups[snap])...)
+	}
+	slices.Sort(all)
+	return outermost(all)
+}
+
+// Foresee asks ahead of time what Hold and Release will ask about snapshots,
+// given by full name. They ask again for what it could not find out.
+func (h *Host) Foresee(ctx context.Context, snapshots []string) {
+	if groups, many, _ := byName(snapshots); many != nil {
+		h.names(ctx, roots(groups, many))
+	}
 }
 
 // worth tells whether to look at what else is below takes less time than it

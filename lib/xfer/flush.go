@@ -274,19 +274,17 @@ func holds(ctx context.Context, batch []*job, do string) {
 		}
 	}
 	// The pin, which says whose the other tag is, comes first and goes last,
-	// whatever else is in the batch.
-	slices.SortStableFunc(order, func(a, b tagged) int {
-		first := func(t tagged) int {
-			if (t.tag == groups[t][0].j.r.Target.Pin) == (do == record.DoHold) {
-				return 0
-			}
-			return 1
-		}
-		return first(a) - first(b)
-	})
+	// whatever else is in the batch. Else the sides do not wait for each other.
+	var now, then []tagged
 	for _, t := range order {
-		t.apply(ctx, do, groups[t])
+		if (t.tag == groups[t][0].j.r.Target.Pin) == (do == record.DoHold) {
+			now = append(now, t)
+		} else {
+			then = append(then, t)
+		}
 	}
+	apply(ctx, do, now, groups)
+	apply(ctx, do, then, groups)
 }
 
 // mark sets properties of our own on what has arrived: one program for all
@@ -343,40 +341,55 @@ type held struct {
 	full string // the snapshot or dataset
 }
 
-func (t tagged) apply(ctx context.Context, do string, all []held) {
-	// Where the shared tag could not be released the pin still says for whom
-	// that stands, and where there is no pin it does not come: nobody would
-	// release it.
-	all = slices.DeleteFunc(all, func(h held) bool { return h.j.r.Error != nil })
-	if len(all) == 0 {
-		return
-	}
-	var names []string
-	for _, h := range all {
-		names = append(names, h.full)
-	}
-	var err error
-	if do == record.DoHold {
-		err = t.host.Hold(ctx, t.tag, names)
-	} else {
-		err = t.host.Release(ctx, t.tag, names)
-	}
-	for _, h := range all {
-		if h.step < 0 {
-			continue // if it stays, the next zab-thin takes it away
+// apply does the holds, or the releases, of groups, side by side.
+func apply(ctx context.Context, do string, order []tagged, groups map[tagged][]held) {
+	errs := make([]error, len(order))
+	var programs sync.WaitGroup
+	for k, t := range order {
+		// Where the shared tag could not be released the pin still says for whom
+		// that stands, and where there is no pin it does not come: nobody would
+		// release it.
+		groups[t] = slices.DeleteFunc(groups[t], func(h held) bool { return h.j.r.Error != nil })
+		var names []string
+		for _, h := range groups[t] {
+			names = append(names, h.full)
 		}
-		res := h.j.result(h.step)
-		if e := blame(err, h.full); e != nil {
-			e = because(e, "cannot %s '%s'", do, h.full)
-			res.Message = e.Error()
-			fail(h.j.r, e)
+		if len(names) == 0 {
 			continue
 		}
-		res.Done = true
-		s := &h.j.r.Steps[h.step]
-		list, _ := h.j.lists(s.Side)
-		h.count(*list, s)
+		programs.Go(func() {
+			if do == record.DoHold {
+				errs[k] = t.host.Hold(ctx, t.tag, names)
+			} else {
+				errs[k] = t.host.Release(ctx, t.tag, names)
+			}
+		})
 	}
+	programs.Wait()
+	for k, t := range order {
+		for _, h := range groups[t] {
+			h.applied(do, errs[k])
+		}
+	}
+}
+
+// applied tells the record what became of its step, after the program for all
+// that have the tag.
+func (h held) applied(do string, err error) {
+	if h.step < 0 {
+		return // if it stays, the next zab-thin takes it away
+	}
+	res := h.j.result(h.step)
+	if e := blame(err, h.full); e != nil {
+		e = because(e, "cannot %s '%s'", do, h.full)
+		res.Message = e.Error()
+		fail(h.j.r, e)
+		return
+	}
+	res.Done = true
+	s := &h.j.r.Steps[h.step]
+	list, _ := h.j.lists(s.Side)
+	h.count(*list, s)
 }
 
 // count keeps the number of holds, where it is known.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Hold holds snapshots that are there, given by full name, with tag. One that
@@ -14,7 +15,7 @@ func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
 	trees, rest := h.together(ctx, snapshots)
 	// zfs holds all of a tree or nothing of it, so that what one of it has is
 	// missing in the others.
-	if err := h.holds(ctx, recursive(HoldArgv(tag)), topsOf(trees), ""); err != nil {
+	if err := h.treeHolds(ctx, recursive(HoldArgv(tag)), trees, ""); err != nil {
 		rest = snapshots
 	}
 	return h.holds(ctx, HoldArgv(tag), rest, KindExists)
@@ -59,7 +60,7 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
 	trees, rest := h.together(ctx, snapshots)
 	// In a tree zfs passes by those without the tag.
-	if err := h.holds(ctx, recursive(ReleaseArgv(tag)), topsOf(trees), KindNotFound); err != nil {
+	if err := h.treeHolds(ctx, recursive(ReleaseArgv(tag)), trees, KindNotFound); err != nil {
 		rest = snapshots
 	}
 	return h.holds(ctx, ReleaseArgv(tag), rest, KindNotFound)
@@ -71,12 +72,27 @@ const manyTrees = 8
 // recursive is a command of HoldArgv or ReleaseArgv with -r.
 func recursive(argv []string) []string { return slices.Insert(argv, 2, "-r") }
 
-// topsOf are the full names at the tops of trees.
-func topsOf(trees []tree) (out []string) {
+// treeHolds does holds or releases of trees: a program for each pool, for one
+// pool does not have to wait for another.
+func (h *Host) treeHolds(ctx context.Context, argv []string, trees []tree, fine Kind) error {
+	tops := map[string][]string{}
 	for _, t := range trees {
-		out = append(out, t.top)
+		pool := t.top[:strings.IndexAny(t.top, "/@")]
+		tops[pool] = append(tops[pool], t.top)
 	}
-	return out
+	var mu sync.Mutex
+	var errs []error
+	var pools sync.WaitGroup
+	for _, list := range tops {
+		pools.Go(func() {
+			err := h.holds(ctx, argv, list, fine)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	pools.Wait()
+	return errors.Join(errs...)
 }
 
 // HoldArgv is the command of Hold.

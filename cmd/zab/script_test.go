@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"count":  cmdCount,
 			"files":  cmdFiles,
 			"free":   cmdFree,
+			"export": cmdExport,
 		},
 	}
 	if *only != "" {
@@ -232,6 +233,9 @@ func cmdPools(ts *testscript.TestScript, neg bool, args []string) {
 		// atime=off, or looking at a file would count as a change.
 		ts.Check(ts.Exec("zpool", "create", "-O", "atime=off", "-m", ts.MkAbs(n), n, file))
 		ts.Defer(func() {
+			counted(ts)
+			leaves.Lock()
+			defer leaves.Unlock()
 			if err := destroyPool(n); err != nil {
 				ts.Logf("%v", err)
 				return
@@ -258,9 +262,44 @@ func destroyPool(name string) error {
 	return fmt.Errorf("cannot destroy the pool %s: %s", name, out)
 }
 
+// leaves is locked where a pool leaves the machine, and for reading where programs
+// are counted: zab lists all pools once more where one has left meanwhile.
+var leaves sync.RWMutex
+
+// counting are the scripts that count.
+var counting sync.Map
+
+// counts keeps all pools where they are until the script has counted.
+func counts(ts *testscript.TestScript) {
+	if _, already := counting.LoadOrStore(ts, true); already {
+		return
+	}
+	leaves.RLock()
+	ts.Defer(func() { counted(ts) })
+}
+
+// counted lets pools leave again.
+func counted(ts *testscript.TestScript) {
+	if _, was := counting.LoadAndDelete(ts); was {
+		leaves.RUnlock()
+	}
+}
+
+// cmdExport: export POOL.
+func cmdExport(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: export pool")
+	}
+	counted(ts)
+	leaves.Lock()
+	defer leaves.Unlock()
+	ts.Check(ts.Exec("zpool", "export", args[0]))
+}
+
 // cmdSpy: spy on puts programs named zfs, zpool and ssh in front of the real
 // ones that write their arguments to $WORK/spy.log; spy clear empties it.
 func cmdSpy(ts *testscript.TestScript, neg bool, args []string) {
+	counts(ts)
 	log := ts.MkAbs("spy.log")
 	if len(args) == 1 && args[0] == "clear" {
 		ts.Check(os.WriteFile(log, nil, 0o666))
@@ -297,6 +336,7 @@ func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: count op n program")
 	}
+	counted(ts)
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	data, err := os.ReadFile(ts.MkAbs("spy.log"))

@@ -103,18 +103,17 @@ func readState(path, target string, excluded func(string) bool) (*state, error) 
 }
 
 // listState lists the target's tree: one zfs program, and one that answers
-// from names and guids alone.
+// from names and guids alone. Its bookmarks tell nothing that a plan needs, for
+// nothing can be received onto them, and zfs would open each dataset once more.
 func listState(ctx context.Context, host *zfs.Host, target string, excluded func(string) bool) (*state, error) {
 	s := newState()
-	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots | zfs.Bookmarks, Depth: -1}
+	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: -1}
 	err := host.List(ctx, []string{target}, o, func(row zfs.Row) error {
 		r := s.datasets[row.Dataset]
 		if r == nil {
 			r = s.add(&record.Record{Type: record.TypeDataset, Host: host.Dest, Name: row.Dataset, Snapshots: []record.Snapshot{}})
 		}
 		switch e := row.Entry(); {
-		case row.Bookmark != "":
-			r.Bookmarks = append(r.Bookmarks, e)
 		case row.Snapshot != "":
 			if !excluded(e.Full(r.Name)) {
 				r.Snapshots = append(r.Snapshots, e)
@@ -126,7 +125,6 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 	})
 	for _, r := range s.datasets {
 		zfs.SortByAge(r.Snapshots)
-		zfs.SortByAge(r.Bookmarks)
 	}
 	if err == nil {
 		err = s.readAsides(ctx, host)

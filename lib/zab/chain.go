@@ -28,6 +28,17 @@ type running struct {
 // have a verdict at the end, and that no two of them go to one target, before
 // anything is changed.
 func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *report) error {
+	// The k-th stage reads the pipe before the one that it writes to. They are
+	// closed when the stages have ended: what one reads must not seem to be all.
+	pipes, err := plumb(len(stages))
+	defer func() {
+		for k := range pipes {
+			pipes[k].close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
 	var all []*running
 	stop := func() {}
 	defer func() { stop() }()
@@ -47,6 +58,17 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	}
 	stop = func() { endAll(all, len(o.PostCommand) > 0) }
 
+	begun := map[int]*running{}
+	begin := func(k int) (r *running, err error) {
+		if begun[k] == nil {
+			from, to := &pipes[k-1].out, &pipes[k].in
+			begun[k], err = start(stages[k], *from, *to)
+			(*from).Close()
+			(*to).Close()
+			*from, *to = nil, nil
+		}
+		return begun[k], err
+	}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
@@ -54,7 +76,17 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	first, err := start(stages[0], nil, in)
 	in.Close()
 	if err != nil {
+		out.Close()
 		return err
+	}
+	// What the target has can be listed meanwhile, and changes nothing.
+	for k := range stages {
+		if stages[k].argv[0] == "zab-plan" {
+			if _, err := begin(k); err != nil {
+				out.Close()
+				return err
+			}
+		}
 	}
 	selected, err := rep.selected(ctx, out)
 	out.Close()
@@ -73,32 +105,21 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	if rep.total == 0 {
 		return nil // all are excluded
 	}
-	return o.rest(ctx, stages[1:], selected, start, rep)
+	return o.rest(ctx, stages, begin, pipes, selected, rep)
 }
 
-// rest starts all stages after the first and feeds them.
-func (o *Options) rest(ctx context.Context, stages []stage, selected []*record.Record, start func(stage, io.Reader, io.Writer) (*running, error), rep *report) error {
+// rest starts the stages after the first that do not run yet, and feeds them.
+func (o *Options) rest(ctx context.Context, stages []stage, begin func(int) (*running, error), pipes []pipe, selected []*record.Record, rep *report) error {
 	var mine []*running
-	prev, feed, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	for _, s := range stages {
-		out, in, err := os.Pipe()
+	for k := 1; k < len(stages); k++ {
+		r, err := begin(k)
 		if err != nil {
-			return err
-		}
-		r, err := start(s, prev, in)
-		prev.Close()
-		in.Close()
-		if err != nil {
-			feed.Close()
-			out.Close()
 			return err
 		}
 		mine = append(mine, r)
-		prev = out
 	}
+	feed := pipes[0].in
+	pipes[0].in = nil
 	go func() {
 		defer feed.Close()
 		w := record.NewWriter(feed)
@@ -108,8 +129,9 @@ func (o *Options) rest(ctx context.Context, stages []stage, selected []*record.R
 			}
 		}
 	}()
-	defer prev.Close()
-	switch err := rep.results(ctx, prev); {
+	last := &pipes[len(pipes)-1]
+	defer last.close() // so that no stage waits to be read
+	switch err := rep.results(ctx, last.out); {
 	case errors.Is(err, errStopped):
 		return nil // the stages are ended by the caller
 	case err != nil:
@@ -121,6 +143,30 @@ func (o *Options) rest(ctx context.Context, stages []stage, selected []*record.R
 		}
 	}
 	return nil
+}
+
+// pipe has two ends that are nil when they are not this process's any more.
+type pipe struct{ out, in *os.File }
+
+func (p *pipe) close() {
+	for _, f := range []**os.File{&p.out, &p.in} {
+		if *f != nil {
+			(*f).Close()
+			*f = nil
+		}
+	}
+}
+
+// plumb makes n pipes.
+func plumb(n int) (pipes []pipe, err error) {
+	for range n {
+		var p pipe
+		if p.out, p.in, err = os.Pipe(); err != nil {
+			break
+		}
+		pipes = append(pipes, p)
+	}
+	return pipes, err
 }
 
 // wait waits for a stage, but not beyond the context.

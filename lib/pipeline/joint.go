@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ type Joint struct {
 	// Buffer is the room for data that waits for its reader, in bytes; 0 is
 	// only what the pipes hold.
 	Buffer int64
-	// Chunk is the most that is read at once; 0 is 128 KiB.
+	// Chunk is the most that is moved at once, where there is a buffer; 0 is what suits.
 	Chunk int
 	// Pace limits what is written; nil does not.
 	Pace *Pace
@@ -88,12 +89,18 @@ func (j *Joint) run(dst, src *os.File) error {
 	defer dst.Close()
 	defer j.leave()
 	var err error
-	if j.Buffer > 0 {
-		err = j.buffered(dst, src)
+	if j.Buffer > 0 && !grow(src, j.Buffer) {
+		err = j.ringed(dst, src, cmp.Or(j.Chunk, defaultChunk))
 	} else {
+		// Where the pipe itself can be the buffer nothing is to be copied: its writer
+		// goes on filling it while its reader waits.
+		chunk := pipeSize
+		if j.Buffer > 0 && j.Chunk > 0 {
+			chunk = max(j.Chunk, os.Getpagesize())
+		}
 		room := roomy(dst) && roomy(src)
 		m, free := newOwnMover(dst, src, j.stopped)
-		err = j.direct(m, pipeSize, room)
+		err = j.direct(m, chunk, room)
 		free()
 	}
 	switch {
@@ -103,7 +110,7 @@ func (j *Joint) run(dst, src *os.File) error {
 	return fmt.Errorf("cannot pass the stream on: %w", err)
 }
 
-// direct moves without a buffer of our own, in the kernel where it can: at most
+// direct moves without memory of our own, in the kernel where it can: at most
 // chunk bytes at once. room tells that both pipes are wide.
 func (j *Joint) direct(m mover, chunk int, room bool) error {
 	p, able := m.(pauser)
@@ -135,7 +142,7 @@ func (j *Joint) direct(m mover, chunk int, room bool) error {
 		if err != nil {
 			return err
 		}
-		if wait := g.wait(n, time.Now()); wait > 0 {
+		if wait := g.wait(n, time.Now()); wait > 0 && n < most {
 			p.pause(wait)
 		}
 	}
@@ -208,46 +215,6 @@ func (c *copier) move(most int) (int, error) {
 	return 0, err
 }
 
-// buffered reads ahead of its writer by up to Buffer bytes: in the kernel where
-// a pipe can be that large, else in memory of our own.
-func (j *Joint) buffered(dst, src *os.File) error {
-	chunk := j.Chunk
-	if chunk <= 0 {
-		chunk = defaultChunk
-	}
-	if r, w, ok := widePipe(j.Buffer); ok {
-		return j.piped(dst, src, r, w, max(chunk, os.Getpagesize()))
-	}
-	return j.ringed(dst, src, chunk)
-}
-
-// piped has a wide pipe in between. The pages of the stream pass through it
-// without being copied.
-func (j *Joint) piped(dst, src, r, w *os.File, chunk int) error {
-	filled := make(chan error, 1)
-	go func() {
-		defer w.Close()
-		m := newMover(w, src)
-		for {
-			if _, err := m.move(chunk); err != nil {
-				if err == io.EOF || errors.Is(err, syscall.EPIPE) {
-					err = nil
-				}
-				filled <- err
-				return
-			}
-		}
-	}()
-	err := j.direct(newMover(dst, r), chunk, false)
-	// Without a writer nobody may wait for room, nor for what will not be read.
-	r.Close()
-	j.endRead()
-	if ferr := <-filled; err == nil {
-		err = ferr
-	}
-	return err
-}
-
 // endRead lets pending and later reads fail.
 func (j *Joint) endRead() {
 	j.mu.Lock()
@@ -257,7 +224,8 @@ func (j *Joint) endRead() {
 	}
 }
 
-// ringed has memory of our own in between.
+// ringed has memory of our own in between, where no pipe may be so wide: it reads
+// ahead of its writer by up to Buffer bytes.
 func (j *Joint) ringed(dst io.Writer, src io.Reader, chunk int) error {
 	ring, err := newRing(j.Buffer)
 	if err != nil {

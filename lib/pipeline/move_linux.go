@@ -158,44 +158,28 @@ func readable(fd int) bool {
 
 // widen gives a pipe the most room that an ordinary user may have. It is only
 // for speed, so it may fail.
-func widen(f *os.File) {
-	c, err := f.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
-}
+func widen(f *os.File) { room(f, unix.F_SETPIPE_SZ, pipeSize) }
 
 // roomy tells whether a file is a pipe with the room that widen gives.
-func roomy(f *os.File) bool {
-	got := 0
-	if c, err := f.SyscallConn(); err == nil {
-		_ = c.Control(func(fd uintptr) { got, err = unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0) })
-		if err != nil {
-			return false
-		}
-	}
-	return got >= pipeSize
+func roomy(f *os.File) bool { return room(f, unix.F_GETPIPE_SZ, 0) >= pipeSize }
+
+// grow makes a pipe at least so wide that size bytes can wait in it, and tells
+// whether it could. Beyond a megabyte only root may have that, and nobody beyond
+// 2 GiB.
+func grow(f *os.File, size int64) bool {
+	return int64(room(f, unix.F_GETPIPE_SZ, 0)) >= size ||
+		size <= 1<<31 && int64(room(f, unix.F_SETPIPE_SZ, int(size))) >= size
 }
 
-// widePipe makes a pipe with room for size bytes. Beyond a megabyte only root
-// may have it.
-func widePipe(size int64) (r, w *os.File, ok bool) {
-	if size > 1<<30 {
-		return nil, nil, false // the kernel takes no more than 2 GiB
-	}
-	r, w, err := os.Pipe()
+// room is how many bytes can wait in a pipe, 0 for what is none.
+func room(f *os.File, cmd, arg int) (got int) {
+	c, err := f.SyscallConn()
 	if err != nil {
-		return nil, nil, false
+		return 0
 	}
-	got := 0
-	if c, err := w.SyscallConn(); err == nil {
-		_ = c.Control(func(fd uintptr) { got, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, int(size)) })
+	cerr := c.Control(func(fd uintptr) { got, err = unix.FcntlInt(fd, cmd, arg) })
+	if err != nil || cerr != nil {
+		return 0
 	}
-	if int64(got) < size {
-		r.Close()
-		w.Close()
-		return nil, nil, false
-	}
-	return r, w, true
+	return got
 }

@@ -3,6 +3,7 @@ package thin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"zab/lib/record"
@@ -53,6 +54,13 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 }
 
 func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) error {
+	list = t.destroyTogether(ctx, host, list)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if len(list) == 0 {
+		return nil
+	}
 	var full []string
 	for _, o := range list {
 		for _, n := range o.doomed {
@@ -74,10 +82,7 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 		return err
 	}
 	for _, o := range list {
-		guid := map[string]string{}
-		for _, s := range *o.list {
-			guid[s.Name] = s.GUID
-		}
+		guid := guids(*o.list)
 		done := map[string]bool{}
 		var names []string
 		for _, n := range o.doomed {
@@ -94,19 +99,80 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 			}
 		}
 		err := t.destroyOne(ctx, host, o, names, done)
-		gone(o.verdicts, done)
-		*o.list = without(*o.list, done)
+		t.went(o, done)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err != nil {
 			t.fail(o, err)
 		}
-		for n := range done {
-			t.env.Verbosef("destroyed '%s@%s'", o.dataset, n)
-		}
 	}
 	return nil
+}
+
+// fewDatasets of a pool have a command each, which needs no more than the
+// permission to destroy.
+const fewDatasets = 2
+
+// destroyTogether destroys what is to go from many datasets by one program for
+// each pool, where that is allowed, and gives what is left to do.
+func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []one) []one {
+	var pools []string
+	byPool := map[string][]int{}
+	for i, o := range list {
+		if o.r.Kind != "filesystem" {
+			continue
+		}
+		p := zfs.Pool(o.dataset)
+		if byPool[p] == nil {
+			pools = append(pools, p)
+		}
+		byPool[p] = append(byPool[p], i)
+	}
+	for _, p := range pools {
+		if len(byPool[p]) <= fewDatasets || ctx.Err() != nil {
+			continue
+		}
+		var doomed []zfs.Doomed
+		for _, i := range byPool[p] {
+			o := list[i]
+			guid := guids(*o.list)
+			for _, n := range o.doomed {
+				doomed = append(doomed, zfs.Doomed{Name: o.dataset + "@" + n, GUID: guid[n]})
+			}
+		}
+		gone := host.DestroyByProgram(ctx, p, doomed)
+		for _, i := range byPool[p] {
+			o := &list[i]
+			done := map[string]bool{}
+			for _, n := range o.doomed {
+				if gone[o.dataset+"@"+n] {
+					done[n] = true
+				}
+			}
+			t.went(*o, done)
+			o.doomed = slices.DeleteFunc(o.doomed, func(n string) bool { return done[n] })
+		}
+	}
+	return slices.DeleteFunc(list, func(o one) bool { return len(o.doomed) == 0 })
+}
+
+// went notes what is destroyed.
+func (t *thinner) went(o one, done map[string]bool) {
+	gone(o.verdicts, done)
+	*o.list = without(*o.list, done)
+	for _, n := range slices.Sorted(maps.Keys(done)) {
+		t.env.Verbosef("destroyed '%s@%s'", o.dataset, n)
+	}
+}
+
+// guids are those of snapshots by their names.
+func guids(list []record.Snapshot) map[string]string {
+	guid := map[string]string{}
+	for _, s := range list {
+		guid[s.Name] = s.GUID
+	}
+	return guid
 }
 
 // release takes this target's holds off snapshots that are to go, and the

@@ -24,6 +24,8 @@ const fakeZFS = `#!/bin/sh
 cd "$POOL"
 rc=0
 case $1 in
+program)
+	cat >program; cat answer;;
 list)
 	for a; do case $a in *@*)
 		grep "^$a	" list || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; }
@@ -42,7 +44,7 @@ exit $rc
 func newPool(t *testing.T) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	for name, text := range map[string]string{"zfs": fakeZFS, "list": "", "holds": "", "trouble": "", "log": ""} {
+	for name, text := range map[string]string{"zfs": fakeZFS, "list": "", "holds": "", "trouble": "", "log": "", "answer": ""} {
 		p.write(t, name, text)
 	}
 	if err := os.Chmod(filepath.Join(p.dir, "zfs"), 0o755); err != nil {
@@ -392,5 +394,46 @@ func TestMissingWaits(t *testing.T) {
 		if got := out[0].Thin.Dataset; got != "" {
 			t.Errorf("unasked: %s", got)
 		}
+	}
+}
+
+// What goes from many filesystems of a pool goes by one program, with the guids
+// that were decided about; what is left goes by commands, as do volumes, and all
+// where the program is not allowed.
+func TestDestroysTogether(t *testing.T) {
+	p := newPool(t)
+	make := func() (list []*record.Record) {
+		for _, n := range []string{"a", "b", "c", "v"} {
+			r := both("tank/"+n, "9 8 7", "7")
+			r.Kind = "filesystem"
+			list = append(list, r)
+		}
+		list[3].Kind = "volume"
+		return list
+	}
+	list := make()
+	p.has(t, list...)
+	p.write(t, "answer", fmt.Sprintf(`{"return":{"tank/a@%[1]s":true,"tank/a@%[2]s":true,"tank/b@%[1]s":true,"tank/c@%[2]s":true}}`+"\n", ours(9), ours(8)))
+	out, _, stderr := run(t, "--keep-source=1", lines(t, list...))
+	want := []string{"destroy tank/b@" + ours(8), "destroy tank/c@" + ours(9), "destroy tank/v@" + ours(9) + "," + ours(8)}
+	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	for _, r := range out {
+		if names(r.Snapshots) != ours(7) || !verdict(t, r.Thin.Source, ours(9)).Destroyed || !verdict(t, r.Thin.Source, ours(8)).Destroyed {
+			t.Errorf("%s still has %s", r.Name, names(r.Snapshots))
+		}
+	}
+	program, _ := os.ReadFile(filepath.Join(p.dir, "program"))
+	if text := string(program); !strings.Contains(text, `{"tank/a@`+ours(9)+`", "1009"},`) || strings.Contains(text, "tank/v") || strings.Contains(text, ours(7)) {
+		t.Errorf("%s", text)
+	}
+
+	p.write(t, "answer", "Channel program execution failed: Operation not permitted.\n")
+	p.write(t, "log", "")
+	list = make()
+	_, _, stderr = run(t, "--keep-source=1", lines(t, list...))
+	if got := p.log(t); len(got) != 4 || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
 	}
 }

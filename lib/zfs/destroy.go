@@ -1,8 +1,12 @@
 package zfs
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -33,6 +37,62 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 // DestroyArgv is the command that destroys snapshots of one dataset.
 func DestroyArgv(dataset string, names []string) []string {
 	return []string{"zfs", "destroy", dataset + "@" + strings.Join(names, ",")}
+}
+
+// Doomed is a snapshot that is to go.
+type Doomed struct{ Name, GUID string } // Name is full
+
+// manyDoomed are what one channel program takes: all that one destroys goes in
+// one transaction group, which others wait for.
+const manyDoomed = 250
+
+// DestroyByProgram destroys snapshots of filesystems of one pool, of as many
+// datasets as there are, by a channel program, and gives the names of those that
+// are gone by it. It looks at each guid in the very transaction group, and leaves
+// alone what is another snapshot by now, what is held, mounted or cloned, and all
+// where a channel program is not allowed: a command will tell why. (A volume's
+// snapshot may have a device, of which a channel program knows nothing.)
+func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []Doomed) map[string]bool {
+	gone := map[string]bool{}
+	for len(list) > 0 {
+		part := list[:min(len(list), manyDoomed)]
+		list = list[len(part):]
+		var lua bytes.Buffer
+		lua.WriteString("gone = {}\nfor i, s in ipairs({\n")
+		for _, d := range part {
+			// Names of ZFS contain neither quotes nor backslashes; record checks.
+			// A guid has 64 bits, and a number there is signed.
+			guid, err := strconv.ParseUint(d.GUID, 10, 64)
+			if err != nil {
+				continue
+			}
+			fmt.Fprintf(&lua, "{%q, \"%d\"},\n", d.Name, int64(guid))
+		}
+		lua.WriteString(`}) do
+  if zfs.exists(s[1]) and tostring(zfs.get_prop(s[1], "guid")) == s[2] and zfs.sync.destroy(s[1]) == 0 then
+    gone[s[1]] = true
+  end
+end
+return gone
+`)
+		var out []byte
+		err := h.run(ctx, &lua, func(line string) error {
+			out = append(out, line...)
+			return nil
+		}, "zfs", "program", "-j", "-t", "100000000", "-m", "104857600", pool, "-")
+		var got struct {
+			Return map[string]bool `json:"return"`
+		}
+		if err != nil || json.Unmarshal(out, &got) != nil {
+			return gone // each that is gone is found to be so
+		}
+		for _, d := range part {
+			if got.Return[d.Name] {
+				gone[d.Name] = true
+			}
+		}
+	}
+	return gone
 }
 
 // DestroyDataset destroys a filesystem or volume that has neither children nor

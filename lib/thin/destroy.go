@@ -275,7 +275,9 @@ func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names [
 		if done[n] {
 			continue
 		}
-		err := host.DestroySnapshots(ctx, o.dataset, []string{n}, mark)
+		if len(names) > 1 { // else it is that one
+			err = host.DestroySnapshots(ctx, o.dataset, []string{n}, mark)
+		}
 		switch k := zfs.KindOf(err); {
 		case err == nil:
 		case k == zfs.KindHeld, k == zfs.KindClones, k == zfs.KindBusy:

@@ -46,6 +46,7 @@ type Common struct {
 	Debug     bool   `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
 	Now       string `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
 	SSHConfig string `long:"ssh-config" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
+	Timeout   string `long:"query-timeout" value-name:"DURATION" unquote:"false" default:"1h" description:"End a question to a host, such as a listing, that is not answered in that time, and fail; 0 is never"`
 	Help      bool   `short:"h" long:"help" description:"Show this help"`
 	Version   bool   `long:"version" description:"Print the version"`
 }
@@ -108,7 +109,7 @@ func (e *Env) Status(code int) {
 }
 
 func (e *Env) line(prefix, s string) {
-	s = strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "; ")
+	s = Printable(strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "; "))
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, _ = io.WriteString(e.Stderr, e.Program+": "+prefix+s+"\n")
@@ -203,7 +204,11 @@ func Main(p Program, args []string) (code int) {
 	if p.ReadsRecords && isTerminal(os.Stdin) {
 		return usage(errors.New("records are read from standard input, which is a terminal; pipe them in from the command before"))
 	}
-	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig}
+	limit, err := ParseDuration(c.Timeout)
+	if err != nil {
+		return usage(fmt.Errorf("--query-timeout: %w", err))
+	}
+	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig, QueryTimeout: limit}
 	if c.Debug {
 		env.Machine.Debug = func(command string) { env.line("+ ", command) }
 	}
@@ -347,6 +352,22 @@ func ParseTime(s string, loc *time.Location) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("cannot read the time %q: write 2026-11-22T03:00:00Z, or 2026-11-22T03:00:00 for local time", s)
+}
+
+// ParseDuration reads a duration such as 90s or 10m of at least a second; 0 means
+// without a limit, and so does "".
+func ParseDuration(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration; write such as 90s, 10m or 1h", s)
+	}
+	if 0 < d && d < time.Second {
+		return 0, fmt.Errorf("%q is less than a second", s)
+	}
+	return d, nil
 }
 
 func isTerminal(f *os.File) bool {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/snapname"
 	"zab/lib/zfs"
@@ -46,7 +47,7 @@ func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) check(args []string) error {
 	for _, a := range args {
-		if err := record.CheckDataset(a); err != nil {
+		if _, err := dataset.ParseName(a); err != nil {
 			return err
 		}
 	}
@@ -61,7 +62,7 @@ func (o *Options) check(args []string) error {
 			return fmt.Errorf("--backup: %w", err)
 		}
 	}
-	if err := record.CheckHost(o.SSH); err != nil {
+	if _, err := dataset.ParseHost(o.SSH); err != nil {
 		return fmt.Errorf("--ssh: %w", err)
 	}
 	return nil
@@ -89,12 +90,12 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 
 // holds lists the tags on those snapshots that are held: one zfs program more.
 func holds(ctx context.Context, host *zfs.Host, tree []*record.Record) error {
-	var held []string
+	held := map[string]int64{}
 	at := map[string]*record.Snapshot{}
 	for _, r := range tree {
 		for i := range r.Snapshots {
 			if s := &r.Snapshots[i]; s.UserRefs != nil && *s.UserRefs > 0 {
-				held = append(held, s.Full(r.Name))
+				held[s.Full(r.Name)] = *s.UserRefs
 				at[s.Full(r.Name)] = s
 			}
 		}

@@ -18,7 +18,7 @@ const (
 )
 
 func (f *Failure) rank() int {
-	text := strings.ToLower(f.Err.Message)
+	text := strings.ToLower(f.Err.Message())
 	switch {
 	case f.Err.Kind == zfs.KindUnreachable:
 		// ssh says "broken pipe" when the connection is lost.

@@ -448,5 +448,5 @@ func asError(err error) *zfs.Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &zfs.Error{Kind: zfs.KindOther, Code: -1, Message: err.Error()}
+	return &zfs.Error{Kind: zfs.KindOther, Code: -1, Lines: []string{err.Error()}}
 }

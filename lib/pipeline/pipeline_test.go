@@ -173,7 +173,7 @@ func TestStallEnds(t *testing.T) {
 func TestCauseTable(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
 	fail := func(name string, ms int, last bool, kind zfs.Kind, sig syscall.Signal, code int, msg string) Failure {
-		return Failure{Name: name, Last: last, At: at(ms), Err: &zfs.Error{Kind: kind, Signal: sig, Code: code, Message: msg}}
+		return Failure{Name: name, Last: last, At: at(ms), Err: &zfs.Error{Kind: kind, Signal: sig, Code: code, Lines: []string{msg}}}
 	}
 	send := func(ms int, kind zfs.Kind, msg string) Failure { return fail("send", ms, false, kind, 0, 1, msg) }
 	recv := func(ms int, kind zfs.Kind, msg string) Failure { return fail("recv", ms, true, kind, 0, 1, msg) }
@@ -334,8 +334,17 @@ func TestGateEnds(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	j := &Joint{Gate: gate}
-	time.AfterFunc(300*time.Millisecond, func() { cancel(why) })
-	res := Run(ctx, []Link{sh("send", "cat "+zfs.Quote(in)), between(j), sh("receive", "cat >/dev/null")}, Options{Stall: 100 * time.Millisecond})
+	const stall = 2 * time.Second // more than it takes to come to the gate
+	go func() {
+		for {
+			if _, all := j.Waiting(); all > stall+stall/4 || ctx.Err() != nil {
+				cancel(why)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	res := Run(ctx, []Link{sh("send", "cat "+zfs.Quote(in)), between(j), sh("receive", "cat >/dev/null")}, Options{Stall: stall})
 	if !errors.Is(res.Err, why) {
 		t.Errorf("%+v", res)
 	}

@@ -23,6 +23,7 @@ import (
 	"zab/lib/cache"
 	"zab/lib/chain"
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/schedule"
 	"zab/lib/snapname"
@@ -86,7 +87,7 @@ func (o *Options) check(args []string) error {
 	if err := CheckTarget(args[0]); err != nil {
 		return err
 	}
-	if err := record.CheckHost(o.SSHTarget); err != nil {
+	if _, err := dataset.ParseHost(o.SSHTarget); err != nil {
 		return fmt.Errorf("--ssh-target: %w", err)
 	}
 	if o.StripPath < 0 {
@@ -128,7 +129,7 @@ func CheckTarget(target string) error {
 	if strings.HasPrefix(target, "/") {
 		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", target)
 	}
-	if err := record.CheckDataset(target); err != nil {
+	if _, err := dataset.ParseName(target); err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}
 	return nil

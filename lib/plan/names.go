@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 )
 
@@ -15,7 +16,7 @@ func TargetName(source, target string, strip int) (string, error) {
 		return "", fmt.Errorf("cannot strip %d parts of the path '%s', which has %d", strip, source, len(parts))
 	}
 	name := strings.Join(append([]string{target}, parts[strip:]...), "/")
-	if err := record.CheckDataset(name); err != nil {
+	if _, err := dataset.ParseName(name); err != nil {
 		return "", fmt.Errorf("cannot back up '%s' to '%s': %w", source, name, err)
 	}
 	return name, nil

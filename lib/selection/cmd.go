@@ -15,6 +15,7 @@ import (
 
 	"zab/lib/cache"
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/snapname"
 	"zab/lib/zfs"
@@ -68,19 +69,19 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	if o.ExcludeUnchanged < 0 {
 		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)
 	}
-	if err := record.CheckHost(o.SSHSource); err != nil {
+	if _, err := dataset.ParseHost(o.SSHSource); err != nil {
 		return nil, fmt.Errorf("--ssh-source: %w", err)
 	}
-	if err := record.CheckHost(o.SSHTarget); err != nil {
+	if _, err := dataset.ParseHost(o.SSHTarget); err != nil {
 		return nil, fmt.Errorf("--ssh-target: %w", err)
 	}
 	if o.Target != "" {
-		if err := record.CheckDataset(o.Target); err != nil {
+		if _, err := dataset.ParseName(o.Target); err != nil {
 			return nil, fmt.Errorf("--target: %w", err)
 		}
 	}
 	for _, p := range o.ExcludePath {
-		if err := record.CheckDataset(p); err != nil {
+		if _, err := dataset.ParseName(p); err != nil {
 			return nil, fmt.Errorf("--exclude-path: %w", err)
 		}
 	}

@@ -14,11 +14,19 @@ import (
 	"zab/lib/zfs"
 )
 
+// framed prints the rows in TEXT as zfs get does, with those of the properties that
+// nobody has set, which mark the end of values of free text.
+const framed = `for a; do case $a in *,*,*,*,*) props=$a;; esac; done
+printf %s "$TEXT" | awk -F'\t' -v props="$props" '
+BEGIN { n = split(props, p, ","); for (i = 2; i <= n; i++) if (p[i] ~ /^zab:[0-9a-f]+-[0-9]+$/) frame[p[i-1]] = p[i] }
+{ print; if ($2 in frame) print $1 "\t" frame[$2] "\t-\t-" }'
+`
+
 // run runs zab-select on a machine whose zfs get prints text.
 func run(t *testing.T, args, text string) (records []*record.Record, stderr string, err error) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/zfs", []byte("#!/bin/sh\nprintf '%s\\n' \"$*\" >>"+dir+"/log\nprintf %s \"$TEXT\"\n"), 0o755); err != nil {
+	if err := os.WriteFile(dir+"/zfs", []byte("#!/bin/sh\nprintf '%s\\n' \"$*\" >>"+dir+"/log\n"+framed), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))

@@ -143,7 +143,7 @@ func TestIllegalValues(t *testing.T) {
 	}
 }
 
-func dataset(name, txg, origin string) *record.Record {
+func newRecord(name, txg, origin string) *record.Record {
 	return &record.Record{Type: record.TypeDataset, Name: name, Facts: record.Facts{CreateTXG: txg, Origin: origin}}
 }
 
@@ -173,7 +173,7 @@ func TestSort(t *testing.T) {
 		var in []*record.Record
 		for _, w := range strings.Fields(c.in) {
 			f := append(strings.Split(w, ":"), "", "")
-			in = append(in, dataset(f[0], f[1], f[2]))
+			in = append(in, newRecord(f[0], f[1], f[2]))
 		}
 		if got := order(Sort(in)); got != c.want {
 			t.Errorf("%s: %q, should be %q", c.what, got, c.want)
@@ -207,7 +207,7 @@ func TestSortProperties(t *testing.T) {
 				origin = rapid.SampledFrom(made).Draw(t, "origin").Name + "@s"
 			}
 			// Renames and promotions leave any age anywhere.
-			made = append(made, dataset(name, strconv.Itoa(rapid.IntRange(1, 15).Draw(t, "createtxg")), origin))
+			made = append(made, newRecord(name, strconv.Itoa(rapid.IntRange(1, 15).Draw(t, "createtxg")), origin))
 		}
 		in := made
 		if len(made) > 0 {
@@ -268,7 +268,7 @@ func TestSortInCircles(t *testing.T) {
 		names := rapid.SliceOfNDistinct(rapid.StringMatching(`[ab](/[ab]){0,3}`), 0, 10, rapid.ID).Draw(t, "names")
 		var in []*record.Record
 		for _, n := range names {
-			in = append(in, dataset(n, strconv.Itoa(rapid.IntRange(1, 9).Draw(t, "createtxg")), rapid.SampledFrom(names).Draw(t, "origin")+"@s"))
+			in = append(in, newRecord(n, strconv.Itoa(rapid.IntRange(1, 9).Draw(t, "createtxg")), rapid.SampledFrom(names).Draw(t, "origin")+"@s"))
 		}
 		seen := map[string]bool{}
 		for _, r := range Sort(in) {

@@ -202,7 +202,9 @@ func (h *hooks) run(ctx context.Context, command string) error {
 	if all := strings.Join(names, "\n"); len(all) <= maxVariable {
 		vars["ZAB_DATASETS"] = all
 	}
-	return h.host.Hook(ctx, command, vars, names, h.env.Stderr)
+	out := cli.Clean(h.env.Stderr)
+	defer out.Close()
+	return h.host.Hook(ctx, command, vars, names, out)
 }
 
 // maxVariable is what fits into a variable everywhere: Linux takes 128 KiB with

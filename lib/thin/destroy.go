@@ -198,7 +198,11 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 			}
 		}
 	}
-	holders, err := host.Holds(ctx, held)
+	counts := map[string]int64{}
+	for _, full := range held {
+		counts[full] = *now[full].UserRefs
+	}
+	holders, err := host.Holds(ctx, counts)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

@@ -84,6 +84,25 @@ func (p *pool) has(t *testing.T, records ...*record.Record) {
 	p.write(t, "list", b.String())
 }
 
+// held writes who holds what, and how many hold each.
+func (p *pool) held(t *testing.T, holds string) {
+	t.Helper()
+	p.write(t, "holds", holds)
+	b, err := os.ReadFile(filepath.Join(p.dir, "list"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for l := range strings.Lines(string(b)) {
+		f := strings.Split(strings.TrimSuffix(l, "\n"), "\t")
+		if n := strings.Count("\n"+holds, "\n"+f[0]+"\t"); n > 0 {
+			f[3] = fmt.Sprint(n)
+		}
+		out.WriteString(strings.Join(f, "\t") + "\n")
+	}
+	p.write(t, "list", out.String())
+}
+
 func (p *pool) log(t *testing.T) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
@@ -287,7 +306,7 @@ func TestLeftHolds(t *testing.T) {
 	hold := func(snapshot, tag string) string {
 		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
 	}
-	p.write(t, "holds", hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for who knows whom
+	p.held(t, hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for who knows whom
 		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77")+hold(ours(8), "zfs_autobackup:b:78")+ // another disk's too
 		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77")+
 		hold(ours(6), "zfs_autobackup:b:77"))
@@ -318,7 +337,7 @@ func TestLeftHoldThatStays(t *testing.T) {
 	}
 	r.Target.Pin = "zfs_autobackup:b:77"
 	full := "tank/a@" + ours(7)
-	p.write(t, "holds", full+"\tzfs_autobackup:b\tSun\n"+full+"\tzfs_autobackup:b:77\tSun\n")
+	p.held(t, full+"\tzfs_autobackup:b\tSun\n"+full+"\tzfs_autobackup:b:77\tSun\n")
 	p.write(t, "trouble", "release zfs_autobackup:b tank*|Timeout, server vault not responding.\n")
 	out, _, _ := run(t, "--keep-source=1", lines(t, r))
 	if got := p.log(t); !slices.Equal(got, []string{"release zfs_autobackup:b " + full}) {

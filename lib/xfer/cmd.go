@@ -91,26 +91,12 @@ func (o *Options) Check() error {
 	if o.Progress && o.NoProgress {
 		return errors.New("--progress and --no-progress exclude each other")
 	}
-	d, err := parseStall(o.Stall)
+	d, err := cli.ParseDuration(o.Stall)
 	if err != nil {
 		return fmt.Errorf("--stall-timeout: %w", err)
 	}
 	o.stall = d
 	return nil
-}
-
-func parseStall(s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is not a duration; write such as 90s, 10m or 1h", s)
-	}
-	if 0 < d && d < time.Second {
-		return 0, fmt.Errorf("%q is less than a second, in which every transfer rests at times", s)
-	}
-	return d, nil
 }
 
 type command struct {

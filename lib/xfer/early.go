@@ -126,7 +126,7 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 	for g, list := range names {
 		before, err := g.host.HoldMore(ctx, g.tag, list)
 		for _, n := range list {
-			if blame(err, n) != nil {
+			if errorFor(err, n) != nil {
 				continue
 			}
 			e.held[of[n]] = append(e.held[of[n]], n)

@@ -291,41 +291,49 @@ func holds(ctx context.Context, batch []*job, do string) {
 // that get the same. A copy without its mark is as good a copy, so one that
 // cannot be set is no more than a warning.
 func mark(ctx context.Context, batch []*job) {
-	type alike struct {
+	type group struct {
 		host *zfs.Host
-		set  string
+		set  []string
+		held []held
 	}
-	var order []alike
-	groups := map[alike][]held{}
+	var order []*group
+	// All that get the same are few: the pools that they come from times the flags.
+	find := func(host *zfs.Host, set []string) *group {
+		for _, g := range order {
+			if g.host == host && slices.Equal(g.set, set) {
+				return g
+			}
+		}
+		g := &group{host: host, set: set}
+		order = append(order, g)
+		return g
+	}
 	for _, j := range batch {
 		if j.r.Error != nil {
 			continue
 		}
 		for _, i := range j.later {
 			if s := &j.r.Steps[i]; s.Do == record.DoMark {
-				a := alike{j.x.target(j.r), strings.Join(s.Set, "\x00")}
-				if groups[a] == nil {
-					order = append(order, a)
-				}
-				groups[a] = append(groups[a], held{j, i, s.Dataset})
+				g := find(j.x.target(j.r), s.Set)
+				g.held = append(g.held, held{j, i, s.Dataset})
 			}
 		}
 	}
-	for _, a := range order {
+	for _, g := range order {
 		var names []string
-		for _, h := range groups[a] {
+		for _, h := range g.held {
 			names = append(names, h.full)
 		}
-		err := a.host.Set(ctx, strings.Split(a.set, "\x00"), names)
-		for _, h := range groups[a] {
+		err := g.host.Set(ctx, g.set, names)
+		for _, h := range g.held {
 			res := h.j.result(h.step)
-			if e := blame(err, h.full); e != nil && (strings.Contains(e.Error(), "'"+h.full+"'") || !strings.Contains(e.Error(), "'")) {
+			if e := errorFor(err, h.full); e != nil {
 				res.Message = e.Error()
 				if zfs.KindOf(e) == zfs.KindPermission {
 					// As it will be every night: nothing to mail about.
-					h.j.x.env.Verbosef("cannot set %s on '%s': %s", strings.ReplaceAll(a.set, "\x00", " "), h.full, e)
+					h.j.x.env.Verbosef("cannot set %s on '%s': %s", strings.Join(g.set, " "), h.full, e)
 				} else {
-					h.j.r.Warn("cannot set %s on '%s': %s", strings.ReplaceAll(a.set, "\x00", " "), h.full, e)
+					h.j.r.Warn("cannot set %s on '%s': %s", strings.Join(g.set, " "), h.full, e)
 				}
 				continue
 			}
@@ -380,7 +388,7 @@ func (h held) applied(do string, err error) {
 		return // if it stays, the next zab-thin takes it away
 	}
 	res := h.j.result(h.step)
-	if e := blame(err, h.full); e != nil {
+	if e := errorFor(err, h.full); e != nil {
 		e = because(e, "cannot %s '%s'", do, h.full)
 		res.Message = e.Error()
 		fail(h.j.r, e)
@@ -408,30 +416,13 @@ func (h held) count(list []record.Snapshot, s *record.Step) {
 	}
 }
 
-// blame is what of an error of a program that worked on many snapshots is
-// about one of them. zfs names the snapshot in each of its messages; what names
-// none is about all.
-func blame(err error, full string) error {
+// errorFor returns what of an error of a program that worked on many snapshots or
+// datasets is about one of them. zfs names it in each of its lines; a line that names
+// none of them is about all.
+func errorFor(err error, name string) error {
 	var e *zfs.Error
 	if err == nil || !errors.As(err, &e) {
 		return err
 	}
-	var mine []string
-	for part := range strings.SplitSeq(e.Message, "; ") {
-		if strings.Contains(part, "'"+full+"'") || !strings.Contains(part, "@") {
-			mine = append(mine, part)
-		}
-	}
-	if len(mine) == 0 && e.Message != "" {
-		return nil
-	}
-	one := *e
-	if len(mine) > 0 {
-		one.Message = strings.Join(mine, "; ")
-		one.Kind = zfs.Classify(one.Message)
-		if e.Kind == zfs.KindUnreachable {
-			one.Kind = e.Kind
-		}
-	}
-	return &one
+	return e.Of(name, func(n string) bool { return strings.Contains(n, "@") == strings.Contains(name, "@") })
 }

@@ -134,6 +134,11 @@ func (t *transfer) places() []place {
 // build makes the chain. It starts nothing but, for a remote side, the
 // connection.
 func (t *transfer) build(ctx context.Context) (*flow, error) {
+	for _, argv := range [][]string{t.send, t.recv} {
+		if err := zfs.CheckArgv(argv); err != nil {
+			return nil, err
+		}
+	}
 	c := &flow{}
 	for _, p := range t.places() {
 		if p.joint {
@@ -156,7 +161,7 @@ func (t *transfer) build(ctx context.Context) (*flow, error) {
 		prog := *p.prog
 		if prog.Host.Here() {
 			if _, err := exec.LookPath(prog.Argv[0]); err != nil {
-				return nil, &zfs.Error{Kind: zfs.KindMissingProgram, Argv: prog.Argv, Code: -1, Message: prog.Argv[0] + ": command not found"}
+				return nil, &zfs.Error{Kind: zfs.KindMissingProgram, Argv: prog.Argv, Code: -1, Lines: []string{prog.Argv[0] + ": command not found"}}
 			}
 		} else {
 			argv, err := prog.Host.ShellArgv(ctx, prog.Argv[0], nil)

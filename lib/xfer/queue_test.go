@@ -178,26 +178,26 @@ func TestSinkKeepsParentsFirst(t *testing.T) {
 }
 
 func TestBlame(t *testing.T) {
-	err := &zfs.Error{Kind: zfs.KindBusy, Message: "cannot hold snapshot 'a@1': dataset is busy; cannot hold snapshot 'b@1': permission denied"}
-	if e := blame(err, "a@1"); e == nil || zfs.KindOf(e) != zfs.KindBusy || strings.Contains(e.Error(), "b@1") {
+	err := &zfs.Error{Kind: zfs.KindBusy, Code: 1, Lines: []string{"cannot hold snapshot 'a@1': dataset is busy", "cannot hold snapshot 'b@1': permission denied"}}
+	if e := errorFor(err, "a@1"); e == nil || zfs.KindOf(e) != zfs.KindBusy || strings.Contains(e.Error(), "b@1") {
 		t.Errorf("%v", e)
 	}
-	if e := blame(err, "b@1"); zfs.KindOf(e) != zfs.KindPermission {
+	if e := errorFor(err, "b@1"); zfs.KindOf(e) != zfs.KindPermission {
 		t.Errorf("%v", e)
 	}
 	for _, n := range []string{"c@1", "aa@1", "a@11"} {
-		if e := blame(err, n); e != nil {
+		if e := errorFor(err, n); e != nil {
 			t.Errorf("%s: %v", n, e)
 		}
 	}
-	all := &zfs.Error{Kind: zfs.KindUnreachable, Message: "connection refused"}
-	if e := blame(all, "c@1"); zfs.KindOf(e) != zfs.KindUnreachable {
+	all := &zfs.Error{Kind: zfs.KindUnreachable, Lines: []string{"connection refused"}}
+	if e := errorFor(all, "c@1"); zfs.KindOf(e) != zfs.KindUnreachable {
 		t.Errorf("%v", e)
 	}
-	if e := blame(&zfs.Error{Kind: zfs.KindKilled}, "c@1"); e == nil {
+	if e := errorFor(&zfs.Error{Kind: zfs.KindKilled}, "c@1"); e == nil {
 		t.Error("a failure without a word is about all")
 	}
-	if e := blame(errors.New("boom"), "c@1"); e == nil {
+	if e := errorFor(errors.New("boom"), "c@1"); e == nil {
 		t.Error("another error is about all")
 	}
 }

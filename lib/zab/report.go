@@ -51,7 +51,7 @@ func (r *report) talks() bool { return (r.o.Verbose || r.o.DryRun) && !r.o.JSON 
 
 func (r *report) say(format string, a ...any) {
 	if r.talks() {
-		fmt.Fprintf(r.env.Stdout, format+"\n", a...)
+		fmt.Fprintln(r.env.Stdout, cli.Printable(fmt.Sprintf(format, a...)))
 	}
 }
 

@@ -27,6 +27,8 @@ var values = map[string]struct {
 	"now":        {"2026-11-22T03:00:00Z", []string{"yesterday", "-1", "2026-13-01", "2026-11-22T25:00:00Z", huge, "1e9", "0"}},
 	"ssh-config": {"/etc/ssh/other", freeText},
 
+	"query-timeout": {"10m", []string{"soon", "-1", "-1s", "10", huge, huge + "s", "1e9s", "10d", "1m x", "1ns"}},
+
 	"ssh-source": {"root@server1", []string{"-oProxyCommand=reboot", "-1", "a b", "a\tb", "a\nb"}},
 	"ssh-target": {"root@server1", []string{"-oProxyCommand=reboot", "-1", "a b", "a\tb", "a\nb"}},
 	"ssh":        {"root@server1", []string{"-oProxyCommand=reboot", "-1", "a b", "a\tb", "a\nb"}},

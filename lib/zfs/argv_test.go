@@ -112,7 +112,7 @@ func TestStepArgv(t *testing.T) {
 }
 
 // A snapshot's name that would stand for several never gets here: see
-// record.CheckSnapshot. Names that zfs gives go out as one list.
+// dataset.ParseShort. Names that zfs gives go out as one list.
 func TestDestroySnapshots(t *testing.T) {
 	h, started := fakeZFS(t, `case "$*" in
 *@gone*) echo 'could not find any snapshots to destroy; check snapshot names.' >&2; exit 1;;
@@ -226,7 +226,7 @@ func TestLanguage(t *testing.T) {
 	t.Setenv("LC_MESSAGES", "de_DE.UTF-8")
 	t.Setenv("LC_ALL", "de_DE.UTF-8")
 	var got []string
-	err := (&Machine{}).Host("").run(context.Background(), nil, func(l string) error { got = append(got, l); return nil }, "/bin/sh", "-c", `echo "$LC_ALL,$LANG,$LC_MESSAGES"`)
+	err := (&Machine{}).Host("").ask(context.Background(), func(l string) error { got = append(got, l); return nil }, "/bin/sh", "-c", `echo "$LC_ALL,$LANG,$LC_MESSAGES"`)
 	if err != nil || !slices.Equal(got, []string{"C,,"}) {
 		t.Error(got, err)
 	}

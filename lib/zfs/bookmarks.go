@@ -1,10 +1,9 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Mark is a bookmark to be made.
@@ -52,26 +51,24 @@ func (h *Host) Bookmarks(ctx context.Context, marks []Mark) map[string]error {
 // bookmarkProgram makes bookmarks of one pool and gives those that it did not
 // make, of which a command will tell why.
 func (h *Host) bookmarkProgram(ctx context.Context, pool string, marks []Mark) []Mark {
-	var lua bytes.Buffer
+	var lua strings.Builder
 	lua.WriteString("failed = {}\nfor i, m in ipairs({\n")
 	for _, m := range marks {
-		// Names of ZFS contain neither quotes nor backslashes; record checks.
-		fmt.Fprintf(&lua, "{%q, %q},\n", m.Dataset+m.Of, m.Full())
+		of, err := luaPoint(m.Dataset + m.Of)
+		if err != nil {
+			return marks // their commands tell why
+		}
+		to, err := luaPoint(m.Full())
+		if err != nil {
+			return marks
+		}
+		fmt.Fprintf(&lua, "{%s, %s},\n", of, to)
 	}
 	lua.WriteString("}) do\n  if zfs.sync.bookmark(m[1], m[2]) ~= 0 then failed[m[2]] = true end\nend\nreturn failed\n")
-	var out []byte
-	// A hundred million instructions and 100 MiB are the most that zfs allows.
-	err := h.run(ctx, &lua, func(line string) error {
-		out = append(out, line...)
-		return nil
-	}, "zfs", "program", "-j", "-t", "100000000", "-m", "104857600", pool, "-")
-	if err != nil {
-		return marks
-	}
 	var got struct {
 		Return map[string]bool `json:"return"`
 	}
-	if json.Unmarshal(out, &got) != nil {
+	if h.program(ctx, pool, lua.String(), &got) != nil {
 		return marks // each that was made is found by its command
 	}
 	var rest []Mark

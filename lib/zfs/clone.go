@@ -10,7 +10,7 @@ import (
 // mounted by it unless canmount says otherwise: zfs (2.3) has no option for
 // that.
 func (h *Host) Clone(ctx context.Context, snapshot, dataset string, props []string) error {
-	return h.run(ctx, nil, nil, CloneArgv(snapshot, dataset, props)...)
+	return h.run(ctx, CloneArgv(snapshot, dataset, props)...)
 }
 
 // CloneArgv is the command of Clone.
@@ -26,7 +26,7 @@ func CloneArgv(snapshot, dataset string, props []string) []string {
 // it, their holds, and the key (tried on 2.1.11 and 2.3.2, also with raw copies
 // whose key is not loaded).
 func (h *Host) Promote(ctx context.Context, dataset string) error {
-	return h.run(ctx, nil, nil, PromoteArgv(dataset)...)
+	return h.run(ctx, PromoteArgv(dataset)...)
 }
 
 // PromoteArgv is the command of Promote.
@@ -35,7 +35,7 @@ func PromoteArgv(dataset string) []string { return []string{"zfs", "promote", da
 // Revert takes a property back to what was received, or to its default, and
 // mounts nothing by that; zfs set canmount=on would.
 func (h *Host) Revert(ctx context.Context, prop, dataset string) error {
-	return h.run(ctx, nil, nil, RevertArgv(prop, dataset)...)
+	return h.run(ctx, RevertArgv(prop, dataset)...)
 }
 
 // RevertArgv is the command of Revert.
@@ -47,7 +47,7 @@ func RevertArgv(prop, dataset string) []string {
 // order. The names are asked for first, for values may look like anything.
 func (h *Host) Locals(ctx context.Context, dataset string) ([]string, error) {
 	var names []string
-	err := h.run(ctx, nil, func(line string) error {
+	err := h.ask(ctx, func(line string) error {
 		names = append(names, line)
 		return nil
 	}, "zfs", "get", "-Hp", "-s", "local", "-o", "property", "all", dataset)

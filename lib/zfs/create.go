@@ -10,16 +10,16 @@ import (
 // already is what was wanted, and so is one that zfs has made and, as a user who
 // is not root, cannot mount.
 func (h *Host) CreateParent(ctx context.Context, dataset string) error {
-	err := h.run(ctx, nil, nil, CreateParentArgv(dataset)...)
+	err := h.run(ctx, CreateParentArgv(dataset)...)
 	if KindOf(err) == KindPermission {
 		// That may have been the mark, or the whole.
-		err = h.run(ctx, nil, nil, "zfs", "create", "-o", "canmount=off", dataset)
+		err = h.run(ctx, "zfs", "create", "-o", "canmount=off", dataset)
 	}
 	var e *Error
 	if errors.As(err, &e) && e.Created() {
 		return nil
 	}
-	return tolerate(err, KindExists)
+	return ignoreKind(err, KindExists)
 }
 
 // CreateParentArgv is the command of CreateParent.
@@ -30,7 +30,7 @@ func CreateParentArgv(dataset string) []string {
 // Rename renames a dataset, with all below it, and neither mounts nor unmounts
 // anything. kind is filesystem or volume.
 func (h *Host) Rename(ctx context.Context, kind, from, to string) error {
-	return h.run(ctx, nil, nil, RenameArgv(kind, from, to)...)
+	return h.run(ctx, RenameArgv(kind, from, to)...)
 }
 
 // RenameArgv is the command of Rename. zfs (2.3) refuses -u for a volume.
@@ -44,8 +44,8 @@ func RenameArgv(kind, from, to string) []string {
 // Set sets properties, P=V, on datasets: one program, or one for each batch of
 // names too long for one.
 func (h *Host) Set(ctx context.Context, props, datasets []string) error {
-	return h.batches(SetArgv(props), datasets, func(argv []string) error {
-		return h.run(ctx, nil, nil, argv...)
+	return h.batches(SetArgv(props), datasets, func(argv, _ []string) error {
+		return h.run(ctx, argv...)
 	})
 }
 

@@ -1,10 +1,7 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,7 +16,7 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 	const limit = 100 << 10
 	var errs []error
 	for batch := range Batches(names, limit-len(dataset)) {
-		err := h.run(ctx, nil, nil, DestroyArgv(dataset, batch)...)
+		err := h.run(ctx, DestroyArgv(dataset, batch)...)
 		if err != nil && KindOf(err) != KindNotFound {
 			errs = append(errs, err)
 			if unrecoverable(err) {
@@ -31,7 +28,7 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 			done(batch)
 		}
 	}
-	return errors.Join(errs...)
+	return join(errs)
 }
 
 // DestroyArgv is the command that destroys snapshots of one dataset.
@@ -57,16 +54,16 @@ func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []Doomed)
 	for len(list) > 0 {
 		part := list[:min(len(list), manyDoomed)]
 		list = list[len(part):]
-		var lua bytes.Buffer
+		var lua strings.Builder
 		lua.WriteString("gone = {}\nfor i, s in ipairs({\n")
 		for _, d := range part {
-			// Names of ZFS contain neither quotes nor backslashes; record checks.
+			name, err := luaPoint(d.Name)
 			// A guid has 64 bits, and a number there is signed.
-			guid, err := strconv.ParseUint(d.GUID, 10, 64)
-			if err != nil {
+			guid, err2 := strconv.ParseUint(d.GUID, 10, 64)
+			if err != nil || err2 != nil {
 				continue
 			}
-			fmt.Fprintf(&lua, "{%q, \"%d\"},\n", d.Name, int64(guid))
+			fmt.Fprintf(&lua, "{%s, \"%d\"},\n", name, int64(guid))
 		}
 		lua.WriteString(`}) do
   if zfs.exists(s[1]) and tostring(zfs.get_prop(s[1], "guid")) == s[2] and zfs.sync.destroy(s[1]) == 0 then
@@ -75,15 +72,10 @@ func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []Doomed)
 end
 return gone
 `)
-		var out []byte
-		err := h.run(ctx, &lua, func(line string) error {
-			out = append(out, line...)
-			return nil
-		}, "zfs", "program", "-j", "-t", "100000000", "-m", "104857600", pool, "-")
 		var got struct {
 			Return map[string]bool `json:"return"`
 		}
-		if err != nil || json.Unmarshal(out, &got) != nil {
+		if h.program(ctx, pool, lua.String(), &got) != nil {
 			return gone // each that is gone is found to be so
 		}
 		for _, d := range part {
@@ -98,7 +90,7 @@ return gone
 // DestroyDataset destroys a filesystem or volume that has neither children nor
 // snapshots; zfs refuses otherwise.
 func (h *Host) DestroyDataset(ctx context.Context, dataset string) error {
-	return h.run(ctx, nil, nil, DestroyDatasetArgv(dataset)...)
+	return h.run(ctx, DestroyDatasetArgv(dataset)...)
 }
 
 // DestroyDatasetArgv is the command of DestroyDataset.
@@ -106,7 +98,7 @@ func DestroyDatasetArgv(dataset string) []string { return []string{"zfs", "destr
 
 // DestroyBookmark destroys one bookmark; one already gone is no failure.
 func (h *Host) DestroyBookmark(ctx context.Context, dataset, mark string) error {
-	err := h.run(ctx, nil, nil, DestroyBookmarkArgv(dataset, mark)...)
+	err := h.run(ctx, DestroyBookmarkArgv(dataset, mark)...)
 	if KindOf(err) == KindNotFound {
 		return nil
 	}
@@ -120,7 +112,7 @@ func DestroyBookmarkArgv(dataset, mark string) []string {
 
 // AbortReceive throws away what an interrupted receive has saved.
 func (h *Host) AbortReceive(ctx context.Context, dataset string) error {
-	return h.run(ctx, nil, nil, AbortReceiveArgv(dataset)...)
+	return h.run(ctx, AbortReceiveArgv(dataset)...)
 }
 
 // AbortReceiveArgv is the command of AbortReceive.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -39,21 +40,51 @@ const (
 	KindPoolIO         Kind = "pool-io"         // the pool is suspended or fails
 	KindTooLong        Kind = "too-long"        // more arguments than the system takes
 	KindKilled         Kind = "killed"          // a signal ended the program
+	KindTimeout        Kind = "timeout"         // a question was not answered in time
+	KindBadAnswer      Kind = "bad-answer"      // what a host printed is no answer to what it was asked
+	KindBadArgument    Kind = "bad-argument"    // a name or value that no command may be given
 	KindOther          Kind = "other"           // a message that is not in the catalogue
 )
 
 // Error is a program that failed. Its text keeps the program's own words.
 type Error struct {
-	Kind    Kind
-	Host    string // "" for this machine
-	Argv    []string
-	Code    int // exit status, -1 where there is none
-	Signal  syscall.Signal
-	Message string // the program's own words, in one line
+	Kind   Kind
+	Host   string // "" for this machine
+	Argv   []string
+	Code   int // exit status, -1 where there is none
+	Signal syscall.Signal
+	Lines  []string // the program's own words
 }
 
+// Message returns the program's own words in one line, for people, with the number
+// of those lines that are too many to be read. What decides looks at the lines.
+func (e *Error) Message() string {
+	const mostLines, mostBytes = 12, 1000
+	var out []string
+	for _, l := range e.Lines[:min(len(e.Lines), mostLines)] {
+		if len(l) > mostBytes {
+			l = l[:mostBytes] + "..."
+		}
+		out = append(out, l)
+	}
+	if more := len(e.Lines) - len(out); more > 0 {
+		out = append(out, fmt.Sprintf("and %d more lines", more))
+	}
+	return strings.Join(out, "; ")
+}
+
+// Complete reports whether the program came to its own end, so that what it said
+// is all that it had to say. One that was killed, or whose connection was lost,
+// may have been about to say more.
+func (e *Error) Complete() bool {
+	return e.Code > 0 && e.Signal == 0 && !(e.Host != "" && e.Code == sshFailed)
+}
+
+// sshFailed is the exit status of ssh itself. zfs never ends with it.
+const sshFailed = 255
+
 func (e *Error) Error() string {
-	s := e.Message
+	s := e.Message()
 	if s == "" {
 		switch {
 		case e.Signal != 0:
@@ -71,13 +102,13 @@ func (e *Error) Error() string {
 // Saved tells whether a receive that broke off said that it kept what came
 // through (zfs 2.1 to 2.3).
 func (e *Error) Saved() bool {
-	return strings.Contains(strings.ToLower(e.Message), "partially received snapshot is saved")
+	return strings.Contains(strings.ToLower(e.Message()), "partially received snapshot is saved")
 }
 
 // Created tells whether a create that failed said that the filesystem is there,
 // but that mounting it takes root (zfs 0.8 to 2.3).
 func (e *Error) Created() bool {
-	return strings.Contains(strings.ToLower(e.Message), "filesystem successfully created")
+	return strings.Contains(strings.ToLower(e.Message()), "filesystem successfully created")
 }
 
 // KindOf is the kind of an error that this package gave, KindOther for others.
@@ -92,7 +123,7 @@ func KindOf(err error) Kind {
 // Transient tells whether the same command may succeed a little later.
 func (k Kind) Transient() bool {
 	switch k {
-	case KindUnreachable, KindBusy, KindPartial, KindKilled:
+	case KindUnreachable, KindBusy, KindPartial, KindKilled, KindTimeout:
 		return true
 	}
 	return false
@@ -118,6 +149,8 @@ var hints = map[Kind]string{
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
 	KindTooLong:        "select fewer datasets for each run",
+	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
+	KindBadAnswer:      "nothing was done with this answer; look at the host that gave it, or at what its login shell prints",
 }
 
 // A pattern of the catalogue: a text found in a program's message, in lower
@@ -198,7 +231,6 @@ var catalogue = []pattern{
 	{"cannot be used to destroy an encrypted filesystem", KindEncryption},
 	{"stream uses crypto parameters", KindEncryption},
 	{"does not match incremental source", KindNoBase},
-	{"does not\nmatch incremental source", KindNoBase},
 	{"incremental source", KindNoBase},
 	{"not an earlier snapshot", KindNoBase},
 	{"invalid stream", KindStream},
@@ -235,9 +267,9 @@ var catalogue = []pattern{
 	{"no such file or directory", KindMissingProgram},
 }
 
-// Classify finds the kind of a program's message.
-func Classify(message string) Kind {
-	low := strings.ToLower(message)
+// Classify returns the kind of one line of a program's message.
+func Classify(line string) Kind {
+	low := strings.ToLower(line)
 	for _, p := range catalogue {
 		if strings.Contains(low, p.text) {
 			return p.kind
@@ -246,9 +278,32 @@ func Classify(message string) Kind {
 	return KindOther
 }
 
+// classify returns the kind of a message of several lines: that of the line which
+// comes first in the catalogue. That something does not exist, or exists already,
+// is the kind of the whole only if no line says anything worse: callers go on
+// after it.
+func classify(lines []string) Kind {
+	kind, at := KindOther, len(catalogue)
+	mild := func(k Kind) bool { return k == KindNotFound || k == KindExists }
+	for _, l := range lines {
+		low := strings.ToLower(l)
+		for i, p := range catalogue {
+			if !strings.Contains(low, p.text) {
+				continue
+			}
+			worse := i < at && mild(kind) == mild(p.kind)
+			if kind == KindOther && at == len(catalogue) || mild(kind) && !mild(p.kind) || worse {
+				kind, at = p.kind, i
+			}
+			break
+		}
+	}
+	return kind
+}
+
 // failed makes an *Error of what exec says of a program.
 func (h *Host) failed(argv []string, err error, stderr string) error {
-	e := &Error{Host: h.Dest, Argv: argv, Code: -1, Message: oneLine(stderr)}
+	e := &Error{Host: h.Dest, Argv: argv, Code: -1, Lines: splitLines(stderr)}
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -258,24 +313,36 @@ func (h *Host) failed(argv []string, err error, stderr string) error {
 		}
 	default:
 		// The program did not start, or its pipes failed.
-		e.Message = strings.TrimSpace(err.Error() + " " + e.Message)
+		e.Lines = append(splitLines(err.Error()), e.Lines...)
 	}
-	e.Kind = Classify(stderr)
+	e.Kind = classify(splitLines(stderr))
 	switch {
 	case errors.Is(err, exec.ErrNotFound), e.Code == 127:
 		e.Kind = KindMissingProgram
-		if e.Message == "" {
-			e.Message = program(argv) + ": command not found"
+		if len(e.Lines) == 0 {
+			e.Lines = []string{program(argv) + ": command not found"}
 		}
 	case errors.Is(err, syscall.E2BIG):
 		e.Kind = KindTooLong
-	case e.Code == 255 && !h.Here() && e.Kind == KindOther:
-		// ssh's own exit status. zfs never ends with 255.
-		e.Kind = KindUnreachable
-	case e.Signal != 0 && e.Kind == KindOther:
+	case e.Signal != 0:
+		// A program that was killed has given no answer, whatever it had printed.
 		e.Kind = KindKilled
+	case e.Code == sshFailed && !h.Here():
+		switch e.Kind {
+		case KindHostKey, KindAuth, KindMissingProgram:
+		case KindStaleToken: // zfs send itself ends with 255 for a token (2.1, 2.3)
+		default:
+			e.Kind = KindUnreachable
+		}
 	}
 	return e
+}
+
+// badAnswer is the error of an answer that does not fit what was asked. zfs
+// prints none of these; a host that was taken over may, and so may a login shell.
+func (h *Host) badAnswer(argv []string, format string, a ...any) error {
+	return &Error{Kind: KindBadAnswer, Host: h.Dest, Argv: argv,
+		Lines: []string{fmt.Sprintf("cannot use the answer of '%s': ", strings.Join(argv[:min(2, len(argv))], " ")) + fmt.Sprintf(format, a...)}}
 }
 
 // Failed makes an *Error of a child that the caller started and waited for.
@@ -290,11 +357,10 @@ func program(argv []string) string {
 	return argv[0]
 }
 
-// oneLine joins a message's lines, for messages are one line here.
-func oneLine(s string) string {
-	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
-	out := lines[:0]
-	for _, l := range lines {
+// splitLines returns the lines of a message that tell something.
+func splitLines(s string) []string {
+	var out []string
+	for l := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\n' || r == '\r' }) {
 		l = strings.TrimSpace(strings.ReplaceAll(l, "\t", " "))
 		if l == "usage:" || l == "stack traceback:" {
 			break // what follows is for people who type
@@ -309,5 +375,103 @@ func oneLine(s string) string {
 		}
 		out = append(out, l)
 	}
-	return strings.Join(out, "; ")
+	return out
+}
+
+// join makes one error of those of several programs that were asked for parts of
+// one thing, so that none hides another. What was no complete answer outranks
+// what was.
+func join(errs []error) error {
+	var all *Error
+	for _, err := range errs {
+		var e *Error
+		switch {
+		case err == nil:
+		case !errors.As(err, &e):
+			return err // the end of the context, or a fault of this program
+		case all == nil:
+			one := *e
+			all = &one
+		default:
+			switch {
+			case !all.Complete():
+			case !e.Complete() || all.Kind == KindBadAnswer || e.Kind == KindBadAnswer:
+				lines := all.Lines
+				one := *e
+				all, all.Lines = &one, slices.Concat(e.Lines, lines)
+			default:
+				all.Lines = slices.Concat(all.Lines, e.Lines)
+				all.Kind = classify(all.Lines)
+			}
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return all
+}
+
+// ignoreKind drops those lines of an error that are of a kind that is fine, and
+// the whole error if no other line is left. zfs goes on with the other names after
+// each of them.
+func ignoreKind(err error, fine Kind) error {
+	var e *Error
+	if fine == "" || !errors.As(err, &e) || !e.Complete() || len(e.Lines) == 0 {
+		return err
+	}
+	var rest []string
+	for _, l := range e.Lines {
+		if Classify(l) != fine {
+			rest = append(rest, l)
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	one := *e
+	one.Lines, one.Kind = rest, classify(rest)
+	return &one
+}
+
+// Of returns what of an error of a program that worked on many things is about one
+// of them, given by the name that zfs quotes in each of its lines; what names none
+// is about all. all are the names of all of them.
+func (e *Error) Of(name string, all func(name string) bool) error {
+	if !e.Complete() {
+		return e
+	}
+	var mine []string
+	for _, l := range e.Lines {
+		quoted := quotedNames(l)
+		if slices.Contains(quoted, name) || !slices.ContainsFunc(quoted, all) {
+			mine = append(mine, l)
+		}
+	}
+	if len(mine) == 0 && len(e.Lines) > 0 {
+		return nil
+	}
+	one := *e
+	if len(mine) > 0 {
+		one.Lines, one.Kind = mine, classify(mine)
+		if one.Kind == KindOther {
+			one.Kind = e.Kind
+		}
+	}
+	return &one
+}
+
+// quotedNames returns what stands between single quotes in a line.
+func quotedNames(line string) (out []string) {
+	for {
+		_, rest, ok := strings.Cut(line, "'")
+		if !ok {
+			return out
+		}
+		name, after, ok := strings.Cut(rest, "'")
+		if !ok {
+			return out
+		}
+		out = append(out, name)
+		line = after
+	}
 }

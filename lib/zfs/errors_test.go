@@ -182,7 +182,7 @@ var messages = []struct {
 
 func TestClassify(t *testing.T) {
 	for _, m := range messages {
-		if got := Classify(m.message); got != m.kind {
+		if got := classify(splitLines(m.message)); got != m.kind {
 			t.Errorf("%s: %q is %s, should be %s", m.seen, m.message, got, m.kind)
 		}
 	}
@@ -193,11 +193,12 @@ func TestClassify(t *testing.T) {
 func TestCatalogueIsSeen(t *testing.T) {
 	used := map[string]bool{}
 	for _, m := range messages {
-		low := strings.ToLower(m.message)
-		for _, p := range catalogue {
-			if strings.Contains(low, p.text) {
-				used[p.text] = true
-				break
+		for _, l := range splitLines(m.message) {
+			for _, p := range catalogue {
+				if strings.Contains(strings.ToLower(l), p.text) {
+					used[p.text] = true
+					break
+				}
 			}
 		}
 	}
@@ -228,7 +229,7 @@ func TestOneLine(t *testing.T) {
 		{"zfs: broken\nShared connection to vault closed.\n", "zfs: broken"},
 		{"", ""},
 	} {
-		if got := oneLine(c.in); got != c.want {
+		if got := (&Error{Lines: splitLines(c.in)}).Message(); got != c.want {
 			t.Errorf("%q becomes %q, should be %q", c.in, got, c.want)
 		}
 	}
@@ -236,7 +237,7 @@ func TestOneLine(t *testing.T) {
 
 func TestTolerate(t *testing.T) {
 	fail := func(text string) error {
-		return &Error{Kind: Classify(text), Argv: []string{"zfs"}, Code: 1, Message: oneLine(text)}
+		return &Error{Kind: classify(splitLines(text)), Argv: []string{"zfs"}, Code: 1, Lines: splitLines(text)}
 	}
 	gone := "cannot hold snapshot 'tank/a@1': dataset does not exist"
 	tag := "cannot hold snapshot 'tank/a@2': tag already exists on this dataset"
@@ -255,7 +256,7 @@ func TestTolerate(t *testing.T) {
 		// A program that failed without a word did not do what was wanted.
 		{"", KindOther, "zfs failed without a word, exit status 1", KindOther},
 	} {
-		err := tolerate(fail(c.text), c.fine)
+		err := ignoreKind(fail(c.text), c.fine)
 		switch {
 		case c.left == "" && err != nil:
 			t.Errorf("%q leaves %q", c.text, err)
@@ -263,7 +264,7 @@ func TestTolerate(t *testing.T) {
 			t.Errorf("%q leaves %v (%s), should leave %q (%s)", c.text, err, KindOf(err), c.left, c.kind)
 		}
 	}
-	if other := errors.New("x"); tolerate(other, KindExists) != other {
+	if other := errors.New("x"); ignoreKind(other, KindExists) != other {
 		t.Error("an error that is not zfs's is changed")
 	}
 }
@@ -281,17 +282,17 @@ func TestFailures(t *testing.T) {
 		{[]string{"/bin/sh", "-c", "exit 255"}, KindOther, "/bin/sh failed without a word, exit status 255"},
 		{[]string{"/bin/sh", "-c", "exit 127"}, KindMissingProgram, "/bin/sh: command not found"},
 		{[]string{"/bin/sh", "-c", "kill -9 $$"}, KindKilled, "/bin/sh was ended by signal 9 (killed)"},
-		{[]string{"/bin/sh", "-c", "echo out of space >&2; kill -9 $$"}, KindNoSpace, "out of space"},
+		{[]string{"/bin/sh", "-c", "echo out of space >&2; kill -9 $$"}, KindKilled, "out of space"},
 		{[]string{"zab-no-such-program"}, KindMissingProgram, `exec: "zab-no-such-program": executable file not found in $PATH`},
 		{[]string{"/bin/echo", strings.Repeat("x", 200<<10)}, KindTooLong, "fork/exec /bin/echo: argument list too long"},
 	} {
-		err := m.Host("").run(ctx, nil, nil, c.argv...)
+		err := m.Host("").run(ctx, c.argv...)
 		if KindOf(err) != c.kind || err == nil || err.Error() != c.message {
 			t.Errorf("%.60q: %v (%s), should be %q (%s)", c.argv, err, KindOf(err), c.message, c.kind)
 		}
 	}
 	var e *Error
-	if err := m.Host("").run(ctx, nil, nil, "/bin/sh", "-c", "kill -15 $$"); !errors.As(err, &e) || e.Signal != syscall.SIGTERM {
+	if err := m.Host("").run(ctx, "/bin/sh", "-c", "kill -15 $$"); !errors.As(err, &e) || e.Signal != syscall.SIGTERM {
 		t.Errorf("the signal is lost: %#v", err)
 	}
 }
@@ -322,9 +323,11 @@ func TestRemoteFailures(t *testing.T) {
 		// zfs ends with 255 for a token that is corrupt
 		{"echo 'cannot resume send: resume token is corrupt' >&2; exit 255", "root@vault: cannot resume send: resume token is corrupt", KindStaleToken},
 		{"echo 'root@vault: Permission denied (publickey).' >&2; exit 255", "root@vault: root@vault: Permission denied (publickey).", KindAuth},
+		// what is said before the connection is lost is no answer (P11)
+		{"echo \"cannot open 'tank/a': dataset does not exist\" >&2; exit 255", "root@vault: cannot open 'tank/a': dataset does not exist", KindUnreachable},
 		{"exit 1", "root@vault: /bin/sh failed without a word, exit status 1", KindOther},
 	} {
-		err := h.run(ctx, nil, nil, "/bin/sh", "-c", c.script)
+		err := h.run(ctx, "/bin/sh", "-c", c.script)
 		if err == nil || err.Error() != c.message || KindOf(err) != c.kind {
 			t.Errorf("%q: %v (%s), should be %q (%s)", c.script, err, KindOf(err), c.message, c.kind)
 		}
@@ -342,5 +345,63 @@ func TestStderrIsBounded(t *testing.T) {
 	got := s.String()
 	if len(got) > 2*tailSize+10 || !strings.HasPrefix(got, "the cause\n") || !strings.HasSuffix(got, "the end") {
 		t.Errorf("%d bytes, from %.20q to %q", len(got), got, got[max(0, len(got)-20):])
+	}
+}
+
+// Of several programs that were asked for parts of one thing no error hides another:
+// what is worse than something that does not exist is the kind of the whole (P11).
+func TestJoin(t *testing.T) {
+	fail := func(code int, signal syscall.Signal, lines ...string) error {
+		e := &Error{Kind: classify(lines), Code: code, Signal: signal, Lines: lines}
+		if signal != 0 {
+			e.Kind = KindKilled
+		}
+		return e
+	}
+	gone := fail(1, 0, "cannot open 'tank/a': dataset does not exist")
+	for _, c := range []struct {
+		name string
+		errs []error
+		want Kind
+	}{
+		{"none", nil, KindOther},
+		{"all gone", []error{gone, gone}, KindNotFound},
+		{"a later one fails", []error{gone, fail(1, 0, "cannot open 'tank/b': I/O error")}, KindPoolIO},
+		{"an earlier one fails", []error{fail(1, 0, "cannot open 'tank/b': I/O error"), gone}, KindPoolIO},
+		{"one is killed", []error{gone, fail(-1, syscall.SIGKILL, "cannot open 'tank/b': dataset does not exist")}, KindKilled},
+		{"the first is killed", []error{fail(-1, syscall.SIGKILL), gone}, KindKilled},
+		{"no answer", []error{gone, &Error{Kind: KindBadAnswer, Code: -1}}, KindBadAnswer},
+	} {
+		err := join(c.errs)
+		if KindOf(err) != c.want || (err == nil) != (c.errs == nil) {
+			t.Errorf("%s: %v (%s), should be %s", c.name, err, KindOf(err), c.want)
+		}
+		if c.want != KindNotFound && err != nil && ignoreKind(err, KindNotFound) == nil {
+			t.Errorf("%s: the error is taken for an answer", c.name)
+		}
+	}
+	if join([]error{gone, context.Canceled}) != context.Canceled {
+		t.Error("the end of the context is lost")
+	}
+}
+
+// What an error says of one name, and of all.
+func TestErrorOf(t *testing.T) {
+	e := &Error{Code: 1, Kind: KindBusy, Lines: []string{
+		"cannot hold snapshot 'tank/a@1': dataset is busy",
+		"cannot hold snapshot 'tank/b@1': tag already exists on this dataset",
+	}}
+	snapshot := func(n string) bool { return strings.Contains(n, "@") }
+	if err := e.Of("tank/b@1", snapshot); KindOf(err) != KindExists {
+		t.Error(err)
+	}
+	if err := e.Of("tank/c@1", snapshot); err != nil {
+		t.Error(err)
+	}
+	if err := (&Error{Code: 1, Lines: []string{"internal error"}}).Of("tank/c@1", snapshot); err == nil {
+		t.Error("an error about all is not about one")
+	}
+	if err := (&Error{Code: -1, Signal: 9, Lines: e.Lines}).Of("tank/c@1", snapshot); err == nil {
+		t.Error("a program that was killed has not said all")
 	}
 }

@@ -40,7 +40,7 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		return c.pools, nil
 	}
 	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "feature@large_blocks,feature@embedded_data"}, ask...)
-	err := h.run(ctx, nil, func(line string) error {
+	err := h.ask(ctx, func(line string) error {
 		f := strings.Split(line, "\t")
 		if len(f) != 3 {
 			return fmt.Errorf("cannot read what 'zpool get' printed: %q", line)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -31,26 +32,25 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 	for i, t := range trees {
 		// Each by itself: what one has of which nothing could be held it had
 		// before.
-		if i >= manyTrees || h.run(ctx, nil, nil, append(recursive(HoldArgv(tag)), t.top)...) != nil {
+		if i >= manyTrees || h.run(ctx, append(recursive(HoldArgv(tag)), t.top)...) != nil {
 			rest = append(rest, t.members...)
 		}
 	}
 	if len(rest) == 0 {
 		return before, nil
 	}
-	err = h.batches(HoldArgv(tag), rest, func(argv []string) error {
-		err := h.run(ctx, nil, nil, argv...)
+	err = h.batches(HoldArgv(tag), rest, func(argv, _ []string) error {
+		err := h.run(ctx, argv...)
 		var e *Error
 		if errors.As(err, &e) {
-			for part := range strings.SplitSeq(e.Message, "; ") {
+			for _, l := range e.Lines {
 				// cannot hold snapshot 'tank/a@1': tag already exists on this dataset
-				_, name, _ := strings.Cut(part, "'")
-				if i := strings.LastIndexByte(name, '\''); i >= 0 && Classify(part) == KindExists {
-					before[name[:i]] = true
+				if names := quotedNames(l); len(names) > 0 && Classify(l) == KindExists {
+					before[names[0]] = true
 				}
 			}
 		}
-		return tolerate(err, KindExists)
+		return ignoreKind(err, KindExists)
 	})
 	return before, err
 }
@@ -92,7 +92,7 @@ func (h *Host) treeHolds(ctx context.Context, argv []string, trees []tree, fine 
 		})
 	}
 	pools.Wait()
-	return errors.Join(errs...)
+	return join(errs)
 }
 
 // HoldArgv is the command of Hold.
@@ -109,30 +109,9 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) e
 	if len(snapshots) == 0 {
 		return nil
 	}
-	return h.batches(argv, snapshots, func(argv []string) error {
-		return tolerate(h.run(ctx, nil, nil, argv...), fine)
+	return h.batches(argv, snapshots, func(argv, _ []string) error {
+		return ignoreKind(h.run(ctx, argv...), fine)
 	})
-}
-
-// tolerate drops an error all of whose messages are of the kind that is fine.
-// zfs goes on with the other names after each of them.
-func tolerate(err error, fine Kind) error {
-	var e *Error
-	if !errors.As(err, &e) || e.Message == "" {
-		return err
-	}
-	var rest []string
-	for part := range strings.SplitSeq(e.Message, "; ") {
-		if Classify(part) != fine {
-			rest = append(rest, part)
-		}
-	}
-	if len(rest) == 0 {
-		return nil
-	}
-	e.Message = strings.Join(rest, "; ")
-	e.Kind = Classify(e.Message)
-	return err
 }
 
 // Holder is a hold on a snapshot.
@@ -141,23 +120,32 @@ type Holder struct {
 	Tag      string
 }
 
-// Holds lists the holds on snapshots, given by full name.
-func (h *Host) Holds(ctx context.Context, snapshots []string) ([]Holder, error) {
+// Holds lists the holds on snapshots, given by full name with the number of holds
+// that each has.
+func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder, error) {
 	var out []Holder
 	if len(snapshots) == 0 {
 		return nil, nil
 	}
-	err := h.batches([]string{"zfs", "holds", "-H"}, snapshots, func(argv []string) error {
-		return h.run(ctx, nil, func(line string) error {
-			// name, tag, time; a tag may contain anything, also tabs.
+	names := slices.Sorted(maps.Keys(snapshots))
+	err := h.batches([]string{"zfs", "holds", "-H"}, names, func(argv, _ []string) error {
+		return h.ask(ctx, func(line string) error {
+			// name, tag, time; a tag may have tabs in it.
 			name, rest, ok := strings.Cut(line, "\t")
 			end := strings.LastIndexByte(rest, '\t')
-			if !ok || end < 0 {
-				return fmt.Errorf("cannot read what 'zfs holds' printed: %q", line)
+			if _, asked := snapshots[name]; !ok || end < 0 || !asked {
+				return fmt.Errorf("%q is not a hold on a snapshot that was asked for", cutText(line))
 			}
 			out = append(out, Holder{name, rest[:end]})
 			return nil
 		}, argv...)
 	})
+	// A tag with newlines in it looks like holds on other snapshots.
+	left := maps.Clone(snapshots)
+	for _, hold := range out {
+		if left[hold.Snapshot]--; left[hold.Snapshot] < 0 && err == nil {
+			err = h.badAnswer([]string{"zfs", "holds"}, "'%s' has more holds than zfs counts", hold.Snapshot)
+		}
+	}
 	return out, err
 }

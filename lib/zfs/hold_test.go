@@ -33,7 +33,7 @@ exit ${bad:-0}
 	}{
 		{nil, map[string]bool{}, ""},
 		{[]string{"a@1", "a@2"}, map[string]bool{}, ""},
-		{[]string{"a@1", "a b's@old", "c@old"}, map[string]bool{"a b's@old": true, "c@old": true}, ""},
+		{[]string{"a@1", "a b_s@old", "c@old"}, map[string]bool{"a b_s@old": true, "c@old": true}, ""},
 		{[]string{"a@old", "b@gone"}, map[string]bool{"a@old": true}, "cannot hold snapshot 'b@gone': dataset does not exist"},
 	} {
 		before, err := h.HoldMore(context.Background(), "tag", c.names)

@@ -21,9 +21,5 @@ func (h *Host) Hook(ctx context.Context, command string, vars map[string]string,
 		script.WriteString(k + "=" + Quote(vars[k]) + "\nexport " + k + "\n")
 	}
 	script.WriteString("printf '%s\\n' " + Quote(list...) + " 2>/dev/null | sh -c " + Quote(command) + "\nexit $?\n")
-	row := func(line string) error {
-		_, err := io.WriteString(out, line+"\n")
-		return err
-	}
-	return h.run(ctx, strings.NewReader(script.String()), row, "/bin/sh", "-s")
+	return h.do(ctx, call{argv: []string{"/bin/sh", "-s"}, stdin: strings.NewReader(script.String()), out: out})
 }

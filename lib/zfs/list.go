@@ -10,258 +10,40 @@ import (
 	"strconv"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 )
 
-// Value is a property's value with where it comes from: local, default,
-// received, temporary, "inherited from X", or - for what cannot be set.
-type Value struct {
-	Value  string
-	Source string
-}
+// Limits of what is read of a host. zfs's longest rows are of datasets whose
+// snapshots have hundreds of clones.
+const (
+	// maxLine is the longest row in bytes.
+	maxLine = 64 << 10
+	// maxMessages is how much is read of what a program says on stderr: a line for
+	// each of the names that one command takes.
+	maxMessages = 8 << 20
+)
 
-// Dataset is a filesystem or volume with the properties that were asked for.
-type Dataset struct {
-	Name  string
-	Props map[string]Value
-}
-
-// eachLine calls row for every line. A line may be of any length.
-func eachLine(r io.Reader, row func(string) error) error {
-	br := bufio.NewReaderSize(r, 1<<16)
-	for {
-		line, err := br.ReadString('\n')
-		if line != "" {
-			if err := row(strings.TrimSuffix(line, "\n")); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
+// eachLine calls row for every line. A line that is too long, and one that nothing
+// ends, are errors.
+func eachLine(r io.Reader, limit int, row func(string) error) error {
+	br := bufio.NewReaderSize(r, limit)
+	for n := 1; ; n++ {
+		line, err := br.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return fmt.Errorf("line %d is longer than %d bytes: %q", n, limit, cutText(string(line)))
+		case err == io.EOF && len(line) == 0:
 			return nil
+		case err == io.EOF:
+			return fmt.Errorf("line %d is cut off: %q", n, cutText(string(line)))
+		case err != nil:
+			return fmt.Errorf("cannot read line %d: %w", n, err)
 		}
-		if err != nil {
-			return fmt.Errorf("cannot read what zfs prints: %w", err)
+		if err := row(string(line[:len(line)-1])); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
-}
-
-// Existing is Get for datasets of which some may not exist: those are left out.
-func (h *Host) Existing(ctx context.Context, props, names []string) (map[string]Dataset, error) {
-	out := map[string]Dataset{}
-	if len(names) == 0 {
-		return out, nil
-	}
-	got, err := h.Get(ctx, props, names, false)
-	for _, d := range got {
-		out[d.Name] = d
-	}
-	return out, tolerate(err, KindNotFound)
-}
-
-// FactProps are the properties of record.Facts. mountpoint and the like are
-// only worth their time where something is mounted or received.
-var FactProps = []string{
-	"type", "guid", "createtxg", "creation", "origin",
-	"encryption", "encryptionroot", "keystatus", "keyguid",
-	"written", "used", "referenced", "volsize",
-	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp, AsideProp,
-}
-
-// FromProp is the user property of a copy that tells which pools it came
-// through: their guids, with commas between. A copy that is received again
-// takes it along, so that it is found out when it comes back to where it was.
-const FromProp = "zab:from"
-
-// ChangedProp tells when a snapshot of a dataset came or went last. zfs 2.1 does
-// not know it.
-const ChangedProp = "snapshots_changed"
-
-// StreamProp is the user property of a copy that tells with which of the flags
-// of zfs send it was begun that must not change in its life: L and w, with a
-// comma between, or none. Old versions lose data where -L changes between two
-// increments (OpenZFS issue 6224), new ones refuse.
-const StreamProp = "zab:stream"
-
-// StreamParent is what StreamProp says of a filesystem that CreateParent made:
-// no stream has begun it, and nothing is in it.
-const StreamParent = "parent"
-
-// AsideProp is the user property of a copy that --rename-aside has renamed, or
-// is about to: see record.Facts.SetAside.
-const AsideProp = "zab:aside"
-
-// Get reads properties of the named datasets (not snapshots) with their
-// sources; of all below them too if recursive; of all on the host where no name
-// is given. One program, or one for each batch of names too long for one.
-func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) ([]Dataset, error) {
-	depth := 0
-	if recursive {
-		depth = -1
-	}
-	return h.GetDepth(ctx, props, names, depth)
-}
-
-// GetDepth is Get down to depth below the names, or the pools; -1 is all the way.
-func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) ([]Dataset, error) {
-	argv := []string{"zfs", "get", "-Hp", "-t", "filesystem,volume", "-o", "name,property,value,source"}
-	switch {
-	case len(names) == 0 && depth < 0, len(names) > 0 && depth == 0:
-	case depth < 0:
-		argv = append(argv, "-r")
-	default:
-		argv = append(argv, "-d", strconv.Itoa(depth))
-	}
-	argv = append(argv, strings.Join(props, ","))
-	var out []Dataset
-	err := h.batches(argv, names, func(argv []string) error {
-		p := getParser{props: props}
-		err := h.run(ctx, nil, p.row, argv...)
-		if err2 := p.end(); err == nil {
-			err = err2
-		}
-		out = append(out, p.out...)
-		return err
-	})
-	return out, err
-}
-
-// getParser reads the four columns of `zfs get -H`: all the properties of one
-// dataset, in the order in which they were asked for, then those of the next.
-// A value may contain tabs and newlines, and so whatever looks like other rows,
-// such as of a dataset that its owner would like to see in a backup. So a line
-// that cannot come next belongs to the value before it.
-type getParser struct {
-	props []string
-	out   []Dataset
-	seen  map[string]bool
-	// row under way: its text so far, its dataset, the place of its property
-	text string
-	name string
-	at   int
-}
-
-func (p *getParser) row(line string) error {
-	name, prop, ok := p.begins(line)
-	if !ok {
-		if p.text == "" {
-			return fmt.Errorf("cannot read what 'zfs get' printed: %q", line)
-		}
-		p.text += "\n" + line
-		return nil
-	}
-	if err := p.end(); err != nil {
-		return err
-	}
-	if p.seen == nil {
-		p.seen = map[string]bool{}
-	}
-	p.seen[name] = true
-	p.text, p.name, p.at = line, name, prop
-	return nil
-}
-
-// begins tells whether a line can be the first of the next row.
-func (p *getParser) begins(line string) (name string, prop int, ok bool) {
-	f := strings.SplitN(line, "\t", 3)
-	if len(f) < 3 || f[0] == "" {
-		return "", 0, false
-	}
-	prop = slices.Index(p.props, f[1])
-	switch {
-	case prop < 0:
-		return "", 0, false
-	case p.text == "":
-		return f[0], prop, true
-	case !isSource(p.text[strings.LastIndexByte(p.text, '\t')+1:]):
-		return "", 0, false // the row under way is not complete
-	case f[0] == p.name:
-		return f[0], prop, prop > p.at
-	}
-	return f[0], prop, !p.seen[f[0]]
-}
-
-// end takes the row under way into the answer.
-func (p *getParser) end() error {
-	if p.text == "" {
-		return nil
-	}
-	f := strings.Split(p.text, "\t")
-	source := f[len(f)-1]
-	if len(f) < 4 || !isSource(source) {
-		return fmt.Errorf("cannot read what 'zfs get' printed: %q", p.text)
-	}
-	if n := len(p.out); n == 0 || p.out[n-1].Name != p.name {
-		p.out = append(p.out, Dataset{Name: p.name, Props: make(map[string]Value, len(p.props))})
-	}
-	p.out[len(p.out)-1].Props[p.props[p.at]] = Value{strings.Join(f[2:len(f)-1], "\t"), source}
-	p.text = ""
-	return nil
-}
-
-func isSource(s string) bool {
-	switch s {
-	case "-", "local", "default", "received", "temporary", "none":
-		return true
-	}
-	return strings.HasPrefix(s, "inherited from ")
-}
-
-// Facts takes the properties into a record's facts. What zfs gives as - or
-// none stays absent.
-func (d *Dataset) Facts() record.Facts {
-	str := func(prop string) string {
-		v := d.Props[prop].Value
-		if v == "-" {
-			return ""
-		}
-		return v
-	}
-	num := func(prop string) *int64 {
-		n, err := strconv.ParseInt(str(prop), 10, 64)
-		if err != nil {
-			return nil
-		}
-		return &n
-	}
-	f := record.Facts{
-		Kind:           str("type"),
-		GUID:           str("guid"),
-		CreateTXG:      str("createtxg"),
-		Creation:       num("creation"),
-		Origin:         str("origin"),
-		EncryptionRoot: str("encryptionroot"),
-		KeyStatus:      str("keystatus"),
-		KeyGUID:        str("keyguid"),
-		Written:        num("written"),
-		Used:           num("used"),
-		Referenced:     num("referenced"),
-		VolSize:        num("volsize"),
-		Mounted:        str("mounted"),
-		CanMount:       str("canmount"),
-		MountPoint:     str("mountpoint"),
-		ResumeToken:    str("receive_resume_token"),
-		From:           d.mark(FromProp, "local", "received"),
-		Stream:         d.mark(StreamProp, "local"),
-		Aside:          d.mark(AsideProp, "local"),
-
-		SnapshotsChanged: num(ChangedProp),
-	}
-	if e := str("encryption"); e != "off" {
-		f.Encryption = e
-	}
-	if f.MountPoint != "" {
-		f.MountPointSource = d.Props["mountpoint"].Source
-	}
-	return f
-}
-
-// mark is a property that zab set on a copy itself. What a dataset inherits is
-// another's mark.
-func (d *Dataset) mark(prop string, sources ...string) string {
-	if v := d.Props[prop]; slices.Contains(sources, v.Source) {
-		return v.Value
-	}
-	return ""
 }
 
 // Types of rows in a listing.
@@ -312,17 +94,33 @@ func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func
 	} else {
 		argv = append(argv, "-d", strconv.Itoa(o.Depth))
 	}
-	columns := 3 + len(o.Extra)
-	return h.batches(argv, names, func(argv []string) error {
-		return h.run(ctx, nil, func(line string) error {
-			r, err := parseRow(line, columns)
+	parser := rowParser{types: o.Types, extra: o.Extra}
+	if err := parser.check(); err != nil {
+		return err
+	}
+	return h.batches(argv, names, func(argv, names []string) error {
+		in := newScope(names, o.Depth)
+		err := h.ask(ctx, func(line string) error {
+			r, err := parser.parse(line)
 			if err != nil {
+				return err
+			}
+			if err := in.takeRow(&r); err != nil {
 				return err
 			}
 			return row(r)
 		}, argv...)
+		if o.Types&Datasets == 0 && !slices.ContainsFunc(names, isPoint) {
+			return err // a dataset need not have any
+		}
+		if e := in.absent(err); e != nil {
+			return h.badAnswer(argv, "%s", e)
+		}
+		return err
 	})
 }
+
+func isPoint(name string) bool { return strings.ContainsAny(name, "@#") }
 
 // Find looks snapshots and bookmarks up by their full names. What is not there
 // is not in the answer.
@@ -350,40 +148,127 @@ func (h *Host) find(ctx context.Context, names, extra []string) (map[string]Row,
 	if len(names) == 0 {
 		return found, nil
 	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	columns := append([]string{"name", "guid", "createtxg"}, extra...)
 	argv := []string{"zfs", "list", "-Hp", "-t", "snapshot,bookmark", "-o", strings.Join(columns, ","), "-s", "name"}
-	err := h.batches(argv, names, func(argv []string) error {
-		err := h.run(ctx, nil, func(line string) error {
-			r, err := parseRow(line, len(columns))
-			if err == nil && r.Snapshot+r.Bookmark != "" {
-				name, _, _ := strings.Cut(line, "\t")
-				found[name] = r
+	parser := rowParser{types: Snapshots | Bookmarks, extra: extra}
+	if err := parser.check(); err != nil {
+		return nil, err
+	}
+	err := h.batches(argv, names, func(argv, names []string) error {
+		in := newScope(names, 0)
+		err := h.ask(ctx, func(line string) error {
+			r, err := parser.parse(line)
+			if err != nil {
+				return err
 			}
-			return err
+			if err := in.takeRow(&r); err != nil {
+				return err
+			}
+			found[r.Full()] = r
+			return nil
 		}, argv...)
-		// What is not there is a message for each, which must not hide others.
-		return tolerate(err, KindNotFound)
+		if e := in.absent(err); e != nil {
+			return h.badAnswer(argv, "%s", e)
+		}
+		return err
 	})
-	return found, err
+	// What does not exist is a line for each, which must not hide others.
+	if err = ignoreKind(err, KindNotFound); err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
-func parseRow(line string, columns int) (Row, error) {
-	f := strings.Split(line, "\t")
-	if len(f) != columns {
-		return Row{}, fmt.Errorf("cannot read what 'zfs list' printed: %q", line)
+// takeRow is take for a row of any type.
+func (s *scope) takeRow(r *Row) error {
+	if r.Snapshot == "" && r.Bookmark == "" {
+		return s.take(r.Dataset)
 	}
-	for i, v := range f {
-		if v == "-" {
-			f[i] = ""
+	full := r.Full()
+	if _, ok := s.names[full]; ok {
+		s.names[full] = true
+	} else if err := s.within(r.Dataset, s.depth-1); err != nil || s.depth == 0 && len(s.names) > 0 {
+		return fmt.Errorf("'%s' was not asked for", full)
+	}
+	return s.once(full)
+}
+
+// rowParser reads rows of `zfs list -H -o name,guid,createtxg` and further columns.
+type rowParser struct {
+	types int
+	extra []string
+}
+
+// check refuses columns of free text, such as user properties: a row has no
+// mark that a value could not contain. Get asks for those.
+func (p *rowParser) check() error {
+	for _, c := range p.extra {
+		if shapes[c] == nil {
+			return fmt.Errorf("cannot list the property '%s': its values are free text", c)
 		}
 	}
+	return nil
+}
+
+func (p *rowParser) parse(line string) (Row, error) {
+	bad := func(err error) (Row, error) {
+		if err != nil {
+			return Row{}, fmt.Errorf("%q is not a row of it: %w", cutText(line), err)
+		}
+		return Row{}, fmt.Errorf("%q is not a row of it", cutText(line))
+	}
+	f := strings.Split(line, "\t")
+	if len(f) != 3+len(p.extra) {
+		return bad(nil)
+	}
 	r := Row{Dataset: f[0], GUID: f[1], CreateTXG: f[2], Extra: f[3:]}
-	if ds, snap, ok := strings.Cut(f[0], "@"); ok {
-		r.Dataset, r.Snapshot = ds, snap
-	} else if ds, mark, ok := strings.Cut(f[0], "#"); ok {
-		r.Dataset, r.Bookmark = ds, mark
+	typ := Datasets
+	if isPoint(f[0]) {
+		point, err := dataset.ParsePoint(f[0])
+		if err != nil {
+			return bad(err)
+		}
+		r.Dataset = string(point.Dataset)
+		if point.Bookmark {
+			typ, r.Bookmark = Bookmarks, string(point.Name)
+		} else {
+			typ, r.Snapshot = Snapshots, string(point.Name)
+		}
+	} else if _, err := dataset.ParseName(f[0]); err != nil {
+		return bad(err)
+	}
+	if p.types&typ == 0 {
+		return bad(errors.New("it is of a type that was not asked for"))
+	}
+	if _, err := dataset.ParseGUID(r.GUID); err != nil {
+		return bad(err)
+	}
+	if err := dataset.CheckNumber(r.CreateTXG); err != nil {
+		return bad(err)
+	}
+	for i, v := range r.Extra {
+		switch {
+		case v == "-":
+			r.Extra[i] = ""
+		case v == "" && p.extra[i] == "clones":
+			// of a snapshot without any
+		case !shapes[p.extra[i]](v):
+			return bad(fmt.Errorf("%q is not a value of '%s'", cutText(v), p.extra[i]))
+		}
 	}
 	return r, nil
+}
+
+// Full returns the full name of what the row is about.
+func (r *Row) Full() string {
+	switch {
+	case r.Snapshot != "":
+		return r.Dataset + "@" + r.Snapshot
+	case r.Bookmark != "":
+		return r.Dataset + "#" + r.Bookmark
+	}
+	return r.Dataset
 }
 
 // Entry is the row as a record has it.
@@ -412,12 +297,12 @@ const (
 	maxLocal  = 1 << 20
 )
 
-// batches calls do with argv and as many of the names as fit each time. It
-// goes on after a failure, for what is missing in one batch says nothing of
-// the next, and joins the errors.
-func (h *Host) batches(argv, names []string, do func(argv []string) error) error {
+// batches calls do with argv and as many of the names as fit each time, and with
+// those names. It goes on after a failure, for what does not exist in one batch
+// says nothing of the next, and joins the errors.
+func (h *Host) batches(argv, names []string, do func(argv, names []string) error) error {
 	if len(names) == 0 {
-		return do(argv)
+		return do(argv, nil)
 	}
 	limit := maxLocal
 	if !h.Here() {
@@ -425,26 +310,24 @@ func (h *Host) batches(argv, names []string, do func(argv []string) error) error
 	}
 	var errs []error
 	for batch := range Batches(names, limit) {
-		if err := do(append(slices.Clone(argv), batch...)); err != nil {
+		if err := do(append(slices.Clone(argv), batch...), batch); err != nil {
 			errs = append(errs, err)
 			if unrecoverable(err) {
 				break
 			}
 		}
 	}
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return errors.Join(errs...)
+	return join(errs)
 }
 
 // unrecoverable tells whether the next command would fail in the same way.
 func unrecoverable(err error) bool {
 	switch KindOf(err) {
-	case KindUnreachable, KindAuth, KindHostKey, KindMissingProgram, KindNoZFS:
+	case KindUnreachable, KindAuth, KindHostKey, KindMissingProgram, KindNoZFS, KindTimeout, KindBadAnswer, KindBadArgument:
 		return true
 	}
-	return errors.Is(err, context.Canceled)
+	var e *Error
+	return !errors.As(err, &e) // the end of the context
 }
 
 // Batches cuts names into runs whose quoted length stays below limit bytes; a
@@ -467,10 +350,4 @@ func Batches(names []string, limit int) func(yield func([]string) bool) {
 			yield(names[start:])
 		}
 	}
-}
-
-// Int is the value as a number; false for what has none.
-func (v Value) Int() (int64, bool) {
-	n, err := strconv.ParseInt(v.Value, 10, 64)
-	return n, err == nil
 }

@@ -11,14 +11,14 @@ func (h *Host) Mount(ctx context.Context, dataset string, options string) error 
 	if options != "" {
 		argv = append(argv, "-o", options)
 	}
-	return tolerate(h.run(ctx, nil, nil, append(argv, dataset)...), KindMounted)
+	return ignoreKind(h.run(ctx, append(argv, dataset)...), KindMounted)
 }
 
 // MountPoints are the places where filesystems of ZFS are mounted. A name may
 // look like part of a place: then there are more than there should be.
 func (h *Host) MountPoints(ctx context.Context) ([]string, error) {
 	var out []string
-	err := h.run(ctx, nil, func(line string) error {
+	err := h.ask(ctx, func(line string) error {
 		// the name, two spaces at least, the place
 		for i := range line {
 			if strings.HasPrefix(line[i:], "  /") {
@@ -32,10 +32,10 @@ func (h *Host) MountPoints(ctx context.Context) ([]string, error) {
 
 // Unmount unmounts a filesystem that nobody uses.
 func (h *Host) Unmount(ctx context.Context, dataset string) error {
-	return h.run(ctx, nil, nil, "zfs", "unmount", dataset)
+	return h.run(ctx, "zfs", "unmount", dataset)
 }
 
 // Sync has pools write out what is under way, so that written counts it.
 func (h *Host) Sync(ctx context.Context, pools []string) error {
-	return h.run(ctx, nil, nil, append([]string{"zpool", "sync"}, pools...)...)
+	return h.run(ctx, append([]string{"zpool", "sync"}, pools...)...)
 }

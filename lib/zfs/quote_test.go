@@ -101,7 +101,7 @@ func TestRemoteWords(t *testing.T) {
 	h := fakeSSH(t, `exec /bin/sh -c "$line"`)
 	argv := []string{"printf", `%s\n`, "tank/my data@s 1", "$HOME", "it's", "", `back\slash`, "*"}
 	var got []string
-	err := h.run(context.Background(), nil, func(line string) error { got = append(got, line); return nil }, argv...)
+	err := h.ask(context.Background(), func(line string) error { got = append(got, line); return nil }, argv...)
 	if err != nil || !slices.Equal(got, argv[2:]) {
 		t.Errorf("%q arrived as %q, %v", argv[2:], got, err)
 	}

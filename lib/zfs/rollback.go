@@ -8,7 +8,7 @@ import (
 // Rollback takes a dataset back to its newest snapshot, given by full name.
 // zfs refuses where a newer snapshot exists: none is ever destroyed by this.
 func (h *Host) Rollback(ctx context.Context, snapshot string) error {
-	return h.run(ctx, nil, nil, RollbackArgv(snapshot)...)
+	return h.run(ctx, RollbackArgv(snapshot)...)
 }
 
 // RollbackArgv is the command of Rollback.
@@ -23,7 +23,7 @@ var errDiffers = errors.New("it differs")
 func (h *Host) OnlyRead(ctx context.Context, dataset, snapshot string) (bool, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err := h.run(ctx, nil, func(string) error {
+	err := h.ask(ctx, func(string) error {
 		cancel(errDiffers)
 		return errDiffers
 	}, DiffArgv(dataset, snapshot)...)

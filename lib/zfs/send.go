@@ -49,7 +49,7 @@ func SendArgv(source string, s *record.Step) ([]string, error) {
 func (h *Host) Estimate(ctx context.Context, argv []string) (int64, error) {
 	est := append([]string{"zfs", "send", "-nP"}, argv[2:]...)
 	var size int64 = -1
-	err := h.run(ctx, nil, func(line string) error {
+	err := h.ask(ctx, func(line string) error {
 		if f := strings.Split(line, "\t"); len(f) == 2 && f[0] == "size" {
 			n, err := strconv.ParseInt(f[1], 10, 64)
 			if err != nil {

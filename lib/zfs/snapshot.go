@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -25,11 +24,11 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 	}
 	batches := slices.Collect(Batches(names, limit))
 	if len(batches) <= 1 {
-		return h.run(ctx, nil, nil, append(argv, names...)...)
+		return h.run(ctx, append(argv, names...)...)
 	}
 	if len(props) > 0 {
 		return &Error{Kind: KindTooLong, Host: h.Dest, Argv: argv, Code: -1,
-			Message: fmt.Sprintf("%d snapshots do not fit into one command, and a channel program cannot set properties on snapshots", len(names))}
+			Lines: []string{fmt.Sprintf("%d snapshots do not fit into one command, and a channel program cannot set properties on snapshots", len(names))}}
 	}
 	return h.snapshotProgram(ctx, names)
 }
@@ -39,7 +38,7 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 func (h *Host) snapshotProgram(ctx context.Context, names []string) error {
 	pool, _, _ := strings.Cut(names[0], "/")
 	pool, _, _ = strings.Cut(pool, "@")
-	var lua bytes.Buffer
+	var lua strings.Builder
 	// The message is ours to make: a channel program has none of its own.
 	lua.WriteString(`
 errors = {[2] = "dataset does not exist", [16] = "dataset is busy", [17] = "dataset already exists",
@@ -57,8 +56,11 @@ end
 names = {
 `)
 	for _, n := range names {
-		// Names of ZFS contain neither quotes nor backslashes; record checks.
-		fmt.Fprintf(&lua, "%q,\n", n)
+		name, err := luaPoint(n)
+		if err != nil {
+			return err
+		}
+		lua.WriteString(name + ",\n")
 	}
 	// All are checked before the first is made, so that none is made in vain.
 	lua.WriteString(`}
@@ -68,5 +70,5 @@ for i, name in ipairs(names) do try(zfs.sync.snapshot, name) end
 done()
 return #names
 `)
-	return h.run(ctx, &lua, nil, "zfs", "program", "-t", "100000000", "-m", "104857600", pool, "-")
+	return h.program(ctx, pool, lua.String(), nil)
 }

@@ -213,8 +213,8 @@ func (h *Host) names(ctx context.Context, roots []string) (keys []string, err er
 		}
 	}
 	if len(ask) > 0 {
-		err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv []string) error {
-			return h.run(ctx, nil, func(line string) error {
+		err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv, _ []string) error {
+			return h.ask(ctx, func(line string) error {
 				fresh = append(fresh, treeKey(line))
 				return nil
 			}, argv...)

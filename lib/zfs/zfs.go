@@ -12,8 +12,10 @@ package zfs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -32,6 +34,9 @@ type Machine struct {
 	SSHConfig string
 	// Debug, if set, is told every command, as text to paste into a shell.
 	Debug func(command string)
+	// QueryTimeout is how long a program that changes nothing may take; 0 is for
+	// ever.
+	QueryTimeout time.Duration
 
 	mu    sync.Mutex
 	hosts map[string]*Host
@@ -143,26 +148,60 @@ func KillGroup(cmd *exec.Cmd, sig syscall.Signal) error {
 	return nil
 }
 
-// run runs argv on the host, gives each line of its output to row, and turns
-// a failure into an *Error. row may be nil.
-func (h *Host) run(ctx context.Context, stdin io.Reader, row func(line string) error, argv ...string) error {
-	return h.runShell(ctx, Quote(argv...), argv, stdin, row)
+// call is one program to be run on a host.
+type call struct {
+	argv []string
+	// line is a line of shell, with its words quoted, in place of argv.
+	line  string
+	stdin io.Reader
+	// row is given each line of the output; out all of it.
+	row func(line string) error
+	out io.Writer
+	// question: it changes nothing, so that it may be ended when it takes too long.
+	question bool
 }
 
-func (h *Host) runShell(ctx context.Context, line string, argv []string, stdin io.Reader, row func(line string) error) error {
+// ask runs a program that changes nothing, and gives each line of what it prints to
+// row. Its answer is whole, or there is an error.
+func (h *Host) ask(ctx context.Context, row func(line string) error, argv ...string) error {
+	return h.do(ctx, call{argv: argv, row: row, question: true})
+}
+
+// run runs a program that changes something.
+func (h *Host) run(ctx context.Context, argv ...string) error {
+	return h.do(ctx, call{argv: argv})
+}
+
+var errTimeout = errors.New("it took too long")
+
+// do runs a program and turns its failure into an *Error.
+func (h *Host) do(ctx context.Context, c call) error {
+	argv, line := c.argv, c.line
+	if argv != nil {
+		if err := CheckArgv(argv); err != nil {
+			return err
+		}
+		line = Quote(argv...)
+	} else {
+		argv = []string{"/bin/sh", "-c", line}
+	}
 	local, err := h.ShellArgv(ctx, line, argv)
 	if err != nil {
 		return err
 	}
-	if argv == nil {
-		argv = []string{"/bin/sh", "-c", line}
+	outer := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if limit := h.m.QueryTimeout; c.question && limit > 0 {
+		defer time.AfterFunc(limit, func() { cancel(errTimeout) }).Stop()
 	}
 	cmd := h.m.Command(ctx, local)
-	cmd.Stdin = stdin
-	var stderr tail
+	cmd.Stdin = c.stdin
+	stderr := tail{size: maxMessages}
 	cmd.Stderr = &stderr
+	cmd.Stdout = c.out
 	var rowErr error
-	if row != nil {
+	if c.row != nil {
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			return h.failed(argv, err, "")
@@ -170,20 +209,42 @@ func (h *Host) runShell(ctx context.Context, line string, argv []string, stdin i
 		if err := cmd.Start(); err != nil {
 			return h.failed(argv, err, "")
 		}
-		rowErr = eachLine(out, row)
-		if rowErr != nil {
-			_, _ = io.Copy(io.Discard, out)
+		// A grandchild may hold the pipe when the program was ended.
+		if f, ok := out.(*os.File); ok {
+			defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(cmd.WaitDelay)) })()
+		}
+		if rowErr = eachLine(out, maxLine, c.row); rowErr != nil {
+			drain(out, func() { cancel(rowErr) })
 		}
 	} else if err := cmd.Start(); err != nil {
 		return h.failed(argv, err, "")
 	}
-	if err := cmd.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	err = cmd.Wait()
+	switch {
+	case outer.Err() != nil && (err != nil || rowErr != nil):
+		return context.Cause(outer)
+	case errors.Is(context.Cause(ctx), errTimeout) && (err != nil || rowErr != nil):
+		return &Error{Kind: KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
+			Lines: []string{fmt.Sprintf("'%s' gave no answer in %s, and was ended", strings.Join(argv[:min(2, len(argv))], " "), h.m.QueryTimeout)}}
+	case err != nil && (rowErr == nil || context.Cause(ctx) == nil):
+		// What a program printed before it failed may well be cut off.
 		return h.failed(argv, err, stderr.String())
+	case rowErr == nil:
+		return nil
 	}
-	return rowErr
+	return h.badAnswer(argv, "%s", rowErr)
+}
+
+// drain reads what is left of an answer that is of no use, so that the program can
+// tell why it failed if it did; one that goes on and on is ended.
+func drain(r io.Reader, end func()) {
+	const most = 1 << 20
+	late := time.AfterFunc(10*time.Second, end)
+	defer late.Stop()
+	if n, err := io.CopyN(io.Discard, r, most); err == nil && n == most {
+		end()
+		_, _ = io.Copy(io.Discard, r)
+	}
 }
 
 // tail keeps the beginning and the end of what a program says on stderr, so
@@ -193,6 +254,7 @@ type tail struct {
 	head bytes.Buffer
 	last []byte
 	cut  bool
+	size int // of each of the two, in bytes; 0 is tailSize
 }
 
 const tailSize = 32 << 10
@@ -201,13 +263,15 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(p)
-	if room := tailSize - t.head.Len(); room > 0 {
+	size := cmp.Or(t.size, tailSize)
+	if room := size - t.head.Len(); room > 0 {
 		k := min(room, len(p))
 		t.head.Write(p[:k])
 		p = p[k:]
 	}
 	t.last = append(t.last, p...)
-	if over := len(t.last) - tailSize; over > 0 {
+	// Not at each write, for what is kept would be moved each time.
+	if over := len(t.last) - size; over > size {
 		t.last = append(t.last[:0], t.last[over:]...)
 		t.cut = true
 	}
@@ -221,7 +285,12 @@ func (t *tail) String() string {
 	if t.cut {
 		s += "\n...\n"
 	}
-	return strings.TrimSpace(s + string(t.last))
+	last := t.last
+	if over := len(last) - cmp.Or(t.size, tailSize); over > 0 {
+		last = last[over:]
+		s = strings.TrimSuffix(s, "\n...\n") + "\n...\n"
+	}
+	return strings.TrimSpace(s + string(last))
 }
 
 // Stderr is a place for a child's stderr that keeps head and tail of it.

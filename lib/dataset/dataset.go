@@ -1,0 +1,262 @@
+// Package dataset is the one place where the names of ZFS, and what else
+// identifies something on a host, are parsed: the name of a dataset, of a
+// snapshot or bookmark, a guid, a hold's tag, a property, an ssh destination.
+//
+// Goals: what comes from a command line, a record or another host becomes a
+// value of a type of its own, or an error; so a string that nobody looked at
+// cannot reach an argument list.
+//
+// Non-goals: it knows neither zfs's output nor any decision about backups.
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// MaxName is the longest name in bytes: OpenZFS's ZFS_MAX_DATASET_NAME_LEN less
+// its final NUL. It holds for a dataset's name, and for a snapshot's with that
+// of its dataset.
+const MaxName = 255
+
+// Name is the full name of a filesystem or volume, such as tank/home.
+type Name string
+
+// ParseName refuses what cannot be the name of a filesystem or volume, so that
+// no name is ever taken for an option or for something else than it is.
+func ParseName(s string) (Name, error) {
+	switch {
+	case s == "":
+		return "", errors.New("a dataset's name is missing")
+	case len(s) > MaxName:
+		return "", fmt.Errorf("the dataset's name %s is longer than %d bytes", brief(s), MaxName)
+	case s[0] == '-':
+		return "", fmt.Errorf("%q is not a dataset's name: it begins with a dash", s)
+	}
+	for part := range strings.SplitSeq(s, "/") {
+		if part == "" || part == "." || part == ".." {
+			return "", fmt.Errorf("%q is not a dataset's name: it has an empty part, or one of dots alone", s)
+		}
+		if err := checkChars(s, part); err != nil {
+			return "", err
+		}
+	}
+	return Name(s), nil
+}
+
+// Pool returns the first part of the name.
+func (n Name) Pool() string {
+	pool, _, _ := strings.Cut(string(n), "/")
+	return pool
+}
+
+// Below reports whether the dataset is a descendant of top, at any depth.
+func (n Name) Below(top Name) bool {
+	return len(n) > len(top) && n[:len(top)] == top && n[len(top)] == '/'
+}
+
+// Depth returns how many datasets are above this one.
+func (n Name) Depth() int { return strings.Count(string(n), "/") }
+
+// Short is the part of a snapshot's or bookmark's name after its @ or #.
+type Short string
+
+// ParseShort refuses what cannot stand after @ or #.
+func ParseShort(s string) (Short, error) {
+	switch {
+	case s == "":
+		return "", errors.New("a snapshot's name is missing")
+	case len(s) > MaxName:
+		return "", fmt.Errorf("the snapshot's name %s is longer than %d bytes", brief(s), MaxName)
+	case strings.Contains(s, "%"):
+		// In a dataset's name it marks what zfs made for itself, such as %recv;
+		// here it would make two snapshots and all between them out of one name.
+		return "", fmt.Errorf("%q is not a name of ZFS: it contains %q", s, "%")
+	}
+	if err := checkChars(s, s); err != nil {
+		return "", err
+	}
+	return Short(s), nil
+}
+
+// Point is a snapshot or bookmark of a dataset.
+type Point struct {
+	Dataset Name
+	Name    Short
+	// Bookmark: it is one, and no snapshot.
+	Bookmark bool
+}
+
+// ParsePoint parses the full name of a snapshot or bookmark.
+func ParsePoint(s string) (Point, error) {
+	at := strings.IndexAny(s, "@#")
+	if at < 0 {
+		return Point{}, fmt.Errorf("%s is not the full name of a snapshot or bookmark", brief(s))
+	}
+	if len(s) > MaxName {
+		return Point{}, fmt.Errorf("the name %s is longer than %d bytes", brief(s), MaxName)
+	}
+	name, err := ParseName(s[:at])
+	if err != nil {
+		return Point{}, err
+	}
+	short, err := ParseShort(s[at+1:])
+	if err != nil {
+		return Point{}, err
+	}
+	return Point{name, short, s[at] == '#'}, nil
+}
+
+// ParseSnapshot parses the full name of a snapshot.
+func ParseSnapshot(s string) (Point, error) {
+	p, err := ParsePoint(s)
+	if err == nil && p.Bookmark {
+		err = fmt.Errorf("%q is not the full name of a snapshot, but of a bookmark", s)
+	}
+	return p, err
+}
+
+// ParseBookmark parses the full name of a bookmark.
+func ParseBookmark(s string) (Point, error) {
+	p, err := ParsePoint(s)
+	if err == nil && !p.Bookmark {
+		err = fmt.Errorf("%q is not the full name of a bookmark, but of a snapshot", s)
+	}
+	return p, err
+}
+
+func (p Point) String() string {
+	if p.Bookmark {
+		return string(p.Dataset) + "#" + string(p.Name)
+	}
+	return string(p.Dataset) + "@" + string(p.Name)
+}
+
+func checkChars(whole, part string) error {
+	for i := 0; i < len(part); i++ {
+		b := part[i]
+		switch {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
+		case strings.IndexByte("-_.: %", b) >= 0:
+		default:
+			return fmt.Errorf("%s is not a name of ZFS: it contains %q", brief(whole), part[i:i+1])
+		}
+	}
+	return nil
+}
+
+// GUID identifies a dataset, snapshot or bookmark: decimal, of 64 bits, and not
+// 0. It is text because records carry it as text.
+type GUID string
+
+// ParseGUID takes a number only in the one form in which zfs prints it.
+func ParseGUID(s string) (GUID, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || strconv.FormatUint(n, 10) != s || n == 0 {
+		return "", fmt.Errorf("%s is not a guid: not a decimal number of 64 bits", brief(s))
+	}
+	return GUID(s), nil
+}
+
+// CheckNumber refuses what is not a decimal number of 64 bits, such as a
+// transaction group.
+func CheckNumber(s string) error {
+	if _, err := strconv.ParseUint(s, 10, 64); err != nil || s[0] == '+' {
+		return fmt.Errorf("%s is not a decimal number of 64 bits", brief(s))
+	}
+	return nil
+}
+
+// GUIDs are those of the pools that a copy came through, the first one's first.
+// ParseGUIDs parses them with commas between, as the property zab:from has them.
+func ParseGUIDs(s string) ([]GUID, error) {
+	var out []GUID
+	for part := range strings.SplitSeq(s, ",") {
+		g, err := ParseGUID(part)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, g)
+	}
+	return out, nil
+}
+
+// CheckProperty refuses what cannot be the name of a property of zfs, be it one
+// of a newer version, a user property, userquota@NAME or written@SNAPSHOT.
+func CheckProperty(s string) error {
+	switch {
+	case s == "":
+		return errors.New("a property's name is missing")
+	case len(s) > MaxName:
+		return fmt.Errorf("the property's name %s is longer than %d bytes", brief(s), MaxName)
+	case s[0] == '-':
+		return fmt.Errorf("%q is not the name of a property: it begins with a dash", s)
+	}
+	for i := 0; i < len(s); i++ {
+		b := s[i]
+		switch {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
+		case strings.IndexByte("-_.:@# /\\", b) >= 0, b >= 0x80: // of userquota@DOMAIN\NAME
+		default:
+			return fmt.Errorf("%s is not the name of a property: it contains %q", brief(s), s[i:i+1])
+		}
+	}
+	return nil
+}
+
+// CheckValue refuses what cannot be the value of a property: a NUL, which would
+// end it early, and more than zfs takes (ZAP_MAXVALUELEN).
+func CheckValue(s string) error {
+	switch {
+	case len(s) > maxValue:
+		return fmt.Errorf("the value %s is longer than %d bytes", brief(s), maxValue)
+	case strings.Contains(s, "\x00"):
+		return fmt.Errorf("the value %q contains a NUL", s)
+	}
+	return nil
+}
+
+const maxValue = 8192
+
+// CheckSetting refuses what is not PROPERTY=VALUE.
+func CheckSetting(s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok {
+		return fmt.Errorf("%s is not of the form PROPERTY=VALUE", brief(s))
+	}
+	if err := CheckProperty(name); err != nil {
+		return err
+	}
+	return CheckValue(value)
+}
+
+// CheckTag refuses what cannot be the tag of a hold, and what zfs hold would take
+// for an option.
+func CheckTag(s string) error {
+	switch {
+	case s == "":
+		return errors.New("a hold's tag is missing")
+	case len(s) > MaxName:
+		return fmt.Errorf("the tag %s is longer than %d bytes", brief(s), MaxName)
+	case s[0] == '-' || s[0] == '.':
+		return fmt.Errorf("%q is not a tag: it begins with %q", s, s[:1])
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return fmt.Errorf("%q is not a tag: it contains a control character", s)
+		}
+	}
+	return nil
+}
+
+// brief quotes a string for a message, and cuts it where somebody sent a long
+// one.
+func brief(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "..."
+	}
+	return strconv.Quote(s)
+}

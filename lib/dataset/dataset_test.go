@@ -1,0 +1,86 @@
+package dataset
+
+import (
+	"strings"
+	"testing"
+)
+
+// P11: what comes from outside is one of these, or it is refused.
+func TestParse(t *testing.T) {
+	long := strings.Repeat("x", MaxName)
+	name := func(s string) error { _, err := ParseName(s); return err }
+	short := func(s string) error { _, err := ParseShort(s); return err }
+	snapshot := func(s string) error { _, err := ParseSnapshot(s); return err }
+	bookmark := func(s string) error { _, err := ParseBookmark(s); return err }
+	guid := func(s string) error { _, err := ParseGUID(s); return err }
+	guids := func(s string) error { _, err := ParseGUIDs(s); return err }
+	host := func(s string) error { _, err := ParseHost(s); return err }
+	odd := []string{"a\x00b", "a\nb", "a\tb", "a\x1b[2J", "a\x7fb", "a\u0085b", "a\x85b", "a,b", "a'b", `a"b`, "a$b", "a`b", "a;b", "a|b", "a*b", "a\\b", "é"}
+	for _, c := range []struct {
+		what  string
+		parse func(string) error
+		good  []string
+		bad   []string
+	}{
+		{"dataset", name, []string{"tank", "tank/my data", "a/b/c", "tank/-r", "tank/..a", "Tank_1.x:y-z", long, "tank/a/%recv"},
+			append(odd, "", "/", "/tank", "tank/", "tank//a", "tank/.", "tank/../a", "-r", "--", "a@b", "a#b", long+"x")},
+		{"snapshot's part", short, []string{"offsite1-20261122030000", "-r", "a b", ".", "x:y", long},
+			append(odd, "", "a/b", "a@b", "a#b", "a%b", "%", long+"x")},
+		{"snapshot", snapshot, []string{"tank@a", "tank/a b@-r"},
+			append(odd, "", "tank", "@a", "tank@", "tank#a", "tank@a@b", "tank@a#b", "-r@a", "tank@"+long)},
+		{"bookmark", bookmark, []string{"tank#a", "tank/a b#-r"}, []string{"", "tank", "#a", "tank#", "tank@a", "tank#a#b"}},
+		{"guid", guid, []string{"1", "18446744073709551615"},
+			[]string{"", "0", "00", "01", "+1", "-1", " 1", "1 ", "0x1", "1_0", "1e9", "1.0", "18446744073709551616", "a", "1\n", "1\x00"}},
+		{"number", CheckNumber, []string{"0", "1", "18446744073709551615"}, []string{"", "+1", "-1", " 1", "0x1", "1_0", "18446744073709551616"}},
+		{"guids", guids, []string{"1", "1,2", "7,18446744073709551615"}, []string{"", ",", "1,", ",1", "1,,2", "1, 2", "1,a", "1,0", "9\x00mountpoint=/etc"}},
+		{"property", CheckProperty, []string{"readonly", "zab:from", "userquota@a b", "written@offsite1-1", `userquota@DOM\me`},
+			[]string{"", "-o", "a=b", "a,b", "a\x00b", "a\nb", "a'b", "a$b", long + "x"}},
+		{"setting", CheckSetting, []string{"a:b=c", "a:b=", "mountpoint=/x y=z", "a:b=x\ny"},
+			[]string{"", "a", "=b", "-o=b", "a:b=x\x00y", "a:b=" + strings.Repeat("x", maxValue+1)}},
+		{"tag", CheckTag, []string{"zfs_autobackup:b", "my tag", "é"}, []string{"", "-r", ".x", "a\nb", "a\tb", "a\x00b", "a\x7fb", long + "x"}},
+		{"host", host, []string{"", "vault", "root@vault", "a.b-c_d", "[::1]", "::1", "fe80::1%eth0", "ssh://x:22", "ssh://root@x:22", "Me+x@y"},
+			append(odd, "-oProxyCommand=x", "a b", "root@", "ssh://", "a/b", "http://x", "$(x)", "a(b)", "~a", "a!b", "a#b", "{a}", long+"x")},
+	} {
+		for _, s := range c.good {
+			if err := c.parse(s); err != nil {
+				t.Errorf("%s: %v", c.what, err)
+			}
+		}
+		for _, s := range c.bad {
+			if c.parse(s) == nil {
+				t.Errorf("%.60q was taken for a %s", s, c.what)
+			}
+		}
+	}
+}
+
+func TestBelow(t *testing.T) {
+	for _, c := range []struct {
+		name, top Name
+		want      bool
+	}{{"a/b", "a", true}, {"a/b/c", "a", true}, {"a", "a", false}, {"ab/c", "a", false}, {"a", "a/b", false}} {
+		if c.name.Below(c.top) != c.want {
+			t.Errorf("%s below %s: %v", c.name, c.top, !c.want)
+		}
+	}
+	if n := Name("a/b/c"); n.Pool() != "a" || n.Depth() != 2 {
+		t.Error(n.Pool(), n.Depth())
+	}
+}
+
+// What is taken for a snapshot is that snapshot again, and holds nothing that zfs or
+// a shell gives a meaning.
+func FuzzPoint(f *testing.F) {
+	f.Add("tank/a@b")
+	f.Add("tank#b c")
+	f.Add("-r@%")
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := ParsePoint(s)
+		if err != nil {
+			return
+		}
+		if p.String() != s || s[0] == '-' || strings.ContainsAny(s, "\x00\n\t,'\"$`\\") || strings.Count(s, "@")+strings.Count(s, "#") != 1 {
+			t.Errorf("%q became %+v", s, p)
+		}
+	})
+}

@@ -1,0 +1,321 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"zab/lib/dataset"
+)
+
+// This file is where the fields of records are checked, whoever wrote them: a
+// record is what the stages act on, so a name, guid, tag, flag or property in it
+// is what its place asks for, or the whole line is refused.
+
+// check refuses all that a command could not act on safely.
+func (r *Record) check() error {
+	if r.Zab == 0 {
+		return errors.New("not a record: the field \"zab\" with the format's version is missing")
+	}
+	if r.Zab != Version {
+		return fmt.Errorf("format version %d is not known here, only %d", r.Zab, Version)
+	}
+	if r.Type != TypeDataset && r.Type != TypeOrphan {
+		return fmt.Errorf("unknown type %q", r.Type)
+	}
+	c := checker{}
+	c.backup("backup", r.Backup)
+	c.dataset("name", r.Name)
+	c.host("host", r.Host)
+	c.facts("", &r.Facts)
+	c.guid("pool_guid", r.PoolGUID)
+	if s := r.Source; s != nil {
+		c.host("source.host", s.Host)
+		if s.Name != "" {
+			c.dataset("source.name", s.Name)
+		}
+	}
+	c.snapshots("snapshots", r.Name, r.Snapshots)
+	c.snapshots("bookmarks", r.Name, r.Bookmarks)
+	if r.Snapshot != nil && r.Snapshot.Name != "" {
+		c.short("snapshot.name", r.Snapshot.Name)
+	}
+	if t := r.Target; t != nil {
+		c.target(t)
+	}
+	for i := range r.Steps {
+		c.step(i, &r.Steps[i])
+	}
+	if x := r.Conflict; x != nil {
+		c.snapshots("conflict.snapshots", "", x.Snapshots)
+	}
+	for i := range r.Results {
+		c.result(i, &r.Results[i])
+	}
+	if t := r.Thin; t != nil {
+		c.verdicts("thin.source", t.Source)
+		c.verdicts("thin.target", t.Target)
+	}
+	return c.err
+}
+
+// checker remembers the first thing found wrong.
+type checker struct{ err error }
+
+func (c *checker) fail(field string, err error) {
+	if c.err == nil && err != nil {
+		c.err = fmt.Errorf("field %s: %w", field, err)
+	}
+}
+
+func (c *checker) dataset(field, s string) {
+	_, err := dataset.ParseName(s)
+	c.fail(field, err)
+}
+
+func (c *checker) short(field, s string) {
+	_, err := dataset.ParseShort(s)
+	c.fail(field, err)
+}
+
+// full checks the full name of a snapshot.
+func (c *checker) full(field, s string) {
+	_, err := dataset.ParseSnapshot(s)
+	c.fail(field, err)
+}
+
+func (c *checker) host(field, s string) {
+	_, err := dataset.ParseHost(s)
+	c.fail(field, err)
+}
+
+func (c *checker) number(field, s string) {
+	if s != "" {
+		c.fail(field, dataset.CheckNumber(s))
+	}
+}
+
+func (c *checker) guid(field, s string) {
+	if s != "" {
+		_, err := dataset.ParseGUID(s)
+		c.fail(field, err)
+	}
+}
+
+func (c *checker) tag(field, s string) {
+	if s != "" {
+		c.fail(field, dataset.CheckTag(s))
+	}
+}
+
+func (c *checker) oneOf(field, s string, values ...string) {
+	if s == "" {
+		return
+	}
+	for _, v := range values {
+		if s == v {
+			return
+		}
+	}
+	c.fail(field, fmt.Errorf("%q is none of %s", s, strings.Join(values, ", ")))
+}
+
+func (c *checker) amount(field string, n *int64) {
+	if n != nil && *n < 0 {
+		c.fail(field, fmt.Errorf("%d is negative", *n))
+	}
+}
+
+// backup checks the name of a backup: that of a user property goes with it, whose
+// characters are the fewest.
+func (c *checker) backup(field, s string) {
+	if s == "" {
+		return
+	}
+	if len(s) > dataset.MaxName || s[0] == '-' || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789:._-") != "" {
+		c.fail(field, fmt.Errorf("%q is not the name of a backup", s))
+	}
+}
+
+func (c *checker) facts(prefix string, f *Facts) {
+	c.guid(prefix+"guid", f.GUID)
+	c.number(prefix+"createtxg", f.CreateTXG)
+	c.oneOf(prefix+"kind", f.Kind, "filesystem", "volume")
+	if f.Origin != "" {
+		c.full(prefix+"origin", f.Origin)
+	}
+	if f.EncryptionRoot != "" {
+		c.dataset(prefix+"encryptionroot", f.EncryptionRoot)
+	}
+	c.oneOf(prefix+"keystatus", f.KeyStatus, "none", "available", "unavailable")
+	c.number(prefix+"keyguid", f.KeyGUID)
+	c.oneOf(prefix+"mounted", f.Mounted, "yes", "no")
+	c.oneOf(prefix+"canmount", f.CanMount, "on", "off", "noauto")
+	for _, a := range []struct {
+		name string
+		n    *int64
+	}{{"written", f.Written}, {"used", f.Used}, {"referenced", f.Referenced}, {"volsize", f.VolSize}} {
+		c.amount(prefix+a.name, a.n)
+	}
+	c.token(prefix+"receive_resume_token", f.ResumeToken)
+	for _, m := range []struct {
+		name, value string
+		check       func(string) error
+	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, CheckAside}} {
+		if m.value != "" {
+			c.fail(prefix+m.name, m.check(m.value))
+		}
+	}
+}
+
+// CheckFrom refuses what zab does not write into the property zab:from.
+func CheckFrom(s string) error {
+	_, err := dataset.ParseGUIDs(s)
+	return err
+}
+
+// CheckStream refuses what zab does not write into the property zab:stream.
+func CheckStream(s string) error {
+	switch s {
+	case "none", "L", "w", "L,w", "parent":
+		return nil
+	}
+	return fmt.Errorf("%q is none of the flags of a stream", s)
+}
+
+// CheckAside refuses what zab does not write into the property zab:aside: a phase,
+// and the last part of a dataset's name.
+func CheckAside(s string) error {
+	last, ok := strings.CutPrefix(s, AsideDone)
+	if !ok {
+		if last, ok = strings.CutPrefix(s, AsideBegun); !ok {
+			return fmt.Errorf("%q does not tell what was set aside", s)
+		}
+	}
+	if strings.Contains(last, "/") {
+		return fmt.Errorf("%q is not the last part of a name", last)
+	}
+	_, err := dataset.ParseName("x/" + last)
+	return err
+}
+
+func (c *checker) token(field, s string) {
+	if s != "" && (s[0] == '-' || strings.Trim(s, "0123456789abcdef-") != "") {
+		c.fail(field, fmt.Errorf("%.80q is not a resume token", s))
+	}
+}
+
+// snapshots checks a list of snapshots or bookmarks. The two sides of a backup may
+// be of different machines, so lengths are checked with the name of the dataset only
+// where that is known.
+func (c *checker) snapshots(field, of string, list []Snapshot) {
+	for i := range list {
+		s := &list[i]
+		if c.err != nil {
+			return
+		}
+		// The field's name is made only where it is needed.
+		if _, err := dataset.ParseShort(s.Name); err != nil {
+			c.fail(fmt.Sprintf("%s[%d].name", field, i), err)
+		}
+		if len(of)+1+len(s.Name) > dataset.MaxName {
+			c.fail(fmt.Sprintf("%s[%d].name", field, i), fmt.Errorf("the snapshot's name with that of its dataset is longer than %d bytes", dataset.MaxName))
+		}
+		if !isNumber(s.GUID) {
+			c.guid(field+".guid", s.GUID)
+		}
+		if !isNumber(s.CreateTXG) {
+			c.number(field+".createtxg", s.CreateTXG)
+		}
+		c.amount(field+".written", s.Written)
+		c.amount(field+".userrefs", s.UserRefs)
+	}
+}
+
+// isNumber reports of most numbers at once that they are decimal of 64 bits, and
+// not 0.
+func isNumber(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) < 20 && (s == "" || s[0] != '0')
+}
+
+func (c *checker) target(t *Target) {
+	c.dataset("target.name", t.Name)
+	c.host("target.host", t.Host)
+	c.facts("target.", &t.Facts)
+	c.snapshots("target.snapshots", t.Name, t.Snapshots)
+	c.snapshots("target.bookmarks", t.Name, t.Bookmarks)
+	c.tag("target.pin", t.Pin)
+	if x := t.Resume; x != nil {
+		c.token("target.resume.token", x.Token)
+		c.guid("target.resume.toguid", x.ToGUID)
+		c.guid("target.resume.fromguid", x.FromGUID)
+	}
+}
+
+func (c *checker) step(i int, s *Step) {
+	field := fmt.Sprintf("steps[%d].", i)
+	c.oneOf(field+"side", s.Side, SideSource, SideTarget)
+	if s.Dataset != "" {
+		c.dataset(field+"dataset", s.Dataset)
+	}
+	if s.Snapshot != "" {
+		c.short(field+"snapshot", s.Snapshot)
+	}
+	if s.To != "" {
+		c.short(field+"to", s.To)
+	}
+	c.tag(field+"tag", s.Tag)
+	if s.From != "" {
+		if strings.Contains(s.From, "@") {
+			c.full(field+"from", s.From)
+		} else {
+			c.short(field+"from", strings.TrimPrefix(s.From, "#"))
+		}
+	}
+	if s.Origin != "" {
+		c.full(field+"origin", s.Origin)
+	}
+	for _, t := range s.Through {
+		c.short(field+"through", t.Name)
+		c.guid(field+"through.guid", t.GUID)
+	}
+	for _, g := range []struct{ name, guid string }{{"guid", s.GUID}, {"from_guid", s.FromGUID}, {"to_guid", s.ToGUID}} {
+		c.guid(field+g.name, g.guid)
+	}
+	for _, p := range s.Set {
+		c.fail(field+"set", dataset.CheckSetting(p))
+	}
+	for _, p := range s.Exclude {
+		c.fail(field+"exclude", dataset.CheckProperty(p))
+	}
+	c.token(field+"token", s.Token)
+	c.amount(field+"bytes", s.Bytes)
+}
+
+func (c *checker) result(i int, x *Result) {
+	field := fmt.Sprintf("results[%d].", i)
+	if x.Step < 0 {
+		c.fail(field+"step", fmt.Errorf("%d is negative", x.Step))
+	}
+	if x.To != "" {
+		c.short(field+"to", x.To)
+	}
+	c.guid(field+"guid", x.GUID)
+	c.amount(field+"bytes", x.Bytes)
+}
+
+func (c *checker) verdicts(field string, list []Verdict) {
+	for i := range list {
+		if c.err != nil {
+			return
+		}
+		if _, err := dataset.ParseShort(list[i].Name); err != nil {
+			c.fail(fmt.Sprintf("%s[%d].name", field, i), err)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package zfs
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"strings"
+
+	"zab/lib/dataset"
+)
+
+// scope is what the rows of one answer may be about: the names that were asked
+// for and what is below them, each once. A row about anything else was not printed
+// by zfs.
+type scope struct {
+	// names are those that were given, and whether they came; empty where all of
+	// the host was asked for.
+	names map[string]bool
+	// depth is how far below the names the rows may be; -1 is at any depth.
+	depth int
+	seen  map[uint64]struct{}
+	seed  maphash.Seed
+	rows  int
+}
+
+func newScope(names []string, depth int) *scope {
+	s := &scope{names: make(map[string]bool, len(names)), depth: depth, seen: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
+	for _, n := range names {
+		s.names[n] = false
+	}
+	return s
+}
+
+// maxRows is how many rows one answer may have. Two million snapshots were tried.
+const maxRows = 20_000_000
+
+// once refuses a second row about the same thing. What is kept of a name is a
+// hash with a seed that no host knows.
+func (s *scope) once(name string) error {
+	if s.rows++; s.rows > maxRows {
+		return fmt.Errorf("it has more than %d rows", maxRows)
+	}
+	h := maphash.String(s.seed, name)
+	if _, ok := s.seen[h]; ok {
+		return fmt.Errorf("'%s' comes twice", name)
+	}
+	s.seen[h] = struct{}{}
+	return nil
+}
+
+// take takes the name of a dataset that a row is about.
+func (s *scope) take(name string) error {
+	if _, err := dataset.ParseName(name); err != nil {
+		return err
+	}
+	if err := s.within(name, s.depth); err != nil {
+		return err
+	}
+	return s.once(name)
+}
+
+// within refuses a dataset that was not asked for, and notes that it came.
+func (s *scope) within(name string, depth int) error {
+	if _, ok := s.names[name]; ok {
+		s.names[name] = true
+		return nil
+	}
+	if len(s.names) == 0 {
+		return nil
+	}
+	for up, n := name, 1; depth < 0 || n <= depth; n++ {
+		i := strings.LastIndexByte(up, '/')
+		if i < 0 {
+			break
+		}
+		up = up[:i]
+		if _, ok := s.names[up]; ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("'%s' was not asked for", name)
+}
+
+// absent returns an error where a name that was given did not come, and zfs did
+// not say of it that it does not exist. err is how the program ended.
+func (s *scope) absent(err error) error {
+	var e *Error
+	if err != nil && (!errors.As(err, &e) || !e.Complete() || e.Kind == KindBadAnswer) {
+		return nil // it is an error anyway
+	}
+	var missing []string
+	for n, came := range s.names {
+		if !came {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	told := map[string]bool{}
+	if e != nil {
+		if ignoreKind(e, KindNotFound) != nil {
+			return nil // an error that nobody takes for an answer
+		}
+		for _, l := range e.Lines {
+			for _, n := range quotedNames(l) {
+				told[n] = true
+			}
+		}
+	}
+	for _, n := range missing {
+		if !told[n] {
+			return fmt.Errorf("'%s' was asked for and is not in it", n)
+		}
+	}
+	return nil
+}

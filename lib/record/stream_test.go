@@ -46,10 +46,15 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 func set(t *rapid.T, f reflect.Value, name, p string) {
 	switch f.Kind() {
 	case reflect.String:
-		f.SetString(text(name).Draw(t, p))
+		f.SetString(text(name, p).Draw(t, p))
 	case reflect.Bool:
 		f.SetBool(rapid.Bool().Draw(t, p))
 	case reflect.Int, reflect.Int64:
+		switch name {
+		case "Written", "Used", "Referenced", "VolSize", "UserRefs", "Bytes", "Step":
+			f.SetInt(rapid.OneOf(rapid.Int64Min(0), rapid.SampledFrom([]int64{0, math.MaxInt64})).Draw(t, p))
+			return
+		}
 		f.SetInt(rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{0, math.MaxInt64, math.MinInt64})).Draw(t, p))
 	case reflect.Float64:
 		f.SetFloat(rapid.Float64Range(-1e12, 1e12).Draw(t, p))
@@ -80,12 +85,40 @@ var (
 	snapshotName = rapid.StringMatching(`[a-zA-Z0-9_.: -]{1,20}`)
 	freeText     = rapid.OneOf(rapid.SampledFrom([]string{"<&>", "é\u2028", "\t\n\"\\", "\x00\x1f\x7f", "😀", "a'b"}), rapid.StringN(1, 10, -1))
 	unknowns     = rapid.SampledFrom([]string{"", "", `{"x":1}`, `{"Name":"\u00e9\/<&>","y":{"a":1.50,"b":[1e5,-0,null]}}`, `{"zz":18446744073709551616,"w":"\ud83d\ude00","v":[]}`})
-	decimal      = rapid.Map(rapid.OneOf(rapid.Uint64(), rapid.Just(uint64(math.MaxUint64))), func(n uint64) string { return strconv.FormatUint(n, 10) })
+	decimal      = rapid.Map(rapid.OneOf(rapid.Uint64Min(1), rapid.Just(uint64(math.MaxUint64))), func(n uint64) string { return strconv.FormatUint(n, 10) })
 )
 
 // text is what a text field may have, by its name.
-func text(name string) *rapid.Generator[string] {
+func text(name, path string) *rapid.Generator[string] {
+	switch path {
+	case ".From", ".Target.From":
+		return rapid.SampledFrom([]string{"1", "7,18446744073709551615"})
+	case ".Stream", ".Target.Stream":
+		return rapid.SampledFrom([]string{"none", "L", "L,w", "parent"})
+	case ".Aside", ".Target.Aside":
+		return rapid.SampledFrom([]string{"begun:home", "done:a b"})
+	}
 	switch name {
+	case "Backup":
+		return rapid.StringMatching(`[a-z0-9:_.][a-z0-9:_.-]{0,8}`)
+	case "EncryptionRoot":
+		return datasetName
+	case "KeyStatus":
+		return rapid.SampledFrom([]string{"none", "available", "unavailable"})
+	case "Mounted":
+		return rapid.SampledFrom([]string{"yes", "no"})
+	case "CanMount":
+		return rapid.SampledFrom([]string{"on", "off", "noauto"})
+	case "Side":
+		return rapid.SampledFrom([]string{SideSource, SideTarget})
+	case "Tag", "Pin":
+		return rapid.StringMatching(`[a-z][a-z:_ é.-]{0,9}`)
+	case "Set":
+		return rapid.SampledFrom([]string{"readonly=on", "a:b=c=d\t\n", "userquota@a b="})
+	case "Exclude":
+		return rapid.SampledFrom([]string{"mountpoint", "a:b"})
+	case "KeyGUID":
+		return decimal
 	case "Name", "Dataset":
 		return rapid.Map(datasetName, func(s string) string { return strings.ReplaceAll(s, "/", "") })
 	case "Snapshot", "To":
@@ -94,7 +127,7 @@ func text(name string) *rapid.Generator[string] {
 		return rapid.OneOf(snapshotName, rapid.Map(snapshotName, func(s string) string { return "#" + s }), fullName)
 	case "Origin":
 		return fullName
-	case "GUID", "FromGUID", "ToGUID", "CreateTXG":
+	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID":
 		return decimal
 	case "Kind":
 		return rapid.SampledFrom([]string{"filesystem", "volume"})
@@ -102,7 +135,7 @@ func text(name string) *rapid.Generator[string] {
 		return rapid.StringMatching(`[a-z]{1,5}@[a-z.]{1,8}`)
 	case "Type":
 		return rapid.SampledFrom([]string{TypeDataset, TypeOrphan})
-	case "Token":
+	case "Token", "ResumeToken":
 		return rapid.StringMatching(`1-[0-9a-f]{1,8}-[0-9a-f]{1,4}-[0-9a-f]{2,20}`)
 	}
 	return freeText

@@ -789,3 +789,31 @@ func fishTable(name string, list []*flags.Option) string {
 	}
 	return b.String()
 }
+
+// Each promise of zab(7) is named by a test that holds it.
+func TestDocsPromises(t *testing.T) {
+	promise := regexp.MustCompile(`(?m)^\.It (P[0-9]+)$`)
+	found := promise.FindAllStringSubmatch(read(t, "man/zab.7"), -1)
+	if len(found) != 12 {
+		t.Fatalf("zab.7 has %d promises", len(found))
+	}
+	var tests strings.Builder
+	for _, pattern := range []string{"testdata/*.txtar", "lib/*/*_test.go", "cmd/*/*_test.go", "lib/torture/*.go", "lib/hostile/*.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(b)
+		}
+	}
+	for _, m := range found {
+		if !regexp.MustCompile(`\b` + m[1] + `\b`).MatchString(tests.String()) {
+			t.Errorf("no test names the promise %s", m[1])
+		}
+	}
+}

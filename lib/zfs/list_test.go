@@ -137,7 +137,8 @@ func TestGetRowsAreNotForged(t *testing.T) {
 	}
 }
 
-// P11: a row counts only where it must come. Each of these answers is refused.
+// P11, P12: a row counts only where it must come, and an answer that is not whole
+// is none. Each of these is refused.
 func TestGetRefuses(t *testing.T) {
 	columns, err := frame([]string{"type", "guid", "b:x"})
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 	maxLine = 64 << 10
 	// maxMessages is how much is read of what a program says on stderr: a line for
 	// each of the names that one command takes.
-	maxMessages = 8 << 20
+	maxMessages = 4 << 20
 )
 
 // eachLine calls row for every line. A line that is too long, and one that nothing

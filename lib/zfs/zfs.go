@@ -197,7 +197,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 	}
 	cmd := h.m.Command(ctx, local)
 	cmd.Stdin = c.stdin
-	stderr := tail{size: maxMessages}
+	stderr := tail{size: maxMessages, most: 16 * maxMessages}
 	cmd.Stderr = &stderr
 	cmd.Stdout = c.out
 	var rowErr error
@@ -255,14 +255,22 @@ type tail struct {
 	last []byte
 	cut  bool
 	size int // of each of the two, in bytes; 0 is tailSize
+	// most is after how many bytes in all the program has nobody to talk to any
+	// more; 0 is never.
+	most, all int
 }
 
 const tailSize = 32 << 10
+
+var errTalks = errors.New("its messages have no end")
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(p)
+	if t.all += n; t.most > 0 && t.all > t.most {
+		return 0, errTalks
+	}
 	size := cmp.Or(t.size, tailSize)
 	if room := size - t.head.Len(); room > 0 {
 		k := min(room, len(p))

@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"zab/lib/record"
+	"zab/lib/zfs/zfstest"
 )
 
 // A token that zfs 2.3.2 on Linux gave, and what `zfs send -nvt` says of it.
@@ -101,44 +102,42 @@ func TestDecodeRealTokens(t *testing.T) {
 }
 
 // pairs are those of a token that zab may use: an increment, raw.
-func pairs() []nvpair {
-	return []nvpair{
-		{name: "fromguid", value: uint64(6)}, {name: "object", value: uint64(2)}, {name: "offset", value: uint64(131072)},
-		{name: "bytes", value: uint64(4096)}, {name: "toguid", value: uint64(7)}, {name: "toname", value: "tank/a@s2"},
-		{name: "compressok"}, {name: "rawok"},
-	}
+func pairs() []zfstest.Pair {
+	return zfstest.Pairs("tank/a@s2", "7", "6", "compressok", "rawok")
 }
 
 // change returns the pairs with a change of the pair of that name.
-func change(name string, f func(*nvpair)) []nvpair {
+func change(name string, f func(*zfstest.Pair)) []zfstest.Pair {
 	all := pairs()
-	f(&all[slices.IndexFunc(all, func(p nvpair) bool { return p.name == name })])
+	f(&all[slices.IndexFunc(all, func(p zfstest.Pair) bool { return p.Name == name })])
 	return all
 }
 
-func value(name string, v any) []nvpair { return change(name, func(p *nvpair) { p.value = v }) }
+func value(name string, v any) []zfstest.Pair {
+	return change(name, func(p *zfstest.Pair) { p.Value = v })
+}
 
-func without(name string) []nvpair {
-	return slices.DeleteFunc(pairs(), func(p nvpair) bool { return p.name == name })
+func without(name string) []zfstest.Pair {
+	return slices.DeleteFunc(pairs(), func(p zfstest.Pair) bool { return p.Name == name })
 }
 
 // P10, P11: a token that zfs did not write as it stands is refused, above all
 // where libzfs would read it differently.
 func TestDecodeTokenRefuses(t *testing.T) {
 	le := byteOrder(binary.LittleEndian)
-	good := nvlist(le, pairs()...)
-	if _, err := DecodeToken(pack(le, good)); err != nil {
+	good := zfstest.List(le, pairs()...)
+	if _, err := DecodeToken(zfstest.Pack(le, good)); err != nil {
 		t.Fatal(err)
 	}
-	text := pack(le, good)
+	text := zfstest.Pack(le, good)
 	part := strings.Split(text, "-")
 	packed, _ := hex.DecodeString(part[3])
 	around := func(packed []byte, size int) string { // a token of a zlib stream
-		return fmt.Sprintf("1-%x-%x-%x", fletcher4(le, packed), size, packed)
+		return zfstest.Around(le, packed, size)
 	}
-	edit := func(f func(list []byte) []byte) string { return pack(le, f(bytes.Clone(good))) }
+	edit := func(f func(list []byte) []byte) string { return zfstest.Pack(le, f(bytes.Clone(good))) }
 	set := func(at int, v byte) string { return edit(func(l []byte) []byte { l[at] = v; return l }) }
-	list := func(pairs ...nvpair) string { return pack(le, nvlist(le, pairs...)) }
+	list := func(pairs ...zfstest.Pair) string { return zfstest.Pack(le, zfstest.List(le, pairs...)) }
 	adler := bytes.Clone(packed)
 	adler[len(adler)-1] ^= 1
 	var dictionary bytes.Buffer
@@ -185,12 +184,12 @@ func TestDecodeTokenRefuses(t *testing.T) {
 		{"a zlib stream with a dictionary", around(dictionary.Bytes(), len(good)), "dictionary"},
 		{"longer than any", around(bytes.Repeat([]byte{1}, 5000), 12), "too long"},
 
-		{"no list", pack(le, nil), "cut off"},
+		{"no list", zfstest.Pack(le, nil), "cut off"},
 		{"a header alone", edit(func(l []byte) []byte { return l[:12] }), "cut off"},
 		{"no end", edit(func(l []byte) []byte { return l[:len(l)-4] }), "cut off"},
 		{"a byte after the end", edit(func(l []byte) []byte { return append(l, 0) }), "not written"},
 		{"a pair after the end", edit(func(l []byte) []byte { return append(l, l[12:]...) }), "not written"},
-		{"XDR", pack(le, xdrList(pairs()...)), ""},
+		{"XDR", zfstest.Pack(le, zfstest.XDRList(pairs()...)), ""},
 		{"the encoding XDR in the header", set(0, 1), "not written"},
 		{"an unknown byte order", set(1, 2), "not written"},
 		{"a reserved byte", set(2, 1), "not written"},
@@ -203,8 +202,8 @@ func TestDecodeTokenRefuses(t *testing.T) {
 		{"the length of a name is one less", set(16, 8), "fromgui"},
 		{"the length of a name is beyond the pair", set(17, 1), "cut off"},
 		{"bytes behind a name", set(12+16+9, 1), "not written"},
-		{"big-endian, with the little sum", pack(le, nvlist(binary.BigEndian, pairs()...)), "checksum is wrong"},
-		{"little-endian, with the big sum", pack(binary.BigEndian, good), "checksum is wrong"},
+		{"big-endian, with the little sum", zfstest.Pack(le, zfstest.List(binary.BigEndian, pairs()...)), "checksum is wrong"},
+		{"little-endian, with the big sum", zfstest.Pack(binary.BigEndian, good), "checksum is wrong"},
 
 		{"without object", list(without("object")...), "not written"},
 		{"without offset", list(without("offset")...), "not written"},
@@ -212,33 +211,33 @@ func TestDecodeTokenRefuses(t *testing.T) {
 		{"without toguid", list(without("toguid")...), "not written"},
 		{"without toname", list(without("toname")...), "not written"},
 		{"no pairs", list(), "not written"},
-		{"an unknown pair", list(append(pairs(), nvpair{name: "savedok"})...), `unexpected pair "savedok"`},
-		{"an unknown pair first", list(append([]nvpair{{name: "x", value: uint64(1)}}, pairs()...)...), `unexpected pair "x"`},
-		{"a pair without a name", list(append(pairs(), nvpair{})...), `unexpected pair ""`},
-		{"a redacted one", list(append(pairs(), nvpair{name: "redact_snaps", value: uint64(1)})...), "redacted"},
-		{"one from a redaction bookmark", list(append(pairs(), nvpair{name: "book_redact_snaps", value: uint64(1)})...), "redacted"},
-		{"a name with a NUL", list(change("toguid", func(p *nvpair) { p.name = "toguid\x00x" })...), `unexpected pair "toguid\x00x"`},
-		{"a second one with a NUL", list(append(pairs(), nvpair{name: "toguid\x00x", value: uint64(9)})...), `unexpected pair "toguid\x00x"`},
-		{"a name with a NUL at its end", list(change("toguid", func(p *nvpair) { p.name = "toguid\x00" })...), `unexpected pair "toguid\x00"`},
-		{"rawok with a NUL", list(change("rawok", func(p *nvpair) { p.name = "rawok\x00" })...), `unexpected pair "rawok\x00"`},
-		{"a name in upper case", list(change("rawok", func(p *nvpair) { p.name = "RAWOK" })...), `unexpected pair "RAWOK"`},
-		{"a guid twice", list(append(pairs(), nvpair{name: "toguid", value: uint64(7)})...), "not written"},
-		{"two guids", list(append(pairs(), nvpair{name: "toguid", value: uint64(9)})...), "not written"},
-		{"a flag twice", list(append(pairs(), nvpair{name: "rawok"})...), "not written"},
+		{"an unknown pair", list(append(pairs(), zfstest.Pair{Name: "savedok"})...), `unexpected pair "savedok"`},
+		{"an unknown pair first", list(append([]zfstest.Pair{{Name: "x", Value: uint64(1)}}, pairs()...)...), `unexpected pair "x"`},
+		{"a pair without a name", list(append(pairs(), zfstest.Pair{})...), `unexpected pair ""`},
+		{"a redacted one", list(append(pairs(), zfstest.Pair{Name: "redact_snaps", Value: uint64(1)})...), "redacted"},
+		{"one from a redaction bookmark", list(append(pairs(), zfstest.Pair{Name: "book_redact_snaps", Value: uint64(1)})...), "redacted"},
+		{"a name with a NUL", list(change("toguid", func(p *zfstest.Pair) { p.Name = "toguid\x00x" })...), `unexpected pair "toguid\x00x"`},
+		{"a second one with a NUL", list(append(pairs(), zfstest.Pair{Name: "toguid\x00x", Value: uint64(9)})...), `unexpected pair "toguid\x00x"`},
+		{"a name with a NUL at its end", list(change("toguid", func(p *zfstest.Pair) { p.Name = "toguid\x00" })...), `unexpected pair "toguid\x00"`},
+		{"rawok with a NUL", list(change("rawok", func(p *zfstest.Pair) { p.Name = "rawok\x00" })...), `unexpected pair "rawok\x00"`},
+		{"a name in upper case", list(change("rawok", func(p *zfstest.Pair) { p.Name = "RAWOK" })...), `unexpected pair "RAWOK"`},
+		{"a guid twice", list(append(pairs(), zfstest.Pair{Name: "toguid", Value: uint64(7)})...), "not written"},
+		{"two guids", list(append(pairs(), zfstest.Pair{Name: "toguid", Value: uint64(9)})...), "not written"},
+		{"a flag twice", list(append(pairs(), zfstest.Pair{Name: "rawok"})...), "not written"},
 		{"another order", list(append(pairs()[1:], pairs()[0])...), "not written"},
-		{"flags in another order", list(append(pairs()[:6], nvpair{name: "rawok"}, nvpair{name: "compressok"})...), "not written"},
+		{"flags in another order", list(append(pairs()[:6], zfstest.Pair{Name: "rawok"}, zfstest.Pair{Name: "compressok"})...), "not written"},
 		{"a guid that is a string", list(value("toguid", "7")...), "not written"},
-		{"a guid of another type", list(change("toguid", func(p *nvpair) { p.typ = 7 })...), "not written"},
-		{"two values", list(change("toguid", func(p *nvpair) { p.n = 2 })...), "not written"},
+		{"a guid of another type", list(change("toguid", func(p *zfstest.Pair) { p.Type = 7 })...), "not written"},
+		{"two values", list(change("toguid", func(p *zfstest.Pair) { p.N = 2 })...), "not written"},
 		{"a guid of two words", list(value("toguid", []byte("123456789"))...), "not written"},
 		{"a guid without a value", list(value("toguid", nil)...), `unexpected pair "toguid"`},
 		{"a flag with a value", list(value("rawok", uint64(1))...), "not written"},
-		{"a flag with a value that says no", list(change("rawok", func(p *nvpair) { p.typ, p.n, p.value = 21, 1, []byte{0, 0, 0, 0} })...), "not written"},
-		{"a flag that counts one value", list(change("rawok", func(p *nvpair) { p.n = 1 })...), "not written"},
+		{"a flag with a value that says no", list(change("rawok", func(p *zfstest.Pair) { p.Type, p.N, p.Value = 21, 1, []byte{0, 0, 0, 0} })...), "not written"},
+		{"a flag that counts one value", list(change("rawok", func(p *zfstest.Pair) { p.N = 1 })...), "not written"},
 		{"a name that is a number", list(value("toname", uint64(0x4073))...), ""},
 		{"toname with a NUL", list(value("toname", "tank/a@s2\x00tank/b@s2")...), "not written"},
-		{"toname without a NUL", list(change("toname", func(p *nvpair) { p.typ, p.n, p.value = nvString, 1, []byte("tank/a@s") })...), "not written"},
-		{"bytes behind toname", list(change("toname", func(p *nvpair) { p.typ, p.n, p.value = nvString, 1, []byte("tank/a@s\x00xxxxxxx") })...), "not written"},
+		{"toname without a NUL", list(change("toname", func(p *zfstest.Pair) { p.Type, p.N, p.Value = nvString, 1, []byte("tank/a@s") })...), "not written"},
+		{"bytes behind toname", list(change("toname", func(p *zfstest.Pair) { p.Type, p.N, p.Value = nvString, 1, []byte("tank/a@s\x00xxxxxxx") })...), "not written"},
 		{"a base with the guid 0", list(value("fromguid", uint64(0))...), "not written"},
 		{"a snapshot with the guid 0", list(value("toguid", uint64(0))...), "guid of its snapshot is 0"},
 		{"more bytes than there can be", list(value("bytes", uint64(1)<<63)...), "not believable"},
@@ -268,9 +267,9 @@ func TestDecodeTokenRefuses(t *testing.T) {
 // The longest list is shorter than the limit.
 func TestDecodeTokenLong(t *testing.T) {
 	all := value("toname", strings.Repeat("a", 200)+"@"+strings.Repeat("s", 54))
-	all = slices.Insert(all, 6, nvpair{name: "largeblockok"}, nvpair{name: "embedok"})
-	list := nvlist(binary.LittleEndian, all...)
-	if _, err := DecodeToken(pack(binary.LittleEndian, list)); err != nil || len(list) > maxTokenList {
+	all = slices.Insert(all, 6, zfstest.Pair{Name: "largeblockok"}, zfstest.Pair{Name: "embedok"})
+	list := zfstest.List(binary.LittleEndian, all...)
+	if _, err := DecodeToken(zfstest.Pack(binary.LittleEndian, list)); err != nil || len(list) > maxTokenList {
 		t.Errorf("%d bytes: %v", len(list), err)
 	}
 }
@@ -283,17 +282,17 @@ func TestTokenFits(t *testing.T) {
 		return w
 	}
 	flags := func(f ...string) TokenWant { return want(func(w *TokenWant) { w.Flags = f }) }
-	token := func(flags ...string) []nvpair { // in the order of a token
+	token := func(flags ...string) []zfstest.Pair { // in the order of a token
 		all := pairs()[:6]
 		for _, f := range flags {
-			all = append(all, nvpair{name: f})
+			all = append(all, zfstest.Pair{Name: f})
 		}
 		return all
 	}
 	plain := []string{"-L", "-e", "-p"}
 	for _, c := range []struct {
 		what  string
-		pairs []nvpair
+		pairs []zfstest.Pair
 		want  TokenWant
 		why   string // "" for one that fits
 	}{
@@ -329,7 +328,7 @@ func TestTokenFits(t *testing.T) {
 		{"large blocks, and not to be", token("largeblockok"), flags("-e", "-p"), "with -L, and"},
 		{"embedded data, and not to be", token("embedok"), flags("-L", "-p"), "with -e, and"},
 	} {
-		tok, err := DecodeToken(pack(binary.LittleEndian, nvlist(binary.LittleEndian, c.pairs...)))
+		tok, err := DecodeToken(zfstest.Pack(binary.LittleEndian, zfstest.List(binary.LittleEndian, c.pairs...)))
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -354,102 +353,16 @@ func TestTokenFits(t *testing.T) {
 	}
 }
 
-// pack makes a token of a packed list as a machine of that byte order does.
-func pack(order byteOrder, list []byte) string {
-	var z bytes.Buffer
-	w := zlib.NewWriter(&z)
-	w.Write(list)
-	w.Close()
-	return fmt.Sprintf("1-%x-%x-%s", fletcher4(order, z.Bytes()), len(list), hex.EncodeToString(z.Bytes()))
-}
-
-// nvpair is a pair of a list. typ and n are made to fit value, which is a uint64,
-// a string, nil for a flag, or bytes, unless they are given.
-type nvpair struct {
-	name   string
-	value  any
-	typ, n uint32
-}
-
-func (p nvpair) kind() (typ, n uint32) {
-	typ, n = map[bool]uint32{true: nvBoolean, false: nvUint64}[p.value == nil], 1
-	switch p.value.(type) {
-	case nil:
-		n = 0
-	case string:
-		typ = nvString
-	}
-	if p.typ != 0 {
-		typ = p.typ
-	}
-	if p.n != 0 {
-		n = p.n
-	}
-	return typ, n
-}
-
-func pad(b []byte, n int) []byte {
-	for len(b)%n != 0 {
-		b = append(b, 0)
-	}
-	return b
-}
-
-// nvlist packs pairs in the native encoding of a machine of that byte order.
-func nvlist(order byteOrder, pairs ...nvpair) []byte {
-	b := []byte{0, 0, 0, 0}
-	if order == byteOrder(binary.LittleEndian) {
-		b[1] = 1
-	}
-	b = order.AppendUint32(order.AppendUint32(b, 0), 1)
-	for _, p := range pairs {
-		body := pad(append([]byte(p.name), 0), 8)
-		switch v := p.value.(type) {
-		case uint64:
-			body = order.AppendUint64(body, v)
-		case string:
-			body = pad(append(append(body, v...), 0), 8)
-		case []byte:
-			body = pad(append(body, v...), 8)
-		}
-		typ, n := p.kind()
-		head := order.AppendUint32(nil, uint32(16+len(body)))
-		head = order.AppendUint16(order.AppendUint16(head, uint16(len(p.name)+1)), 0)
-		head = order.AppendUint32(order.AppendUint32(head, n), typ)
-		b = append(append(b, head...), body...)
-	}
-	return order.AppendUint32(b, 0)
-}
-
-// xdrList packs pairs in XDR, which libnvpair reads and no token has.
-func xdrList(pairs ...nvpair) []byte {
-	be := binary.BigEndian
-	text := func(b []byte, s string) []byte { return pad(append(be.AppendUint32(b, uint32(len(s))), s...), 4) }
-	b := []byte{1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
-	for _, p := range pairs {
-		typ, n := p.kind()
-		body := be.AppendUint32(be.AppendUint32(text(nil, p.name), typ), n)
-		switch v := p.value.(type) {
-		case uint64:
-			body = be.AppendUint64(body, v)
-		case string:
-			body = text(body, v)
-		}
-		b = append(be.AppendUint32(be.AppendUint32(b, uint32(len(body)+8)), 64), body...)
-	}
-	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-}
-
 // A token of a machine of either byte order says what was put into it, and so
 // does the one that is built anew.
 func TestDecodeTokenRoundTrip(t *testing.T) {
 	orders := []byteOrder{binary.LittleEndian, binary.BigEndian}
 	rapid.Check(t, func(t *rapid.T) {
 		want := &record.Resume{}
-		var pairs []nvpair
+		var pairs []zfstest.Pair
 		number := func(name string) uint64 {
 			n := rapid.Uint64Range(1, 1<<63-1).Draw(t, name)
-			pairs = append(pairs, nvpair{name: name, value: n})
+			pairs = append(pairs, zfstest.Pair{Name: name, Value: n})
 			return n
 		}
 		if rapid.Bool().Draw(t, "incremental") {
@@ -460,16 +373,16 @@ func TestDecodeTokenRoundTrip(t *testing.T) {
 		want.Bytes = record.Ptr(int64(number("bytes")))
 		want.ToGUID = strconv.FormatUint(number("toguid"), 10)
 		want.ToName = rapid.StringMatching(`[a-z][a-z ]{0,99}(/[a-z]{1,99})?@[a-z0-9: ]{1,50}`).Draw(t, "toname")
-		pairs = append(pairs, nvpair{name: "toname", value: want.ToName})
+		pairs = append(pairs, zfstest.Pair{Name: "toname", Value: want.ToName})
 		for _, f := range tokenFlags {
 			if rapid.Bool().Draw(t, f.name) {
-				pairs = append(pairs, nvpair{name: f.pair})
+				pairs = append(pairs, zfstest.Pair{Name: f.pair})
 				want.Flags = append(want.Flags, f.name)
 			}
 		}
 		order := rapid.SampledFrom(orders).Draw(t, "order")
-		list := nvlist(order, pairs...)
-		want.Token = pack(order, list)
+		list := zfstest.List(order, pairs...)
+		want.Token = zfstest.Pack(order, list)
 		got, err := DecodeToken(want.Token)
 		if err != nil || !reflect.DeepEqual(got.Resume(), want) {
 			t.Fatalf("%v\n got %+v\nwant %+v", err, got, want)
@@ -484,7 +397,7 @@ func TestDecodeTokenRoundTrip(t *testing.T) {
 // What a target gives for a token may be anything: it takes neither the
 // program down nor the memory.
 func TestDecodeTokenBounded(t *testing.T) {
-	bomb := pack(binary.LittleEndian, make([]byte, 1<<20))
+	bomb := zfstest.Pack(binary.LittleEndian, make([]byte, 1<<20))
 	long := "1-1-400-" + strings.Repeat("00", 8<<20)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -505,8 +418,8 @@ func FuzzToken(f *testing.F) {
 	f.Add(tokenFull)
 	f.Add("1-0-0-")
 	for _, order := range []byteOrder{binary.LittleEndian, binary.BigEndian} {
-		f.Add(pack(order, nvlist(order, pairs()...)))
-		f.Add(pack(order, nvlist(order, value("toname", "tank/a@s2\x00x")...)))
+		f.Add(zfstest.Pack(order, zfstest.List(order, pairs()...)))
+		f.Add(zfstest.Pack(order, zfstest.List(order, value("toname", "tank/a@s2\x00x")...)))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		tok, err := DecodeToken(text)
@@ -531,11 +444,11 @@ func FuzzToken(f *testing.F) {
 // The same for a list, which mutations hardly reach through checksum and zlib.
 func FuzzTokenList(f *testing.F) {
 	for _, order := range []byteOrder{binary.LittleEndian, binary.BigEndian} {
-		f.Add(nvlist(order, pairs()...))
-		f.Add(nvlist(order, without("fromguid")...))
-		f.Add(nvlist(order, append(pairs(), nvpair{name: "toguid\x00x", value: uint64(9)})...))
+		f.Add(zfstest.List(order, pairs()...))
+		f.Add(zfstest.List(order, without("fromguid")...))
+		f.Add(zfstest.List(order, append(pairs(), zfstest.Pair{Name: "toguid\x00x", Value: uint64(9)})...))
 	}
-	f.Add(xdrList(pairs()...))
+	f.Add(zfstest.XDRList(pairs()...))
 	f.Fuzz(func(t *testing.T, list []byte) {
 		for _, order := range []byteOrder{binary.LittleEndian, binary.BigEndian} {
 			tok := &Token{order: order}

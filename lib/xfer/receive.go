@@ -251,9 +251,9 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 	return out, nil
 }
 
-// fits returns why the token that the target gives may not be used for a step;
-// nil where it may. The target is not trusted with it: what it leaves out may be
-// that the data is to go raw (P10).
+// fits returns why a token that the target gives may not be used for a step; nil
+// where it may. The target is not trusted with it: a token without rawok would
+// have zfs send the data decrypted (P10).
 func fits(token, source string, s record.Step) error {
 	t, err := zfs.DecodeToken(token)
 	if err != nil {

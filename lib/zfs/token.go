@@ -273,10 +273,9 @@ func (t *Token) appendPair(b []byte, name string, typ, values uint32, value []by
 
 func align(n int) int { return (n + 7) &^ 7 }
 
-// String returns the token built anew from its checked values. This is what zfs
-// send is given, and not the target's text: the list that libzfs reads is then
-// the one that was checked, however the two inflate a stream that somebody made
-// up.
+// String returns the token built anew from its checked values, for zfs send in
+// place of the target's text. So the list that libzfs reads is the one that was
+// checked, even if it would inflate a forged zlib stream in another way.
 func (t *Token) String() string {
 	list := t.list()
 	var z bytes.Buffer
@@ -329,12 +328,12 @@ func (t *Token) Fits(want TokenWant) error {
 //   - raw for -w and an encrypted dataset, the only ones that zab sends with -w.
 //     A token without it would have zfs send the data decrypted (P10).
 //   - compress for -c, and for -w.
-//   - large-block for -L or -w only if the snapshot has a block above 128 KiB, and
-//     embed for -e only if the source's pool has embedded data and the dataset is
-//     not encrypted. So neither need be there. That a stream which was begun
-//     without -L goes on so does no harm: what follows it with -L is received
-//     well since OpenZFS 2.0, and only the other way round data was lost or is
-//     refused (OpenZFS issue 6224).
+//   - large-block for -L or -w only if the dataset has had a block above 128 KiB,
+//     and embed for -e only if the source's pool has embedded data and the dataset
+//     is not encrypted. So neither need be there. A stream that was begun without
+//     -L may go on without: OpenZFS receives increments with -L on top of it
+//     since 2.0. The other way round they are refused, and lost data before
+//     (OpenZFS issue 6224).
 func (t *Token) fitsFlags(flags []string) error {
 	asked := func(f string) bool { return slices.Contains(flags, f) }
 	raw := asked("-w")
@@ -356,7 +355,7 @@ func (t *Token) fitsFlags(flags []string) error {
 	return nil
 }
 
-// resumeArgv is the zfs send of a receive step with a token. None reaches a
+// resumeArgv is the zfs send of a receive step with a token. No token reaches a
 // command line but through it.
 func resumeArgv(source string, s *record.Step) ([]string, error) {
 	t, err := DecodeToken(s.Token)

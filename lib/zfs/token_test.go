@@ -337,7 +337,7 @@ func TestTokenFits(t *testing.T) {
 		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", c.what, err)
 		}
-		// What zfs send is given is the same token, written by zab.
+		// zfs send gets the same token, written by zab.
 		step := &record.Step{To: c.want.To, ToGUID: c.want.ToGUID, FromGUID: c.want.FromGUID, Flags: c.want.Flags, Token: tok.text}
 		argv, err := SendArgv(c.want.Source, step)
 		if (err == nil) != (c.why == "") {

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"flag"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +21,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"zab/lib/zfs/zfstest"
 )
 
 var (
@@ -51,6 +55,7 @@ func TestScripts(t *testing.T) {
 			"files":  cmdFiles,
 			"free":   cmdFree,
 			"export": cmdExport,
+			"forge":  cmdForge,
 		},
 	}
 	if *only != "" {
@@ -318,6 +323,51 @@ func cmdSpy(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("PATH", dir+":"+path)
 	ts.Check(os.WriteFile(log, nil, 0o666))
+}
+
+// cmdForge: forge TOKEN OUT EDIT... reads the resume token in the file TOKEN and
+// writes it to OUT with its pairs changed: -NAME leaves one out, NAME=VALUE sets
+// one, +NAME=VALUE appends one, in which %00 is a NUL, and the lone word
+// trailing appends a byte to the zlib stream. @FILE is the edit in that file.
+func cmdForge(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: forge token out edit...")
+	}
+	z, pairs, err := zfstest.Unpack(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	le := binary.LittleEndian
+	size := len(zfstest.List(le, pairs...))
+	at := func(name string) int {
+		i := slices.IndexFunc(pairs, func(p zfstest.Pair) bool { return p.Name == name })
+		if i < 0 {
+			ts.Fatalf("forge: the token has no %q", name)
+		}
+		return i
+	}
+	typed := func(v string) any {
+		if n, err := strconv.ParseUint(v, 10, 64); err == nil {
+			return n
+		}
+		return v
+	}
+	for _, edit := range args[2:] {
+		if edit[0] == '@' {
+			edit = ts.ReadFile(edit[1:])
+		}
+		name, v, _ := strings.Cut(edit, "=")
+		switch {
+		case edit == "trailing":
+			ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(zfstest.Around(le, append(z, 0), size)+"\n"), 0o666))
+			return
+		case edit[0] == '-':
+			pairs = slices.Delete(pairs, at(edit[1:]), at(edit[1:])+1)
+		case edit[0] == '+':
+			pairs = append(pairs, zfstest.Pair{Name: strings.ReplaceAll(name[1:], "%00", "\x00"), Value: typed(v)})
+		default:
+			pairs[at(name)].Value = typed(v)
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(zfstest.Pack(le, zfstest.List(le, pairs...))+"\n"), 0o666))
 }
 
 func lookPath(path, name string) string {

@@ -85,7 +85,7 @@ func cell(t *testing.T, what, kind, state, root, args, parent, transfer, want st
 		}
 		var flags []string
 		if raw {
-			flags = []string{"rawok"}
+			flags = []string{"compressok", "rawok"}
 		}
 		switch transfer {
 		case "first resumed":

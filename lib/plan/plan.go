@@ -264,34 +264,29 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 	if t.ResumeToken == "" {
 		return false, ""
 	}
-	res, err := zfs.DecodeToken(t.ResumeToken)
+	token, err := zfs.DecodeToken(t.ResumeToken)
 	if err != nil {
 		return true, err.Error()
 	}
+	t.Resume = token.Resume() // the flags depend on whether it goes on
 	next := p.cut(d)[0]
-	first := next.To
-	firstGUID := next.ToGUID
+	want := zfs.TokenWant{Source: r.Name, To: next.To, ToGUID: next.ToGUID, FromGUID: next.FromGUID, Flags: p.flags(d)}
 	if len(next.Through) > 0 {
-		first, firstGUID = next.Through[0].Name, next.Through[0].GUID
+		want.To, want.ToGUID = next.Through[0].Name, next.Through[0].GUID
 	}
+	misfit := token.Fits(want)
 	switch {
-	case res.ToGUID != firstGUID:
-		reason = fmt.Sprintf("it belongs to '%s', not to the next snapshot wanted, '%s'", res.ToName, first)
-	case res.ToName != r.Name+"@"+first:
-		reason = fmt.Sprintf("it names '%s', which is '%s@%s' now", res.ToName, r.Name, first)
-	case res.FromGUID != next.FromGUID:
-		reason = "it starts from another snapshot than the newest in common"
-	case slices.Contains(res.Flags, "raw") != p.raw(r):
-		reason = "it was sent with other flags about encryption"
+	case misfit != nil:
+		reason = misfit.Error()
 	case !d.has && p.begunOtherwise(r):
 		reason = "it was begun with other options about encryption"
 	case d.has && d.base.Target < len(t.Snapshots)-1:
 		// zfs (2.3) resumes only onto the snapshot that it began from.
 		reason = fmt.Sprintf("the target has the newer snapshot '%s'", t.Snapshots[len(t.Snapshots)-1].Name)
 	default:
-		t.Resume = res
 		return false, ""
 	}
+	t.Resume = nil
 	return true, reason
 }
 

@@ -2,10 +2,7 @@ package plan
 
 import (
 	"bytes"
-	"compress/zlib"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +16,7 @@ import (
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/zfs"
+	"zab/lib/zfs/zfstest"
 )
 
 // A plan from a file starts no program at all: there is none here to start.
@@ -184,42 +182,9 @@ func text(steps []record.Step) string {
 	return strings.Join(out, "; ")
 }
 
-// token makes a resume token as zfs does on a little-endian machine.
+// token makes a resume token as zfs does.
 func token(toname, toguid, fromguid string, flags ...string) string {
-	le := binary.LittleEndian
-	pad := func(b []byte) []byte { return append(b, make([]byte, -len(b)&7)...) }
-	list := []byte{0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
-	pair := func(name string, typ uint32, value []byte) {
-		body := append(pad(append([]byte(name), 0)), value...)
-		head := le.AppendUint16(le.AppendUint32(nil, uint32(16+len(body))), uint16(len(name)+1))
-		list = append(append(list, le.AppendUint32(le.AppendUint32(append(head, 0, 0), 1), typ)...), body...)
-	}
-	number := func(s string) []byte {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			panic(err)
-		}
-		return le.AppendUint64(nil, n)
-	}
-	if fromguid != "" {
-		pair("fromguid", 8, number(fromguid))
-	}
-	pair("bytes", 8, number("4096"))
-	pair("toguid", 8, number(toguid))
-	pair("toname", 9, pad(append([]byte(toname), 0)))
-	for _, f := range flags {
-		pair(f, 1, nil)
-	}
-	list = append(list, 0, 0, 0, 0)
-	var z bytes.Buffer
-	w := zlib.NewWriter(&z)
-	w.Write(list)
-	w.Close()
-	sum := uint64(0)
-	for b := z.Bytes(); len(b) >= 4; b = b[4:] {
-		sum += uint64(le.Uint32(b))
-	}
-	return fmt.Sprintf("1-%x-%x-%s", sum, len(list), hex.EncodeToString(z.Bytes()))
+	return zfstest.Token(toname, toguid, fromguid, flags...)
 }
 
 // What --clones simple makes of clones, in the order in which they are read.
@@ -745,8 +710,10 @@ func TestResume(t *testing.T) {
 		}, "b-1", next, "recv #m>b-2 token; recv b-2>b-3; hold S b-3; hold T b-3; release T b-1", ""},
 		{"a first one", "", "b-1 b-2 b-3", keep, "", token("tank/a@b-1", id("b-1"), ""), "recv >b-1 token; recv b-1>b-2,b-3" + first, ""},
 		{"a first one, alone", "--no-holds", "b-1", keep, "", token("tank/a@b-1", id("b-1"), ""), "recv >b-1 token", ""},
-		{"raw", "--no-holds", "b-1", enc, "", token("tank/a@b-1", id("b-1"), "", "rawok", "compressok"), "recv >b-1 token", ""},
-		{"with flags that the plan would not have", "--no-holds", "b-1", keep, "", token("tank/a@b-1", id("b-1"), "", "embedok", "largeblockok", "compressok"), "recv >b-1 token", ""},
+		{"raw", "--no-holds", "b-1", enc, "", token("tank/a@b-1", id("b-1"), "", "compressok", "rawok"), "recv >b-1 token", ""},
+		{"with large blocks and embedded data", "--no-holds", "b-1", keep, "", token("tank/a@b-1", id("b-1"), "", "largeblockok", "embedok"), "recv >b-1 token", ""},
+		{"compressed", "--no-holds --zfs-compressed", "b-1", keep, "", token("tank/a@b-1", id("b-1"), "", "embedok", "compressok"), "recv >b-1 token", ""},
+		{"decrypted", "--no-holds --decrypt", "b-1", enc, "", token("tank/a@b-1", id("b-1"), "", "largeblockok"), "recv >b-1 token", ""},
 
 		{"of another snapshot", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-3", id("b-3"), id("b-1")), "abort; recv b-1>b-2,b-3" + rest, "not to the next snapshot wanted, 'b-2'"},
 		{"of one that is gone", "", "b-1 b-3", keep, "b-1", next, "abort; recv b-1>b-3" + rest, "not to the next snapshot wanted, 'b-3'"},
@@ -756,8 +723,12 @@ func TestResume(t *testing.T) {
 		{"full, where there is a base", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-2", id("b-2"), ""), "abort; recv b-1>b-2,b-3" + rest, "starts from another snapshot"},
 		{"the source was renamed", "", "b-1 b-2 b-3", keep, "b-1", token("tank/old@b-2", id("b-2"), id("b-1")), "abort; recv b-1>b-2,b-3" + rest, "'tank/old@b-2', which is 'tank/a@b-2' now"},
 		{"the snapshot was renamed", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-9", id("b-2"), id("b-1")), "abort; recv b-1>b-2,b-3" + rest, "which is 'tank/a@b-2' now"},
-		{"raw, to be sent plain", "--decrypt", "b-1 b-2 b-3", enc, "", token("tank/a@b-1", id("b-1"), "", "rawok"), "abort; recv >b-1; recv b-1>b-2,b-3" + first, "flags about encryption"},
+		{"raw, to be sent plain", "--decrypt", "b-1 b-2 b-3", enc, "", token("tank/a@b-1", id("b-1"), "", "compressok", "rawok"), "abort; recv >b-1; recv b-1>b-2,b-3" + first, "flags about encryption"},
 		{"plain, to be sent raw", "", "b-1 b-2 b-3", enc, "", token("tank/a@b-1", id("b-1"), ""), "abort; recv >b-1; recv b-1>b-2,b-3" + first, "flags about encryption"},
+		{"with rawok taken away", "", "b-1 b-2 b-3", enc, "", token("tank/a@b-1", id("b-1"), "", "compressok"), "abort; recv >b-1; recv b-1>b-2,b-3" + first, "flags about encryption"},
+		{"begun with --zfs-compressed", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-2", id("b-2"), id("b-1"), "compressok"), "abort; recv b-1>b-2,b-3" + rest, "sent with -c, and this stream is to go without"},
+		{"begun without it", "--zfs-compressed", "b-1 b-2 b-3", keep, "b-1", next, "abort; recv b-1>b-2,b-3" + rest, "sent without -c, and this stream is to go with it"},
+		{"with an unknown pair", "", "b-1 b-2 b-3", keep, "b-1", token("tank/a@b-2", id("b-2"), id("b-1"), "savedok"), "abort; recv b-1>b-2,b-3" + rest, "unexpected pair"},
 		{"onto which somebody made a snapshot", "", "b-1 b-2 b-3", keep, "b-1 x", next, "abort; recv b-1>b-2,b-3" + rest, "the target has the newer snapshot 'x'"},
 		{"that is damaged", "", "b-1 b-2 b-3", keep, "b-1", next[:len(next)-6] + "000000", "abort; recv b-1>b-2,b-3" + rest, "cannot decode the resume token"},
 		{"of a later zfs", "", "b-1 b-2 b-3", keep, "b-1", "2" + next[1:], "abort; recv b-1>b-2,b-3" + rest, "version \"2\" is not known"},

@@ -154,8 +154,8 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 func sent(r *record.Record) (out []record.Snapshot) {
 	for i := range r.Steps {
 		if s := &r.Steps[i]; s.Do == record.DoReceive && r.Target != nil {
-			if to, guid := wanted(s); to != "" && guid != "" {
-				out = append(out, record.Snapshot{Name: to, GUID: guid})
+			if s.To != "" && s.ToGUID != "" {
+				out = append(out, record.Snapshot{Name: s.To, GUID: s.ToGUID})
 			}
 		}
 	}
@@ -191,8 +191,7 @@ func toPin(r *record.Record) []string {
 			for _, t := range s.Through {
 				add(t.Name)
 			}
-			to, _ := wanted(s)
-			add(to)
+			add(s.To)
 		}
 	}
 	if !asked {

@@ -162,8 +162,7 @@ func verify(ctx context.Context, batch []*job) {
 				for _, t := range s.Through {
 					names = append(names, s.Dataset+"@"+t.Name)
 				}
-				to, _ := wanted(s)
-				names = append(names, s.Dataset+"@"+to)
+				names = append(names, s.Dataset+"@"+s.To)
 			}
 		}
 		found, err := host.Find(ctx, names)
@@ -178,11 +177,10 @@ func verify(ctx context.Context, batch []*job) {
 // verify decides whether a receive step is done.
 func (j *job) verify(i int, found map[string]zfs.Row, err error) {
 	s, res := &j.r.Steps[i], j.result(i)
-	to, guid := wanted(s)
-	full := s.Dataset + "@" + to
+	full := s.Dataset + "@" + s.To
 	row, ok := found[full]
 	switch {
-	case ok && row.GUID == guid:
+	case ok && row.GUID == s.ToGUID:
 	case j.ignored[i] != nil:
 		err = j.ignored[i]
 	case err != nil:
@@ -190,9 +188,9 @@ func (j *job) verify(i int, found map[string]zfs.Row, err error) {
 	case !ok:
 		err = failf(KindNotReceived, "cannot verify '%s': all programs ended well, but the target has no such snapshot", full)
 	default:
-		err = failf(KindNotReceived, "cannot verify '%s': it has the guid %s, the plan says %s", full, row.GUID, guid)
+		err = failf(KindNotReceived, "cannot verify '%s': it has the guid %s, the plan says %s", full, row.GUID, s.ToGUID)
 	}
-	if !ok || row.GUID != guid {
+	if !ok || row.GUID != s.ToGUID {
 		res.Message = err.Error()
 		fail(j.r, err)
 		return
@@ -200,7 +198,7 @@ func (j *job) verify(i int, found map[string]zfs.Row, err error) {
 	if e := j.ignored[i]; e != nil {
 		j.r.Warn("%s; but the snapshot has arrived", e)
 	}
-	res.Done, res.GUID = true, guid
+	res.Done, res.GUID = true, s.ToGUID
 	t := j.r.Target
 	t.Exists, t.Resume, t.ResumeToken = true, nil, ""
 	for _, th := range s.Through {

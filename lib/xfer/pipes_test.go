@@ -8,6 +8,7 @@ import (
 	"zab/lib/pipeline"
 	"zab/lib/record"
 	"zab/lib/zfs"
+	"zab/lib/zfs/zfstest"
 )
 
 func testTransfer(t *testing.T, src, dst string, o Options) *transfer {
@@ -134,6 +135,21 @@ func TestCheckSteps(t *testing.T) {
 		{"receive with half a property", with(func(s *record.Step) { s.Set = []string{"compression"} }), "not a property"},
 		{"receive without two properties at once", with(func(s *record.Step) { s.Exclude = []string{"a=b"} }), "not the name"},
 		{"receive with a bad token", with(func(s *record.Step) { s.Token = "1-2-3" }), "token"},
+		{"receive with its token", with(func(s *record.Step) { s.Token = zfstest.Token("t/a@s1", "1", "") }), ""},
+		{"receive with its raw token", with(func(s *record.Step) {
+			s.Token, s.Flags = zfstest.Token("t/a@s1", "1", "", "compressok", "rawok"), []string{"-L", "-w", "-p"}
+		}), ""},
+		{"receive with a token of another snapshot", with(func(s *record.Step) { s.Token = zfstest.Token("t/a@s1", "2", "") }), "belongs to"},
+		{"receive with a token of another dataset", with(func(s *record.Step) { s.Token = zfstest.Token("t/b@s1", "1", "") }), "it names"},
+		{"receive with a token from a base", with(func(s *record.Step) { s.Token = zfstest.Token("t/a@s1", "1", "3") }), "starts from another"},
+		{"receive with a token that is not raw", with(func(s *record.Step) {
+			s.Token, s.Flags = zfstest.Token("t/a@s1", "1", "", "compressok"), []string{"-L", "-w", "-p"}
+		}), "not raw"},
+		{"receive with a raw token", with(func(s *record.Step) { s.Token = zfstest.Token("t/a@s1", "1", "", "compressok", "rawok") }), "raw"},
+		{"receive of several with a token", with(func(s *record.Step) {
+			s.Token, s.Through = zfstest.Token("t/a@s1", "1", ""), []record.Through{{Name: "s0", GUID: "2"}}
+		}), "brings one snapshot"},
+		{"receive of what the token says", with(func(s *record.Step) { s.Token, s.To = zfstest.Token("t/a@s1", "1", ""), "" }), `"to"`},
 		{"abort", step(record.Step{Do: "abort-resume", Dataset: "b/a"}), ""},
 		{"abort elsewhere", step(record.Step{Do: "abort-resume", Dataset: "b/c"}), "its dataset"},
 		{"parent", step(record.Step{Do: "create-parent", Dataset: "b"}), ""},

@@ -39,14 +39,13 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 // and what a token cannot bring is sent anew, once.
 func (j *job) receive(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
-	to, _ := wanted(s)
-	what := "cannot send " + object(j.r.Name, to) + " to '" + s.Dataset + "'"
+	what := "cannot send " + object(j.r.Name, s.To) + " to '" + s.Dataset + "'"
 	if err := j.origin(ctx, what, s); err != nil {
 		return err
 	}
 	res := j.result(i)
-	res.To = to
-	j.x.env.Verbosef("sending %s to '%s'", object(j.r.Name, to), s.Dataset)
+	res.To = s.To
+	j.x.env.Verbosef("sending %s to '%s'", object(j.r.Name, s.To), s.Dataset)
 	todo := []record.Step{*s}
 	anew := false // a token was given up
 	for try := 0; len(todo) > 0; {
@@ -128,7 +127,6 @@ func (j *job) settled(ctx context.Context, i int, err error) error {
 
 // stream sends and receives one stream of step i: all of it, or what is left.
 func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) error {
-	to, _ := wanted(s)
 	t, err := j.transfer(s)
 	if err != nil {
 		return because(err, "%s", what)
@@ -140,7 +138,7 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 	if debug := j.x.env.Machine.Debug; debug != nil {
 		debug(c.text)
 	}
-	shown := j.x.meter.start(object(j.r.Name, to), s.Bytes, c)
+	shown := j.x.meter.start(object(j.r.Name, s.To), s.Bytes, c)
 	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall})
 	j.x.meter.stop(shown)
 	measure(j.result(i), c, out.Seconds)
@@ -188,10 +186,6 @@ func tokenRefused(err error) bool {
 func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.Step, error) {
 	host := j.x.target(j.r)
 	chain := append(slices.Clone(s.Through), record.Through{Name: s.To, GUID: s.ToGUID})
-	if s.To == "" {
-		to, guid := wanted(s)
-		chain = []record.Through{{Name: to, GUID: guid}}
-	}
 	var there, here []string
 	for _, c := range chain {
 		there = append(there, s.Dataset+"@"+c.Name)
@@ -227,16 +221,21 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 	if err != nil {
 		return nil, err
 	}
+	if token != "" {
+		misfit := fits(token, j.r.Name, upTo(rest, chain[:1]))
+		if abort || misfit != nil {
+			if err := j.abortReceive(ctx, s.Dataset); err != nil {
+				return nil, err
+			}
+			token = ""
+		}
+		if misfit != nil && !abort {
+			j.r.Warn("an interrupted receive into '%s' could not go on, and was aborted: %s", s.Dataset, misfit)
+		}
+	}
 	if token == "" {
 		if s.Token != "" && setsMore(s) && rest.From == "" {
 			return nil, errors.New("what an interrupted receive has saved is gone; the next run sends it anew")
-		}
-		return []record.Step{upTo(rest, chain)}, nil
-	}
-	decoded, err := zfs.DecodeToken(token)
-	if abort || err != nil || decoded.ToGUID != chain[0].GUID || decoded.FromGUID != rest.FromGUID {
-		if err := j.abortReceive(ctx, s.Dataset); err != nil {
-			return nil, err
 		}
 		return []record.Step{upTo(rest, chain)}, nil
 	}
@@ -250,6 +249,17 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 		out = append(out, upTo(rest, chain[1:]))
 	}
 	return out, nil
+}
+
+// fits returns why a token that the target gives may not be used for a step; nil
+// where it may. The target is not trusted with it: a token without rawok would
+// have zfs send the data decrypted (P10).
+func fits(token, source string, s record.Step) error {
+	t, err := zfs.DecodeToken(token)
+	if err != nil {
+		return err
+	}
+	return t.Fits(zfs.TokenWant{Source: source, To: s.To, ToGUID: s.ToGUID, FromGUID: s.FromGUID, Flags: s.Flags})
 }
 
 // setsMore tells whether a step is the first of all that sets properties which a
@@ -339,13 +349,9 @@ func (j *job) forget(ctx context.Context, s *record.Step) {
 // thereAlready tells whether the target has what a step that failed was to
 // bring, by guid.
 func (j *job) thereAlready(ctx context.Context, s *record.Step) bool {
-	to, guid := wanted(s)
-	if guid == "" {
-		return false
-	}
-	full := s.Dataset + "@" + to
+	full := s.Dataset + "@" + s.To
 	found, err := j.x.target(j.r).Find(ctx, []string{full})
-	return err == nil && found[full].GUID == guid
+	return err == nil && found[full].GUID == s.ToGUID
 }
 
 // measure adds what went through.

@@ -36,7 +36,7 @@ func (j *job) show(ctx context.Context) {
 			j.x.env.Verbosef("would run: %s", text)
 		}
 		if s.Do == record.DoReceive {
-			res.To, _ = wanted(s)
+			res.To = s.To
 			res.Bytes = j.estimate(ctx, s)
 		}
 		for k := i + 1; k < i+n; k++ {
@@ -103,8 +103,7 @@ func (j *job) command(i, n int) (string, error) {
 // estimate is how many bytes a stream would have; nil where nobody knows. A
 // snapshot that is not made yet will have what was written since the last.
 func (j *job) estimate(ctx context.Context, s *record.Step) *int64 {
-	to, guid := wanted(s)
-	if s.Token == "" && guid == "" || j.virtual(to) {
+	if s.ToGUID == "" || j.virtual(s.To) {
 		return j.r.Written
 	}
 	if s.Bytes != nil {

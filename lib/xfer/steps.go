@@ -202,20 +202,15 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 }
 
 func checkReceive(r *record.Record, s *record.Step, guid func(name, v string) error) error {
-	if _, err := zfs.SendArgv(r.Name, s); err != nil {
-		return err
-	}
-	if s.Token != "" {
-		if _, err := zfs.DecodeToken(s.Token); err != nil {
-			return err
-		}
-	} else if s.To == "" {
+	if s.To == "" {
 		return errors.New("the field \"to\" is missing")
 	}
-	if s.Token == "" {
-		if err := guid("to_guid", s.ToGUID); err != nil {
-			return err
-		}
+	if err := guid("to_guid", s.ToGUID); err != nil {
+		return err
+	}
+	// A token is looked at here as well, whether it fits the step.
+	if _, err := zfs.SendArgv(r.Name, s); err != nil {
+		return err
 	}
 	for _, p := range s.Set {
 		if k, _, ok := strings.Cut(p, "="); !ok || k == "" {
@@ -246,24 +241,4 @@ func bookmarkGUID(s *record.Step) string {
 		return s.GUID
 	}
 	return s.FromGUID
-}
-
-// wanted is the newest snapshot of a receive step and its guid; the guid is ""
-// where it is not known.
-func wanted(s *record.Step) (name, guid string) {
-	name, guid = s.To, s.ToGUID
-	if s.Token == "" || name != "" && guid != "" {
-		return name, guid
-	}
-	t, err := zfs.DecodeToken(s.Token)
-	if err != nil {
-		return name, guid
-	}
-	if name == "" {
-		_, name, _ = strings.Cut(t.ToName, "@")
-	}
-	if guid == "" {
-		guid = t.ToGUID
-	}
-	return name, guid
 }

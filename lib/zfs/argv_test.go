@@ -28,7 +28,7 @@ func TestSendArgv(t *testing.T) {
 		{"several", record.Step{From: "1", To: "3", Through: through}, "zfs send -I tank/my data@1 tank/my data@3"},
 		{"from a bookmark", record.Step{From: "#b", To: "2"}, "zfs send -i tank/my data#b tank/my data@2"},
 		{"from an origin", record.Step{From: "tank/base@1", To: "2"}, "zfs send -i tank/base@1 tank/my data@2"},
-		{"resumed, the token has the flags", record.Step{From: "1", To: "2", Token: "1-a-b-c", Flags: []string{"-L"}}, "zfs send -t 1-a-b-c"},
+		{"resumed with what is no token", record.Step{From: "1", To: "2", Token: "1-a-b-c", Flags: []string{"-L"}}, ""},
 		{"with what nobody selected", record.Step{To: "1", Flags: []string{"-R"}}, ""},
 		{"and hidden in another", record.Step{To: "1", Flags: []string{"-LR"}}, ""},
 		{"by its long name", record.Step{To: "1", Flags: []string{"--replicate"}}, ""},

@@ -16,11 +16,10 @@ var sendFlags = []string{"-L", "-e", "-c", "-p", "-w"}
 
 // SendArgv is the zfs send of a receive step of source.
 func SendArgv(source string, s *record.Step) ([]string, error) {
-	argv := []string{"zfs", "send"}
 	if s.Token != "" {
-		// The token carries the flags of the stream that broke off.
-		return append(argv, "-t", s.Token), nil
+		return resumeArgv(source, s)
 	}
+	argv := []string{"zfs", "send"}
 	for _, f := range s.Flags {
 		if !slices.Contains(sendFlags, f) {
 			return nil, fmt.Errorf("the flag %q of zfs send is not one that a plan may have", f)

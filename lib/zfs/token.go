@@ -8,217 +8,366 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"zab/lib/record"
 )
 
-// DecodeToken reads a receive_resume_token (libzfs, zfs_send_resume_token):
-// version, Fletcher-4 sum of the compressed bytes, length of the list when
-// uncompressed, and the bytes in hex; they are a zlib stream of an nvlist.
-// Nothing is started for it, so that a plan stays pure.
-func DecodeToken(token string) (*record.Resume, error) {
-	r := &record.Resume{Token: token}
-	parts := strings.Split(token, "-")
-	if len(parts) != 4 {
-		return nil, errors.New("cannot decode the resume token: it has not four parts")
-	}
-	if parts[0] != "1" {
-		return nil, fmt.Errorf("cannot decode the resume token: version %q is not known", parts[0])
-	}
-	sum, err := strconv.ParseUint(parts[1], 16, 64)
-	if err != nil {
-		return nil, errors.New("cannot decode the resume token: its checksum is not a number")
-	}
-	size, err := strconv.ParseUint(parts[2], 16, 32)
-	if err != nil || size > 1<<20 {
-		return nil, errors.New("cannot decode the resume token: its length is not believable")
-	}
-	packed, err := hex.DecodeString(parts[3])
-	if err != nil {
-		return nil, errors.New("cannot decode the resume token: it is not hexadecimal")
-	}
-	if fletcher4(packed) != sum {
-		return nil, errors.New("cannot decode the resume token: its checksum is wrong")
-	}
-	z, err := zlib.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, fmt.Errorf("cannot decode the resume token: %w", err)
-	}
-	list, err := io.ReadAll(io.LimitReader(z, int64(size)))
-	if err != nil {
-		return nil, fmt.Errorf("cannot decode the resume token: %w", err)
-	}
-	if err := readNvlist(list, func(name string, typ uint32, v []byte, text string) { setToken(r, name, typ, v, text) }); err != nil {
-		return nil, fmt.Errorf("cannot decode the resume token: %w", err)
-	}
-	if r.ToGUID == "" {
-		return nil, errors.New("cannot decode the resume token: it does not say which snapshot it belongs to")
-	}
-	return r, nil
+// Token is the receive_resume_token of a dataset, every part of it checked. It
+// comes from the target, and zfs send -t obeys it on the source: it says which
+// snapshot is sent, and whether raw. So it is read strictly, in the one form in
+// which OpenZFS 2.1 to 2.4 writes it (get_receive_resume_token in
+// dsl_dataset.c), and is used only where it Fits.
+type Token struct {
+	text                                    string
+	order                                   byteOrder
+	fromGUID, object, offset, bytes, toGUID uint64 // fromGUID is 0 for a full stream
+	toName                                  string
+	flags                                   [len(tokenFlags)]bool
 }
 
-// fletcher4 is the first word of the checksum of that name, over words of 32
-// bits in little-endian order; bytes beyond the last whole word do not count.
-func fletcher4(b []byte) uint64 {
+// byteOrder is that of the machine that made a token. A list is packed in that
+// order, and its checksum added up in it.
+type byteOrder interface {
+	binary.ByteOrder
+	binary.AppendByteOrder
+}
+
+// tokenFlags are the pairs without a value, in the order of a token's list,
+// with their names in records.
+var tokenFlags = [...]struct{ pair, name string }{
+	{"largeblockok", "large-block"},
+	{"embedok", "embed"},
+	{"compressok", "compress"},
+	{"rawok", "raw"},
+}
+
+const (
+	flagLargeBlock = iota
+	flagEmbed
+	flagCompress
+	flagRaw
+)
+
+// maxTokenList is more than the longest list takes, with a name of 255 bytes:
+// 624 bytes.
+const maxTokenList = 1024
+
+// DecodeToken returns the token of that text, which is 1, Fletcher-4 sum of the
+// compressed bytes, length of the uncompressed list, and in hex the compressed
+// bytes: a zlib stream of an nvlist. It refuses every text that OpenZFS does not
+// write, for libzfs reads more than that (sscanf, bytes after the end, pairs that
+// come twice), and might read it differently. It starts no program, so that a
+// plan stays pure.
+func DecodeToken(text string) (*Token, error) {
+	t, err := decodeToken(text)
+	if err != nil {
+		return nil, fmt.Errorf("cannot decode the resume token: %w", err)
+	}
+	return t, nil
+}
+
+func decodeToken(text string) (*Token, error) {
+	if len(text) > 4*maxTokenList {
+		return nil, errors.New("it is too long")
+	}
+	parts := strings.Split(text, "-")
+	if len(parts) != 4 {
+		return nil, errors.New("it has not four parts")
+	}
+	if parts[0] != "1" {
+		return nil, fmt.Errorf("version %q is not known", parts[0])
+	}
+	sum, ok := tokenNumber(parts[1])
+	if !ok {
+		return nil, errors.New("its checksum is not a number")
+	}
+	size, ok := tokenNumber(parts[2])
+	if !ok || size > maxTokenList {
+		return nil, errors.New("its length is not believable")
+	}
+	packed, err := hex.DecodeString(parts[3])
+	if err != nil || hex.EncodeToString(packed) != parts[3] {
+		return nil, errors.New("it is not hexadecimal in lower case")
+	}
+	list, err := inflate(packed, int(size))
+	if err != nil {
+		return nil, err
+	}
+	t := &Token{text: text, order: binary.LittleEndian}
+	if len(list) > 1 && list[1] == 0 {
+		t.order = binary.BigEndian
+	}
+	if fletcher4(t.order, packed) != sum {
+		return nil, errors.New("its checksum is wrong")
+	}
+	if err := t.read(list); err != nil {
+		return nil, err
+	}
+	return t, t.check()
+}
+
+// tokenNumber returns a number as C's %llx prints it.
+func tokenNumber(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil && strconv.FormatUint(n, 16) == s
+}
+
+// inflate returns the size bytes of a zlib stream which has no more, and after
+// which nothing follows.
+func inflate(packed []byte, size int) ([]byte, error) {
+	in := bytes.NewReader(packed)
+	z, err := zlib.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	// The byte above size has the reader come to the stream's end and check its sum.
+	list, err := io.ReadAll(io.LimitReader(z, int64(size)+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(list) != size:
+		return nil, errors.New("its list has not the length that it says")
+	case in.Len() != 0:
+		return nil, errors.New("bytes follow after its end")
+	}
+	return list, nil
+}
+
+// fletcher4 returns the first word of the checksum of that name, over words of
+// 32 bits; bytes beyond the last whole word do not count.
+func fletcher4(order byteOrder, b []byte) uint64 {
 	var sum uint64
 	for ; len(b) >= 4; b = b[4:] {
-		sum += uint64(binary.LittleEndian.Uint32(b))
+		sum += uint64(order.Uint32(b))
 	}
 	return sum
 }
 
 // The types of an nvlist's pairs that tokens use, from sys/nvpair.h.
 const (
-	nvBoolean      = 1
-	nvUint64       = 8
-	nvString       = 9
-	nvBooleanValue = 21
+	nvBoolean = 1
+	nvUint64  = 8
+	nvString  = 9
 )
 
-// setToken takes one pair of the token's list into r.
-func setToken(r *record.Resume, name string, typ uint32, v []byte, text string) {
-	num := func() uint64 {
-		if typ != nvUint64 || len(v) < 8 {
-			return 0
-		}
-		return binary.BigEndian.Uint64(v)
-	}
-	flag := func(s string) {
-		if typ == nvBoolean || typ == nvBooleanValue {
-			r.Flags = append(r.Flags, s)
-		}
-	}
-	switch name {
-	case "toname":
-		r.ToName = text
-	case "toguid":
-		r.ToGUID = strconv.FormatUint(num(), 10)
-	case "fromguid":
-		if n := num(); n != 0 {
-			r.FromGUID = strconv.FormatUint(n, 10)
-		}
-	case "bytes":
-		r.Bytes = record.Ptr(int64(num()))
-	case "rawok":
-		flag("raw")
-	case "compressok":
-		flag("compress")
-	case "largeblockok":
-		flag("large-block")
-	case "embedok":
-		flag("embed")
-	}
-}
+var errCut = errors.New("its list is cut off")
 
-// readNvlist walks a packed nvlist: a header of four bytes (encoding, byte
-// order of the native one, two reserved), version and flags, then pairs until
-// one of size 0. Tokens are in the native encoding of the machine that made
-// them (fnvlist_pack); XDR is what nvlists otherwise travel in.
-func readNvlist(b []byte, pair func(name string, typ uint32, value []byte, text string)) error {
-	if len(b) < 12 {
-		return errShort
+// read takes the values out of a packed list, and then compares the list with
+// the one that those values make. So the order of the pairs, their types, numbers
+// of values, padding and reserved bytes need no check of their own, and a pair
+// that is missing, comes twice, or has a NUL in its name makes a difference.
+func (t *Token) read(list []byte) error {
+	numbers := map[string]*uint64{"fromguid": &t.fromGUID, "object": &t.object, "offset": &t.offset, "bytes": &t.bytes, "toguid": &t.toGUID}
+	const header = 12
+	if len(list) < header {
+		return errCut
 	}
-	next := xdrPair
-	switch b[0] {
-	case 0:
-		var order binary.ByteOrder = binary.BigEndian
-		if b[1] == 1 {
-			order = binary.LittleEndian
+	for rest := list[header:]; ; {
+		if len(rest) < 4 {
+			return errCut
 		}
-		next = func(p []byte) (string, uint32, []byte, string, bool) { return nativePair(order, p) }
-	case 1:
-	default:
-		return fmt.Errorf("its list has the unknown encoding %d", b[0])
-	}
-	size := func(p []byte) uint32 { return binary.BigEndian.Uint32(p) }
-	if b[0] == 0 && b[1] == 1 {
-		size = func(p []byte) uint32 { return binary.LittleEndian.Uint32(p) }
-	}
-	b = b[12:]
-	for {
-		if len(b) < 4 {
-			return errShort
-		}
-		n := size(b)
+		n := uint64(t.order.Uint32(rest))
 		if n == 0 {
-			return nil
+			break
 		}
-		if n < 16 || uint64(n) > uint64(len(b)) {
-			return errShort
+		if n < 16 || n > uint64(len(rest)) {
+			return errCut
 		}
-		name, typ, value, text, ok := next(b[:n])
-		if !ok {
-			return errShort
+		pair := rest[:n]
+		rest = rest[n:]
+		end := 16 + int(t.order.Uint16(pair[4:]))
+		at := align(end)
+		if end == 16 || at > len(pair) {
+			return errCut
 		}
-		pair(name, typ, value, text)
-		b = b[n:]
+		name, value := string(pair[16:end-1]), pair[at:]
+		number := numbers[name]
+		flag := slices.IndexFunc(tokenFlags[:], func(f struct{ pair, name string }) bool { return f.pair == name })
+		switch {
+		case number != nil && len(value) >= 8:
+			*number = t.order.Uint64(value)
+		case name == "toname":
+			text, _, _ := bytes.Cut(value, []byte{0})
+			t.toName = string(text)
+		case flag >= 0:
+			t.flags[flag] = true
+		case name == "redact_snaps" || name == "book_redact_snaps":
+			return errors.New("it is that of a redacted stream")
+		default:
+			return fmt.Errorf("its list has the unexpected pair %q", name)
+		}
 	}
+	if !bytes.Equal(t.list(), list) {
+		return errors.New("its list is not written as zfs writes it")
+	}
+	return nil
 }
 
-var errShort = errors.New("its list is cut off")
-
-// xdrPair reads a pair in XDR: its size packed and unpacked, name, type, number
-// of values, value. Integers are big-endian, strings padded to four bytes.
-func xdrPair(p []byte) (name string, typ uint32, value []byte, text string, ok bool) {
-	if len(p) < 8 {
-		return
+// check refuses values that no stream has.
+func (t *Token) check() error {
+	dataset, snapshot, _ := strings.Cut(t.toName, "@")
+	if err := errors.Join(record.CheckDataset(dataset), record.CheckSnapshot(snapshot)); err != nil {
+		return fmt.Errorf("its snapshot %q has not the name of one", t.toName)
 	}
-	if name, p, ok = xdrString(p[8:]); !ok || len(p) < 8 {
-		return "", 0, nil, "", false
+	switch {
+	case len(t.toName) > maxNameLen:
+		return fmt.Errorf("the name of its snapshot is longer than %d bytes", maxNameLen)
+	case t.toGUID == 0:
+		return errors.New("the guid of its snapshot is 0")
+	case max(t.object, t.offset, t.bytes) > math.MaxInt64:
+		return errors.New("the place where it broke off is not believable")
 	}
-	typ, value = binary.BigEndian.Uint32(p), p[8:]
-	if typ == nvString {
-		text, _, ok = xdrString(value)
-	}
-	return name, typ, value, text, ok
+	return nil
 }
 
-func xdrString(b []byte) (s string, rest []byte, ok bool) {
-	if len(b) < 4 {
-		return "", nil, false
-	}
-	n := uint64(binary.BigEndian.Uint32(b))
-	padded := (n + 3) &^ 3
-	b = b[4:]
-	if padded > uint64(len(b)) {
-		return "", nil, false
-	}
-	return string(b[:n]), b[padded:], true
-}
+const maxNameLen = 255
 
-// nativePair reads a pair as it lies in memory (nvpair_t): size, length of the
-// name with its NUL, a reserved half word, number of values, type; then the
-// name and the value, each padded to eight bytes. The value is given in
-// big-endian order, as XDR has it.
-func nativePair(order binary.ByteOrder, p []byte) (name string, typ uint32, value []byte, text string, ok bool) {
-	if len(p) < 16 {
-		return
+// list returns the list packed as OpenZFS packs it: in the native encoding of the
+// machine (fnvlist_pack), names that come once (NV_UNIQUE_NAME), in this order.
+func (t *Token) list() []byte {
+	b := []byte{0, 0, 0, 0} // the encoding, the byte order, two reserved
+	if t.order.Uint16([]byte{1, 0}) == 1 {
+		b[1] = 1
 	}
-	n := int(order.Uint16(p[4:]))
-	typ = order.Uint32(p[12:])
-	at := (16 + n + 7) &^ 7
-	if n == 0 || at > len(p) {
-		return
+	b = t.order.AppendUint32(b, 0) // version
+	b = t.order.AppendUint32(b, 1) // flags
+	number := func(name string, n uint64) {
+		b = t.appendPair(b, name, nvUint64, 1, t.order.AppendUint64(nil, n))
 	}
-	name, value = cString(p[16:16+n]), p[at:]
-	switch typ {
-	case nvString:
-		text = cString(value)
-	case nvUint64:
-		if len(value) < 8 {
-			return
+	if t.fromGUID != 0 {
+		number("fromguid", t.fromGUID)
+	}
+	number("object", t.object)
+	number("offset", t.offset)
+	number("bytes", t.bytes)
+	number("toguid", t.toGUID)
+	b = t.appendPair(b, "toname", nvString, 1, append([]byte(t.toName), 0))
+	for i, f := range tokenFlags {
+		if t.flags[i] {
+			b = t.appendPair(b, f.pair, nvBoolean, 0, nil)
 		}
-		value = binary.BigEndian.AppendUint64(nil, order.Uint64(value))
 	}
-	return name, typ, value, text, true
+	return t.order.AppendUint32(b, 0)
 }
 
-// cString is what stands before the first NUL.
-func cString(b []byte) string {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
+// appendPair appends a pair as it lies in memory (nvpair_t): size, length of the
+// name with its NUL, a reserved half word, number of values, type; then the name
+// and the value, each padded to eight bytes.
+func (t *Token) appendPair(b []byte, name string, typ, values uint32, value []byte) []byte {
+	size := 16 + align(len(name)+1) + align(len(value))
+	end := len(b) + size
+	b = t.order.AppendUint32(b, uint32(size))
+	b = t.order.AppendUint16(b, uint16(len(name)+1))
+	b = t.order.AppendUint16(b, 0)
+	b = t.order.AppendUint32(b, values)
+	b = t.order.AppendUint32(b, typ)
+	b = append(append(b, name...), 0)
+	b = append(b, make([]byte, align(len(name)+1)-len(name)-1)...)
+	b = append(b, value...)
+	return append(b, make([]byte, end-len(b))...)
+}
+
+func align(n int) int { return (n + 7) &^ 7 }
+
+// String returns the token built anew from its checked values, for zfs send in
+// place of the target's text. So the list that libzfs reads is the one that was
+// checked, even if it would inflate a forged zlib stream in another way.
+func (t *Token) String() string {
+	list := t.list()
+	var z bytes.Buffer
+	w := zlib.NewWriter(&z)
+	w.Write(list) // a bytes.Buffer takes all
+	w.Close()
+	return fmt.Sprintf("1-%x-%x-%x", fletcher4(t.order, z.Bytes()), len(list), z.Bytes())
+}
+
+// Resume returns the token's facts as a record has them.
+func (t *Token) Resume() *record.Resume {
+	r := &record.Resume{Token: t.text, ToName: t.toName, ToGUID: strconv.FormatUint(t.toGUID, 10), Bytes: record.Ptr(int64(t.bytes))}
+	if t.fromGUID != 0 {
+		r.FromGUID = strconv.FormatUint(t.fromGUID, 10)
 	}
-	return string(b)
+	for i, f := range tokenFlags {
+		if t.flags[i] {
+			r.Flags = append(r.Flags, f.name)
+		}
+	}
+	return r
+}
+
+// TokenWant is the stream that a token must belong to.
+type TokenWant struct {
+	Source, To       string // the dataset and its snapshot
+	ToGUID, FromGUID string // FromGUID is "" for a full stream
+	Flags            []string
+}
+
+// Fits returns why a token may not be used for a stream, in words that follow
+// those about the token; nil where it may.
+func (t *Token) Fits(want TokenWant) error {
+	r := t.Resume()
+	switch {
+	case r.ToGUID != want.ToGUID:
+		return fmt.Errorf("it belongs to '%s', not to the next snapshot wanted, '%s'", t.toName, want.To)
+	case t.toName != want.Source+"@"+want.To:
+		return fmt.Errorf("it names '%s', which is '%s@%s' now", t.toName, want.Source, want.To)
+	case r.FromGUID != want.FromGUID:
+		return errors.New("it starts from another snapshot than the newest in common")
+	}
+	return t.fitsFlags(want.Flags)
+}
+
+// fitsFlags compares the flags of a token with those that a stream is to have.
+// The receiver notes in the token what the stream's header says, and zfs send
+// (setup_featureflags in dmu_send.c) puts into the header:
+//
+//   - raw for -w and an encrypted dataset, the only ones that zab sends with -w.
+//     A token without it would have zfs send the data decrypted (P10).
+//   - compress for -c, and for -w.
+//   - large-block for -L or -w only if the dataset has had a block above 128 KiB,
+//     and embed for -e only if the source's pool has embedded data and the dataset
+//     is not encrypted. So neither need be there. A stream that was begun without
+//     -L may go on without: OpenZFS receives increments with -L on top of it
+//     since 2.0. The other way round they are refused, and lost data before
+//     (OpenZFS issue 6224).
+func (t *Token) fitsFlags(flags []string) error {
+	asked := func(f string) bool { return slices.Contains(flags, f) }
+	raw := asked("-w")
+	with := func(f string) error { return fmt.Errorf("it was sent with %s, and this stream is to go without", f) }
+	switch {
+	case t.flags[flagRaw] && !raw:
+		return errors.New("it was sent with other flags about encryption: raw, and this stream is not to be")
+	case !t.flags[flagRaw] && raw:
+		return errors.New("it was sent with other flags about encryption: not raw, as this stream is to be")
+	case t.flags[flagCompress] && !raw && !asked("-c"):
+		return with("-c")
+	case !t.flags[flagCompress] && (raw || asked("-c")):
+		return errors.New("it was sent without -c, and this stream is to go with it")
+	case t.flags[flagLargeBlock] && !raw && !asked("-L"):
+		return with("-L")
+	case t.flags[flagEmbed] && (raw || !asked("-e")):
+		return with("-e")
+	}
+	return nil
+}
+
+// resumeArgv is the zfs send of a receive step with a token. No token reaches a
+// command line but through it.
+func resumeArgv(source string, s *record.Step) ([]string, error) {
+	t, err := DecodeToken(s.Token)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Through) > 0 {
+		return nil, errors.New("cannot use the resume token: it brings one snapshot, and the step is to bring several")
+	}
+	want := TokenWant{Source: source, To: s.To, ToGUID: s.ToGUID, FromGUID: s.FromGUID, Flags: s.Flags}
+	if err := t.Fits(want); err != nil {
+		return nil, fmt.Errorf("cannot use the resume token: %w", err)
+	}
+	return []string{"zfs", "send", "-t", t.String()}, nil
 }

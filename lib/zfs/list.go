@@ -90,6 +90,13 @@ const StreamParent = "parent"
 // is about to: see record.Facts.SetAside.
 const AsideProp = "zab:aside"
 
+// MissingProp is the user property of a copy that tells since when its source is
+// known to be missing, for --destroy-missing: seconds since the epoch, a colon,
+// and a createtxg of the copy's pool that nothing received before is younger than.
+// Only one that was set locally counts: one that came with a stream is the claim
+// of another host.
+const MissingProp = "zab:missing"
+
 // Get reads properties of the named datasets (not snapshots) with their
 // sources; of all below them too if recursive; of all on the host where no name
 // is given. One program, or one for each batch of names too long for one.

@@ -24,7 +24,7 @@ import (
 // Thin are the options that the wrapper has in common with zab-thin, besides
 // those about names and schedules.
 type Thin struct {
-	DestroyMissing string `long:"destroy-missing" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is older than that"`
+	DestroyMissing string `long:"destroy-missing" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
 }
 
 // Options of zab-thin.
@@ -113,7 +113,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		return nil
 	})
 	if t.ahead > 0 {
-		env.Warnf("snapshots named for a time still to come are kept, and no schedule counts them until then: those of %d records, such as '%s'; is a clock wrong, or a time zone another (see --utc)?", t.ahead, t.firstAhead)
+		env.Warnf("snapshots named for a time still to come are kept, and no schedule counts them until then: in %d records, such as '%s'; is a clock wrong, or a time zone another (see --utc)?", t.ahead, t.firstAhead)
 	}
 	return err
 }

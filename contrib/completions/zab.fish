@@ -64,7 +64,7 @@ complete -c zab -l zfs-compressed -d 'Send blocks compressed as they are on disk
 complete -c zab -l keep-source -x -d 'Snapshots of ours that the source keeps'
 complete -c zab -l keep-target -x -d 'Snapshots of ours that the target keeps'
 complete -c zab -l no-thinning -d 'Destroy nothing, and send what the schedule would not keep'
-complete -c zab -l destroy-missing -x -d 'Destroy datasets of the target that are missing on the source, once their newest snapshot of ours is older than AGE, such as 30d'
+complete -c zab -l destroy-missing -x -d 'Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old'
 complete -c zab -l bookmark -d 'Keep the base on the source as a bookmark, so that no snapshot there has to stay'
 complete -c zab -l cache -d 'Remember what was listed, and list only what has changed since; needs zfs 2.2'
 complete -c zab -l compress -xa 'gzip pigz-fast pigz-slow zstd-fast zstd-slow zstd-adapt xz lzo lz4' -d 'Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4'
@@ -201,7 +201,7 @@ complete -c zab-thin -l property-format -x -d 'Name of the selecting property; {
 complete -c zab-thin -l keep-source -x -d 'Snapshots of ours that the source keeps'
 complete -c zab-thin -l keep-target -x -d 'Snapshots of ours that the target keeps'
 complete -c zab-thin -l no-thinning -d 'Destroy nothing, and send what the schedule would not keep'
-complete -c zab-thin -l destroy-missing -x -d 'Destroy datasets of the target that are missing on the source, once their newest snapshot of ours is older than AGE, such as 30d'
+complete -c zab-thin -l destroy-missing -x -d 'Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old'
 complete -c zab-thin -l bookmark -d 'Keep the base on the source as a bookmark, so that no snapshot there has to stay'
 complete -c zab-thin -l hold-format -x -d 'Tag of our holds; {} is the backup name'
 # options: end

@@ -347,6 +347,10 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			env.Report(r)
 		}
 		for _, m := range r.Warnings {
+			if m == d.believed {
+				env.Warnf("%s", m) // before it is done
+				continue
+			}
 			env.Verbosef("warning: '%s': %s", r.Name, m)
 		}
 		if err := w.Write(r); err != nil {

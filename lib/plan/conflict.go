@@ -95,6 +95,8 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		if !p.o.DestroyIncompatible {
 			return nil, incompatible(r, bad, raw)
 		}
+		d.believed = believed(t, bad)
+		r.Warn("%s", d.believed)
 		for _, s := range bad {
 			steps = append(steps, record.Step{Do: record.DoDestroy, Side: record.SideTarget, Dataset: t.Name,
 				Snapshot: s.Name, GUID: s.GUID, Why: "incompatible, and --destroy-incompatible was given"})
@@ -115,6 +117,16 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		steps = append(steps, rollback)
 	}
 	return steps, nil
+}
+
+// believed is the warning about snapshots of the target that go because the
+// source does not list them, nor anything newer in common.
+func believed(t *record.Target, bad []record.Snapshot) string {
+	which, them := fmt.Sprintf("%d snapshots of '%s', from '@%s' to '@%s', are", len(bad), t.Name, bad[0].Name, bad[len(bad)-1].Name), "them"
+	if len(bad) == 1 {
+		which, them = fmt.Sprintf("the snapshot '%s' is", bad[0].Full(t.Name)), "it"
+	}
+	return which + " to be destroyed for --destroy-incompatible: the source says that it does not have " + them
 }
 
 // taken: what is to be sent has a name that an older snapshot of the target has,

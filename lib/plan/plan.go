@@ -34,6 +34,8 @@ type draft struct {
 	wanted map[int]bool
 	// read: what was written to the target is no more than access times.
 	read bool
+	// believed is the warning about what --destroy-incompatible destroys.
+	believed string
 	// origin is what the copy of a clone is made from, clone why it cannot be.
 	origin *origin
 	clone  *record.Conflict

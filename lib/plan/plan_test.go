@@ -458,6 +458,37 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// P11: which snapshots go because of what the source says is told before they go.
+func TestDestroyIncompatibleSaysWhatItBelieves(t *testing.T) {
+	for _, c := range []struct{ target, want string }{
+		{"b-1 x*", "the snapshot 'backup/tank/a@x' is to be destroyed for --destroy-incompatible: the source says that it does not have it"},
+		{"b-1 e x* y b-9", "3 snapshots of 'backup/tank/a', from '@x' to '@b-9', are to be destroyed for --destroy-incompatible: the source says that it does not have them"},
+		{"b-1 e", ""},
+	} {
+		state := []*record.Record{target("backup", ""), target("backup/tank", ""), target("backup/tank/a", c.target)}
+		for _, dry := range []string{"", "-n "} {
+			got := plan(t, dry+"--no-thinning --destroy-incompatible", state, source("tank/a", "b-1 b-2"))
+			want := ""
+			if c.want != "" {
+				want = "zab-plan: warning: " + c.want + "\n"
+			}
+			if w := strings.Join(got.of(t, "tank/a").Warnings, "; "); w != c.want || got.stderr != want {
+				t.Errorf("%s: %q, %s", c.target, w, got.stderr)
+			}
+		}
+	}
+}
+
+// The target wants what lies in the future, and that takes nobody's place.
+func TestWantedAhead(t *testing.T) {
+	words := fmt.Sprintf("b-%d b-%d b-%d b-%d", now-200, now-100, now+86400, now+2*86400)
+	r := plan(t, "--keep-target=2", []*record.Record{target("backup", "")}, source("tank/a", words)).of(t, "tank/a")
+	want := fmt.Sprintf("recv >b-%d; recv b-%d>b-%d,b-%d,b-%d;", now-200, now-200, now-100, now+86400, now+2*86400)
+	if got := text(r.Steps); !strings.Contains(got, want) {
+		t.Errorf("%s, should have %s", got, want)
+	}
+}
+
 // A bookmark is as good a base as its snapshot, but for zfs send -I.
 func TestBookmarkBase(t *testing.T) {
 	r := source("tank/a", "b-2 b-3 b-4")

@@ -338,6 +338,9 @@ type Thin struct {
 	Target []Verdict `json:"target,omitzero"`
 	// Dataset is what became of an orphan itself: see --destroy-missing.
 	Dataset string `json:"dataset,omitzero"`
+	// MissingSince is when the source of an orphan was first seen missing, in
+	// seconds since the epoch by the clock of the machine where zab runs.
+	MissingSince *int64 `json:"missing_since,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }

@@ -26,16 +26,30 @@ type Snapshot struct {
 type Verdict struct {
 	Keep bool
 
+	// rank is the place among those not ahead of the clock, from the oldest; -1
+	// for one that is ahead.
 	index, rank int32
 	d           *decision
 }
+
+// Ahead reports whether the snapshot is kept because its name lies in the future.
+func (v Verdict) Ahead() bool { return v.d != nil && v.rank < 0 }
+
+// Tolerance is by how many seconds a name may lie ahead of now and count like any
+// other. The clocks of two hosts differ by seconds where they are kept in step and by
+// a few minutes where they are not, and a name that was taken is made a second or two
+// later than it was. What a block or two of minutes can be filled ahead of time with
+// is not worth a warning.
+const Tolerance = 5 * 60
 
 // decision is what the verdicts of one call share; reasons are made from it when they are asked for.
 type decision struct {
 	schedule Schedule
 	snaps    []Snapshot
 	now      int64
-	grids    []grid
+	// counted is the number of snaps that are not ahead of the clock.
+	counted int
+	grids   []grid
 	// first holds, for snapshot i and grid g at i*len(grids)+g, the index of the snapshot that is the
 	// first of i's block, or -1 if no rule of the grid is interested in one as old as i.
 	first []int32
@@ -82,8 +96,12 @@ type grid struct {
 // The snapshots are taken in the order in which they were made: by CreateTXG, then Time, then Name; the
 // order of snaps does not matter. The newest N by that order are kept. For every rule, of the snapshots
 // not older than its ttl (now-Time <= ttl) the first in each block is kept; a snapshot's block is Time /
-// interval, truncated, so blocks are counted from 1970 UTC and know no time zone. A snapshot from the
-// future is as good as any. Whatever one reason keeps is kept.
+// interval, truncated, so blocks are counted from 1970 UTC and know no time zone. What one reason keeps
+// is kept.
+//
+// A snapshot whose Time is more than Tolerance ahead of now is kept, counts among no newest N and fills no
+// block: a host that lies about the time cannot have others destroyed in its favour, and names
+// made by local time in a zone further east lose nothing.
 //
 // Deciding again at the same now about those kept changes nothing. Deciding at a later now can give less
 // than if the earlier decision had not been carried out: when a block straddles the ttl, its first
@@ -101,10 +119,22 @@ func (s Schedule) Decide(snaps []Snapshot, now int64) []Verdict {
 		}
 		return order[rank]
 	}
+	ahead := func(i int32) bool { return snaps[i].Time > now+Tolerance }
+	for i := range snaps {
+		if !ahead(int32(i)) {
+			d.counted++
+		}
+	}
+	counted := 0
 	for rank := range snaps {
 		i := at(rank)
-		keep := rank >= len(snaps)-s.newest || len(snaps[i].Pins) > 0
-		verdicts[i] = Verdict{Keep: keep, index: i, rank: int32(rank), d: d}
+		if ahead(i) {
+			verdicts[i] = Verdict{Keep: true, index: i, rank: -1, d: d}
+			continue
+		}
+		keep := counted >= d.counted-s.newest || len(snaps[i].Pins) > 0
+		verdicts[i] = Verdict{Keep: keep, index: i, rank: int32(counted), d: d}
+		counted++
 	}
 	for g, grid := range d.grids {
 		// While time never runs backwards, only the last block filled can be met again.
@@ -116,7 +146,7 @@ func (s Schedule) Decide(snaps []Snapshot, now int64) []Verdict {
 		for rank := range snaps {
 			i := at(rank)
 			first := &d.first[int(i)*len(d.grids)+g]
-			if snaps[i].Time < grid.oldest {
+			if snaps[i].Time < grid.oldest || ahead(i) {
 				*first = -1
 				continue
 			}
@@ -189,7 +219,8 @@ func compare(a, b *Snapshot) int {
 }
 
 // Why gives every reason for the verdict, in a fixed order and wording. Of one kept, every reason to keep
-// it: its pins as given; "newest 10"; and for each rule that wants it "1d1w: first of 2026-11-20". Of one
+// it: its pins as given; "newest 10"; and for each rule that wants it "1d1w: first of 2026-11-20"; of one ahead
+// of the clock its pins and "named for 2027-11-20T12:00:00Z, which is still to come". Of one
 // destroyed, why nothing wants it: "newest 10: not among them"; and for each rule "1d1w: older than 1w" or
 // "1d1w: 2026-11-20 is kept by offsite1-20261120000000"; under a schedule without any of these, "0: keeps
 // nothing". A block is named by its start in UTC, a date where the interval is in whole days, else a
@@ -205,9 +236,12 @@ func (v Verdict) Why() []string {
 	snap := &d.snaps[v.index]
 	why := make([]string, 0, len(snap.Pins)+1+len(s.rules))
 	why = append(why, snap.Pins...)
+	if v.Ahead() {
+		return append(why, "named for "+time.Unix(snap.Time, 0).UTC().Format(time.RFC3339)+", which is still to come")
+	}
 	words := d.words()
 	if s.newest > 0 {
-		if int(v.rank) >= len(d.snaps)-s.newest {
+		if int(v.rank) >= d.counted-s.newest {
 			why = append(why, words.newest)
 		} else if !v.Keep {
 			why = append(why, words.notNewest)

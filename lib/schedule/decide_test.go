@@ -105,10 +105,17 @@ func TestDecide(t *testing.T) {
 			{"c", "2026-11-19 09:00:00", "newest 1: not among them|1d1w: 2026-11-19 is kept by a"},
 			{"d", "2026-11-18 09:00:00", "+newest 1"},
 		}},
-		{"from the future", "1d1w", "2026-11-20 12:00:00", []row{
-			{"a", "2027-11-20 12:00:00", "+1d1w: first of 2027-11-20"},
-			{"b", "2027-11-20 12:00:01", "1d1w: 2027-11-20 is kept by a"},
-			{"c", "2026-11-20 12:00:00", "+1d1w: first of 2026-11-20"},
+		{"from the future", "1,1d1w", "2026-11-20 12:00:00", []row{
+			{"a", "2026-11-20 11:00:00", "+1d1w: first of 2026-11-20"},
+			{"b", "2027-11-20 12:00:00", "+named for 2027-11-20T12:00:00Z, which is still to come"},
+			{"c", "2027-11-20 12:00:01", "+named for 2027-11-20T12:00:01Z, which is still to come"},
+			{"d", "2026-11-20 11:59:00", "newest 1: not among them|1d1w: 2026-11-20 is kept by a"},
+			{"e", "2026-11-20 12:00:00", "+newest 1"},
+			{"f", "2026-11-20 12:05:01", "+named for 2026-11-20T12:05:01Z, which is still to come"},
+		}},
+		{"clocks that differ a little", "1,1h1w", "2026-11-20 11:57:00", []row{
+			{"a", "2026-11-20 11:30:00", "+1h1w: first of 2026-11-20T11:00:00Z"},
+			{"b", "2026-11-20 12:02:00", "+newest 1|1h1w: first of 2026-11-20T12:00:00Z"},
 		}},
 		{"years of 365.25 days", "1y10y", "2026-11-20 12:00:00", []row{
 			// From 1970: 54 years are 19723.5 days, 55 are 20088.75, 56 are 20454, which is 2026-01-01.
@@ -223,7 +230,11 @@ func oracle(s Schedule, snaps []Snapshot, now int64) []bool {
 		}
 		return a.Name < b.Name
 	}
+	ahead := func(a Snapshot) bool { return a.Time > now+300 }
 	wanted := func(a Snapshot, interval int64) bool {
+		if ahead(a) {
+			return false
+		}
 		for _, r := range s.rules {
 			if r.interval.seconds == interval && now-a.Time <= r.ttl.seconds {
 				return true
@@ -233,9 +244,12 @@ func oracle(s Schedule, snaps []Snapshot, now int64) []bool {
 	}
 	keep := make([]bool, len(snaps))
 	for i, a := range snaps {
+		if keep[i] = ahead(a); keep[i] {
+			continue
+		}
 		newer := 0
 		for _, b := range snaps {
-			if older(a, b) {
+			if older(a, b) && !ahead(b) {
 				newer++
 			}
 		}
@@ -337,6 +351,21 @@ func TestProperties(t *testing.T) {
 		for i, v := range s.Decide(shuffled, now) {
 			if got := fmt.Sprint(v.Keep, v.Why()); got != whys[shuffled[i].Name] {
 				t.Fatalf("%s: %s, in another order %s", shuffled[i].Name, whys[shuffled[i].Name], got)
+			}
+		}
+		// Names that lie in the future change nothing for the others.
+		var honest []Snapshot
+		for i, v := range verdicts {
+			if v.Ahead() != (snaps[i].Time > now+Tolerance) {
+				t.Fatalf("%s: ahead is %v at %d of %d", snaps[i].Name, v.Ahead(), snaps[i].Time, now)
+			}
+			if !v.Ahead() {
+				honest = append(honest, snaps[i])
+			}
+		}
+		for i, v := range s.Decide(honest, now) {
+			if got := fmt.Sprint(v.Keep, v.Why()); got != whys[honest[i].Name] {
+				t.Fatalf("%s: %s, with those from the future %s", honest[i].Name, got, whys[honest[i].Name])
 			}
 		}
 		for i, v := range s.Decide(kept, now) {

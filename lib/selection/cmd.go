@@ -117,7 +117,10 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	if err := o.findCopies(ctx, env, rules, datasets); err != nil {
 		return err
 	}
-	verdicts, errs := rules.Decide(datasets)
+	verdicts, warnings, errs := rules.Decide(datasets)
+	for _, w := range warnings {
+		env.Warnf("%s", w)
+	}
 	if len(errs) > 0 {
 		// Selecting some and not others would look like a complete backup.
 		for _, err := range errs {
@@ -135,7 +138,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	var out []*record.Record
 	set, selected, copies := false, 0, 0
 	for i, v := range verdicts {
-		set = set || !v.Unset
+		set = set || !v.Unset && !v.Illegal
 		if v.Selected {
 			selected++
 		}

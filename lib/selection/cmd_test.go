@@ -108,6 +108,20 @@ func TestRunIllegal(t *testing.T) {
 	}
 }
 
+// P11: what another host chose does not stop the others; but it is no selection
+// either.
+func TestRunIllegalReceived(t *testing.T) {
+	got, stderr, err := run(t, "b", rows(t, "tank 2 true local", "bk 9 yes received", "bk/x 10 yes inherited from bk"))
+	if order(got) != "tank" || err != nil || strings.Count(stderr, "warning: 'bk', and what inherits from it, is not selected") != 1 {
+		t.Errorf("%q, %s, %v", order(got), stderr, err)
+	}
+	_, _, err = run(t, "b", rows(t, "tank 2 - -", "bk 9 yes received"))
+	var e *record.Error
+	if !errors.As(err, &e) || e.Kind != "none-selected" {
+		t.Error(err)
+	}
+}
+
 // That nobody has the property is an error; that all are left out is not.
 func TestRunNone(t *testing.T) {
 	_, _, err := run(t, "b", rows(t, "tank 2 - -", "tank/a 9 - -"))

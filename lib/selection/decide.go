@@ -38,6 +38,8 @@ type Verdict struct {
 	// Copy: so it is as a copy that would go back to the pool it came from, and
 	// somebody above it may have meant just that.
 	Copy bool
+	// Illegal: it came with a stream, and has a value that means nothing.
+	Illegal bool
 }
 
 // decide judges one dataset. source is where the value was set: local or
@@ -77,7 +79,15 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 		if from != "" {
 			at = from
 		}
-		return Verdict{}, &illegalValue{at, r.Property, value}
+		illegal := &illegalValue{at, r.Property, value, source == "received"}
+		if !illegal.received {
+			return Verdict{}, illegal
+		}
+		v := Verdict{Reason: reason + ": not selected, for the value is none of true, false, child, parent", Illegal: true}
+		if _, excluded := r.excludedBy(name); excluded || r.ExcludeReceived {
+			return v, nil // as it would be with any other value
+		}
+		return v, illegal
 	}
 	if p, ok := r.excludedBy(name); ok {
 		return no("excluded, being below '" + p + "'")
@@ -160,18 +170,26 @@ func (r *Rules) Copies(datasets []zfs.Dataset) bool {
 }
 
 // illegalValue is a property with a value that means nothing.
-type illegalValue struct{ dataset, property, value string }
+type illegalValue struct {
+	dataset, property, value string
+	// received: another host chose it.
+	received bool
+}
 
 func (e *illegalValue) Error() string {
+	if e.received {
+		return fmt.Sprintf("'%s', and what inherits from it, is not selected: it has received '%s' with the value %q, which is none of true, false, child, parent", e.dataset, e.property, e.value)
+	}
 	return fmt.Sprintf("cannot select by '%s' of '%s': the value %q is none of true, false, child, parent", e.property, e.dataset, e.value)
 }
 
 // Decide judges all datasets of a host, in zfs's order, where parents come
-// before their children. Every illegal value is an error, each named once.
-func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
-	verdicts := make([]Verdict, len(datasets))
+// before their children. Every illegal value is named once: one that was set here
+// is an error; one that was received, so that another host chose it, leaves
+// out what has it, and is a warning.
+func (r *Rules) Decide(datasets []zfs.Dataset) (verdicts []Verdict, warnings, errs []error) {
+	verdicts = make([]Verdict, len(datasets))
 	source := map[string]string{}
-	var errs []error
 	seen := map[illegalValue]bool{}
 	r = r.here(datasets)
 	for i := range datasets {
@@ -192,11 +210,15 @@ func (r *Rules) Decide(datasets []zfs.Dataset) ([]Verdict, []error) {
 		verdict, err := r.decide(d.Name, v.Value, src, from, &f)
 		if e, ok := err.(*illegalValue); ok && !seen[*e] {
 			seen[*e] = true
-			errs = append(errs, err)
+			if e.received {
+				warnings = append(warnings, err)
+			} else {
+				errs = append(errs, err)
+			}
 		}
 		verdicts[i] = verdict
 	}
-	return verdicts, errs
+	return verdicts, warnings, errs
 }
 
 // Sort orders records by createtxg, oldest first, except that a dataset always

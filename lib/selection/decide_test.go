@@ -69,7 +69,7 @@ func TestDecide(t *testing.T) {
 	} {
 		c.rules.Property = prop
 		datasets := tree(c.tree)
-		verdicts, errs := c.rules.Decide(datasets)
+		verdicts, _, errs := c.rules.Decide(datasets)
 		var got []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -89,7 +89,7 @@ func TestDecide(t *testing.T) {
 // The reason names value, place and rule, for whoever wonders.
 func TestReasons(t *testing.T) {
 	r := Rules{Property: prop, ExcludePaths: []string{"tank/backup"}, ExcludeReceived: true, ExcludeUnchanged: 10}
-	verdicts, errs := r.Decide(tree(`
+	verdicts, _, errs := r.Decide(tree(`
 tank true local 10
 tank/a true ^tank 3
 tank/b false local 10
@@ -121,7 +121,7 @@ tank/f - - 10`))
 // Any other value is an error that names the dataset on which it was set, once.
 func TestIllegalValues(t *testing.T) {
 	r := Rules{Property: prop}
-	_, errs := r.Decide(tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child received"))
+	_, _, errs := r.Decide(tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child local"))
 	var got []string
 	for _, e := range errs {
 		got = append(got, e.Error())
@@ -136,9 +136,39 @@ func TestIllegalValues(t *testing.T) {
 	}
 	// An empty one, or one that only looks right, selects nothing.
 	for _, v := range []string{"", "true ", "tr\tue", "true\n", "1", "on"} {
-		verdicts, errs := r.Decide([]zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
+		verdicts, _, errs := r.Decide([]zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
 		if len(errs) != 1 || verdicts[0].Selected {
 			t.Errorf("%q: %+v, %v", v, verdicts, errs)
+		}
+	}
+}
+
+// P11: a value that came with a stream leaves out what has it, with a warning for
+// each dataset that received one, and none where it would be left out anyway.
+func TestIllegalValueReceived(t *testing.T) {
+	text := "bk true local\nbk/a bogus received\nbk/a/x bogus ^bk/a\nbk/a/y true local\nbk/b true ^bk\nbk/c no received"
+	for _, c := range []struct {
+		rules    Rules
+		warnings int
+	}{{Rules{}, 2}, {Rules{ExcludePaths: []string{"bk/a"}}, 1}, {Rules{ExcludeReceived: true}, 0}} {
+		c.rules.Property = prop
+		verdicts, warnings, errs := c.rules.Decide(tree(text))
+		if len(errs) > 0 || len(warnings) != c.warnings {
+			t.Errorf("%+v: %v, %v", c, warnings, errs)
+		}
+		for i, want := range []bool{true, false, false, c.warnings != 1, true, false} {
+			if verdicts[i].Selected != want {
+				t.Errorf("%+v: %d: %+v", c, i, verdicts[i])
+			}
+		}
+		if c.warnings != 2 {
+			continue
+		}
+		if got := warnings[0].Error(); got != `'bk/a', and what inherits from it, is not selected: it has received 'autobackup:b' with the value "bogus", which is none of true, false, child, parent` {
+			t.Error(got)
+		}
+		if got := verdicts[2].Reason; got != "autobackup:b=bogus, inherited from bk/a, received: not selected, for the value is none of true, false, child, parent" {
+			t.Error(got)
 		}
 	}
 }
@@ -312,7 +342,7 @@ func TestDecideCopies(t *testing.T) {
 		up := tree("up true local")
 		d := tree("up/copy true " + c.source)
 		d[0].Props[zfs.FromProp] = zfs.Value{Value: c.from, Source: strings.Replace(c.fromSource, "^", "inherited from ", 1)}
-		got, errs := c.rules.Decide(append(up, d...))
+		got, _, errs := c.rules.Decide(append(up, d...))
 		if len(errs) > 0 {
 			t.Fatal(c.what, errs)
 		}
@@ -331,7 +361,7 @@ func TestDecideTarget(t *testing.T) {
 	}
 	for guid, want := range map[string]string{"101": "tank tank/backups", "5": "tank tank/backup tank/backup/x tank/backups"} {
 		r := Rules{Target: "tank/backup", TargetGUID: guid, Property: prop}
-		verdicts, _ := r.Decide(all)
+		verdicts, _, _ := r.Decide(all)
 		var names []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -352,7 +382,7 @@ func TestSetAsideIsNoSource(t *testing.T) {
 		all[i+1].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "local"}
 	}
 	all[3].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "received"}
-	verdicts, errs := (&Rules{Property: prop}).Decide(all)
+	verdicts, _, errs := (&Rules{Property: prop}).Decide(all)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

@@ -24,7 +24,7 @@ import (
 // Thin are the options that the wrapper has in common with zab-thin, besides
 // those about names and schedules.
 type Thin struct {
-	DestroyMissing string `long:"destroy-missing" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once their newest snapshot of ours is older than AGE, such as 30d"`
+	DestroyMissing string `long:"destroy-missing" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
 }
 
 // Options of zab-thin.
@@ -78,7 +78,7 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 			return nil, fmt.Errorf("--destroy-missing: %w", err)
 		}
 	}
-	r := &Rules{Source: &source, Target: target, Format: format, Now: now, Bookmark: o.Bookmark}
+	r := &Rules{Source: &source, Target: target, Format: format, Now: now, Bookmark: o.Bookmark, DryRun: o.DryRun}
 	if o.NoThinning {
 		r.Source = nil
 	}
@@ -91,7 +91,7 @@ const batch = 200
 func (o *Options) run(ctx context.Context, env *cli.Env) error {
 	w := record.NewWriter(env.Stdout)
 	t := &thinner{o: o, env: env, rules: map[string]*Rules{}}
-	return env.Batches(ctx, batch, func(set []*record.Record) error {
+	err := env.Batches(ctx, batch, func(set []*record.Record) error {
 		var work []*record.Record
 		for _, r := range set {
 			if !r.Skip() {
@@ -112,6 +112,10 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		}
 		return nil
 	})
+	if t.ahead > 0 {
+		env.Warnf("snapshots named for a time still to come are kept, and no schedule counts them until then: in %d records, such as '%s'; is a clock wrong, or a time zone another (see --utc)?", t.ahead, t.firstAhead)
+	}
+	return err
 }
 
 // thinner does the work of one run.
@@ -119,12 +123,17 @@ type thinner struct {
 	o     *Options
 	env   *cli.Env
 	rules map[string]*Rules // by backup
+	// ahead is the number of records with names in the future that no zab-thin
+	// before has warned of, firstAhead such a name.
+	ahead      int
+	firstAhead string
 }
 
 func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 	if err := t.fill(ctx, set); err != nil {
 		return err
 	}
+	var first []*record.Record // that no zab-thin before has seen
 	for _, r := range set {
 		if r.Error != nil {
 			continue
@@ -139,11 +148,19 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(s record.Snapshot) bool { return s.Virtual })
 		}
 		before := r.Thin
+		if before == nil {
+			first = append(first, r)
+		}
 		r.Thin = Decide(r, rules)
 		if before != nil {
 			r.Thin.Source = merge(before.Source, r.Thin.Source)
 			r.Thin.Target = merge(before.Target, r.Thin.Target)
-			r.Thin.Dataset = before.Dataset
+			r.Thin.Dataset, r.Thin.MissingSince = before.Dataset, before.MissingSince
+		}
+		if first := warnAhead(r, rules); first != "" && before == nil {
+			if t.ahead++; t.firstAhead == "" {
+				t.firstAhead = first
+			}
 		}
 	}
 	if t.env.Common.DryRun {
@@ -159,6 +176,9 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 			}
 		}
 		return t.missing(ctx, set)
+	}
+	if err := t.returned(ctx, first); err != nil {
+		return err
 	}
 	if err := t.destroy(ctx, set, record.SideSource); err != nil {
 		return err

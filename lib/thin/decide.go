@@ -3,6 +3,8 @@ package thin
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"zab/lib/chain"
 	"zab/lib/record"
@@ -21,11 +23,17 @@ type Rules struct {
 	// Bookmark: where the newest in common has a bookmark on the source, it need
 	// not stay there as a snapshot, not even as the newest of all.
 	Bookmark bool
+	// DryRun: what zab-xfer says that it would receive counts as received.
+	DryRun bool
 }
 
 // Decide gives the verdicts on all snapshots that the record has, on each
 // side. It is a pure function: the same record, rules and time give the same
 // verdicts, in whatever order the snapshots come.
+//
+// What the target is still to receive destroys nothing before it has arrived:
+// it is no more than a claim of the source. A name that lies in the future
+// neither (see schedule.Decide).
 //
 // Whatever the schedules say, these stay (promises P1 and P2): the newest
 // snapshot in common, on both sides; the newest of each side; what the steps
@@ -60,7 +68,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 	if r.Type == record.TypeDataset && r.Snapshots != nil && rules.Source != nil {
 		alone := r.Target == nil
 		free := func(s *record.Snapshot) bool { return marked && isBase(s) }
-		t.Source = side(r.Snapshots, nil, rules.Source, rules, free, func(s *record.Snapshot) (pins []string) {
+		t.Source = side(r.Snapshots, rules.Source, rules, free, func(s *record.Snapshot) (pins []string) {
 			if isBase(s) && !marked {
 				pins = append(pins, "the newest in common with the target")
 			}
@@ -75,20 +83,7 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 		})
 	}
 	if r.Target != nil && r.Target.Snapshots != nil && rules.Target != nil {
-		// As if all had been sent: what comes takes its place in the schedule
-		// before it is there.
-		var coming []record.Snapshot
-		have := map[string]bool{}
-		for i := range r.Target.Snapshots {
-			have[r.Target.Snapshots[i].GUID] = true
-		}
-		for i := range r.Snapshots {
-			s := &r.Snapshots[i]
-			if isPending(s) && (s.GUID == "" || !have[s.GUID]) {
-				coming = append(coming, *s)
-			}
-		}
-		t.Target = side(r.Target.Snapshots, coming, rules.Target, rules, nil, func(s *record.Snapshot) (pins []string) {
+		pins := func(s *record.Snapshot) (pins []string) {
 			if isBase(s) {
 				pins = append(pins, "the newest in common with the source")
 			}
@@ -97,22 +92,63 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 				pins = append(pins, "held")
 			}
 			return pins
-		})
+		}
+		t.Target = side(r.Target.Snapshots, rules.Target, rules, nil, pins)
+		if coming := coming(r, isPending); len(coming) > 0 {
+			with := side(slices.Concat(r.Target.Snapshots, coming), rules.Target, rules, nil, pins)
+			arrived := rules.DryRun && shown(r)
+			newest := youngest(r.Target.Snapshots)
+			for i := range t.Target {
+				switch v := &t.Target[i]; {
+				case !v.Keep || with[i].Keep || i == newest:
+				case arrived:
+					*v = with[i]
+				default:
+					v.Why = append(v.Why, "kept until what is coming has arrived")
+				}
+			}
+		}
 	}
 	return t
 }
 
-// side decides about one side. coming are snapshots that will be there soon:
-// they take part in the schedule and get no verdict. free tells of the newest
-// whether even it may go.
-func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules, free func(*record.Snapshot) bool, pins func(*record.Snapshot) []string) []record.Verdict {
-	verdicts := make([]record.Verdict, len(have))
-	newest := -1
-	for i := range have {
-		if newest < 0 || younger(&have[i], &have[newest]) {
-			newest = i
+// coming are the snapshots that the target is still to receive, the oldest
+// first. The pools count transaction groups differently, so these are numbered
+// after all that exist.
+func coming(r *record.Record, pending func(*record.Snapshot) bool) []record.Snapshot {
+	have := map[string]bool{}
+	for i := range r.Target.Snapshots {
+		have[r.Target.Snapshots[i].GUID] = true
+	}
+	var out []record.Snapshot
+	for i := range r.Snapshots {
+		if s := &r.Snapshots[i]; pending(s) && (s.GUID == "" || !have[s.GUID]) {
+			c := *s
+			c.Virtual = false
+			c.CreateTXG = strconv.FormatUint(afterAll+uint64(len(out)), 10)
+			out = append(out, c)
 		}
 	}
+	return out
+}
+
+// shown reports whether a dry run of zab-xfer has shown each transfer of the
+// record.
+func shown(r *record.Record) bool {
+	for i := range r.Steps {
+		if r.Steps[i].Do == record.DoReceive && !slices.ContainsFunc(r.Results, func(x record.Result) bool {
+			return x.Step == i && (x.Done || len(x.Commands) > 0)
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// side decides about one side. free tells of the newest whether even it may go.
+func side(have []record.Snapshot, keep *schedule.Schedule, rules *Rules, free func(*record.Snapshot) bool, pins func(*record.Snapshot) []string) []record.Verdict {
+	verdicts := make([]record.Verdict, len(have))
+	newest := youngest(have)
 	var in []schedule.Snapshot
 	var index []int
 	for i := range have {
@@ -129,12 +165,6 @@ func side(have, coming []record.Snapshot, keep *schedule.Schedule, rules *Rules,
 		}
 		in = append(in, schedule.Snapshot{Name: s.Name, Time: at, CreateTXG: order(s), Pins: p})
 		index = append(index, i)
-	}
-	for i := range coming {
-		if at, ours := rules.Format.Time(coming[i].Name); ours {
-			// The pools count transaction groups differently: after all others.
-			in = append(in, schedule.Snapshot{Name: coming[i].Name, Time: at, CreateTXG: afterAll + uint64(i)})
-		}
 	}
 	decided := keep.Decide(in, rules.Now)
 	for n, i := range index {
@@ -160,6 +190,49 @@ func younger(a, b *record.Snapshot) bool {
 		return x > y
 	}
 	return a.Name > b.Name
+}
+
+// youngest is the index of the newest; -1 of none.
+func youngest(list []record.Snapshot) int {
+	newest := -1
+	for i := range list {
+		if newest < 0 || younger(&list[i], &list[newest]) {
+			newest = i
+		}
+	}
+	return newest
+}
+
+// warnAhead puts a warning into the record about snapshots of ours whose names
+// lie in the future, one for each dataset, and gives the first such name in full.
+func warnAhead(r *record.Record, rules *Rules) (first string) {
+	about := func(dataset string, list []record.Snapshot) {
+		n, example := 0, ""
+		for i := range list {
+			if at, ours := rules.Format.Time(list[i].Name); ours && at > rules.Now+schedule.Tolerance {
+				if n++; example == "" {
+					example = list[i].Name
+				}
+			}
+		}
+		// A stage before may have counted fewer.
+		text := fmt.Sprintf("snapshots of '%s' named for a time still to come: ", dataset)
+		r.Warnings = slices.DeleteFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, text) })
+		if n == 0 {
+			return
+		}
+		if first == "" {
+			first = dataset + "@" + example
+		}
+		r.Warn("%s%d, such as '@%s'; they are kept, and no schedule counts them until then", text, n, example)
+	}
+	if rules.Source != nil {
+		about(r.Name, r.Snapshots)
+	}
+	if rules.Target != nil && r.Target != nil {
+		about(r.Target.Name, r.Target.Snapshots)
+	}
+	return first
 }
 
 // merge keeps what an earlier zab-thin destroyed in the story of the record.

@@ -117,7 +117,11 @@ func TestDecide(t *testing.T) {
 		{"P2: what is still to be sent", "1", "1", "9 8 7 6 5", "9", []record.Step{receive("8"), receive("6", "7")}, nil, "9 8 7 6 5", "9"},
 		{"not what was sent", "1", "1", "9 8 7 6 5", "9 8", []record.Step{receive("8"), receive("6", "7")}, []record.Result{{Step: 0, Done: true}}, "8 7 6 5", "8"},
 		{"a transfer that failed is still to be done", "1", "1", "9 8 7 6 5", "9", []record.Step{receive("8")}, []record.Result{{Step: 0}}, "9 8 5", "9"},
-		{"what comes counts on the target before it is there", "9", "2", "9 8 7 6", "9 8", []record.Step{receive("6", "7")}, nil, "9 8 7 6", "8"},
+		{"what comes takes no place before it has arrived", "9", "2", "9 8 7 6", "9 8", []record.Step{receive("6", "7")}, nil, "9 8 7 6", "9 8"},
+		{"nor keeps what is too many without it", "9", "2", "9 8 7 6", "99 9 8", []record.Step{receive("6", "7")}, nil, "9 8 7 6", "9 8"},
+		{"nor where its transfer failed", "9", "2", "9 8 7 6", "9 8", []record.Step{receive("6", "7")}, []record.Result{{Step: 0, Commands: []string{"x"}}}, "9 8 7 6", "9 8"},
+		{"names in the future are kept and take nobody's place", "2", "2", "-5 9 8 7 -4", "-5 9 8 7", nil, nil, "-5 8 7 -4", "-5 8 7"},
+		{"nor do those to come", "9", "2", "9 8 -4 -3", "9 8", []record.Step{receive("-3", "-4")}, nil, "9 8 -4 -3", "9 8"},
 		{"what is there already does not count twice", "9", "2", "9 8 7", "9 8 7", []record.Step{receive("7")}, nil, "9 8 7", "8 7"},
 		{"not ours", "0", "0", "x 9 y 8", "x 9 z", nil, nil, "x 9 y 8", "x 9 z"},
 		{"the newest of all is not ours", "0", "0", "9 8 x", "9 y", nil, nil, "9 x", "9 y"},
@@ -140,6 +144,54 @@ func TestDecide(t *testing.T) {
 		}
 		check("source", got.Source, c.keptSource)
 		check("target", got.Target, c.keptTarget)
+	}
+}
+
+// A dry run shows what goes when all has arrived: before zab-xfer that would go
+// only then, after it, it would be gone.
+func TestDryRunAfterTransfers(t *testing.T) {
+	r := &record.Record{Type: record.TypeDataset, Name: "tank/a", Snapshots: snaps("9 8 7 6"),
+		Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snaps("9 8")},
+		Steps:  []record.Step{{Do: record.DoMark}, {Do: record.DoReceive, From: ours(8), FromGUID: "1008", To: ours(6), ToGUID: "1006", Through: []record.Through{{Name: ours(7), GUID: "1007"}}}}}
+	rules := rules(t, "9", "2")
+	rules.DryRun = true
+	got := Decide(r, rules).Target
+	if kept(got) != "9 8" || strings.Join(got[0].Why, "|") != "newest 2|kept until what is coming has arrived" {
+		t.Errorf("%+v", got)
+	}
+	r.Results = []record.Result{{Step: 0, Commands: []string{"x"}}, {Step: 1, Commands: []string{"y"}}}
+	if got := Decide(r, rules).Target; kept(got) != "8" {
+		t.Errorf("%+v", got)
+	}
+	rules.DryRun = false
+	if got := Decide(r, rules).Target; kept(got) != "9 8" {
+		t.Errorf("believes a dry run: %+v", got)
+	}
+}
+
+// One warning for each dataset, with how many and an example; a later stage
+// that counts others has the last word.
+func TestWarnAhead(t *testing.T) {
+	r := &record.Record{Type: record.TypeDataset, Name: "tank/a", Snapshots: snaps("9 -3 -4 8"),
+		Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snaps("9")}}
+	rules := rules(t, "9", "9")
+	if first := warnAhead(r, rules); first != "tank/a@"+ours(-3) {
+		t.Error(first)
+	}
+	r.Target.Snapshots = snaps("9 -3")
+	warnAhead(r, rules)
+	warnAhead(r, rules)
+	want := []string{
+		"snapshots of 'tank/a' named for a time still to come: 2, such as '@" + ours(-3) + "'; they are kept, and no schedule counts them until then",
+		"snapshots of 'backup/a' named for a time still to come: 1, such as '@" + ours(-3) + "'; they are kept, and no schedule counts them until then",
+	}
+	if !reflect.DeepEqual(r.Warnings, want) {
+		t.Errorf("%q", r.Warnings)
+	}
+	rules.Source = nil
+	r.Warnings = nil
+	if warnAhead(r, rules); len(r.Warnings) != 1 {
+		t.Errorf("a side that is not thinned: %q", r.Warnings)
 	}
 }
 
@@ -179,7 +231,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%s: %s", got.Source[i].Name, s)
 		}
 	}
-	if s := strings.Join(got.Target[1].Why, "|"); s != "the newest in common with the source|the newest of the dataset" {
+	if s := strings.Join(got.Target[1].Why, "|"); s != "the newest in common with the source|the newest of the dataset|newest 1" {
 		t.Errorf("%s", s)
 	}
 }
@@ -195,7 +247,11 @@ func history(t *rapid.T) *record.Record {
 		guid++
 		txg += rapid.IntRange(1, 3).Draw(t, "txg")
 		at += rapid.IntRange(-day, 6*day).Draw(t, "later") // clocks are set back too
-		s := record.Snapshot{Name: fmt.Sprintf("b-%d", at), GUID: strconv.Itoa(guid), CreateTXG: strconv.Itoa(txg)}
+		name := at
+		if rapid.IntRange(0, 5).Draw(t, "lies") == 0 {
+			name = now + rapid.IntRange(-600, 90*day).Draw(t, "ahead")
+		}
+		s := record.Snapshot{Name: fmt.Sprintf("b-%d", name), GUID: strconv.Itoa(guid), CreateTXG: strconv.Itoa(txg)}
 		if rapid.IntRange(0, 3).Draw(t, "other") == 0 || used[s.Name] {
 			s.Name = fmt.Sprint("x", guid)
 		}
@@ -367,6 +423,55 @@ func TestDecideProperties(t *testing.T) {
 			}
 		}
 
+		// What the source says that is coming, and names that lie in the future,
+		// have nothing destroyed that would stay without them. Such names stay.
+		if r.Target != nil && got.Target != nil {
+			silent := *r
+			silent.Steps = nil
+			stays := keptNames(Decide(&silent, rules).Target)
+			for _, v := range got.Target {
+				if v.Keep != stays[v.Name] {
+					t.Fatalf("%s: keep %v %q, and %v without what is coming", v.Name, v.Keep, v.Why, stays[v.Name])
+				}
+			}
+			honest := *r
+			target := *r.Target
+			ahead := func(s record.Snapshot) bool {
+				at, ours := rules.Format.Time(s.Name)
+				return ours && at > now+300
+			}
+			target.Snapshots = slices.DeleteFunc(slices.Clone(target.Snapshots), ahead)
+			honest.Target = &target
+			stays = keptNames(got.Target)
+			for _, s := range r.Target.Snapshots {
+				if ahead(s) && !stays[s.Name] {
+					t.Fatalf("%s goes before its time has come", s.Name)
+				}
+			}
+			alone := Decide(&honest, rules)
+			for _, v := range alone.Target {
+				// It may be the base, or the newest, only without those.
+				pinned := slices.ContainsFunc(v.Why, func(w string) bool { return strings.HasPrefix(w, "the newest ") })
+				if v.Keep && !pinned && !stays[v.Name] {
+					t.Fatalf("%s goes for names that lie in the future: %q", v.Name, v.Why)
+				}
+			}
+
+			// When all has arrived no more goes than the schedule says of all.
+			dry := *rules
+			dry.DryRun = true
+			shown := *r
+			shown.Results = nil
+			for i := range r.Steps {
+				shown.Results = append(shown.Results, record.Result{Step: i, Commands: []string{"zfs"}})
+			}
+			for _, v := range Decide(&shown, &dry).Target {
+				if v.Keep && !stays[v.Name] {
+					t.Fatalf("%s goes before what is coming has arrived, and not after", v.Name)
+				}
+			}
+		}
+
 		// What was decided is decided: when it is carried out nothing more goes.
 		after := *r
 		after.Snapshots = without(slices.Clone(r.Snapshots), nameSet(got.Source))
@@ -380,6 +485,16 @@ func TestDecideProperties(t *testing.T) {
 			t.Fatalf("then %q go too", more)
 		}
 	})
+}
+
+func keptNames(verdicts []record.Verdict) map[string]bool {
+	out := map[string]bool{}
+	for _, v := range verdicts {
+		if v.Keep {
+			out[v.Name] = true
+		}
+	}
+	return out
 }
 
 func shuffled(t *rapid.T, list []record.Snapshot) []record.Snapshot {

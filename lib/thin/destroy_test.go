@@ -26,7 +26,17 @@ rc=0
 case $1 in
 program)
 	cat >program; cat answer;;
+get)
+	props=$7
+	shift 7
+	for a; do
+		grep -q "^$a	" get || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; continue; }
+		for p in $(echo $props | tr , ' '); do
+			grep "^$a	$p	" get || echo "$a	$p	-	-"
+		done
+	done;;
 list)
+	case "$*" in *" -d 0"*) cat pools; exit;; esac
 	for a; do case $a in *@*)
 		grep "^$a	" list || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; }
 	esac; done;;
@@ -44,11 +54,13 @@ exit $rc
 func newPool(t *testing.T) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	for name, text := range map[string]string{"zfs": fakeZFS, "list": "", "holds": "", "trouble": "", "log": "", "answer": ""} {
+	for name, text := range map[string]string{"zfs": fakeZFS, "list": "", "holds": "", "trouble": "", "log": "", "answer": "", "get": "", "pools": "", "zpool": "#!/bin/sh\n"} {
 		p.write(t, name, text)
 	}
-	if err := os.Chmod(filepath.Join(p.dir, "zfs"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"zfs", "zpool"} {
+		if err := os.Chmod(filepath.Join(p.dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Setenv("PATH", p.dir+":"+os.Getenv("PATH"))
 	t.Setenv("POOL", p.dir)
@@ -394,25 +406,136 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// An orphan waits for its deadline, which its newest snapshot of ours tells.
-func TestMissingWaits(t *testing.T) {
-	t.Setenv("PATH", "/nonexistent")
-	for _, c := range []struct{ snapshots, want string }{
-		{"50 40 31", "would be destroyed"},
-		{"50 40 29", "kept until " + time.Unix(now+day, 0).UTC().Format(time.RFC3339)},
-		{"50 x 31 y", "would be destroyed"},
-		{"x y", "kept, for it has no snapshot of ours"},
-		{"", "kept, for it has no snapshot of ours"},
-	} {
-		r := &record.Record{Type: record.TypeOrphan, Backup: "b", Name: "backup/gone", Target: &record.Target{Name: "backup/gone", Exists: true, Snapshots: snaps(c.snapshots)}}
-		out, _, _ := run(t, "-n --destroy-missing=30d", lines(t, r))
-		if got := out[0].Thin.Dataset; !strings.Contains(got, c.want) {
-			t.Errorf("%q: %s", c.snapshots, got)
+func orphanOf(name, words string) *record.Record {
+	return &record.Record{Type: record.TypeOrphan, Backup: "b", Name: "backup/" + name, Source: &record.Source{Name: name},
+		Target: &record.Target{Name: "backup/" + name, Exists: true, Snapshots: snaps(words)}}
+}
+
+// gets are the rows of zfs get for datasets of the target.
+func gets(rows ...string) string {
+	var b strings.Builder
+	for _, r := range rows {
+		name, mark, _ := strings.Cut(r, " ")
+		b.WriteString(name + "\twritten\t0\t-\n")
+		if mark != "" {
+			value, source, _ := strings.Cut(mark, " ")
+			b.WriteString(name + "\t" + zfs.MissingProp + "\t" + value + "\t" + source + "\n")
 		}
-		out, _, _ = run(t, "-n", lines(t, r))
+	}
+	return b.String()
+}
+
+func date(at int64) string { return time.Unix(at, 0).UTC().Format(time.RFC3339) }
+
+// An orphan waits until it is as old as was asked for since it was first seen
+// missing, and so is its newest snapshot of ours.
+func TestMissingWaits(t *testing.T) {
+	for _, c := range []struct {
+		snapshots string
+		since     int64 // days ago; 0: no mark
+		txg       int
+		source    string
+		want      string
+	}{
+		{"50 40 31", 30, 30, "local", "would be destroyed"},
+		{"50 40 31", 29, 30, "local", "kept until " + date(now+day)},
+		{"50 40 29", 35, 30, "local", "kept until " + date(now+day)},
+		{"50 x 31 y", 30, 30, "local", "would be destroyed"},
+		{"x y", 0, 0, "", "kept, for it has no snapshot of ours"},
+		{"", 0, 0, "", "kept, for it has no snapshot of ours"},
+		{"50 40 31", 0, 0, "", "not seen missing before, so that it would be kept until " + date(now+30*day)},
+		// P11: what another host says of it is nothing to go by: the names of
+		// its snapshots, or a mark that came with a stream.
+		{"5000 4000", 0, 0, "", "not seen missing before"},
+		{"50 40 31", 35, 30, "received", "not seen missing before"},
+		{"50 40 31", 35, 30, "inherited from backup", "not seen missing before"},
+		// It was there again, and something was received.
+		{"50 40 31", 35, 29, "local", "not seen missing before"},
+		// The clock was ahead when it was noted: later rather than sooner.
+		{"50 40 31", -5, 30, "local", "kept until " + date(now+35*day)},
+	} {
+		p := newPool(t)
+		row := "backup/gone"
+		if c.since != 0 {
+			row += fmt.Sprintf(" %d:%d %s", now-c.since*day, c.txg, c.source)
+		}
+		p.write(t, "get", gets(row))
+		out, _, stderr := run(t, "-n --destroy-missing=30d", lines(t, orphanOf("gone", c.snapshots)))
+		if got := out[0].Thin.Dataset; !strings.Contains(got, c.want) || stderr != "" {
+			t.Errorf("%q, %d: %s%s", c.snapshots, c.since, got, stderr)
+		}
+		out, _, _ = run(t, "-n", lines(t, orphanOf("gone", c.snapshots)))
 		if got := out[0].Thin.Dataset; got != "" {
 			t.Errorf("unasked: %s", got)
 		}
+		if got := strings.Join(p.log(t), ""); got != "" {
+			t.Errorf("P6: %s", got)
+		}
+	}
+}
+
+// The first time that an orphan is seen is noted on it, by one program for all;
+// one whose source may be there is not missing.
+func TestMissingIsNoted(t *testing.T) {
+	p := newPool(t)
+	p.write(t, "pools", "tank\t77\t1\n")
+	nowhere := orphanOf("tank/f", "60")
+	nowhere.Source = nil
+	p.write(t, "get", gets("backup/tank/a", "backup/tank/b", fmt.Sprintf("backup/tank/c %d:90 local", now-10*day), "backup/away/d", "backup/tank/e", "backup/tank/f")+
+		"tank/e\tautobackup:b\ttrue\tlocal\n")
+	all := []*record.Record{orphanOf("tank/a", "60 50"), orphanOf("tank/b", "3 2 1"), orphanOf("tank/c", "60"), orphanOf("away/d", "60"), orphanOf("tank/e", "60"), nowhere}
+	out, _, stderr := run(t, "--destroy-missing=30d", lines(t, all...))
+	if got := p.log(t); !slices.Equal(got, []string{fmt.Sprintf("set zab:missing=%d:30 backup/tank/a backup/tank/b", now)}) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	for i, want := range []string{
+		"first seen missing now, kept until " + date(now+30*day),
+		"first seen missing now, kept until " + date(now+30*day),
+		"missing on the source: kept until " + date(now+20*day),
+		"kept, for the pool of its source 'away/d' is not imported on this machine",
+		"kept, for its source 'tank/e' is there and selected, though it was not found when datasets were selected",
+		"kept, for it cannot be told on which machine its source was",
+	} {
+		if got := out[i].Thin.Dataset; !strings.Contains(got, want) || out[i].Error != nil {
+			t.Errorf("%s: %s", out[i].Name, got)
+		}
+		if since := out[i].Thin.MissingSince; (since != nil) != (i < 3) {
+			t.Errorf("%s: since %v", out[i].Name, since)
+		}
+	}
+	// The second zab-thin of a pipeline asks nothing again, and says the same.
+	p.write(t, "get", "")
+	again, _, stderr := run(t, "--destroy-missing=30d", lines(t, out[:3]...))
+	for i := range again {
+		if again[i].Thin.Dataset != out[i].Thin.Dataset || stderr != "" {
+			t.Errorf("%s, then %s%s", out[i].Thin.Dataset, again[i].Thin.Dataset, stderr)
+		}
+	}
+	// Where it cannot be noted, the orphan would stay for good: an error.
+	p.write(t, "get", gets("backup/tank/a"))
+	p.write(t, "trouble", "set*|cannot set property for 'backup/tank/a': permission denied\n")
+	out, _, _ = run(t, "--destroy-missing=30d", lines(t, orphanOf("tank/a", "60")))
+	if e := out[0].Error; e == nil || e.Kind != "permission" || !strings.Contains(e.Message, "cannot note since when the source of 'backup/tank/a' is missing: ") {
+		t.Errorf("%v, %s", e, out[0].Thin.Dataset)
+	}
+}
+
+// A copy whose source is there again loses the mark.
+func TestMissingReturns(t *testing.T) {
+	p := newPool(t)
+	list := []*record.Record{both("tank/a", "60", "60"), both("tank/b", "60", "60"), both("tank/c", "60 20", "60 20"), both("tank/d", "60", "60")}
+	mark := fmt.Sprintf(" %d:90 ", now-40*day)
+	p.write(t, "get", gets("backup/tank/a"+mark+"local", "backup/tank/b"+mark+"received", "backup/tank/c"+mark+"local", "backup/tank/d"+mark+"local"))
+	out, _, stderr := run(t, "--destroy-missing=30d", lines(t, list...))
+	if got := p.log(t); !slices.Equal(got, []string{"inherit zab:missing backup/tank/a backup/tank/d"}) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	p.write(t, "log", "")
+	run(t, "--destroy-missing=30d", lines(t, out...)) // a second time
+	run(t, "", lines(t, list...))
+	run(t, "-n --destroy-missing=30d", lines(t, list...))
+	if got := strings.Join(p.log(t), ""); got != "" {
+		t.Errorf("%s", got)
 	}
 }
 

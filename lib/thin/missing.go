@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/schedule"
 	"zab/lib/snapname"
@@ -27,41 +28,46 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 	if err != nil {
 		return err
 	}
-	var late []*record.Record
+	var ask []*orphanAge
 	for _, r := range set {
 		if r.Type != record.TypeOrphan || r.Excluded || r.Error != nil || r.Target == nil || !r.Target.Exists || r.Thin == nil {
 			continue
 		}
-		if r.Thin.Dataset = t.waits(r, age); r.Thin.Dataset == "" {
-			late = append(late, r)
+		a := &orphanAge{r: r, age: age}
+		if ours := t.ours(r); len(ours) == 0 {
+			r.Thin.Dataset = "missing on the source: kept, for it has no snapshot of ours"
+			continue
+		} else {
+			a.named, _ = t.rules[r.Backup].Format.Time(ours[len(ours)-1].Name)
+			for i := range ours {
+				a.txg = max(a.txg, ours[i].TXG())
+			}
 		}
+		if since := r.Thin.MissingSince; since != nil && t.waits(a, *since) {
+			continue // as a zab-thin before has found out
+		}
+		ask = append(ask, a)
 	}
-	slices.SortStableFunc(late, func(a, b *record.Record) int {
-		return strings.Count(b.Name, "/") - strings.Count(a.Name, "/")
+	late, err := t.since(ctx, ask)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(late, func(a, b *orphanAge) int {
+		return strings.Count(b.r.Name, "/") - strings.Count(a.r.Name, "/")
 	})
-	before, sides := map[*record.Record]int64{}, map[string]*sourceSide{}
-	if !t.env.Common.DryRun {
-		if sides, err = t.sources(ctx, late); err != nil {
-			return err
-		}
-		t.written(ctx, late, before)
-	}
 	var done []string
-	for _, r := range late {
+	for _, a := range late {
+		r := a.r
 		if t.env.Common.DryRun {
 			r.Thin.Dataset = "missing on the source: would be destroyed, unless its source is there, or it has children, clones, or holds or snapshots of others, or was written to"
 			continue
 		}
 		below := slices.ContainsFunc(done, func(n string) bool { return strings.HasPrefix(n, r.Name+"/") })
-		var side *sourceSide
-		if r.Source != nil {
-			side = sides[r.Source.Host]
-		}
-		if err := t.destroyMissing(ctx, r, side, func(now int64) int64 {
-			if n, ok := before[r]; ok && below {
+		if err := t.destroyMissing(ctx, r, a.side, func(now int64) int64 {
+			if below {
 				// zfs takes the mountpoint of what it destroys out of the
 				// filesystem above, and this counts as written there.
-				return n
+				return a.written
 			}
 			return now
 		}); err != nil {
@@ -71,6 +77,239 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 			done = append(done, r.Name)
 		}
 		t.env.Verbosef("'%s': %s", r.Name, r.Thin.Dataset)
+	}
+	return nil
+}
+
+// orphanAge is an orphan with what says when its time has come.
+type orphanAge struct {
+	r   *record.Record
+	age int64 // that of --destroy-missing, in seconds
+	// named is the time that the name of its newest snapshot of ours tells, txg
+	// the createtxg of that.
+	named int64
+	txg   uint64
+	// written to it since its newest snapshot, before anything was destroyed.
+	written int64
+	side    *sourceSide
+}
+
+// ours are the snapshots of ours of an orphan.
+func (t *thinner) ours(r *record.Record) (ours []record.Snapshot) {
+	format := t.rules[r.Backup].Format
+	for _, s := range r.Target.Snapshots {
+		if _, ok := format.Time(s.Name); ok {
+			ours = append(ours, s)
+		}
+	}
+	return ours
+}
+
+// since finds out when the sources of orphans were first seen missing, notes it
+// on those that have no such mark yet, and gives those whose time has come.
+//
+// The age counts from that moment, by the clock here: the names of snapshots are
+// the source's own. It counts from the newest of these as well, as it does in
+// zfs-autobackup, which can only make it later.
+func (t *thinner) since(ctx context.Context, ask []*orphanAge) (late []*orphanAge, err error) {
+	byHost := map[string][]*orphanAge{}
+	for _, a := range ask {
+		byHost[a.r.Target.Host] = append(byHost[a.r.Target.Host], a)
+	}
+	var fresh []*orphanAge
+	from := map[*orphanAge]string{}
+	for dest, list := range byHost {
+		host := t.env.Machine.Host(dest)
+		found, err := t.marks(ctx, host, list)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		for _, a := range list {
+			d, exists := found[a.r.Name]
+			written, ok := d.Props["written"].Int()
+			switch since, marked := missingSince(d.Props[zfs.MissingProp], a.txg); {
+			case err != nil:
+				t.cannotDate(a.r, "look up", err)
+			case !exists:
+				a.r.Target.Exists = false
+				a.r.Thin.Dataset = "missing on the source: gone already"
+			case !ok:
+				t.cannotDate(a.r, "look up", fmt.Errorf("cannot read what was written to it: %q", d.Props["written"].Value))
+			case !marked:
+				if v := d.Props[zfs.FromProp]; v.Source == "local" || v.Source == "received" {
+					from[a] = v.Value
+				}
+				a.written = written
+				fresh = append(fresh, a)
+			default:
+				a.written = written
+				a.r.Thin.MissingSince = &since
+				if !t.waits(a, since) {
+					late = append(late, a)
+				}
+			}
+		}
+	}
+	if t.env.Common.DryRun {
+		for _, a := range fresh {
+			a.r.Thin.Dataset = fmt.Sprintf("missing on the source: not seen missing before, so that it would be kept until %s", a.until(t.rules[a.r.Backup].Now))
+		}
+		return late, nil
+	}
+	if err := t.sources(ctx, slices.Concat(late, fresh)); err != nil {
+		return nil, err
+	}
+	fresh = slices.DeleteFunc(fresh, func(a *orphanAge) bool {
+		why := a.side.lives(a.r, from[a])
+		if why != "" {
+			a.r.Thin.Dataset = "missing on the source: kept, for " + why
+		}
+		return why != ""
+	})
+	if err := t.mark(ctx, fresh); err != nil {
+		return nil, err
+	}
+	for _, a := range fresh {
+		if a.r.Error == nil && !t.waits(a, *a.r.Thin.MissingSince) {
+			late = append(late, a)
+		}
+	}
+	return late, nil
+}
+
+// marks reads the marks of orphans, and what was written to them.
+func (t *thinner) marks(ctx context.Context, host *zfs.Host, list []*orphanAge) (map[string]zfs.Dataset, error) {
+	var names, pools []string
+	for _, a := range list {
+		names = append(names, a.r.Name)
+		if p := zfs.Pool(a.r.Name); a.named+a.age <= t.rules[a.r.Backup].Now && !slices.Contains(pools, p) {
+			pools = append(pools, p)
+		}
+	}
+	if len(pools) > 0 && !t.env.Common.DryRun {
+		// What was written in the last seconds does not count before.
+		if err := host.Sync(ctx, pools); err != nil {
+			t.env.Verbosef("cannot sync: %s", err)
+		}
+	}
+	return host.Existing(ctx, []string{"written", zfs.FromProp, zfs.MissingProp}, names)
+}
+
+// mark notes that orphans were seen missing now: one program for each pool.
+func (t *thinner) mark(ctx context.Context, fresh []*orphanAge) error {
+	type where struct{ host, pool string }
+	by := map[where][]*orphanAge{}
+	for _, a := range fresh {
+		w := where{a.r.Target.Host, zfs.Pool(a.r.Name)}
+		by[w] = append(by[w], a)
+	}
+	for w, list := range by {
+		var names []string
+		var txg uint64
+		now := t.rules[list[0].r.Backup].Now
+		for _, a := range list {
+			names = append(names, a.r.Name)
+			txg = max(txg, a.txg)
+		}
+		err := t.env.Machine.Host(w.host).Set(ctx, []string{fmt.Sprintf("%s=%d:%d", zfs.MissingProp, now, txg)}, names)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, a := range list {
+			if err != nil {
+				t.cannotDate(a.r, "note", err)
+				continue
+			}
+			since := now
+			a.r.Thin.MissingSince = &since
+			a.r.Thin.Dataset = "missing on the source: first seen missing now, kept until " + a.until(since)
+			t.env.Verbosef("'%s': %s", a.r.Name, a.r.Thin.Dataset)
+		}
+	}
+	return nil
+}
+
+// cannotDate fails a record whose mark cannot be read or set.
+func (t *thinner) cannotDate(r *record.Record, verb string, err error) {
+	k := zfs.KindOf(err)
+	r.Fail(record.Error{Stage: "thin", Kind: string(k), Hint: k.Hint(),
+		Message: fmt.Sprintf("cannot %s since when the source of '%s' is missing: %s", verb, r.Name, err)})
+	r.Thin.Dataset = "missing on the source: kept, for it cannot be told since when"
+	t.env.Report(r)
+}
+
+// missingSince reads the mark of a copy whose newest snapshot of ours has the
+// given createtxg. A mark from before that was received means nothing any more.
+func missingSince(v zfs.Value, newest uint64) (since int64, ok bool) {
+	seconds, txg, ok := strings.Cut(v.Value, ":")
+	since, err := strconv.ParseInt(seconds, 10, 64)
+	last, err2 := strconv.ParseUint(txg, 10, 64)
+	return since, ok && err == nil && err2 == nil && v.Source == "local" && newest <= last && since >= 0 && since <= maxTime
+}
+
+// maxTime is far in the future, and far from the end of int64.
+const maxTime = 1 << 40
+
+// until is when the time of an orphan comes that was first seen missing then.
+func (a *orphanAge) until(since int64) string {
+	return time.Unix(max(since, a.named)+a.age, 0).UTC().Format(time.RFC3339)
+}
+
+// waits reports whether an orphan that was first seen missing then stays for the
+// time being, and says so in its record.
+func (t *thinner) waits(a *orphanAge, since int64) bool {
+	if max(since, a.named)+a.age <= t.rules[a.r.Backup].Now {
+		return false
+	}
+	// What zab-thin said before the transfers, when it saw it for the first time.
+	if end := "kept until " + a.until(since); !strings.HasSuffix(a.r.Thin.Dataset, end) {
+		a.r.Thin.Dataset = "missing on the source: " + end
+	}
+	return true
+}
+
+// returned takes the marks off copies whose sources are there again, so that
+// their time begins anew when they go a second time. What was received in between
+// makes a mark void by itself, and a copy with a newer snapshot than --destroy-missing
+// would let go is not asked about yet: so this asks only for copies that have
+// lain idle for as long.
+func (t *thinner) returned(ctx context.Context, set []*record.Record) error {
+	if t.o.DestroyMissing == "" || t.env.Common.DryRun {
+		return nil
+	}
+	age, err := schedule.ParseAge(t.o.DestroyMissing)
+	if err != nil {
+		return err
+	}
+	names := map[string][]string{}
+	for _, r := range set {
+		if r.Type != record.TypeDataset || r.Error != nil || r.Target == nil || !r.Target.Exists || len(chain.Pending(r)) > 0 {
+			continue
+		}
+		if ours := t.ours(r); len(ours) > 0 {
+			if at, _ := t.rules[r.Backup].Format.Time(ours[len(ours)-1].Name); at+age <= t.rules[r.Backup].Now {
+				names[r.Target.Host] = append(names[r.Target.Host], r.Target.Name)
+			}
+		}
+	}
+	for dest, list := range names {
+		host := t.env.Machine.Host(dest)
+		found, err := host.Existing(ctx, []string{zfs.MissingProp}, list)
+		var marked []string
+		for _, n := range list {
+			if found[n].Props[zfs.MissingProp].Source == "local" {
+				marked = append(marked, n)
+			}
+		}
+		if err == nil && len(marked) > 0 {
+			err = host.Unset(ctx, zfs.MissingProp, marked)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			t.env.Warnf("cannot take the mark '%s' off copies whose sources are there: %s", zfs.MissingProp, err)
+		}
 	}
 	return nil
 }
@@ -88,9 +327,10 @@ type sourceSide struct {
 // source is no more: its pool may not be imported, as after a failure of its
 // disks, when the copy is all that is left; or it went and came while zfs
 // listed, which leaves out what it does not find and says nothing.
-func (t *thinner) sources(ctx context.Context, late []*record.Record) (map[string]*sourceSide, error) {
+func (t *thinner) sources(ctx context.Context, list []*orphanAge) error {
 	sides, names := map[string]*sourceSide{}, map[string]map[string][]string{}
-	for _, r := range late {
+	for _, a := range list {
+		r := a.r
 		if r.Source == nil {
 			continue
 		}
@@ -100,10 +340,11 @@ func (t *thinner) sources(ctx context.Context, late []*record.Record) (map[strin
 			s.pools, s.err = s.host.Pools(ctx)
 			sides[r.Source.Host], names[r.Source.Host] = s, map[string][]string{}
 		}
+		a.side = s
 		if n := r.Source.Name; n != "" {
 			prop, err := t.o.Property(r.Backup)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			names[r.Source.Host][prop] = append(names[r.Source.Host][prop], n)
 		}
@@ -122,14 +363,14 @@ func (t *thinner) sources(ctx context.Context, late []*record.Record) (map[strin
 			}
 		}
 	}
-	return sides, ctxCause(ctx)
+	return ctxCause(ctx)
 }
 
 // lives tells why the source of an orphan is not known to be missing; "" if it
 // is. from are the pools that the copy came through, if it tells.
 func (s *sourceSide) lives(r *record.Record, from string) string {
 	if s == nil {
-		return ""
+		return "it cannot be told on which machine its source was"
 	}
 	name := r.Source.Name
 	switch guid := from[strings.LastIndexByte(from, ',')+1:]; {
@@ -150,59 +391,6 @@ func (s *sourceSide) lives(r *record.Record, from string) string {
 	return ""
 }
 
-// written asks what was written to orphans since their newest snapshots, before
-// anything is destroyed.
-func (t *thinner) written(ctx context.Context, late []*record.Record, out map[*record.Record]int64) {
-	type side struct {
-		pools, names []string
-		byName       map[string]*record.Record
-	}
-	sides := map[string]*side{}
-	for _, r := range late {
-		s := sides[r.Target.Host]
-		if s == nil {
-			s = &side{byName: map[string]*record.Record{}}
-			sides[r.Target.Host] = s
-		}
-		s.names = append(s.names, r.Name)
-		s.byName[r.Name] = r
-		if p := zfs.Pool(r.Name); !slices.Contains(s.pools, p) {
-			s.pools = append(s.pools, p)
-		}
-	}
-	for dest, s := range sides {
-		host := t.env.Machine.Host(dest)
-		// What was written in the last seconds does not count before.
-		if err := host.Sync(ctx, s.pools); err != nil {
-			t.env.Verbosef("cannot sync: %s", err)
-		}
-		// Whoever is not in the answer is looked at again anyway.
-		_ = host.List(ctx, s.names, zfs.ListOptions{Types: zfs.Datasets, Extra: []string{"written"}}, func(row zfs.Row) error {
-			if n, err := strconv.ParseInt(row.Extra[0], 10, 64); err == nil && s.byName[row.Dataset] != nil {
-				out[s.byName[row.Dataset]] = n
-			}
-			return nil
-		})
-	}
-}
-
-// waits tells why an orphan stays, as far as its record knows; "" when its
-// time has come.
-func (t *thinner) waits(r *record.Record, age int64) string {
-	rules := t.rules[r.Backup]
-	for i := len(r.Target.Snapshots) - 1; i >= 0; i-- {
-		at, ours := rules.Format.Time(r.Target.Snapshots[i].Name)
-		if !ours {
-			continue
-		}
-		if deadline := at + age; deadline > rules.Now {
-			return fmt.Sprintf("missing on the source: kept until %s", time.Unix(deadline, 0).UTC().Format(time.RFC3339))
-		}
-		return ""
-	}
-	return "missing on the source: kept, for it has no snapshot of ours"
-}
-
 // destroyMissing destroys what can go of an orphan whose time has come: all
 // our snapshots but the last, to save space in any case; and the last one
 // with the dataset itself, where nothing else depends on it. The last one goes
@@ -216,12 +404,7 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 		r.Thin.Dataset = "missing on the source: kept, for " + fmt.Sprintf(format, a...)
 		return ctxCause(ctx)
 	}
-	var ours []record.Snapshot
-	for _, s := range r.Target.Snapshots {
-		if _, ok := rules.Format.Time(s.Name); ok {
-			ours = append(ours, s)
-		}
-	}
+	ours := t.ours(r)
 	is, err := look(ctx, host, r.Name)
 	if err == nil && is.guid == r.GUID && side.lives(r, is.from) == "" && !is.receiving && is.held(ours) {
 		if err := t.freeOrphan(ctx, host, r, ours); err != nil {
@@ -308,11 +491,11 @@ type orphan struct {
 	clones                       map[string]bool
 }
 
-// look asks for an orphan: one program.
+// look asks for an orphan: two programs.
 func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	is := &orphan{snapshots: map[string]record.Snapshot{}, clones: map[string]bool{}}
 	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: 1,
-		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones", zfs.AsideProp, zfs.FromProp}}
+		Extra: []string{"written", "receive_resume_token", "mounted", "userrefs", "clones"}}
 	err := host.List(ctx, []string{name}, o, func(row zfs.Row) error {
 		switch {
 		case row.Dataset == name && row.Snapshot != "":
@@ -333,13 +516,21 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 			is.written = n
 			is.receiving = is.receiving || row.Extra[1] != ""
 			is.mounted = row.Extra[2] == "yes"
-			is.from = row.Extra[6]
-			_, _, is.aside = (&record.Facts{Aside: row.Extra[5]}).SetAside(name)
 		case row.Snapshot == "":
 			is.children = true
 		}
 		return nil
 	})
+	if err != nil {
+		return is, err
+	}
+	// Values of free text are asked for by a program that can tell where they end.
+	got, err := host.Existing(ctx, []string{zfs.AsideProp, zfs.FromProp}, []string{name})
+	if d, ok := got[name]; ok {
+		f := d.Facts()
+		is.from = f.From
+		_, _, is.aside = f.SetAside(name)
+	}
 	return is, err
 }
 

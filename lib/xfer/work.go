@@ -317,6 +317,11 @@ func (j *job) destroy(ctx context.Context, i, n int) error {
 			there = append(there, steps[k].Snapshot)
 		}
 	}
+	if steps[0].Side == record.SideTarget {
+		if err := j.missingOnSource(ctx, steps); err != nil {
+			return err
+		}
+	}
 	if len(there) > 0 {
 		err = host.DestroySnapshots(ctx, dataset, there, nil)
 	}
@@ -332,6 +337,26 @@ func (j *job) destroy(ctx context.Context, i, n int) error {
 		*list = slices.DeleteFunc(*list, func(s record.Snapshot) bool {
 			return s.Name == steps[k].Snapshot && (s.GUID == "" || s.GUID == steps[k].GUID)
 		})
+	}
+	return nil
+}
+
+// missingOnSource refuses to destroy snapshots of the target that the source
+// has after all. That it does not have them is why they are to go, and a listing
+// that was cut short says so too.
+func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
+	names := make([]string, len(steps))
+	for k := range steps {
+		names[k] = j.r.Name + "@" + steps[k].Snapshot
+	}
+	found, err := j.x.source(j.r).Find(ctx, names)
+	if err != nil {
+		return because(err, "cannot list the snapshots of '%s' before those of '%s' are destroyed that it does not have", j.r.Name, steps[0].Dataset)
+	}
+	for k := range steps {
+		if row, ok := found[names[k]]; ok && row.GUID == steps[k].GUID {
+			return failf(KindMovedOn, "cannot destroy '%s@%s': the source has that snapshot, '%s'", steps[k].Dataset, steps[k].Snapshot, names[k])
+		}
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func ForClone(props []string) []string {
 	return slices.DeleteFunc(slices.Clone(props), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")
 		switch name {
-		case "keylocation", "volsize", "volblocksize", AsideProp:
+		case "keylocation", "volsize", "volblocksize", AsideProp, MissingProp:
 			return true
 		}
 		return KeyParameter(name) || Reserves(name)

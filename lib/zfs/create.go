@@ -53,3 +53,11 @@ func (h *Host) Set(ctx context.Context, props, datasets []string) error {
 func SetArgv(props []string, datasets ...string) []string {
 	return append(append([]string{"zfs", "set"}, props...), datasets...)
 }
+
+// Unset takes a property that was set locally away from datasets: one program, or
+// one for each batch of names too long for one.
+func (h *Host) Unset(ctx context.Context, prop string, datasets []string) error {
+	return h.batches([]string{"zfs", "inherit", prop}, datasets, func(argv, _ []string) error {
+		return h.run(ctx, argv...)
+	})
+}

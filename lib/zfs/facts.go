@@ -39,6 +39,13 @@ const StreamParent = "parent"
 // is about to: see record.Facts.SetAside.
 const AsideProp = "zab:aside"
 
+// MissingProp is the user property of a copy that tells since when its source is
+// known to be missing, for --destroy-missing: seconds since the epoch, a colon,
+// and a createtxg of the copy's pool that nothing received before is younger than.
+// Only one that was set locally counts: one that came with a stream is the claim
+// of another host.
+const MissingProp = "zab:missing"
+
 // Facts takes the properties into a record's facts. What zfs gives as - or
 // none stays absent.
 func (d *Dataset) Facts() record.Facts {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 )
 
@@ -209,13 +210,10 @@ func (t *Token) read(list []byte) error {
 
 // check refuses values that no stream has.
 func (t *Token) check() error {
-	dataset, snapshot, _ := strings.Cut(t.toName, "@")
-	if err := errors.Join(record.CheckDataset(dataset), record.CheckSnapshot(snapshot)); err != nil {
-		return fmt.Errorf("its snapshot %q has not the name of one", t.toName)
+	if _, err := dataset.ParseSnapshot(t.toName); err != nil {
+		return fmt.Errorf("its snapshot %s has not the name of one", strconv.Quote(cutText(t.toName)))
 	}
 	switch {
-	case len(t.toName) > maxNameLen:
-		return fmt.Errorf("the name of its snapshot is longer than %d bytes", maxNameLen)
 	case t.toGUID == 0:
 		return errors.New("the guid of its snapshot is 0")
 	case max(t.object, t.offset, t.bytes) > math.MaxInt64:

@@ -123,8 +123,10 @@ func addColumns(list []Mounted, line string) []Mounted {
 }
 
 // The other host's shell says a letter for each path, with a link's end behind it,
-// and then what is mounted. -P is the directory itself, whatever leads there.
-const pathsScript = `look() {
+// and then what is mounted. -P is the directory itself, however it is reached.
+const pathsScript = `newline='
+'
+look() {
 	for p do
 		if [ -h "$p" ]; then
 			r=$(cd -P -- "$p" 2>/dev/null && pwd -P)

@@ -25,6 +25,11 @@ type Joint struct {
 	Pace *Pace
 	// Gate makes it take turns with others once it is long; nil does not.
 	Gate *Gate
+	// Inspect looks at what passes, and ends the stream with its error; nil does not.
+	Inspect Inspector
+	// Whole lets it look at the whole stream, which then is copied through this process,
+	// and not only at its beginning.
+	Whole bool
 	// Moved counts the bytes written.
 	Moved atomic.Int64
 
@@ -88,10 +93,21 @@ func (j *Joint) run(dst, src *os.File) error {
 	defer src.Close()
 	defer dst.Close()
 	defer j.leave()
-	var err error
-	if j.Buffer > 0 && !grow(src, j.Buffer) {
-		err = j.ringed(dst, src, cmp.Or(j.Chunk, defaultChunk))
-	} else {
+	in, err := io.Reader(src), error(nil)
+	var looked *inspected
+	if j.Inspect != nil {
+		looked = newInspected(src, j.Inspect, !j.Whole)
+		if in = looked; !j.Whole {
+			in, err = src, j.begin(dst, looked)
+		}
+	}
+	switch {
+	case err != nil:
+	case j.Buffer > 0 && !grow(src, j.Buffer):
+		err = j.ringed(dst, in, cmp.Or(j.Chunk, defaultChunk))
+	case in != io.Reader(src):
+		err = j.direct(newCopier(dst, in), pipeSize, false)
+	default:
 		// Where the pipe itself can be the buffer nothing is to be copied: its writer
 		// goes on filling it while its reader waits.
 		chunk := pipeSize
@@ -103,8 +119,11 @@ func (j *Joint) run(dst, src *os.File) error {
 		err = j.direct(m, chunk, room)
 		free()
 	}
+	if looked != nil && looked.failed != nil {
+		return looked.failed
+	}
 	switch {
-	case err == nil, errors.Is(err, errStop), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EPIPE):
+	case err == nil, err == io.EOF, errors.Is(err, errStop), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EPIPE):
 		return nil
 	}
 	return fmt.Errorf("cannot pass the stream on: %w", err)

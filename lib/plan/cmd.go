@@ -41,6 +41,7 @@ type Plan struct {
 	HoldFormat          string   `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
 	ClearRefreservation bool     `long:"clear-refreservation" description:"Set refreservation=none on the target"`
 	ClearMountpoint     bool     `long:"clear-mountpoint" description:"Set canmount=noauto on the target"`
+	SafeProperties      bool     `long:"safe-properties" description:"Take over no property that makes the target's host mount, run, share or reserve anything"`
 	FilterProperties    []string `long:"filter-properties" value-name:"P,..." unquote:"false" description:"Properties not to take over to the target"`
 	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
 	Rollback            bool     `long:"rollback" description:"Undo changes of the target since its newest snapshot, where there are any"`

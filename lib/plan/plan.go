@@ -372,7 +372,8 @@ func isParent(t *record.Target) bool {
 }
 
 // mark notes on the copy which pools it came through, and with which flags it
-// was begun. zfs-autobackup's copies get it with their next snapshot.
+// was begun, and takes back what zfs receive cannot be kept from setting.
+// zfs-autobackup's copies get it with their next snapshot.
 func (p *planner) mark(r *record.Record, flags []string) []record.Step {
 	if r.PoolGUID == "" {
 		return nil // it does not come from zab-select
@@ -391,10 +392,19 @@ func (p *planner) mark(r *record.Record, flags []string) []record.Step {
 	if s := frozen(flags); r.Target.Stream != s {
 		set = append(set, zfs.StreamProp+"="+s)
 	}
-	if set == nil {
-		return nil
+	var steps []record.Step
+	mark := func(set ...string) {
+		steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name, Set: set})
 	}
-	return []record.Step{{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name, Set: set}}
+	if set != nil {
+		mark(set...)
+	}
+	if p.o.SafeProperties && p.raw(r) && r.Origin == "" && r.Target.Origin == "" {
+		// zfs receive (2.3) gives an encryption root the keylocation of a raw stream
+		// when all else is done, -x and -o notwithstanding. A clone has none.
+		mark("keylocation=prompt")
+	}
+	return steps
 }
 
 // frozen are those of the flags that decide how a copy is stored.
@@ -451,6 +461,12 @@ func (p *planner) properties(r *record.Record, first bool) (exclude, set []strin
 	if p.o.ClearMountpoint {
 		add(&set, "canmount", "canmount=noauto")
 	}
+	if p.o.SafeProperties {
+		for _, pv := range safeValues {
+			name, _, _ := strings.Cut(pv, "=")
+			add(&set, name, pv)
+		}
+	}
 	if p.o.ClearRefreservation {
 		add(&set, "refreservation", "refreservation=none")
 	}
@@ -463,9 +479,29 @@ func (p *planner) properties(r *record.Record, first bool) (exclude, set []strin
 		}
 		add(&exclude, name, name)
 	}
+	if p.o.SafeProperties {
+		for _, name := range notTakenOver {
+			add(&exclude, name, name)
+		}
+	}
+	// No stream begins to share anything, with whatever options it is received.
+	add(&exclude, "sharenfs", "sharenfs")
+	add(&exclude, "sharesmb", "sharesmb")
 	exclude, set = p.encrypting(r, exclude, set)
 	return exclude, set
 }
+
+// --safe-properties: what a copy is given so that nothing in it is used by this
+// machine of itself, and what of the source's wishes does not apply to it. zfs
+// keeps the source's values beside them: zfs get -o received shows them, zfs send -b
+// sends them, zfs inherit -S takes them over.
+var (
+	safeValues = []string{
+		"readonly=on", "canmount=noauto", "setuid=off", "devices=off", "exec=off",
+		"reservation=none", "refreservation=none", "volmode=none", "snapdev=hidden",
+	}
+	notTakenOver = []string{"mountpoint", "dedup", "copies", "special_small_blocks", "keylocation"}
+)
 
 // inStream are the properties asked for that only the stream can bring.
 func (p *planner) inStream(r *record.Record) (names []string) {

@@ -669,6 +669,13 @@ func TestFlagsAndProperties(t *testing.T) {
 		{"nor can what is in its stream be chosen", "--set-properties=volsize=1G --filter-properties=quota,volsize,recordsize,volblocksize,snapdev", volume, plain, "-L -e -p", "", "snapdev"},
 		{"nor that of a filesystem", "--set-properties=utf8only=on,userquota@joe=1G --filter-properties=volsize,recordsize,volblocksize,snapdev", plain, plain, "-L -e -p", "", "recordsize snapdev"},
 		{"each once, or zfs refuses", "--clear-mountpoint --clear-refreservation --set-properties=canmount=off,atime=on,atime=on --filter-properties=atime,canmount,refreservation,exec,exec", plain, plain, "-L -e -p", "canmount=off atime=on refreservation=none", "exec"},
+		{"from a source that is not trusted", "--safe-properties", plain, plain, "-L -e -p", strings.Join(safeValues, " "), strings.Join(notTakenOver, " ")},
+		{"and a volume", "--safe-properties", volume, plain, "-L -e -p", "readonly=on reservation=none refreservation=none volmode=none snapdev=hidden", "dedup copies keylocation"},
+		{"raw", "--safe-properties", enc, plain, "-L -e -w -p", strings.Join(safeValues, " "), strings.Join(notTakenOver, " ")},
+		{"decrypted", "--safe-properties --decrypt", enc, plain, "-L -e", strings.Join(safeValues, " "), strings.Join(notTakenOver, " ")},
+		{"to be encrypted there", "--safe-properties --encrypt", plain, enc, "-L -p", strings.Join(safeValues, " "), "mountpoint dedup copies special_small_blocks keylocation pbkdf2iters keyformat encryption"},
+		{"but for what the administrator says", "--safe-properties --clear-mountpoint --set-properties=readonly=off,copies=2,mountpoint=none --filter-properties=exec,copies,atime", plain, plain, "-L -e -p",
+			"readonly=off copies=2 mountpoint=none canmount=noauto setuid=off devices=off exec=off reservation=none refreservation=none volmode=none snapdev=hidden", "atime dedup special_small_blocks keylocation"},
 		{"and a filesystem has some of a volume, to hand them down", "--set-properties=canmount=off,volmode=none,volthreading=off --filter-properties=mountpoint,snapdev", plain, plain, "-L -e -p", "canmount=off volmode=none", "mountpoint snapdev"},
 	} {
 		r := plan(t, "--no-thinning "+c.args, []*record.Record{with(target("backup", ""), c.above)}, with(source("tank", "b-1 b-2"), c.source)).of(t, "tank")
@@ -678,12 +685,47 @@ func TestFlagsAndProperties(t *testing.T) {
 				continue
 			}
 			n++
+			if r.Kind != "volume" {
+				// Whatever else is asked for, sharing never begins by a stream (P11).
+				if !slices.Contains(s.Exclude, "sharenfs") || !slices.Contains(s.Exclude, "sharesmb") {
+					t.Errorf("%s: exclude %q", c.what, s.Exclude)
+				}
+				s.Exclude = slices.DeleteFunc(s.Exclude, shares)
+			}
 			if strings.Join(s.Flags, " ") != c.flags || strings.Join(s.Set, " ") != c.set || strings.Join(s.Exclude, " ") != c.excluded {
 				t.Errorf("%s: flags %q, set %q, exclude %q", c.what, s.Flags, s.Set, s.Exclude)
 			}
 		}
 		if r.Error != nil || n != 2 {
 			t.Errorf("%s: %v, %d streams", c.what, r.Error, n)
+		}
+	}
+}
+
+func shares(property string) bool { return property == "sharenfs" || property == "sharesmb" }
+
+// P11: where zfs receive takes keylocation over all the same, it is set right
+// afterwards, each time.
+func TestSafeKeylocation(t *testing.T) {
+	enc := func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }
+	for _, c := range []struct {
+		args   string
+		source func(*record.Record)
+		want   bool
+	}{
+		{"--safe-properties", enc, true},
+		{"", enc, false},
+		{"--safe-properties --decrypt", enc, false},
+		{"--safe-properties", func(*record.Record) {}, false},
+	} {
+		src := with(source("tank", "b-1 b-2"), c.source)
+		src.PoolGUID = "1"
+		r := plan(t, "--no-thinning "+c.args, []*record.Record{target("backup", "")}, src).of(t, "tank")
+		got := slices.ContainsFunc(r.Steps, func(s record.Step) bool {
+			return s.Do == record.DoMark && slices.Equal(s.Set, []string{"keylocation=prompt"})
+		})
+		if got != c.want {
+			t.Errorf("%q: %+v", c.args, r.Steps)
 		}
 	}
 }
@@ -696,7 +738,7 @@ func TestFilterNotInherited(t *testing.T) {
 	var got []string
 	for _, s := range r.Steps {
 		if s.Do == record.DoReceive {
-			got = append(got, strings.Join(s.Set, " ")+"; "+strings.Join(s.Exclude, " "))
+			got = append(got, strings.Join(s.Set, " ")+"; "+strings.Join(slices.DeleteFunc(s.Exclude, shares), " "))
 		}
 	}
 	want := []string{"quota=none canmount=on; mountpoint", "; quota mountpoint canmount"}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"zab/lib/pipeline"
+	"zab/lib/sendstream"
 	"zab/lib/zfs"
 )
 
@@ -25,6 +26,7 @@ type transfer struct {
 	o          *Options
 	pace       *pipeline.Pace
 	gate       *pipeline.Gate
+	rule       *sendstream.Rule // for what comes; nil does not look
 }
 
 // sides are the programs and buffers at the source and at the target.
@@ -171,6 +173,9 @@ func (t *transfer) build(ctx context.Context) (*flow, error) {
 			prog.Argv = argv
 		}
 		c.links = append(c.links, pipeline.Link{Program: &prog})
+	}
+	if t.rule != nil && c.stream != nil {
+		c.stream.Inspect, c.stream.Whole = sendstream.New(*t.rule), t.rule.Several
 	}
 	c.text = t.text()
 	return c, nil

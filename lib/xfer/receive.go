@@ -10,6 +10,7 @@ import (
 
 	"zab/lib/pipeline"
 	"zab/lib/record"
+	"zab/lib/sendstream"
 	"zab/lib/zfs"
 )
 
@@ -29,6 +30,7 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 		o:    j.x.o,
 		pace: j.x.pace,
 		gate: j.x.gate,
+		rule: j.rule(s),
 	}, nil
 }
 
@@ -46,7 +48,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 	res := j.result(i)
 	res.To = s.To
 	j.x.env.Verbosef("sending %s to '%s'", object(j.r.Name, s.To), s.Dataset)
-	todo := []record.Step{*s}
+	todo := j.visible([]record.Step{*s})
 	anew := false // a token was given up
 	for try := 0; len(todo) > 0; {
 		err := j.stream(ctx, i, what, &todo[0])
@@ -101,7 +103,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 			anew = true
 			j.r.Warn("an interrupted receive into '%s' could not go on, and was begun anew: %s", s.Dataset, err)
 		}
-		todo = rest
+		todo = j.visible(rest)
 	}
 	j.arrived = append(j.arrived, i)
 	return nil
@@ -392,6 +394,9 @@ func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) er
 		return failf(KindInterrupted, "%s: %s", what, context.Cause(ctx))
 	case errors.Is(out.Err, pipeline.ErrStalled):
 		return failf(KindStalled, "%s: %s", what, out.Err)
+	}
+	if errors.Is(out.Err, sendstream.ErrForeign) {
+		return failf(zfs.KindForeignStream, "%s: %s", what, out.Err)
 	}
 	if out.Err != nil {
 		// An error of our own made the programs fail.

@@ -188,7 +188,7 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 			return errors.New("the field \"set\" is missing")
 		}
 		for _, pv := range s.Set {
-			if p, _, ok := strings.Cut(pv, "="); !ok || p != zfs.FromProp && p != zfs.StreamProp {
+			if p, _, ok := strings.Cut(pv, "="); !ok || p != zfs.FromProp && p != zfs.StreamProp && pv != "keylocation=prompt" {
 				return fmt.Errorf("%q is not a mark of zab's", pv)
 			}
 		}

@@ -42,17 +42,20 @@ func TestSendArgv(t *testing.T) {
 	}
 }
 
-// P5: whatever the step says, a receive never mounts, and saves what came.
+// P5, P11: a receive never mounts, takes no holds, saves what came, and names the
+// one snapshot that it takes.
 func TestRecvArgv(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		step record.Step
 		want string
 	}{
-		{"plain", record.Step{}, "zfs receive -u -s backup/a"},
-		{"forced", record.Step{Force: true}, "zfs receive -u -s -F backup/a"},
-		{"properties", record.Step{Exclude: []string{"mountpoint", "x:y"}, Set: []string{"canmount=noauto", "x:z=a b"}}, "zfs receive -u -s -x mountpoint -x x:y -o canmount=noauto -o x:z=a b backup/a"},
-		{"clone", record.Step{Origin: "backup/base@1"}, "zfs receive -u -s -o origin=backup/base@1 backup/a"},
+		{"plain", record.Step{}, "zfs receive -u -s -h backup/a"},
+		{"forced", record.Step{Force: true}, "zfs receive -u -s -h -F backup/a"},
+		{"properties", record.Step{Exclude: []string{"mountpoint", "x:y"}, Set: []string{"canmount=noauto", "x:z=a b"}}, "zfs receive -u -s -h -x mountpoint -x x:y -o canmount=noauto -o x:z=a b backup/a"},
+		{"a snapshot", record.Step{To: "2"}, "zfs receive -u -s -h backup/a@2"},
+		{"several snapshots", record.Step{To: "2", Through: []record.Through{{Name: "1"}}}, "zfs receive -u -s -h backup/a"},
+		{"clone", record.Step{Origin: "backup/base@1"}, "zfs receive -u -s -h -o origin=backup/base@1 backup/a"},
 	} {
 		if got := strings.Join(RecvArgv("backup/a", &c.step), " "); got != c.want {
 			t.Errorf("%s: %q", c.what, got)
@@ -91,11 +94,11 @@ func TestStepArgv(t *testing.T) {
 			}
 		}
 		argv = RecvArgv("backup/a", s)
-		if !slices.Equal(argv[:4], []string{"zfs", "receive", "-u", "-s"}) || argv[len(argv)-1] != "backup/a" {
+		if !slices.Equal(argv[:5], []string{"zfs", "receive", "-u", "-s", "-h"}) || argv[len(argv)-1] != "backup/a" && (argv[len(argv)-1] != "backup/a@"+s.To || len(s.Through) > 0) {
 			t.Fatalf("%q", argv)
 		}
 		forced := false
-		for rest := argv[4 : len(argv)-1]; len(rest) > 0; {
+		for rest := argv[5 : len(argv)-1]; len(rest) > 0; {
 			switch rest[0] {
 			case "-F":
 				forced, rest = true, rest[1:]

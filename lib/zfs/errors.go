@@ -34,6 +34,7 @@ const (
 	KindStaleToken     Kind = "stale-token"     // the resume token leads nowhere
 	KindPartial        Kind = "partial"         // the stream broke off; what came was saved
 	KindStream         Kind = "stream"          // what arrived is not a stream of zfs
+	KindForeignStream  Kind = "foreign-stream"  // the stream would reach beyond the dataset it was asked for
 	KindFeature        Kind = "feature"         // the pool or zfs cannot do this
 	KindKey            Kind = "key"             // an encryption key is missing or another
 	KindEncryption     Kind = "encryption"      // it does not fit how the data or the copy is encrypted
@@ -146,6 +147,7 @@ var hints = map[Kind]string{
 	KindModified:       "'zfs diff' shows what changed; see the remedies of the conflict that zab-plan reports, such as --rollback",
 	KindStaleToken:     "run again: the token is aborted and the stream starts anew",
 	KindPartial:        "run again: the stream goes on where it broke off",
+	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
 	KindTooLong:        "select fewer datasets for each run",
@@ -233,6 +235,8 @@ var catalogue = []pattern{
 	{"does not match incremental source", KindNoBase},
 	{"incremental source", KindNoBase},
 	{"not an earlier snapshot", KindNoBase},
+	// A package of several datasets, where one snapshot was named (zfs 0.8 to 2.3).
+	{"cannot specify snapshot name for multi-snapshot stream", KindForeignStream},
 	{"invalid stream", KindStream},
 	{"invalid backup stream", KindStream},
 	{"failed to read from stream", KindPartial},

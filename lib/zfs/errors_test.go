@@ -76,6 +76,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot receive new filesystem stream: incomplete stream", KindPartial},
 	{"zfs 2.3.2", "cannot receive: failed to read from stream", KindPartial},
 	{"zfs 2.3.2", "cannot receive: invalid stream (bad magic number)", KindStream},
+	{"zfs 2.3.2", "cannot receive: cannot specify snapshot name for multi-snapshot stream", KindForeignStream},
 	{"zfs 2.3.2", "cannot open 'backup/busy': dataset does not exist\ncannot receive new filesystem stream: invalid backup stream", KindStream},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: out of space", KindNoSpace},
 	{"zfs 2.3.2", "cannot receive resume stream: out of space", KindNoSpace},

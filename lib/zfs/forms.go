@@ -41,7 +41,7 @@ var forms = map[string]form{
 	"zfs diff":  {flags: "H", operands: []check{argSnapshot, argDataset}},
 	"zfs send": {flags: "nPLecpw", values: map[string]check{"-i": argNameOrPoint, "-I": argNameOrPoint, "-t": argToken},
 		operands: []check{argSnapshot}, optional: true},
-	"zfs receive": {flags: "usFhA", values: map[string]check{"-x": argProperty, "-o": argSetting}, operands: []check{argDataset}},
+	"zfs receive": {flags: "usFhA", values: map[string]check{"-x": argProperty, "-o": argSetting}, operands: []check{argNameOrPoint}},
 
 	"zfs snapshot": {values: map[string]check{"-o": argSetting}, operands: []check{argSnapshot}, more: true},
 	"zfs program": {flags: "jn", values: map[string]check{"-t": argNumber, "-m": argNumber},
@@ -226,6 +226,10 @@ func argOwnSetting(s string) error {
 		return nil
 	case "canmount":
 		if value == "noauto" || value == "off" {
+			return nil
+		}
+	case "keylocation":
+		if value == "prompt" {
 			return nil
 		}
 	case "reservation", "refreservation":

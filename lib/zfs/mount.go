@@ -2,7 +2,6 @@ package zfs
 
 import (
 	"context"
-	"strings"
 )
 
 // Mount mounts a filesystem at its mountpoint, with the options given.
@@ -12,22 +11,6 @@ func (h *Host) Mount(ctx context.Context, dataset string, options string) error 
 		argv = append(argv, "-o", options)
 	}
 	return ignoreKind(h.run(ctx, append(argv, dataset)...), KindMounted)
-}
-
-// MountPoints are the places where filesystems of ZFS are mounted. A name may
-// look like part of a place: then there are more than there should be.
-func (h *Host) MountPoints(ctx context.Context) ([]string, error) {
-	var out []string
-	err := h.ask(ctx, func(line string) error {
-		// the name, two spaces at least, the place
-		for i := range line {
-			if strings.HasPrefix(line[i:], "  /") {
-				out = append(out, line[i+2:])
-			}
-		}
-		return nil
-	}, "zfs", "mount")
-	return out, err
 }
 
 // Unmount unmounts a filesystem that nobody uses.

@@ -1,0 +1,183 @@
+package sendstream
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+)
+
+// oneDataset reports, as an error, that the list of a package does not say that
+// the package is of one dataset alone: zfs send -p and -I say so, -R does not. In
+// a list of several, zfs would apply what it says of each to the datasets below
+// the target that have the guids of its snapshots.
+func oneDataset(list []byte) error {
+	alone, datasets := false, 0
+	rest, err := walk(list, func(within, name string, typ uint32) {
+		switch within {
+		case "":
+			alone = alone || name == "not_recursive" && typ == nvBoolean
+		case "fss":
+			datasets++
+		}
+	})
+	switch {
+	case err != nil:
+		return foreign("its list of datasets cannot be read: %s", err)
+	case len(rest) > 0:
+		return foreign("its list of datasets is followed by something else")
+	case !alone || datasets > 1:
+		return foreign("it is a package of a dataset and of those below it")
+	}
+	return nil
+}
+
+// The types of an nvlist's pairs that zfs uses in streams, from sys/nvpair.h.
+const (
+	nvBoolean      = 1
+	nvInt32        = 5
+	nvUint32       = 6
+	nvInt64        = 7
+	nvUint64       = 8
+	nvString       = 9
+	nvUint64Array  = 16
+	nvStringArray  = 17
+	nvNvlist       = 19
+	nvNvlistArray  = 20
+	nvBooleanValue = 21
+)
+
+var (
+	errShort   = errors.New("it is cut off")
+	errUnclear = errors.New("a pair has another length than it says")
+)
+
+// walk reads an nvlist in XDR, and calls pair for each of its own pairs, and for
+// those of the lists that are their values. What is within these is read too, for libnvpair finds the next pair by that and not by
+// the length that a pair says it has. Where both disagree the list is refused.
+func walk(b []byte, pair func(within, name string, typ uint32)) (rest []byte, err error) {
+	const xdr = 1 // and two reserved bytes, after that of the byte order
+	if len(b) < 4 || b[0] != xdr {
+		return nil, errors.New("it is not in XDR")
+	}
+	return pairs(b[4:], nil, pair)
+}
+
+const maxDepth = 8 // zfs has five
+
+// pairs reads version and flags of a list, and its pairs until the one without a
+// length.
+func pairs(b []byte, path []string, pair func(string, string, uint32)) (rest []byte, err error) {
+	if len(path) > maxDepth {
+		return nil, errors.New("its lists are too deep")
+	}
+	if len(b) < 8 {
+		return nil, errShort
+	}
+	seen := map[string]bool{}
+	for b = b[8:]; ; {
+		if len(b) < 8 {
+			return nil, errShort
+		}
+		size := int64(binary.BigEndian.Uint32(b))
+		if size == 0 {
+			if binary.BigEndian.Uint32(b[4:]) != 0 {
+				return nil, errUnclear
+			}
+			return b[8:], nil
+		}
+		p := b[8:]
+		name, p, err := text(p)
+		if err != nil {
+			return nil, err
+		}
+		if len(p) < 8 {
+			return nil, errShort
+		}
+		typ, n := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
+		if p, err = value(p[8:], typ, n, append(path, name), pair); err != nil {
+			return nil, err
+		}
+		if int64(len(b)-len(p)) != size {
+			return nil, errUnclear
+		}
+		if len(path) < 2 {
+			if seen[name] {
+				return nil, errors.New("it has a name twice")
+			}
+			seen[name] = true
+			pair(strings.Join(path, ""), name, typ)
+		}
+		b = p
+	}
+}
+
+// value reads n values of a type.
+func value(b []byte, typ, n uint32, path []string, pair func(string, string, uint32)) (rest []byte, err error) {
+	skip := func(k uint64) ([]byte, error) {
+		if k > uint64(len(b)) {
+			return nil, errShort
+		}
+		return b[k:], nil
+	}
+	one := func(k uint64) ([]byte, error) {
+		if n != 1 {
+			return nil, errUnclear
+		}
+		return skip(k)
+	}
+	switch typ {
+	case nvBoolean:
+		if n != 0 {
+			return nil, errUnclear
+		}
+		return b, nil
+	case nvInt32, nvUint32, nvBooleanValue:
+		return one(4)
+	case nvInt64, nvUint64:
+		return one(8)
+	case nvString, nvStringArray:
+		if typ == nvString && n != 1 {
+			return nil, errUnclear
+		}
+		for ; n > 0 && err == nil; n-- {
+			_, b, err = text(b)
+		}
+		return b, err
+	case nvUint64Array:
+		// xdr_array says once more how many there are, where there are any.
+		if n == 0 {
+			return b, nil
+		}
+		if len(b) < 4 || binary.BigEndian.Uint32(b) != n {
+			return nil, errUnclear
+		}
+		return skip(4 + 8*uint64(n))
+	case nvNvlist, nvNvlistArray:
+		if typ == nvNvlist && n != 1 {
+			return nil, errUnclear
+		}
+		for ; n > 0 && err == nil; n-- {
+			b, err = pairs(b, path, pair)
+		}
+		return b, err
+	}
+	return nil, errors.New("it has a value of an unknown type")
+}
+
+// text reads a string, which is padded to four bytes.
+func text(b []byte) (s string, rest []byte, err error) {
+	if len(b) < 4 {
+		return "", nil, errShort
+	}
+	n := uint64(binary.BigEndian.Uint32(b))
+	padded := (n + 3) &^ 3
+	b = b[4:]
+	if padded > uint64(len(b)) {
+		return "", nil, errShort
+	}
+	s = string(b[:n])
+	if strings.IndexByte(s, 0) >= 0 {
+		return "", nil, errUnclear // libnvpair reads no further
+	}
+	return s, b[padded:], nil
+}

@@ -128,6 +128,9 @@ func CheckTarget(target string) error {
 	if strings.HasPrefix(target, "/") {
 		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", target)
 	}
+	if host, dataset, ok := strings.Cut(target, ":"); ok && strings.Contains(host, "@") {
+		return fmt.Errorf("the target %q: a host and a dataset are given apart, as --ssh-target %s and %s", target, zfs.Quote(host), zfs.Quote(dataset))
+	}
 	if err := record.CheckDataset(target); err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}

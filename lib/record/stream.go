@@ -346,19 +346,6 @@ func checkChars(whole, part string) error {
 	return nil
 }
 
-// CheckHost refuses what ssh would not take for a destination; "" is here.
-func CheckHost(host string) error {
-	if strings.HasPrefix(host, "-") {
-		return fmt.Errorf("%q is not a host: it begins with a dash", host)
-	}
-	for _, b := range []byte(host) {
-		if b <= ' ' || b == 0x7f {
-			return fmt.Errorf("%q is not a host: it contains white space or a control character", host)
-		}
-	}
-	return nil
-}
-
 // Writer writes records, a line and a write each, so that a reader of a pipe
 // never waits for the rest of one.
 type Writer struct {

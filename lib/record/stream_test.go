@@ -285,7 +285,10 @@ func TestRefusedNames(t *testing.T) {
 		"tank\na", "tank\ta", "tank\x00a", "tank\x7f", "tank'a", `tank"a`, `tank\a`, "tank,a", "tank(a)", "tänk", strings.Repeat("x", 256)}
 	snapshots := []string{"", "a@b", "a#b", "a/b", "a,b", "a%b", "%", "a;b", "a\nb", "a\x00", "ä", "a'b", "a*", strings.Repeat("x", 256)}
 	fulls := []string{"tank", "tank#a", "@a", "tank@", "-r@a", "tank@a@b", "tank@a,b", "tank@a%b"}
-	hosts := []string{"-oProxyCommand=x", "-", "a b", "a\nb", "a\x00", "a\x7f"}
+	hosts := []string{"-oProxyCommand=x", "-", "a b", "a\nb", "a\x00", "a\x7f", "a`id`", "$(id)", "a;b", "(a)", "a|b", "a&b", "a<b", "a>b", "a'b", `a"b`, `a\b`,
+		"a*b", "a?b", "a!b", "a#b", "~a", "{a,b}", "a,b", "a=b", "a^b", "é", "vаult", "a\u0085b", "a\u202eb", "a/b", "%h", "root@-a", "-l@a", "@a", "a@", "root@",
+		"nas:tank/backup", "root@nas:tank", "nas:22", "ssh://", "ssh://a:", "ssh://a:x", "ssh://a:0", "ssh://a:65536", "ssh://a:+1", "ssh://a/b", "ssh://::1", "http://a",
+		"[a]", "[::1", "::1]", "::1%e`id`", "1:2", strings.Repeat("a", 321)}
 	numbers := []string{"x", "-1", "1.5", "0x1f", " 1", "18446744073709551616", "1e5"}
 	tokens := []string{"-t", "1-a b", "1-a\n", "1\x00"}
 	quote := func(s string) string { b, _ := jsontext.AppendQuote(nil, s); return string(b) }
@@ -338,9 +341,24 @@ func TestRefusedNames(t *testing.T) {
 			t.Errorf("%q: %v", ok, err)
 		}
 	}
-	for _, ok := range []string{"", "vault", "root@vault", "[::1]", "ssh://x:22"} {
+	for _, ok := range []string{"", "vault", "root@vault", "[::1]", "ssh://x:22", "ssh://root@x", "ssh://root@[fe80::1%eth0.5]:2222", "ssh://[::1]", "::1", "root@fe80::1%eth0",
+		"10.0.0.1", "back_up@nas-2.example.com", "user@EXAMPLE.COM@vault", "c++@x"} {
 		if err := CheckHost(ok); err != nil {
 			t.Errorf("%q: %v", ok, err)
+		}
+	}
+}
+
+// A host and a dataset in one word, as other programs take them, are told apart.
+func TestHostHints(t *testing.T) {
+	for host, want := range map[string]string{
+		"root@nas:tank/backup": `"root@nas:tank/backup" is not a host: a host and a dataset are given apart, as "root@nas" and "tank/backup"`,
+		"nas:22":               `"nas:22" is not a host: a port is given as in "ssh://nas:22"`,
+		"vаult":                `"v\u0430ult" is not a host: it contains "\u0430"`,
+		"a\x9bb":               `"a\x9bb" is not a host: it contains "\ufffd"`,
+	} {
+		if err := CheckHost(host); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", host, err)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 	e := Epoch{Loads: map[string]string{}}
 	loads := map[string]string{}
 	first := true
-	err := h.runShell(ctx, epochLine, nil, nil, func(line string) (err error) {
+	err := h.run(ctx, nil, func(line string) (err error) {
 		switch f := strings.Split(line, "\t"); {
 		case first:
 			first = false
@@ -48,7 +48,7 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 			e.Boot, _ = strconv.ParseInt(sec, 10, 64)
 		}
 		return nil
-	})
+	}, "/bin/sh", "-c", epochLine)
 	// A pool whose load_guid is not told is one that cannot be recognized.
 	maps.DeleteFunc(e.Loads, func(_, load string) bool { return load == "" || load == "-" || load == "0" })
 	return e, err

@@ -13,16 +13,15 @@ package zfs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"os"
-	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"al.essio.dev/pkg/shellescape"
+	"zab/lib/proc"
 )
 
 // Machine starts programs on this machine and, over ssh, on others. Make one
@@ -36,6 +35,9 @@ type Machine struct {
 	mu    sync.Mutex
 	hosts map[string]*Host
 	dir   string // of control sockets that this process made
+	// masters are the connections that this process made.
+	masters []*master
+	closed  bool
 }
 
 // Host is where datasets live: here, or behind an ssh destination.
@@ -44,10 +46,7 @@ type Host struct {
 	// Dest is the ssh destination; "" is this machine.
 	Dest string
 
-	once sync.Once
-	ssh  []string // how ssh is called up to and including the destination
-	err  error    // why the host cannot be reached
-	down func()   // ends the connection that this process set up
+	conn connection
 
 	features featureCache
 	trees    treeNames
@@ -79,27 +78,17 @@ func (h *Host) String() string {
 	return h.Dest
 }
 
-// Quote quotes words for a POSIX shell. It is the only function that does.
-func Quote(argv ...string) string { return shellescape.QuoteCommand(argv) }
-
-// Argv is what is started here so that argv runs on the host.
+// Argv is what is started here so that argv runs on the host. What is to be
+// read by a shell there is /bin/sh -c, for the user's own may be any.
 func (h *Host) Argv(ctx context.Context, argv ...string) ([]string, error) {
-	return h.ShellArgv(ctx, Quote(argv...), argv)
-}
-
-// ShellArgv is Argv for a line of shell, whose words the caller has quoted.
-// Where the host is this machine, argv is used if it is given.
-func (h *Host) ShellArgv(ctx context.Context, line string, argv []string) ([]string, error) {
 	if h.Here() {
-		if argv != nil {
-			return argv, nil
-		}
-		return []string{"/bin/sh", "-c", line}, nil
+		return argv, nil
 	}
-	if err := h.connect(ctx); err != nil {
+	ssh, err := h.connect(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return append(append([]string{}, h.ssh...), line), nil
+	return append(slices.Clone(ssh), loginLine(argv)), nil
 }
 
 // environ keeps zfs's messages in the language that this package reads.
@@ -117,45 +106,21 @@ func environ() []string {
 
 // Command prepares argv, already made by Argv, as a child in a process group
 // of its own that dies with this process.
-func (m *Machine) Command(ctx context.Context, argv []string) *exec.Cmd {
+func (m *Machine) Command(ctx context.Context, argv []string) *proc.Group {
 	if m.Debug != nil {
 		m.Debug(Quote(argv...))
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := proc.WithContext(ctx, syscall.SIGKILL, 5*time.Second, argv[0], argv[1:]...)
 	cmd.Env = environ()
-	cmd.SysProcAttr = ownGroup()
-	cmd.Cancel = func() error { return KillGroup(cmd, syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
 	return cmd
-}
-
-// KillGroup signals the whole process group of a started command.
-func KillGroup(cmd *exec.Cmd, sig syscall.Signal) error {
-	if cmd.Process == nil {
-		return nil
-	}
-	if err := syscall.Kill(-cmd.Process.Pid, sig); err != nil {
-		if errors.Is(err, syscall.ESRCH) {
-			return os.ErrProcessDone
-		}
-		return err
-	}
-	return nil
 }
 
 // run runs argv on the host, gives each line of its output to row, and turns
 // a failure into an *Error. row may be nil.
 func (h *Host) run(ctx context.Context, stdin io.Reader, row func(line string) error, argv ...string) error {
-	return h.runShell(ctx, Quote(argv...), argv, stdin, row)
-}
-
-func (h *Host) runShell(ctx context.Context, line string, argv []string, stdin io.Reader, row func(line string) error) error {
-	local, err := h.ShellArgv(ctx, line, argv)
+	local, err := h.Argv(ctx, argv...)
 	if err != nil {
 		return err
-	}
-	if argv == nil {
-		argv = []string{"/bin/sh", "-c", line}
 	}
 	cmd := h.m.Command(ctx, local)
 	cmd.Stdin = stdin

@@ -175,6 +175,7 @@ func (r *Record) check() error {
 	if t := r.Target; t != nil {
 		c.dataset("target.name", t.Name)
 		c.host("target.host", t.Host)
+		c.number("target.zpool_guid", t.ZPoolGUID)
 		c.facts("target.", &t.Facts)
 		c.snapshots("target.snapshots", t.Snapshots)
 		c.snapshots("target.bookmarks", t.Bookmarks)

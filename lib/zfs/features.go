@@ -3,6 +3,8 @@ package zfs
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -13,6 +15,9 @@ type Features struct {
 	LargeBlocks bool
 	// EmbeddedData: small blocks inside their pointers; zfs send -e.
 	EmbeddedData bool
+	// GUID is that of the pool, by which it is the same pool whatever its host is
+	// called here; another with every zpool reguid, and of every copy.
+	GUID string
 }
 
 type featureCache struct {
@@ -37,9 +42,9 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		}
 	}
 	if len(ask) == 0 {
-		return c.pools, nil
+		return maps.Clone(c.pools), nil
 	}
-	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "feature@large_blocks,feature@embedded_data"}, ask...)
+	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "guid,feature@large_blocks,feature@embedded_data"}, ask...)
 	err := h.run(ctx, nil, func(line string) error {
 		f := strings.Split(line, "\t")
 		if len(f) != 3 {
@@ -48,6 +53,10 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		on := f[2] == "enabled" || f[2] == "active"
 		p := c.pools[f[0]]
 		switch f[1] {
+		case "guid":
+			if _, err := strconv.ParseUint(f[2], 10, 64); err == nil {
+				p.GUID = f[2]
+			}
 		case "feature@large_blocks":
 			p.LargeBlocks = on
 		case "feature@embedded_data":
@@ -56,7 +65,7 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 		c.pools[f[0]] = p
 		return nil
 	}, argv...)
-	return c.pools, err
+	return maps.Clone(c.pools), err
 }
 
 // Pools gives the guids of the datasets that all pools of the host begin with,

@@ -16,12 +16,12 @@ all:
 # Logic here, behaviour on a real ZFS: on this machine where it has one, else
 # in a virtual machine that is built once (about 6 minutes).
 test:
-	contrib/make/tools
+	contrib/make/tools test
 	contrib/make/test
 
 # The same against OpenZFS 2.1.
 test-zfs21:
-	contrib/make/tools
+	contrib/make/tools test
 	ZAB_VM_ZFS=2.1 contrib/make/test
 
 # Random histories with kills and failures, for ZAB_TORTURE=20m; make test does

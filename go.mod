@@ -3,7 +3,6 @@ module zab
 go 1.26.8
 
 require (
-	al.essio.dev/pkg/shellescape v1.6.1
 	github.com/go-json-experiment/json v1.27.2
 	github.com/jessevdk/go-flags v1.6.1
 	github.com/mattn/go-isatty v0.0.24

@@ -32,6 +32,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"zab/lib/private"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -116,11 +117,17 @@ func Dir() (string, error) {
 }
 
 // Begin opens what earlier runs have left of something on a host, and tells it
-// the host's epoch; nil where nothing can be remembered. say is told why.
-func Begin(ctx context.Context, host *zfs.Host, say func(format string, a ...any), of ...string) *Store {
+// the host's epoch; nil where nothing can be remembered. say is told why, and warn
+// where that is somebody's mistake.
+func Begin(ctx context.Context, host *zfs.Host, say, warn func(format string, a ...any), of ...string) *Store {
 	dir, err := Dir()
 	if err != nil {
 		say("nothing can be remembered: %s", err)
+		return nil
+	}
+	// What others can write decides which snapshots are taken to exist.
+	if err := private.Check(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		warn("nothing is remembered: cannot use the directory of the cache: %s", err)
 		return nil
 	}
 	s, err := Open(dir, append(of, host.Dest)...)
@@ -161,6 +168,9 @@ func Open(dir string, of ...string) (*Store, error) {
 }
 
 func (s *Store) read() error {
+	if err := private.Check(filepath.Dir(s.path)); err != nil {
+		return err
+	}
 	data, err := os.ReadFile(s.path)
 	if err != nil {
 		return err
@@ -314,7 +324,7 @@ func (s *Store) Save() error {
 // write puts the file in its place in one act. It need not outlast a crash.
 func (s *Store) write(data []byte) error {
 	dir := filepath.Dir(s.path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := private.Make(dir); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(dir, ".new-*")

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -241,4 +242,31 @@ func open2(t *rapid.T, dir string, e zfs.Epoch) *Store {
 	}
 	s.At(e)
 	return s
+}
+
+// What others could have written is not believed, and nothing is put there.
+func TestDirectoryOfOthers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "zab")
+	t.Setenv("CACHE_DIRECTORY", dir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, "target", "tank/b", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, "target", "tank/b", ""); err == nil || !strings.Contains(err.Error(), "can be written to by others") {
+		t.Errorf("%v", err)
+	}
+	if err := s.write([]byte("x")); err == nil {
+		t.Error("it was written to")
+	}
+	var warned []string
+	note := func(format string, a ...any) { warned = append(warned, fmt.Sprintf(format, a...)) }
+	if Begin(t.Context(), (&zfs.Machine{}).Host(""), t.Logf, note, "target", "tank/b") != nil || len(warned) != 1 {
+		t.Errorf("%q", warned)
+	}
 }

@@ -36,6 +36,9 @@ const (
 	ExitDone   = 0 // all done
 	ExitFailed = 1 // some record failed, or nothing could be done
 	ExitUsage  = 2 // wrong command line
+	// ExitPipe: the reader of standard output went away, as a shell tells it of a
+	// program that this had killed.
+	ExitPipe = 128 + int(syscall.SIGPIPE)
 )
 
 // Common are the options that mean the same in every command.
@@ -155,6 +158,7 @@ func (s SignalError) Error() string { return "ended by signal: " + s.Signal.Stri
 func Main(p Program, args []string) (code int) {
 	// An inherited one would make every run print completions and end well.
 	os.Unsetenv("GO_FLAGS_COMPLETION")
+	defer survivePipes()()
 	if p.UsageExit == 0 {
 		p.UsageExit = ExitUsage
 	}
@@ -231,6 +235,9 @@ func Main(p Program, args []string) (code int) {
 	case err != nil:
 		env.Errorf("%s", err)
 		env.Hintf("%s", HintOf(err))
+		if p.FailExit == ExitFailed && readerGone(err) {
+			return ExitPipe
+		}
 		return p.FailExit
 	}
 	return env.status
@@ -246,6 +253,9 @@ func HintOf(err error) string {
 	var r *record.Error
 	if errors.As(err, &r) {
 		return r.Hint
+	}
+	if readerGone(err) {
+		return "what was under way was finished, and nothing more was begun"
 	}
 	return zfs.KindOf(err).Hint()
 }
@@ -376,6 +386,22 @@ func isTerminal(f *os.File) bool {
 
 // IsTerminal tells whether f is a terminal.
 func IsTerminal(f *os.File) bool { return isTerminal(f) }
+
+// survivePipes has a write to a pipe that nobody reads fail, where it would end
+// the process: what is being done is done to its end, and what must come after it
+// is done, too. Programs that are started keep the usual disposition, which they
+// would not if the signal were ignored.
+func survivePipes() (stop func()) {
+	spare := make(chan os.Signal, 1)
+	signal.Notify(spare, syscall.SIGPIPE)
+	return func() { signal.Stop(spare) }
+}
+
+// readerGone reports whether err is that of records that nobody reads any more.
+func readerGone(err error) bool {
+	var out *record.OutputError
+	return errors.As(err, &out) && errors.Is(err, syscall.EPIPE)
+}
 
 // signals gives a context that the usual signals end, with a SignalError as
 // its cause. A second signal ends the process at once.

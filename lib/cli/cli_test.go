@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -284,6 +285,54 @@ func TestSignal(t *testing.T) {
 		code, _, stderr := start(t, p, "a")
 		if code != 128+int(sig) || !strings.HasPrefix(stderr, "zab-test: interrupted by ") || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: %d, %q", sig, code, stderr)
+		}
+	}
+}
+
+// A reader who goes away does not end the command in the middle of what it does:
+// the write fails, the work is brought to its end, and the status tells. The
+// programs that it starts die of a broken pipe as ever.
+func TestReaderGone(t *testing.T) {
+	if dir := os.Getenv("CLI_TEST_DIR"); dir != "" {
+		os.Exit(Main(program(&testOptions{}, func(_ context.Context, e *Env, _ []string) error {
+			e.Warnf("nobody reads this either")
+			err := record.NewWriter(e.Stdout).Write(&record.Record{Type: record.TypeDataset, Name: "tank"})
+			child := exec.Command("sh", "-c", "yes; kill -l $? >status")
+			child.Dir = dir
+			child.Stdout = e.Stdout.(*os.File)
+			_ = child.Run()
+			return errors.Join(err, os.WriteFile(dir+"/done", nil, 0o600))
+		}), []string{"a"}))
+	}
+	for _, stderr := range []bool{false, true} {
+		out, in, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Close()
+		dir := t.TempDir()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestReaderGone$")
+		cmd.Env = append(os.Environ(), "CLI_TEST_DIR="+dir)
+		cmd.Stdout = in
+		var text strings.Builder
+		cmd.Stderr = &text
+		if stderr {
+			cmd.Stderr = in
+		}
+		_ = cmd.Run()
+		in.Close()
+		if code := cmd.ProcessState.ExitCode(); code != 141 {
+			t.Errorf("status %d, %s", code, text.String())
+		}
+		if _, err := os.Stat(dir + "/done"); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(dir + "/status"); string(b) != "PIPE\n" {
+			t.Errorf("the child ended with %q, %v", b, err)
+		}
+		want := "zab-test: warning: nobody reads this either\nzab-test: cannot write records: broken pipe\nzab-test: hint: what was under way was finished, and nothing more was begun\n"
+		if !stderr && text.String() != want {
+			t.Errorf("%s", text.String())
 		}
 	}
 }

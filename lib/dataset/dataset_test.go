@@ -38,8 +38,9 @@ func TestParse(t *testing.T) {
 		{"setting", CheckSetting, []string{"a:b=c", "a:b=", "mountpoint=/x y=z", "a:b=x\ny"},
 			[]string{"", "a", "=b", "-o=b", "a:b=x\x00y", "a:b=" + strings.Repeat("x", maxValue+1)}},
 		{"tag", CheckTag, []string{"zfs_autobackup:b", "my tag", "é"}, []string{"", "-r", ".x", "a\nb", "a\tb", "a\x00b", "a\x7fb", long + "x"}},
-		{"host", host, []string{"", "vault", "root@vault", "a.b-c_d", "[::1]", "::1", "fe80::1%eth0", "ssh://x:22", "ssh://root@x:22", "Me+x@y"},
-			append(odd, "-oProxyCommand=x", "a b", "root@", "ssh://", "a/b", "http://x", "$(x)", "a(b)", "~a", "a!b", "a#b", "{a}", long+"x")},
+		{"host", host, []string{"", "vault", "root@vault", "[::1]", "ssh://x:22", "ssh://root@x", "ssh://root@[fe80::1%eth0.5]:2222", "ssh://[::1]", "::1",
+			"root@fe80::1%eth0", "10.0.0.1", "back_up@nas-2.example.com", "user@EXAMPLE.COM@vault", "c++@x"},
+			append(odd, "vault:22", "[::1", "::1]", "ssh://x:0", "ssh://x:99999", "ssh://::1", "x@-y", "-oProxyCommand=x", "a b", "root@", "ssh://", "a/b", "http://x", "$(x)", "a(b)", "~a", "a!b", "a#b", "{a}", long+long)},
 	} {
 		for _, s := range c.good {
 			if err := c.parse(s); err != nil {
@@ -50,6 +51,20 @@ func TestParse(t *testing.T) {
 			if c.parse(s) == nil {
 				t.Errorf("%.60q was taken for a %s", s, c.what)
 			}
+		}
+	}
+}
+
+// A host and a dataset in one word, as other programs take them, are told apart.
+func TestHostHints(t *testing.T) {
+	for host, want := range map[string]string{
+		"root@nas:tank/backup": `"root@nas:tank/backup" is not a host: a host and a dataset are given apart, as "root@nas" and "tank/backup"`,
+		"nas:22":               `"nas:22" is not a host: a port is given as in "ssh://nas:22"`,
+		"vаult":                `"v\u0430ult" is not a host: it contains "\u0430"`,
+		"a\x9bb":               `"a\x9bb" is not a host: it contains "\ufffd"`,
+	} {
+		if _, err := ParseHost(host); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", host, err)
 		}
 	}
 }

@@ -9,15 +9,18 @@ package lock
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"zab/lib/private"
 )
 
 // Taken is the error of a lock that another process has.
@@ -50,21 +53,57 @@ type Table struct {
 }
 
 // path is the one file that all of a user's processes agree on. For root it
-// stands where nobody else can put a file in the way; TMPDIR is not asked, for
-// it differs from one process to the next.
+// stands in /run, where nobody else can put a file in the way. For others, and
+// for a root that has no such place, it stands in their own home, whose name is asked of the system: neither HOME nor TMPDIR nor
+// XDG_RUNTIME_DIR is the same for a cron job, a session and sudo, and two that
+// differ would not see each other's locks (P8). The directory is made by the
+// user and open to nobody else, so that no name in it can be taken before.
 func path() (string, error) {
-	name := "zab.lock"
-	dirs := []string{"/run", "/var/run", "/run/lock", "/tmp"}
-	if uid := os.Getuid(); uid != 0 {
-		name = "zab-" + strconv.Itoa(uid) + ".lock"
-		dirs = []string{"/run/lock", "/tmp"}
-	}
-	for _, d := range dirs {
-		if fi, err := os.Stat(d); err == nil && fi.IsDir() && unix.Access(d, unix.W_OK) == nil {
-			return filepath.Join(d, name), nil
+	uid := os.Getuid()
+	if uid == 0 {
+		for _, d := range []string{"/run", "/var/run"} {
+			if private.Check(d) == nil && unix.Access(d, unix.W_OK) == nil {
+				return filepath.Join(d, "zab.lock"), nil
+			}
 		}
 	}
-	return "", errors.New("none of /run, /run/lock and /tmp can be written to")
+	return userPath(home(uid), "/tmp", uid)
+}
+
+// home is where the system says that the user lives; "" where it does not say.
+func home(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && filepath.IsAbs(u.HomeDir) {
+		return u.HomeDir
+	}
+	return os.Getenv("HOME")
+}
+
+// userPath is the file of a user without privileges. Those that have no home of
+// their own, as many a service, have a directory below tmp.
+func userPath(home, tmp string, uid int) (string, error) {
+	const name = "lock"
+	if own(home, uid) {
+		dir := filepath.Join(home, ".cache", "zab")
+		if err := private.Make(dir); err != nil {
+			return "", err
+		}
+		return filepath.Join(dir, name), nil
+	}
+	dir := filepath.Join(tmp, "zab-"+strconv.Itoa(uid))
+	if err := private.Make(dir); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, name), nil
+}
+
+// own reports whether dir is the user's own.
+func own(dir string, uid int) bool {
+	st, err := os.Stat(dir)
+	if err != nil || !st.IsDir() {
+		return false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && int(sys.Uid) == uid
 }
 
 func (t *Table) open() error {

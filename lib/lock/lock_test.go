@@ -3,6 +3,7 @@ package lock
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,5 +92,35 @@ func TestLinkInTheWay(t *testing.T) {
 	}
 	if _, err := (&Table{Path: path}).Take("a"); err == nil {
 		t.Fatal("a link was followed")
+	}
+}
+
+// Another user of the machine can neither take the file's place nor make the
+// directory in which it is to be: a home is used where there is one, and else a
+// directory that is the user's own.
+func TestPathOfUser(t *testing.T) {
+	uid := os.Getuid()
+	home, tmp := t.TempDir(), t.TempDir()
+	if p, err := userPath(home, tmp, uid); err != nil || p != filepath.Join(home, ".cache/zab/lock") {
+		t.Errorf("%s, %v", p, err)
+	}
+	mine := fmt.Sprintf("zab-%d", uid)
+	if p, err := userPath(filepath.Join(home, "none"), tmp, uid); err != nil || p != filepath.Join(tmp, mine, "lock") {
+		t.Errorf("without a home: %s, %v", p, err)
+	}
+	if err := os.Chmod(filepath.Join(tmp, mine), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := userPath("", tmp, uid); err == nil {
+		t.Errorf("%s, though others can write to its directory", p)
+	}
+	if err := os.RemoveAll(filepath.Join(tmp, mine)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(home, filepath.Join(tmp, mine)); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := userPath("", tmp, uid); err == nil {
+		t.Errorf("%s, though its directory is a link", p)
 	}
 }

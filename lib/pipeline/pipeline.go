@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"zab/lib/proc"
 	"zab/lib/zfs"
 )
 
@@ -87,7 +88,7 @@ const saveTime = time.Minute
 type child struct {
 	*Program
 	place  int
-	cmd    *exec.Cmd
+	cmd    *proc.Group
 	stderr zfs.Stderr
 	err    error
 	at     time.Time
@@ -100,7 +101,7 @@ func (c *child) kill(sig syscall.Signal) {
 	case <-c.done:
 	default:
 		c.killed.Store(true)
-		_ = zfs.KillGroup(c.cmd, sig)
+		_ = c.cmd.Signal(sig)
 	}
 }
 
@@ -133,7 +134,7 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 			out.Failures = []Failure{{Name: c.Name, Place: c.place, Last: i == len(children)-1, Err: asError(c.Host.Failed(c.Argv, err, "")), At: time.Now()}}
 			for _, d := range children[i+1:] {
 				d.killed.Store(true)
-				_ = zfs.KillGroup(d.cmd, syscall.SIGKILL)
+				_ = d.cmd.Signal(syscall.SIGKILL)
 			}
 			closeEnds(children, joints)
 			for _, d := range children[i+1:] {
@@ -345,7 +346,7 @@ func build(links []Link) (children []*child, joints []*joint, err error) {
 }
 
 // closeChild closes the ends that belong to the child.
-func closeChild(cmd *exec.Cmd) {
+func closeChild(cmd *proc.Group) {
 	if f, ok := cmd.Stdin.(*os.File); ok && f != nil {
 		_ = f.Close()
 	}

@@ -130,6 +130,9 @@ func CheckTarget(target string) error {
 	if strings.HasPrefix(target, "/") {
 		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", target)
 	}
+	if host, name, ok := strings.Cut(target, ":"); ok && strings.Contains(host, "@") {
+		return fmt.Errorf("the target %q: a host and a dataset are given apart, as --ssh-target %s and %s", target, zfs.Quote(host), zfs.Quote(name))
+	}
 	if _, err := dataset.ParseName(target); err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}
@@ -309,9 +312,17 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
+	pool := ""
+	if o.TargetState == "" && slices.ContainsFunc(list, sends) {
+		all, _ := host.Features(ctx, []string{zfs.Pool(target)}) // asked just now
+		pool = all[zfs.Pool(target)].GUID
+	}
 	for _, d := range list {
+		if d.r.Target != nil {
+			d.r.Target.ZPoolGUID = pool
+		}
 		// Before any plan is made, for records may come in any order.
-		if d.r.Error == nil && len(d.wanted) > 0 {
+		if sends(d) {
 			s.coming[d.r.Target.Name] = d.r
 		}
 	}
@@ -404,6 +415,9 @@ func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, 
 	return failed, nil
 }
 
+// sends reports whether something is to be sent.
+func sends(d *draft) bool { return d.r.Error == nil && len(d.wanted) > 0 }
+
 // features finds out what the pools on both sides can do. It asks only where
 // something is to be sent; a plan from a file takes what every pool has had
 // for years.
@@ -415,7 +429,7 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 	}
 	pools := map[string][]string{}
 	for _, d := range list {
-		if d.r.Error == nil && len(d.wanted) > 0 {
+		if sends(d) {
 			pools[d.r.Host] = append(pools[d.r.Host], zfs.Pool(d.r.Name))
 			pools[o.SSHTarget] = append(pools[o.SSHTarget], zfs.Pool(target))
 		}

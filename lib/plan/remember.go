@@ -31,7 +31,7 @@ type memory struct {
 // remember lists the target's tree with what earlier runs have left; nil
 // without an error where nothing can be remembered.
 func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, excluded func(full string) bool) (*memory, error) {
-	store := cache.Begin(ctx, host, env.Verbosef, "target", target)
+	store := cache.Begin(ctx, host, env.Verbosef, env.Warnf, "target", target)
 	if store == nil {
 		return nil, nil
 	}

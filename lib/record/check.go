@@ -246,6 +246,7 @@ func isNumber(s string) bool {
 func (c *checker) target(t *Target) {
 	c.dataset("target.name", t.Name)
 	c.host("target.host", t.Host)
+	c.guid("target.zpool_guid", t.ZPoolGUID)
 	c.facts("target.", &t.Facts)
 	c.snapshots("target.snapshots", t.Name, t.Snapshots)
 	c.snapshots("target.bookmarks", t.Name, t.Bookmarks)

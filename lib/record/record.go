@@ -189,6 +189,9 @@ type Target struct {
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
+	// ZPoolGUID is the guid of its pool as zpool get tells it; absent where it was
+	// not asked for, because nothing is to be sent.
+	ZPoolGUID string `json:"zpool_guid,omitzero"`
 	// Pin is the tag of the holds that stand for this target alone, beside the
 	// one that all targets of a backup share.
 	Pin string `json:"pin,omitzero"`

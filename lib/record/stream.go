@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -199,10 +200,24 @@ func (w *Writer) Pass(r *Record) error {
 
 func (w *Writer) flush() error {
 	if _, err := w.w.Write(w.buf.Bytes()); err != nil {
-		return fmt.Errorf("cannot write records: %w", err)
+		return &OutputError{err}
 	}
 	return nil
 }
+
+// OutputError is the error of a Writer that could not write: the reader of the
+// pipe went away, or the disk is full.
+type OutputError struct{ Err error }
+
+func (e *OutputError) Error() string {
+	err := e.Err
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	return fmt.Sprintf("cannot write records: %v", err)
+}
+
+func (e *OutputError) Unwrap() error { return e.Err }
 
 // Full is the snapshot's full name on dataset.
 func (s *Snapshot) Full(dataset string) string { return dataset + "@" + s.Name }

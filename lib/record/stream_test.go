@@ -127,7 +127,7 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.OneOf(snapshotName, rapid.Map(snapshotName, func(s string) string { return "#" + s }), fullName)
 	case "Origin":
 		return fullName
-	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID":
+	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID", "ZPoolGUID":
 		return decimal
 	case "Kind":
 		return rapid.SampledFrom([]string{"filesystem", "volume"})
@@ -318,7 +318,10 @@ func TestRefusedNames(t *testing.T) {
 		"tank\na", "tank\ta", "tank\x00a", "tank\x7f", "tank'a", `tank"a`, `tank\a`, "tank,a", "tank(a)", "tänk", strings.Repeat("x", 256)}
 	snapshots := []string{"", "a@b", "a#b", "a/b", "a,b", "a%b", "%", "a;b", "a\nb", "a\x00", "ä", "a'b", "a*", strings.Repeat("x", 256)}
 	fulls := []string{"tank", "tank#a", "@a", "tank@", "-r@a", "tank@a@b", "tank@a,b", "tank@a%b"}
-	hosts := []string{"-oProxyCommand=x", "-", "a b", "a\nb", "a\x00", "a\x7f"}
+	hosts := []string{"-oProxyCommand=x", "-", "a b", "a\nb", "a\x00", "a\x7f", "a`id`", "$(id)", "a;b", "(a)", "a|b", "a&b", "a<b", "a>b", "a'b", `a"b`, `a\b`,
+		"a*b", "a?b", "a!b", "a#b", "~a", "{a,b}", "a,b", "a=b", "a^b", "é", "vаult", "a\u0085b", "a\u202eb", "a/b", "%h", "root@-a", "-l@a", "@a", "a@", "root@",
+		"nas:tank/backup", "root@nas:tank", "nas:22", "ssh://", "ssh://a:", "ssh://a:x", "ssh://a:0", "ssh://a:65536", "ssh://a:+1", "ssh://a/b", "ssh://::1", "http://a",
+		"[a]", "[::1", "::1]", "::1%e`id`", "1:2", strings.Repeat("a", 321)}
 	numbers := []string{"x", "-1", "1.5", "0x1f", " 1", "18446744073709551616", "1e5"}
 	tokens := []string{"-t", "1-a b", "1-a\n", "1\x00"}
 	quote := func(s string) string { b, _ := jsontext.AppendQuote(nil, s); return string(b) }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -398,6 +399,32 @@ func TestHooks(t *testing.T) {
 		t.Errorf("%s, %q", outcome(out), p.log(""))
 	}
 }
+
+// Readers who go away stop no command before or after the snapshot, nor the
+// snapshot: neither the reader of messages, to which the commands' own go, nor
+// the one of records.
+func TestHooksWithoutReaders(t *testing.T) {
+	p := newPool(t, nil)
+	o := Program()
+	args := []string{"--utc", "-v", "--pre-snapshot-cmd=yes | head -n 100000; echo hook pre >>$POOL/log", "--post-snapshot-cmd=echo x; echo hook post >>$POOL/log"}
+	if _, err := o.Parser().ParseArgs(args); err != nil {
+		t.Fatal(err)
+	}
+	env := &cli.Env{Program: o.Name, Common: &o.Options.(*Options).Common, Machine: &zfs.Machine{}, Stdin: strings.NewReader(input(t, "tank/a")),
+		Stdout: nobody{}, Stderr: nobody{}, Now: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)}
+	err := o.Run(context.Background(), env, nil)
+	if err == nil || err.Error() != "cannot write records: broken pipe" {
+		t.Errorf("%v", err)
+	}
+	if len(p.log("hook pre")) != 1 || len(p.log("snapshot")) != 1 || len(p.log("hook post")) != 1 {
+		t.Errorf("%q", p.log(""))
+	}
+}
+
+// nobody is a pipe without a reader.
+type nobody struct{}
+
+func (nobody) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
 // P9: a set that is not complete is no consistent set: nothing is made.
 func TestBadInput(t *testing.T) {

@@ -383,7 +383,7 @@ func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result)
 		now, was = s.Dataset, target // not renamed yet
 	}
 	show := func(argv []string) {
-		text := host.Show(zfs.Quote(argv...))
+		text := host.Show(argv...)
 		res.Commands = append(res.Commands, text)
 		j.x.env.Verbosef("would run: %s", text)
 	}

@@ -124,8 +124,6 @@ func Main(args []string) int { return cli.Main(Program(), args) }
 
 // Run executes the steps of the records on standard input.
 func Run(ctx context.Context, env *cli.Env, o *Options) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	x := &stage{
 		env:     env,
 		o:       o,
@@ -144,16 +142,24 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	defer x.locks.Close()
 	shared := &guarded{w: env.Stdout}
-	x.out = &sink{w: record.NewWriter(shared), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: cancel}
+	// Where nobody takes the records any more, no more of them are read and begun;
+	// what is under way comes to its end, and is verified and held.
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var q *queue
+	x.out = &sink{w: record.NewWriter(shared), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: func(err error) {
+		q.drop()
+		stop(err)
+	}}
 	x.flusher = newFlusher(ctx, x)
 	jobs, turns := o.atOnce()
 	long := func(*record.Record) bool { return false }
 	if turns {
 		x.gate, long = pipeline.NewGate(longStream), isLong
 	}
-	q := newQueue(ctx, jobs, long, x.work, x.flusher.soon)
+	q = newQueue(ctx, jobs, long, x.work, x.flusher.soon)
 	x.waiting = q.peek
-	err := env.Each(ctx, record.NewWriter(shared), func(r *record.Record) error {
+	err := env.Each(reading, record.NewWriter(shared), func(r *record.Record) error {
 		x.out.expect(r)
 		if !acts(r) {
 			x.out.write(r)
@@ -162,13 +168,13 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		q.add(r)
 		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		q.drop()
+	}
 	q.finish()
 	x.flusher.finish()
 	if werr := x.out.err(); werr != nil {
 		return werr
-	}
-	if err != nil && context.Cause(ctx) != nil {
-		return context.Cause(ctx)
 	}
 	return err
 }

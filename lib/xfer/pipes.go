@@ -100,8 +100,8 @@ func (t *transfer) places() []place {
 	}
 	side := func(h *zfs.Host, elements []element) {
 		if !h.Here() {
-			line := remoteLine(t.o, elements)
-			add(place{prog: &pipeline.Program{Name: elements[len(elements)-1].name, Host: h, Argv: []string{line}}, text: h.Show(line)})
+			argv := remoteArgv(t.o, elements)
+			add(place{prog: &pipeline.Program{Name: elements[len(elements)-1].name, Host: h, Argv: argv}, text: h.Show(argv...)})
 			return
 		}
 		for _, e := range elements {
@@ -166,7 +166,7 @@ func (t *transfer) build(ctx context.Context) (*flow, error) {
 				return nil, &zfs.Error{Kind: zfs.KindMissingProgram, Argv: prog.Argv, Code: -1, Lines: []string{prog.Argv[0] + ": command not found"}}
 			}
 		} else {
-			argv, err := prog.Host.ShellArgv(ctx, prog.Argv[0], nil)
+			argv, err := prog.Host.Argv(ctx, prog.Argv...)
 			if err != nil {
 				return nil, err
 			}
@@ -212,14 +212,14 @@ func mbuffer(o *Options, sized bool) []string {
 	return argv
 }
 
-// remoteLine is the line for the other host's shell. A single program stands
-// for itself. Several become a line for /bin/sh, since the user's own shell may
-// be another: first a check that all programs are there, so that a missing one
+// remoteArgv is what is started on another host. A single program stands for
+// itself. Several become a line for /bin/sh, since the user's own shell may be
+// another: first a check that all programs are there, so that a missing one
 // is an error before any data flows; then the pipeline, in which all but the
 // last tell of their failure on stderr, for their exit status is lost.
-func remoteLine(o *Options, elements []element) string {
+func remoteArgv(o *Options, elements []element) []string {
 	if len(elements) == 1 {
-		return zfs.Quote(elements[0].argv...)
+		return elements[0].argv
 	}
 	var checks, parts []string
 	checked := map[string]bool{}
@@ -237,5 +237,5 @@ func remoteLine(o *Options, elements []element) string {
 		}
 		parts = append(parts, cmd)
 	}
-	return zfs.Quote("/bin/sh", "-c", strings.Join(checks, "")+strings.Join(parts, " | "))
+	return []string{"/bin/sh", "-c", strings.Join(checks, "") + strings.Join(parts, " | ")}
 }

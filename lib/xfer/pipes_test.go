@@ -24,7 +24,7 @@ func testTransfer(t *testing.T, src, dst string, o Options) *transfer {
 }
 
 func TestPipelineText(t *testing.T) {
-	const ssh = "ssh -o BatchMode=yes -o ClearAllForwardings=yes -T -- "
+	const ssh = "ssh -a -x -T -o BatchMode=yes -o ClearAllForwardings=yes -o Tunnel=no -o PermitLocalCommand=no -- "
 	all := Options{Compress: "zstd-fast", Buffer: "16M", Rate: "10M", SendPipe: []string{"cat"}, RecvPipe: []string{"tee log"}}
 	for _, c := range []struct {
 		name, src, dst string
@@ -32,9 +32,9 @@ func TestPipelineText(t *testing.T) {
 		want           string
 	}{
 		{"local", "", "", Options{}, "zfs send a@1 | zfs receive -u -s b"},
-		{"push", "", "h", Options{}, "zfs send a@1 | " + ssh + "h 'zfs receive -u -s b'"},
-		{"pull", "h", "", Options{}, ssh + "h 'zfs send a@1' | zfs receive -u -s b"},
-		{"both", "g", "h", Options{}, ssh + "g 'zfs send a@1' | " + ssh + "h 'zfs receive -u -s b'"},
+		{"push", "", "h", Options{}, "zfs send a@1 | " + ssh + "h 'env LC_ALL=C zfs receive -u -s b'"},
+		{"pull", "h", "", Options{}, ssh + "h 'env LC_ALL=C zfs send a@1' | zfs receive -u -s b"},
+		{"both", "g", "h", Options{}, ssh + "g 'env LC_ALL=C zfs send a@1' | " + ssh + "h 'env LC_ALL=C zfs receive -u -s b'"},
 		{"one buffer where nothing is between", "", "", Options{Buffer: "16M", Rate: "1G"}, "zfs send a@1 | mbuffer -q -m 16M -R 1G | zfs receive -u -s b"},
 		{"all local", "", "", all, "zfs send a@1 | mbuffer -q -m 16M | /bin/sh -c cat | zstd -q -T0 -3 -c | mbuffer -q -R 10M | zstd -q -dc | /bin/sh -c 'tee log' | mbuffer -q -m 16M | zfs receive -u -s b"},
 	} {
@@ -95,7 +95,7 @@ func TestRemoteLineQuoting(t *testing.T) {
 			{{name: "zfs send", argv: []string{"printf", "%s", odd}}},
 			{{name: "zfs send", argv: []string{"printf", "%s", odd}}, {name: "the send pipe", argv: []string{"/bin/sh", "-c", "cat; : " + zfs.Quote(odd)}}, {name: "cat", argv: []string{"cat"}}},
 		} {
-			line := remoteLine(o, elements)
+			line := zfs.Quote(remoteArgv(o, elements)...)
 			out, err := exec.Command("/bin/sh", "-c", line).CombinedOutput()
 			if err != nil || string(out) != odd {
 				t.Errorf("%q became %q, %v: %s", odd, out, err, line)
@@ -106,7 +106,7 @@ func TestRemoteLineQuoting(t *testing.T) {
 
 func TestRemoteLineTellsFailures(t *testing.T) {
 	run := func(elements ...element) (string, error) {
-		out, err := exec.Command("/bin/sh", "-c", remoteLine(&Options{}, elements)).CombinedOutput()
+		out, err := exec.Command("/bin/sh", "-c", zfs.Quote(remoteArgv(&Options{}, elements)...)).CombinedOutput()
 		return string(out), err
 	}
 	if out, err := run(element{name: "zfs send", argv: []string{"sh", "-c", "exit 7"}}, element{name: "cat", argv: []string{"cat"}}); err != nil || out != "zab: zfs send failed: 7\n" {

@@ -24,6 +24,7 @@ type queue struct {
 	busy    bool            // with a long one
 	open    map[where]*item // the newest that is not done, by target
 	ended   bool
+	dropped bool // nothing more is begun
 	workers sync.WaitGroup
 }
 
@@ -106,8 +107,11 @@ func newQueue(ctx context.Context, workers int, long func(*record.Record) bool, 
 func (q *queue) add(r *record.Record) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.waiting) >= maxWaiting {
+	for len(q.waiting) >= maxWaiting && !q.dropped {
 		q.cond.Wait()
+	}
+	if q.dropped {
+		return
 	}
 	it := &item{r: r, number: q.came, long: q.long(r)}
 	q.came++
@@ -186,6 +190,15 @@ func (q *queue) done(it *item) {
 			delete(q.open, me)
 		}
 	}
+	q.cond.Broadcast()
+}
+
+// drop forgets the records that wait: what is worked on comes to its end, and
+// nothing more is begun.
+func (q *queue) drop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.dropped, q.waiting = true, nil
 	q.cond.Broadcast()
 }
 

@@ -77,7 +77,11 @@ func (j *job) command(i, n int) (string, error) {
 		argv = zfs.CreateParentArgv(s.Dataset)
 	case record.DoRollback:
 		if s.OnlyRead {
-			return host.Show("test -z \"$(" + zfs.Quote(zfs.DiffArgv(s.Dataset, full)...) + ")\" && " + zfs.Quote(zfs.RollbackArgv(full)...)), nil
+			line := "test -z \"$(" + zfs.Quote(zfs.DiffArgv(s.Dataset, full)...) + ")\" && " + zfs.Quote(zfs.RollbackArgv(full)...)
+			if host.Here() {
+				return line, nil
+			}
+			return host.Show("/bin/sh", "-c", line), nil
 		}
 		argv = zfs.RollbackArgv(full)
 	case record.DoDestroy:
@@ -97,7 +101,7 @@ func (j *job) command(i, n int) (string, error) {
 	case record.DoRelease:
 		argv, host = zfs.ReleaseArgv(s.Tag, full), j.side(s)
 	}
-	return host.Show(zfs.Quote(argv...)), nil
+	return host.Show(argv...), nil
 }
 
 // estimate is how many bytes a stream would have; nil where nobody knows. A

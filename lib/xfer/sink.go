@@ -42,7 +42,8 @@ func (w where) above(f func(where) bool) bool {
 // become so, but none before a record of a dataset above it that was read
 // earlier.
 type sink struct {
-	w    *record.Writer
+	w *record.Writer
+	// fail is told, once, that nobody takes what is written.
 	fail func(error)
 
 	mu      sync.Mutex

@@ -188,7 +188,7 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 			return errors.New("the field \"set\" is missing")
 		}
 		for _, pv := range s.Set {
-			if p, _, ok := strings.Cut(pv, "="); !ok || p != zfs.FromProp && p != zfs.StreamProp && pv != "keylocation=prompt" {
+			if !isMark(pv) {
 				return fmt.Errorf("%q is not a mark of zab's", pv)
 			}
 		}
@@ -199,6 +199,19 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 		return errors.Join(dataset(r.Target.Name), checkReceive(r, s, guid))
 	}
 	return errors.New("this version does not know such a step")
+}
+
+// isMark reports whether P=V is what a mark may set on a copy: what zab says of it,
+// in the form in which zab says it, and what --safe-properties takes back.
+func isMark(pv string) bool {
+	name, value, _ := strings.Cut(pv, "=")
+	switch name {
+	case zfs.FromProp:
+		return record.CheckFrom(value) == nil
+	case zfs.StreamProp:
+		return record.CheckStream(value) == nil
+	}
+	return pv == "keylocation=prompt"
 }
 
 func checkReceive(r *record.Record, s *record.Step, guid func(name, v string) error) error {

@@ -155,15 +155,18 @@ func (j *job) execute(ctx context.Context) error {
 	if err := j.x.orphaned(me, j.r); err != nil {
 		return err
 	}
-	unlock, err := j.x.locks.Take(me.host + "\x00" + me.dataset)
-	if err != nil {
-		var taken *lock.Taken
-		if errors.As(err, &taken) {
-			return failf(KindLocked, "cannot work on '%s': %s", me.dataset, taken)
+	for _, name := range lockNames(j.r.Target) {
+		release, err := j.x.locks.Take(name)
+		if err != nil {
+			var taken *lock.Taken
+			if errors.As(err, &taken) {
+				return failf(KindLocked, "cannot work on '%s': %s", me.dataset, taken)
+			}
+			return err
 		}
-		return err
+		before := j.unlock
+		j.unlock = func() { release(); before() }
 	}
-	j.unlock = unlock
 	if err := j.x.pin(ctx, j.r); err != nil {
 		return err
 	}
@@ -200,6 +203,18 @@ func (j *job) execute(ctx context.Context) error {
 		i += n - 1
 	}
 	return nil
+}
+
+// lockNames are the locks on a target: that of the dataset in its pool, since a
+// host may be called nas and root@nas, and that of the dataset on the host as it
+// is called, since the guid of the pool is not always known (P8).
+func lockNames(t *record.Target) []string {
+	names := []string{t.Host + "\x00" + t.Name}
+	if t.ZPoolGUID != "" {
+		// No host's name begins so.
+		names = append(names, "\x00"+t.ZPoolGUID+"\x00"+t.Name)
+	}
+	return names
 }
 
 // interrupted is what became of a step that a signal ended.

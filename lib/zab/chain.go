@@ -13,13 +13,14 @@ import (
 
 	"zab/lib/cli"
 	"zab/lib/plan"
+	"zab/lib/proc"
 	"zab/lib/record"
 )
 
 // running is a stage that was started.
 type running struct {
 	name string
-	cmd  *exec.Cmd
+	cmd  *proc.Group
 	done chan error
 }
 
@@ -43,11 +44,13 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	stop := func() {}
 	defer func() { stop() }()
 	start := func(s stage, stdin io.Reader, stdout io.Writer) (*running, error) {
-		cmd := exec.Command(find(s.argv[0]), s.argv[1:]...)
+		// In a group of its own, so that Ctrl-C goes to the wrapper alone, which
+		// ends the stages in good order. Should the wrapper be killed, the kernel
+		// ends them.
+		cmd := proc.New(syscall.SIGTERM, find(s.argv[0]), s.argv[1:]...)
 		cmd.Args[0] = s.argv[0]
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, env.Stderr
 		cmd.Env = append(os.Environ(), cli.ParentEnv+"="+strconv.Itoa(os.Getpid()))
-		cmd.SysProcAttr = ownGroup()
 		if err := cmd.Start(); err != nil {
 			return nil, fmt.Errorf("cannot start %s: %w", s.argv[0], err)
 		}
@@ -186,7 +189,7 @@ func wait(ctx context.Context, r *running) error {
 // the one before it froze would stay frozen. A second signal ends even those.
 func endAll(all []*running, hooks bool) {
 	for _, r := range all {
-		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM)
+		_ = r.cmd.Signal(syscall.SIGTERM)
 	}
 	deadline := time.After(15 * time.Second)
 	for _, r := range all {
@@ -199,7 +202,7 @@ func endAll(all []*running, hooks bool) {
 		case <-r.done:
 			r.done <- nil
 		case <-deadline:
-			_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+			_ = r.cmd.Signal(syscall.SIGKILL)
 			deadline = time.After(time.Second)
 		}
 	}

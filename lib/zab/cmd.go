@@ -137,7 +137,7 @@ func (o *Options) connect(ctx context.Context, env *cli.Env) error {
 	}
 	dir := env.Machine.ControlDir()
 	if dir == "" {
-		dir = "none" // the user shares connections in a way of their own
+		dir = zfs.NoControl
 	}
 	return os.Setenv(zfs.ControlEnv, dir)
 }

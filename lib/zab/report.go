@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ type report struct {
 	dead    bool // a stage ended as it never should
 	stopped bool // at the first failure, under --debug
 	begun   time.Time
+	// unwritten is why the report, or the records, cannot be written any more.
+	// That is no reason to end the backup.
+	unwritten error
 }
 
 func newReport(o *Options, env *cli.Env, args []string) *report {
@@ -50,9 +54,22 @@ func newReport(o *Options, env *cli.Env, args []string) *report {
 func (r *report) talks() bool { return (r.o.Verbose || r.o.DryRun) && !r.o.JSON }
 
 func (r *report) say(format string, a ...any) {
-	if r.talks() {
-		fmt.Fprintln(r.env.Stdout, cli.Printable(fmt.Sprintf(format, a...)))
+	if !r.talks() || r.unwritten != nil {
+		return
 	}
+	if _, err := fmt.Fprintln(r.env.Stdout, cli.Printable(fmt.Sprintf(format, a...))); err != nil {
+		r.unwritten = fmt.Errorf("cannot write the report: %w", cause(err))
+	}
+}
+
+// cause is an error of the system without the name of a file that stands for
+// standard output.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // selected reads what the first stage prints.
@@ -154,9 +171,7 @@ var errStopped = errors.New("stopped at the first failure")
 
 // result deals with one final record.
 func (r *report) result(rec *record.Record) error {
-	if err := r.tell(rec); err != nil {
-		return err
-	}
+	r.tell(rec)
 	if r.o.Debug && rec.Error != nil && len(r.waiting) > 0 {
 		r.stopped = true
 		return errStopped
@@ -165,7 +180,7 @@ func (r *report) result(rec *record.Record) error {
 }
 
 // tell reports one final record.
-func (r *report) tell(rec *record.Record) error {
+func (r *report) tell(rec *record.Record) {
 	if rec.Type == record.TypeDataset && !rec.Excluded {
 		delete(r.waiting, rec.Name)
 		r.attempt = true
@@ -174,12 +189,15 @@ func (r *report) tell(rec *record.Record) error {
 		r.failed++
 	}
 	if r.o.JSON {
-		return r.w.Write(rec)
+		if r.unwritten == nil {
+			r.unwritten = r.w.Write(rec)
+		}
+		return
 	}
 	if rec.Type == record.TypeDataset && rec.Excluded {
 		_, why, _ := strings.Cut(rec.Reason, ": ")
 		r.say("%s: %s", rec.Name, why)
-		return nil
+		return
 	}
 	line, idle := r.story(rec)
 	if idle && rec.Type == record.TypeDataset {
@@ -188,7 +206,7 @@ func (r *report) tell(rec *record.Record) error {
 	if rec.Type == record.TypeOrphan {
 		r.orphans++
 		if line == "" {
-			return nil
+			return
 		}
 	}
 	r.say("%s: %s", rec.Name, line)
@@ -202,7 +220,6 @@ func (r *report) tell(rec *record.Record) error {
 			}
 		}
 	}
-	return nil
 }
 
 // story is what happened to one dataset, in one line; idle where nothing did.
@@ -317,7 +334,7 @@ func (r *report) gone(list []record.Verdict) int {
 // no dataset's own trouble such as a command after the snapshot, stderr.
 func (r *report) ended(name string, err error) {
 	r.dead = true
-	if exitCode(err) != cli.ExitFailed {
+	if code := exitCode(err); code != cli.ExitFailed && code != cli.ExitPipe {
 		r.env.Errorf("%s ended unexpectedly: %s", name, err)
 	}
 }
@@ -347,13 +364,16 @@ func (r *report) end(err error) error {
 		return nil
 	}
 	r.summary()
+	if r.unwritten != nil {
+		r.env.Errorf("%s", r.unwritten)
+	}
 	switch {
 	case r.failed > 0 && !r.attempt:
 		r.env.Status(exitNothing)
 	case r.failed > 0:
 		r.env.Errorf("%d of %s failed", r.failed, count(r.total, "dataset"))
 		r.env.Status(min(r.failed, exitMost))
-	case r.dead:
+	case r.dead, r.unwritten != nil:
 		r.env.Status(1)
 	}
 	return nil

@@ -27,7 +27,7 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 	e := Epoch{Loads: map[string]string{}}
 	loads := map[string]string{}
 	first := true
-	err := h.do(ctx, call{line: epochLine, question: true, row: func(line string) (err error) {
+	err := h.do(ctx, call{argv: []string{"/bin/sh", "-c", epochLine}, question: true, row: func(line string) (err error) {
 		switch f := strings.Split(line, "\t"); {
 		case first:
 			first = false

@@ -3,6 +3,8 @@ package zfs
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -13,6 +15,9 @@ type Features struct {
 	LargeBlocks bool
 	// EmbeddedData: small blocks inside their pointers; zfs send -e.
 	EmbeddedData bool
+	// GUID is that of the pool, by which it is the same pool whatever its host is
+	// called here; another with every zpool reguid, and of every copy.
+	GUID string
 }
 
 type featureCache struct {
@@ -31,32 +36,57 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	}
 	var ask []string
 	for _, p := range pools {
-		if _, ok := c.pools[p]; !ok {
+		if _, ok := c.pools[p]; !ok && !slices.Contains(ask, p) {
 			ask = append(ask, p)
-			c.pools[p] = Features{}
 		}
 	}
 	if len(ask) == 0 {
-		return c.pools, nil
+		return maps.Clone(c.pools), nil
 	}
-	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", "feature@large_blocks,feature@embedded_data"}, ask...)
+	got, err := h.poolProps(ctx, []string{"guid", "feature@large_blocks", "feature@embedded_data"}, ask)
+	if err != nil {
+		return maps.Clone(c.pools), err
+	}
+	on := func(v string) bool { return v == "enabled" || v == "active" }
+	for name, p := range got {
+		f := Features{LargeBlocks: on(p["feature@large_blocks"]), EmbeddedData: on(p["feature@embedded_data"])}
+		if isGUID(p["guid"]) {
+			f.GUID = p["guid"]
+		}
+		c.pools[name] = f
+	}
+	return maps.Clone(c.pools), nil
+}
+
+// poolProps asks for properties of pools, by zpool get. A row counts only for a pool
+// and a property that were asked for, once, and all of them must come: a feature that
+// a version does not know has the value -.
+func (h *Host) poolProps(ctx context.Context, props, pools []string) (map[string]map[string]string, error) {
+	out := map[string]map[string]string{}
+	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", strings.Join(props, ",")}, pools...)
 	err := h.ask(ctx, func(line string) error {
 		f := strings.Split(line, "\t")
-		if len(f) != 3 {
-			return fmt.Errorf("cannot read what 'zpool get' printed: %q", line)
+		if len(f) != 3 || !slices.Contains(pools, f[0]) || !slices.Contains(props, f[1]) {
+			return fmt.Errorf("%q is not a property that was asked for", cutText(line))
 		}
-		on := f[2] == "enabled" || f[2] == "active"
-		p := c.pools[f[0]]
-		switch f[1] {
-		case "feature@large_blocks":
-			p.LargeBlocks = on
-		case "feature@embedded_data":
-			p.EmbeddedData = on
+		if out[f[0]] == nil {
+			out[f[0]] = map[string]string{}
 		}
-		c.pools[f[0]] = p
+		if _, twice := out[f[0]][f[1]]; twice {
+			return fmt.Errorf("'%s' of '%s' comes twice", f[1], f[0])
+		}
+		out[f[0]][f[1]] = f[2]
 		return nil
 	}, argv...)
-	return c.pools, err
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pools {
+		if len(out[p]) != len(props) {
+			return nil, h.badAnswer(argv, "not all properties of '%s' are in it", p)
+		}
+	}
+	return out, nil
 }
 
 // Pools gives the guids of the datasets that all pools of the host begin with,

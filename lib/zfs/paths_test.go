@@ -37,8 +37,7 @@ func TestPaths(t *testing.T) {
 	}
 	slices.Sort(paths)
 	paths = append(paths, filepath.Join(dir, "toodd"), filepath.Join(dir, "link"))
-	other := &Host{m: &Machine{}, Dest: "other", ssh: []string{"/bin/sh", "-c"}}
-	other.once.Do(func() {}) // it is connected
+	other := &Host{m: &Machine{}, Dest: "other", conn: connection{done: true, ssh: []string{"/bin/sh", "-c"}}}
 	for _, h := range []*Host{(&Machine{}).Host(""), other} {
 		host := h.Dest
 		got, _, err := h.Paths(t.Context(), paths)

@@ -43,7 +43,7 @@ func said(t testing.TB, shell []string, lines []string) [][]string {
 
 func shells() [][]string {
 	all := [][]string{{"/bin/sh"}}
-	for _, s := range [][]string{{"bash", "--posix"}, {"busybox", "sh"}, {"ksh"}, {"zsh", "--emulate", "sh"}} {
+	for _, s := range [][]string{{"bash", "--posix"}, {"bash"}, {"busybox", "sh"}, {"ksh"}, {"zsh", "--emulate", "sh"}, {"zsh", "-f"}} {
 		if path, err := exec.LookPath(s[0]); err == nil {
 			all = append(all, append([]string{path}, s[1:]...))
 		}
@@ -77,6 +77,68 @@ func TestQuote(t *testing.T) {
 		for i := range want {
 			if !slices.Equal(got[i], want[i]) {
 				t.Errorf("%s: %q went through as %q", shell, want[i], got[i])
+			}
+		}
+	}
+}
+
+// login are the shells that a user on another host may have, as sshd starts
+// them, those that are installed.
+func login(t *testing.T) (all [][]string) {
+	for _, s := range [][]string{{"sh", "-c"}, {"bash", "-c"}, {"busybox", "sh", "-c"}, {"ksh", "-c"}, {"zsh", "-c"}, {"csh", "-c"}, {"tcsh", "-c"}, {"fish", "-c"}} {
+		if path, err := exec.LookPath(s[0]); err == nil {
+			all = append(all, append([]string{path}, s[1:]...))
+		} else {
+			t.Logf("%s is not installed", s[0])
+		}
+	}
+	return all
+}
+
+// Every login shell starts what was meant, with the words as they were, and in
+// the language whose messages are read.
+func TestLoginLine(t *testing.T) {
+	odd := []string{"", " ", "'", "''", `"`, `\`, `\\`, `a\`, `\'`, `\n`, "a\nb", "\n", "\n\n", "100%\n%s", "\\\n'!\n", "\t", "$HOME", "${HOME}", "$(id)", "`id`",
+		"*", "?", "[a]", "~", "~root", "!", "!x", "a!b", "!!", "'!'", "#", ";", "&", "|", "<", ">", "(", ")", "{a,b}", "=", "=ls", "a=b", "%", "%self", "%%", "^", "^a^b",
+		"@", "@x", "é", "-n", "--", "tank/my data@s 1", "zfs_autobackup:x", "1,2", "x\ty", "'a'\"b\"$c`d`\\e!f\ng"}
+	for _, shell := range login(t) {
+		for _, words := range [][]string{odd, slices.DeleteFunc(slices.Clone(odd), func(s string) bool { return strings.Contains(s, "\n") })} {
+			argv := append([]string{"/bin/sh", "-c", `printf '%s\0' "$LC_ALL" "$@"`, "sh"}, words...)
+			out, err := exec.Command(shell[0], append(shell[1:], loginLine(argv))...).CombinedOutput()
+			got := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+			if want := append([]string{"C"}, words...); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s: %q went through as %q, %v", shell, want, got, err)
+			}
+		}
+	}
+}
+
+// The same for any words, many to a shell.
+func TestLoginLineAny(t *testing.T) {
+	var want, lines []string
+	rapid.Check(t, func(t *rapid.T) {
+		argv := rapid.SliceOfN(word, 1, 5).Draw(t, "argv")
+		if len(lines) >= 40 {
+			return
+		}
+		for i := range argv {
+			argv[i] = strings.ToValidUTF8(argv[i], "?")
+		}
+		want = append(want, append([]string{"C"}, argv...)...)
+		lines = append(lines, loginLine(append([]string{"/bin/sh", "-c", `printf '%s\0' "$LC_ALL" "$@"`, "sh"}, argv...)))
+	})
+	for _, shell := range login(t) {
+		cmd := exec.Command(shell[0], append(shell[1:], strings.Join(lines, " ; "))...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		got := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+		if err != nil || stderr.Len() > 0 || !slices.Equal(got, want) {
+			for i := range want {
+				if i >= len(got) || got[i] != want[i] {
+					t.Errorf("%s: %q went through otherwise, %v %s", shell, want[i], err, &stderr)
+					break
+				}
 			}
 		}
 	}

@@ -8,23 +8,53 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"zab/lib/private"
+	"zab/lib/proc"
 )
 
 // ControlEnv names the directory of control sockets that a parent has set up:
 // the wrapper makes one connection for each host, and its stages share it.
 const ControlEnv = "ZAB_SSH_CONTROL"
 
-// connect finds out, once, how the host is reached.
-func (h *Host) connect(ctx context.Context) error {
-	h.once.Do(func() { h.err = h.dial(ctx) })
-	return h.err
+// NoControl is the value of ControlEnv where the parent made no connection,
+// because the user shares connections in a way of their own.
+const NoControl = "none"
+
+// connection is how a host is reached.
+type connection struct {
+	mu   sync.Mutex // held while the host is being reached
+	done bool
+	ssh  []string // how ssh is called up to and including the destination
+	err  error    // why the host cannot be reached
+}
+
+// connect finds out, once, how the host is reached: how ssh is called up to and
+// including the destination.
+func (h *Host) connect(ctx context.Context) ([]string, error) {
+	c := &h.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.done {
+		c.ssh, c.err = h.dial(ctx)
+		// That it was interrupted says nothing of the host.
+		c.done = c.err == nil || ctx.Err() == nil
+	}
+	return c.ssh, c.err
+}
+
+// again has the next connect try anew.
+func (h *Host) again() {
+	h.conn.mu.Lock()
+	defer h.conn.mu.Unlock()
+	h.conn.done = false
 }
 
 // Connect sets up the connection to the host now rather than at the first
@@ -35,11 +65,11 @@ func (h *Host) Connect(ctx context.Context, retries int) error {
 		return nil
 	}
 	for try := 1; ; try++ {
-		err := h.connect(ctx)
+		_, err := h.connect(ctx)
 		if KindOf(err) != KindUnreachable || try > retries || Pause(ctx, try) != nil {
 			return err
 		}
-		h.once = sync.Once{}
+		h.again()
 	}
 }
 
@@ -56,14 +86,17 @@ func Pause(ctx context.Context, try int) error {
 	}
 }
 
-// sshBase is ssh with the options that every call has.
+// sshBase is ssh with the options that every call has. The other side gets
+// nothing but a program to run: no agent, no display, no port and no network of
+// this machine, however ssh is configured.
 func (m *Machine) sshBase() []string {
 	argv := []string{"ssh"}
 	if m.SSHConfig != "" {
 		argv = append(argv, "-F", m.SSHConfig)
 	}
 	// A missing key must be an error and not a prompt that waits all night.
-	return append(argv, "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes", "-T")
+	return append(argv, "-a", "-x", "-T", "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes",
+		"-o", "Tunnel=no", "-o", "PermitLocalCommand=no")
 }
 
 // socket is where the connection to dest is shared. It is short because
@@ -73,23 +106,28 @@ func (m *Machine) socket(dir, dest string) string {
 	return filepath.Join(dir, hex.EncodeToString(sum[:5]))
 }
 
-func (h *Host) dial(ctx context.Context) error {
+func (h *Host) dial(ctx context.Context) ([]string, error) {
 	base := h.m.sshBase()
 	if dir := os.Getenv(ControlEnv); dir != "" {
+		if dir == NoControl {
+			return append(base, "--", h.Dest), nil
+		}
+		// Who can put a socket there reads and answers all that is sent.
+		if err := private.Check(dir); err != nil {
+			return nil, fmt.Errorf("cannot use the directory of %s: %w", ControlEnv, err)
+		}
 		if sock := h.m.socket(dir, h.Dest); exists(sock) {
 			base = append(base, "-o", "ControlMaster=no", "-S", sock)
 		}
-		h.ssh = append(base, "--", h.Dest)
-		return nil
+		return append(base, "--", h.Dest), nil
 	}
 	conf, err := h.userConfig(ctx, base)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if path := conf["controlpath"]; path != "" && path != "none" {
 		// The user shares connections in a way of their own.
-		h.ssh = append(base, "--", h.Dest)
-		return nil
+		return append(base, "--", h.Dest), nil
 	}
 	if conf["serveraliveinterval"] == "0" {
 		// Else a connection that went away without a word hangs for ever.
@@ -97,19 +135,18 @@ func (h *Host) dial(ctx context.Context) error {
 	}
 	dir, err := h.m.controlDir()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sock := h.m.socket(dir, h.Dest)
-	if err := h.startMaster(ctx, append(append([]string{}, base...), "-M", "-N", "-S", sock, "--", h.Dest), sock); err != nil {
-		return err
+	if err := h.startMaster(ctx, append(slices.Clone(base), "-M", "-N", "-S", sock, "--", h.Dest), sock); err != nil {
+		return nil, err
 	}
-	h.ssh = append(base, "-o", "ControlMaster=no", "-S", sock, "--", h.Dest)
-	return nil
+	return append(base, "-o", "ControlMaster=no", "-S", sock, "--", h.Dest), nil
 }
 
 // userConfig is what ssh itself makes of its configuration for the host.
 func (h *Host) userConfig(ctx context.Context, base []string) (map[string]string, error) {
-	argv := append(append([]string{}, base...), "-G", "--", h.Dest)
+	argv := append(slices.Clone(base), "-G", "--", h.Dest)
 	cmd := h.m.Command(ctx, argv)
 	var stderr tail
 	cmd.Stderr = &stderr
@@ -138,6 +175,9 @@ func exists(path string) bool {
 func (m *Machine) controlDir() (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.closed {
+		return "", errors.New("the connections are closed")
+	}
 	if m.dir != "" {
 		return m.dir, nil
 	}
@@ -182,63 +222,84 @@ func (m *Machine) ControlDir() string {
 	return m.dir
 }
 
+// master is a connection that this process made and that later calls share.
+type master struct {
+	cmd   *proc.Group
+	ended chan struct{} // closed when it was waited for; err says how it ended
+	err   error
+	sock  string
+}
+
+// end ends the connection.
+func (c *master) end() {
+	_ = c.cmd.Signal(syscall.SIGTERM)
+	select {
+	case <-c.ended:
+	case <-time.After(2 * time.Second):
+		_ = c.cmd.Signal(syscall.SIGKILL)
+		<-c.ended
+	}
+	_ = os.Remove(c.sock)
+}
+
 // startMaster starts the connection that all later calls share, and waits
 // until it stands. It is a child and not ssh -f, so that it dies with us.
 func (h *Host) startMaster(ctx context.Context, argv []string, sock string) error {
 	if h.m.Debug != nil {
 		h.m.Debug(Quote(argv...))
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = environ()
-	cmd.SysProcAttr = ownGroup()
+	cmd := Child(argv)
 	var stderr tail
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		return h.failed(argv, err, "")
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	h.down = func() {
-		_ = KillGroup(cmd, syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(2 * time.Second):
-			_ = KillGroup(cmd, syscall.SIGKILL)
-			<-ended
-		}
-		_ = os.Remove(sock)
-	}
+	c := &master{cmd: cmd, ended: make(chan struct{}), sock: sock}
+	go func() {
+		c.err = cmd.Wait()
+		close(c.ended)
+	}()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		if exists(sock) {
-			return nil
+			return h.m.keep(c)
 		}
 		select {
-		case err := <-ended:
-			h.down = nil
+		case <-c.ended:
+			err := c.err
 			if err == nil {
 				err = errors.New("ssh ended at once")
 			}
 			return h.failed(argv, err, stderr.String())
 		case <-ctx.Done():
-			h.down()
-			h.down = nil
+			c.end()
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}
 }
 
+// keep has Close end the connection, at once where Close was called meanwhile.
+func (m *Machine) keep(c *master) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		c.end()
+		return errors.New("the connections are closed")
+	}
+	m.masters = append(m.masters, c)
+	return nil
+}
+
 // Close ends the connections that this process set up and removes their
-// directory.
+// directory. No more are set up after that.
 func (m *Machine) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, h := range m.hosts {
-		if h.down != nil {
-			h.down()
-			h.down = nil
-		}
+	m.closed = true
+	for _, c := range m.masters {
+		c.end()
 	}
+	m.masters = nil
 	if m.dir != "" {
 		_ = os.RemoveAll(m.dir)
 		m.dir = ""

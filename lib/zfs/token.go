@@ -211,7 +211,7 @@ func (t *Token) read(list []byte) error {
 // check refuses values that no stream has.
 func (t *Token) check() error {
 	if _, err := dataset.ParseSnapshot(t.toName); err != nil {
-		return fmt.Errorf("its snapshot %s has not the name of one", strconv.Quote(cutText(t.toName)))
+		return fmt.Errorf("its snapshot %s has not the name of one: %w", strconv.Quote(cutText(t.toName)), err)
 	}
 	switch {
 	case t.toGUID == 0:

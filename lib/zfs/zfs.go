@@ -18,13 +18,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"al.essio.dev/pkg/shellescape"
+	"zab/lib/proc"
 )
 
 // Machine starts programs on this machine and, over ssh, on others. Make one
@@ -41,6 +41,9 @@ type Machine struct {
 	mu    sync.Mutex
 	hosts map[string]*Host
 	dir   string // of control sockets that this process made
+	// masters are the connections that this process made.
+	masters []*master
+	closed  bool
 }
 
 // Host is where datasets live: here, or behind an ssh destination.
@@ -49,10 +52,7 @@ type Host struct {
 	// Dest is the ssh destination; "" is this machine.
 	Dest string
 
-	once sync.Once
-	ssh  []string // how ssh is called up to and including the destination
-	err  error    // why the host cannot be reached
-	down func()   // ends the connection that this process set up
+	conn connection
 
 	features featureCache
 	trees    treeNames
@@ -84,27 +84,17 @@ func (h *Host) String() string {
 	return h.Dest
 }
 
-// Quote quotes words for a POSIX shell. It is the only function that does.
-func Quote(argv ...string) string { return shellescape.QuoteCommand(argv) }
-
-// Argv is what is started here so that argv runs on the host.
+// Argv is what is started here so that argv runs on the host. What is to be
+// read by a shell there is /bin/sh -c, for the user's own may be any.
 func (h *Host) Argv(ctx context.Context, argv ...string) ([]string, error) {
-	return h.ShellArgv(ctx, Quote(argv...), argv)
-}
-
-// ShellArgv is Argv for a line of shell, whose words the caller has quoted.
-// Where the host is this machine, argv is used if it is given.
-func (h *Host) ShellArgv(ctx context.Context, line string, argv []string) ([]string, error) {
 	if h.Here() {
-		if argv != nil {
-			return argv, nil
-		}
-		return []string{"/bin/sh", "-c", line}, nil
+		return argv, nil
 	}
-	if err := h.connect(ctx); err != nil {
+	ssh, err := h.connect(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return append(append([]string{}, h.ssh...), line), nil
+	return append(slices.Clone(ssh), loginLine(argv)), nil
 }
 
 // environ keeps zfs's messages in the language that this package reads.
@@ -122,37 +112,18 @@ func environ() []string {
 
 // Command prepares argv, already made by Argv, as a child in a process group
 // of its own that dies with this process.
-func (m *Machine) Command(ctx context.Context, argv []string) *exec.Cmd {
+func (m *Machine) Command(ctx context.Context, argv []string) *proc.Group {
 	if m.Debug != nil {
 		m.Debug(Quote(argv...))
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := proc.WithContext(ctx, syscall.SIGKILL, 5*time.Second, argv[0], argv[1:]...)
 	cmd.Env = environ()
-	cmd.SysProcAttr = ownGroup()
-	cmd.Cancel = func() error { return KillGroup(cmd, syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
 	return cmd
-}
-
-// KillGroup signals the whole process group of a started command.
-func KillGroup(cmd *exec.Cmd, sig syscall.Signal) error {
-	if cmd.Process == nil {
-		return nil
-	}
-	if err := syscall.Kill(-cmd.Process.Pid, sig); err != nil {
-		if errors.Is(err, syscall.ESRCH) {
-			return os.ErrProcessDone
-		}
-		return err
-	}
-	return nil
 }
 
 // call is one program to be run on a host.
 type call struct {
-	argv []string
-	// line is a line of shell, with its words quoted, in place of argv.
-	line  string
+	argv  []string
 	stdin io.Reader
 	// row is given each line of the output; out all of it.
 	row func(line string) error
@@ -176,16 +147,11 @@ var errTimeout = errors.New("it took too long")
 
 // do runs a program and turns its failure into an *Error.
 func (h *Host) do(ctx context.Context, c call) error {
-	argv, line := c.argv, c.line
-	if argv != nil {
-		if err := CheckArgv(argv); err != nil {
-			return err
-		}
-		line = Quote(argv...)
-	} else {
-		argv = []string{"/bin/sh", "-c", line}
+	argv := c.argv
+	if err := CheckArgv(argv); err != nil {
+		return err
 	}
-	local, err := h.ShellArgv(ctx, line, argv)
+	local, err := h.Argv(ctx, argv...)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,48 @@
+// Package private checks and makes directories in which nobody else can put or
+// replace anything: those of caches, locks and control sockets.
+//
+// Goals: what stands in such a directory was written by this user or by root.
+//
+// Non-goals: it keeps no secrets; others may be able to read.
+package private
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Check returns an error unless path is a directory, no link, that belongs to
+// this user or to root and that nobody else can write to. The error of one that
+// does not exist is fs.ErrNotExist.
+func Check(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	switch own, ok := st.Sys().(*syscall.Stat_t); {
+	case st.Mode().Type() == fs.ModeSymlink:
+		return fmt.Errorf("'%s' is a link, not a directory", path)
+	case !st.IsDir():
+		return fmt.Errorf("'%s' is not a directory", path)
+	case ok && int(own.Uid) != os.Geteuid() && own.Uid != 0:
+		return fmt.Errorf("'%s' belongs to the user %d", path, own.Uid)
+	case st.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("'%s' can be written to by others (mode %04o)", path, st.Mode().Perm())
+	}
+	return nil
+}
+
+// Make makes the directory, and those above it, where it does not exist, and
+// checks it.
+func Make(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return Check(path)
+}

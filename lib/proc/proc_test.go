@@ -1,0 +1,121 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ours reports whether a process is a child of this one that was not waited for.
+func ours(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	f := strings.Fields(rest)
+	return len(f) > 1 && f[1] == fmt.Sprint(os.Getpid())
+}
+
+// However a child's end and a signal meet, no signal goes to the number of a
+// process that was waited for: it may be a stranger's by then.
+func TestNoSignalAfterWait(t *testing.T) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("no /proc")
+	}
+	for i := range 60 {
+		g := New(syscall.SIGKILL, "/bin/sh", "-c", "exit 3")
+		sent := 0
+		g.kill = func(pid int, sig syscall.Signal) error {
+			if !ours(-pid) {
+				t.Errorf("signal %v to %d, which is not a child of ours any more", sig, pid)
+			}
+			sent++
+			return nil
+		}
+		if err := g.Start(); err != nil {
+			t.Fatal(err)
+		}
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = g.Signal(syscall.SIGTERM)
+				}
+			}
+		})
+		if i%2 == 0 {
+			awaitEnd(g.Process.Pid) // a leader that has ended is ours as long as nobody waits
+		}
+		_ = g.Wait()
+		before := sent
+		if err := g.Signal(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
+			t.Fatalf("after the end: %v", err)
+		}
+		close(stop)
+		all.Wait()
+		if sent != before {
+			t.Fatal("a signal was sent after Wait")
+		}
+		if g.ProcessState.ExitCode() != 3 {
+			t.Fatalf("status %d", g.ProcessState.ExitCode())
+		}
+	}
+}
+
+// A signal reaches what the program has started, too.
+func TestSignalGroup(t *testing.T) {
+	g := New(syscall.SIGKILL, "/bin/sh", "-c", "sleep 1000 & echo $!; wait")
+	out, err := g.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("before the start: %v", err)
+	}
+	if err := g.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 16)
+	if _, err := out.Read(line); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// The pipe ends when both are gone.
+	if n, err := out.Read(line); err == nil {
+		t.Errorf("%q", line[:n])
+	}
+	if err := g.Wait(); err == nil {
+		t.Error("it ended well")
+	}
+}
+
+func TestContextEndsGroup(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	g := WithContext(ctx, syscall.SIGKILL, 5*time.Second, "sleep", "1000")
+	if err := g.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := g.Wait(); err == nil {
+		t.Error("it ended well")
+	}
+	if err := New(syscall.SIGKILL, "/no/such/program").Run(); err == nil {
+		t.Error("it was started")
+	}
+	if out, err := New(syscall.SIGKILL, "echo", "a").Output(); string(out) != "a\n" || err != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+}

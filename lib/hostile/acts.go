@@ -263,8 +263,10 @@ func (c *call) zfsSet() {
 }
 
 func (c *call) zfsInherit() {
-	if d := c.dataset(c.operands[1]); d != nil {
-		delete(d.Local, c.operands[0])
+	for _, n := range c.operands[1:] {
+		if d := c.dataset(n); d != nil {
+			delete(d.Local, c.operands[0])
+		}
 	}
 }
 
@@ -507,7 +509,7 @@ func (c *call) zfsSend() {
 }
 
 func (c *call) zfsReceive() {
-	name := c.operands[0]
+	name, snap, named := strings.Cut(c.operands[0], "@")
 	d := c.h.find(name)
 	if c.has("A") {
 		switch {
@@ -530,6 +532,14 @@ func (c *call) zfsReceive() {
 		}
 		return
 	}
+	if named {
+		// Of a stream of several, zfs would not know which of them it means.
+		if len(st.Snaps) > 1 || st.Children != nil {
+			c.fail("cannot receive: cannot specify snapshot name for multi-snapshot stream")
+			return
+		}
+		st.Snaps[0].Name = snap
+	}
 	whole := bytes.HasSuffix(rest, []byte("\n"+endOfData+"\n"))
 	if c.h.Break > 0 && !st.Resumed {
 		c.h.Break--
@@ -543,6 +553,7 @@ func (c *call) zfsReceive() {
 	}
 }
 
+// receive takes one dataset of a stream.
 func (c *call) receive(st *stream, name string, whole bool) {
 	d := c.h.find(name)
 	fresh := d == nil

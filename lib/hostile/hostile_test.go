@@ -7,32 +7,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
-
-	"zab/lib/list"
-	"zab/lib/plan"
-	"zab/lib/selection"
-	"zab/lib/snap"
-	"zab/lib/thin"
-	"zab/lib/xfer"
-	"zab/lib/zab"
 )
 
-// zab's programs are this binary under their names.
-var mains = map[string]func([]string) int{
-	"zab": zab.Main, "zab-select": selection.Main, "zab-snap": snap.Main, "zab-list": list.Main,
-	"zab-plan": plan.Main, "zab-xfer": xfer.Main, "zab-thin": thin.Main,
-}
-
 func TestMain(m *testing.M) {
-	if f := mains[filepath.Base(os.Args[0])]; f != nil {
-		os.Exit(f(os.Args[1:]))
-	}
 	code := m.Run()
 	if r, err := newRunner(); err == nil {
 		os.RemoveAll(r.tmp)
@@ -40,46 +25,61 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// newRunner builds zab's programs, unless ZAB_TEST_BIN is where they are, and
+// the stand-in: of C, where that can be compiled, for that starts faster.
 var newRunner = sync.OnceValues(func() (*runner, error) {
 	tmp, err := os.MkdirTemp("/tmp", "zabh")
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{tmp: tmp, bin: filepath.Join(tmp, "bin")}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	r := &runner{tmp: tmp, bin: filepath.Join(tmp, "bin"), limited: !raceEnabled}
+	run := func(argv ...string) error {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if raceEnabled {
+			cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
+		}
+		return nil
+	}
+	client := filepath.Join(tmp, "client")
+	if run("cc", "-O2", "-static", "-o", client, "testdata/client.c") != nil {
+		if err := run("go", "build", "-trimpath", "-o", client, "./client"); err != nil {
+			return nil, err
+		}
+	}
+	programs := os.Getenv("ZAB_TEST_BIN")
+	if programs == "" {
+		programs = filepath.Join(tmp, "zab")
+		build := []string{"go", "build", "-trimpath", "-o", programs + "/", "zab/cmd/..."}
+		if raceEnabled {
+			build = slices.Insert(build, 2, "-race")
+		}
+		if err := run(build...); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.Mkdir(r.bin, 0o700); err != nil {
 		return nil, err
 	}
-	link := func(to string, names ...string) {
-		for _, n := range names {
-			if err == nil {
-				err = os.Symlink(to, filepath.Join(r.bin, n))
-			}
+	for _, n := range []string{"zfs", "zpool", "ssh"} {
+		if err := os.Symlink(client, filepath.Join(r.bin, n)); err != nil {
+			return nil, err
 		}
 	}
-	client := filepath.Join(tmp, "client")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", client, "./client")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("cannot build the stand-in: %w\n%s", err, out)
-	}
-	link(client, "zfs", "zpool", "ssh")
-	for _, p := range programs {
-		if dir := os.Getenv("ZAB_TEST_BIN"); dir != "" {
-			link(filepath.Join(dir, p), p)
-		} else {
-			link(self, p)
+	all, err := filepath.Glob(filepath.Join(programs, "zab*"))
+	for _, p := range all {
+		if err == nil {
+			err = os.Symlink(p, filepath.Join(r.bin, filepath.Base(p)))
 		}
 	}
-	if err != nil {
-		return nil, err
+	if err != nil || all == nil {
+		return nil, fmt.Errorf("no programs in %s: %v", programs, err)
 	}
 	help, err := exec.Command(filepath.Join(r.bin, "zab"), "--help").Output()
 	r.silence = strings.Contains(string(help), "--query-timeout")
-	r.limited = !raceEnabled
 	return r, err
 })
 
@@ -108,6 +108,11 @@ func TestHonest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shapes := shapes
+	if testing.Short() {
+		shapes = len(kinds)
+	}
+	atOnce(shapes, number("ZAB_HOSTILE_JOBS", runtime.NumCPU()), func(n int) { honestRun(r, n) })
 	for n := range shapes {
 		o, err := honestRun(r, n)
 		if err != nil {
@@ -168,45 +173,63 @@ func TestHostile(t *testing.T) {
 		runs = min(runs, 30)
 	}
 	begun := time.Now()
-	var next, done, bad atomic.Int64
-	var all sync.WaitGroup
+	done, bad := 0, 0
 	var mu sync.Mutex
 	kinds := map[string]int{}
+	atOnce(runs, jobs, func(k int) {
+		if !long && time.Since(begun) > shortTime {
+			return
+		}
+		o, found, err := hostileRun(r, seed+k)
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		if err != nil {
+			t.Errorf("run %d: %s", seed+k, err)
+			return
+		}
+		if runs == 1 {
+			t.Log(story(o))
+		}
+		if found == nil {
+			return
+		}
+		bad++
+		for _, f := range found {
+			t.Errorf("run %d: %s, hostile %s, %s: %s", seed+k, o.w.what, o.w.hostile, o.lies, f)
+		}
+		t.Logf("again: ZAB_HOSTILE=1 ZAB_HOSTILE_SEED=%d go test -run TestHostile -v ./lib/hostile", seed+k)
+		for _, l := range o.lies {
+			kinds[l.Kind]++
+		}
+	})
+	for _, k := range sortedKeys(kinds) {
+		t.Logf("violated by %s: %d", k, kinds[k])
+	}
+	took := time.Since(begun).Seconds()
+	var cpu, child syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &cpu)
+	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &child)
+	used := time.Duration(cpu.Utime.Nano() + cpu.Stime.Nano() + child.Utime.Nano() + child.Stime.Nano()).Seconds()
+	fmt.Printf("hostile: %d runs, %d violations\n", done, bad)
+	t.Logf("%.2f s a run, %.2f s of processor time with all else", took/float64(max(1, done)), used/float64(max(1, done)))
+}
+
+// shortTime is how long the short form may take.
+const shortTime = 40 * time.Second
+
+// atOnce calls f for all numbers below n, some at a time.
+func atOnce(n, jobs int, f func(int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
 	for range jobs {
 		all.Go(func() {
-			for {
-				k := int(next.Add(1)) - 1
-				if k >= runs || !long && time.Since(begun) > 40*time.Second {
-					return
-				}
-				o, found, err := hostileRun(r, seed+k)
-				mu.Lock()
-				done.Add(1)
-				switch {
-				case err != nil:
-					t.Errorf("run %d: %s", seed+k, err)
-				case found != nil:
-					bad.Add(1)
-					for _, f := range found {
-						t.Errorf("run %d: %s, %s: %s", seed+k, o.w.what, o.lies, f)
-					}
-					t.Logf("again: ZAB_HOSTILE=1 ZAB_HOSTILE_SEED=%d go test -run TestHostile -v ./lib/hostile", seed+k)
-					for _, l := range o.lies {
-						kinds[l.Kind]++
-					}
-				}
-				if runs == 1 {
-					t.Log(story(o))
-				}
-				mu.Unlock()
+			for k := int(next.Add(1)) - 1; k < n; k = int(next.Add(1)) - 1 {
+				f(k)
 			}
 		})
 	}
 	all.Wait()
-	for _, k := range sortedKeys(kinds) {
-		t.Logf("violated by %s: %d", k, kinds[k])
-	}
-	fmt.Printf("hostile: %d runs, %d violations (%.2f s a run)\n", done.Load(), bad.Load(), time.Since(begun).Seconds()/float64(max(1, done.Load())))
 }
 
 // hostileRun is the run of a seed, with what is wrong about it.

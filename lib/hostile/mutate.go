@@ -366,13 +366,39 @@ func (m *mutator) field(f func(m *mutator, old string) string) {
 		i := m.IntN(len(rows))
 		cols := strings.Split(rows[i], "\t")
 		k := m.IntN(len(cols))
-		if m.IntN(2) == 0 && len(cols) == 4 {
+		if len(cols) == 4 && m.IntN(4) > 0 {
 			k = 2 // a property's value
+			if i = m.telling(rows, i); strings.Count(rows[i], "\t") == 3 {
+				cols = strings.Split(rows[i], "\t")
+				if strings.HasPrefix(cols[1], "zab:") && cols[2] == "-" {
+					cols[2], cols[3] = "7", "local" // a mark that nobody has set
+				}
+			}
 		}
 		cols[k] = f(m, cols[k])
 		rows[i] = strings.Join(cols, "\t")
 		return rows
 	})
+}
+
+// telling is often a row with a property that decides something.
+func (m *mutator) telling(rows []string, otherwise int) int {
+	var at []int
+	for i, r := range rows {
+		f := strings.Split(r, "\t")
+		if len(f) != 4 {
+			continue
+		}
+		switch {
+		case f[1] == "guid" && !strings.Contains(f[0], "/"), f[1] == "receive_resume_token", f[1] == "mountpoint", f[1] == "written" && f[2] != "-",
+			strings.HasPrefix(f[1], "zab:"), strings.HasPrefix(f[1], "autobackup:"):
+			at = append(at, i)
+		}
+	}
+	if at == nil || m.IntN(2) == 0 {
+		return otherwise
+	}
+	return pickOf(m, at...)
 }
 
 // leaf changes one string of a JSON answer, or the name of one of its members.

@@ -78,6 +78,9 @@ func (v *observer) commands() {
 		if e.Host != v.w.honest() || e.Argv[0] == "sh" {
 			continue
 		}
+		if e.Odd != "" {
+			v.add("on the honest %s: %s: %.300q", e.Host, e.Odd, e.Argv)
+		}
 		c := &call{prog: e.Argv[0], sub: e.Argv[1]}
 		if err := c.parse(e.Argv[2:], forms[c.prog+" "+c.sub].options); err != nil {
 			v.add("on the honest %s: %s: %.300q", e.Host, err, e.Argv)
@@ -304,15 +307,14 @@ func (v *observer) onTarget(c *call, e *Entry) string {
 			return "nothing should be renamed"
 		}
 		return all(ops, v.below)
-	case "clone", "promote", "inherit":
+	case "inherit":
+		if ops[0] == "zab:missing" || ops[0] == "canmount" && w.aside {
+			return all(ops[1:], v.below)
+		}
+		return "a property that zab does not take away"
+	case "clone", "promote":
 		if !w.aside {
 			return "nothing should be cloned"
-		}
-		if c.sub == "inherit" {
-			if ops[0] != "canmount" {
-				return "another property than canmount"
-			}
-			ops = ops[1:]
 		}
 		return first(all(c.opts["o"], v.property), all(ops, v.below))
 	case "unmount":

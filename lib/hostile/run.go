@@ -24,9 +24,6 @@ const (
 	graceful = 5 * time.Second
 )
 
-// programs are the names by which the test's own binary is zab.
-var programs = []string{"zab", "zab-select", "zab-snap", "zab-list", "zab-plan", "zab-xfer", "zab-thin"}
-
 // outcome is what can be known of a run when it is over.
 type outcome struct {
 	w                    *workflow

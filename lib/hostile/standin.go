@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,9 @@ type Entry struct {
 	Sign string
 	// Bad is why the command is none that zab may use.
 	Bad string
+	// Odd is what an argument has that none should have that goes to the host
+	// that is to be protected.
+	Odd string
 	// Lie is the lie that was told in its place, Said what it said.
 	Lie  string
 	Said string
@@ -147,8 +151,8 @@ func (c *call) fail(format string, a ...any) {
 func (c *call) do() int {
 	argv := c.entry.Argv
 	for _, a := range argv {
-		if i := strings.IndexFunc(a, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }); i >= 0 {
-			return c.bad("a control character in %.80q", a)
+		if strings.ContainsFunc(a, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }) {
+			c.entry.Odd = fmt.Sprintf("a control character in %.80q", a)
 		}
 	}
 	if len(argv) < 2 {
@@ -202,11 +206,15 @@ func (c *call) do() int {
 	return c.rc
 }
 
+// nonce is a property whose name is another each time.
+var nonce = regexp.MustCompile(`zab:[0-9a-f]{8,}`)
+
 // sign is the command without what names datasets.
 func (c *call) sign() string {
 	s := c.prog + " " + c.sub
 	for _, o := range []string{"j", "r", "d", "t", "o", "i", "I", "A", "n"} {
 		for _, v := range c.opts[o] {
+			v = nonce.ReplaceAllString(v, "zab:NONCE")
 			if o == "t" && c.sub == "send" || o == "i" || o == "I" || c.sub == "receive" {
 				v = ""
 			}
@@ -215,7 +223,7 @@ func (c *call) sign() string {
 	}
 	switch {
 	case c.prog == "zfs" && c.sub == "get" && len(c.operands) > 0:
-		s += " " + c.operands[0]
+		s += " " + nonce.ReplaceAllString(c.operands[0], "zab:NONCE")
 	case c.sub == "destroy" && len(c.operands) > 0 && strings.Contains(c.operands[0], "@"):
 		s += " @"
 	case c.sub == "mount" && len(c.operands) > 0:
@@ -254,7 +262,7 @@ func init() {
 		"zfs release":  {"r", 2, -1, false, true, (*call).zfsRelease},
 		"zfs create":   {"uo:", 1, 1, false, true, (*call).zfsCreate},
 		"zfs set":      {"u", 2, -1, false, true, (*call).zfsSet},
-		"zfs inherit":  {"S", 2, 2, false, true, (*call).zfsInherit},
+		"zfs inherit":  {"S", 2, -1, false, true, (*call).zfsInherit},
 		"zfs rollback": {"", 1, 1, false, true, (*call).zfsRollback},
 		"zfs rename":   {"u", 2, 2, false, true, (*call).zfsRename},
 		"zfs clone":    {"uo:", 2, 2, false, true, (*call).zfsClone},
@@ -517,6 +525,9 @@ func splitLine(line string) (words []string, simple bool, err error) {
 			word = append(word, ch)
 		case ch == '\'' || ch == '"':
 			in, quoted = true, ch
+		case ch == '\\' && i+1 < len(line) && line[i+1] != '\n':
+			i++
+			word, in = append(word, line[i]), true
 		case ch == ' ':
 			if in {
 				words = append(words, string(word))

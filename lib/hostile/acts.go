@@ -1,7 +1,6 @@
 package hostile
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -393,39 +392,9 @@ func (c *call) zfsProgram() {
 	c.out.Write(append(b, '\n'))
 }
 
-// stream is what travels from zfs send to zfs receive: this in JSON, a line of
-// noughts, and a line that ends it.
-type stream struct {
-	Magic string            `json:"magic"`
-	Kind  string            `json:"kind"`
-	Name  string            `json:"name"` // full, of the newest
-	From  string            `json:"from"` // the base's guid; "" in a full stream
-	Raw   bool              `json:"raw"`
-	Props map[string]string `json:"props"`
-	Holds []string          `json:"holds"`
-	Snaps []*Snap           `json:"snaps"`
-	// Resumed: it goes on where another broke off.
-	Resumed         bool `json:"resumed"`
-	Cipher, KeyGUID string
-	// Children are the datasets of a package, by the rest of their names.
-	Children []*stream `json:"children,omitempty"`
-}
-
-const (
-	magic     = "zab stream"
-	endOfData = "end of stream"
-)
-
-func (s *stream) encode() []byte {
-	b, _ := json.Marshal(s)
-	b = append(b, '\n')
-	b = append(b, bytes.Repeat([]byte{'0'}, 2000)...)
-	return append(b, "\n"+endOfData+"\n"...)
-}
-
 // plan is the stream that a send command stands for.
 func (c *call) plan() *stream {
-	st := &stream{Magic: magic, Raw: c.has("w")}
+	st := &stream{Raw: c.has("w")}
 	var d *Dataset
 	if c.has("t") {
 		pairs, err := decodeToken(c.opt("t"))
@@ -522,9 +491,8 @@ func (c *call) zfsReceive() {
 		}
 		return
 	}
-	head, rest, _ := bytes.Cut(c.in, []byte("\n"))
-	st := &stream{}
-	if json.Unmarshal(head, st) != nil || st.Magic != magic || len(st.Snaps) == 0 {
+	st, whole := readStream(c.in)
+	if st == nil {
 		if len(c.in) == 0 {
 			c.fail("cannot receive: failed to read from stream")
 		} else {
@@ -540,7 +508,6 @@ func (c *call) zfsReceive() {
 		}
 		st.Snaps[0].Name = snap
 	}
-	whole := bytes.HasSuffix(rest, []byte("\n"+endOfData+"\n"))
 	if c.h.Break > 0 && !st.Resumed {
 		c.h.Break--
 		whole = false

@@ -680,13 +680,9 @@ func (m *mutator) token() {
 // stream1 changes the head of a stream.
 func stream1(f func(m *mutator, s *stream)) func(m *mutator) {
 	return func(m *mutator) {
-		head, rest, ok := bytes.Cut(m.out, []byte("\n"))
-		s := &stream{}
-		if !ok || json.Unmarshal(head, s) != nil || len(s.Snaps) == 0 {
-			return
+		if s, _ := readStream(m.out); s != nil {
+			f(m, s)
+			m.out = s.encode()
 		}
-		f(m, s)
-		head, _ = json.Marshal(s)
-		m.out = slices.Concat(head, []byte("\n"), rest)
 	}
 }

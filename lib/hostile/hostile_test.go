@@ -151,6 +151,67 @@ func story(o *outcome) string {
 	return b.String()
 }
 
+// TestObserverSees: the observer is not blind. Each command here is one that no
+// run may have started on the honest host, and each end one that no run may have.
+func TestObserverSees(t *testing.T) {
+	r, err := newRunner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pull, push := len(kinds)*0, len(kinds)*1+slices.Index(kinds, "raw")
+	onTarget := []string{
+		"set zab:from=9 mountpoint=/etc canmount=on ROOT/tank/srv", "set zab:stream=none OTHER", "set zab:from=x ROOT/tank/srv", "set sharenfs=on ROOT/tank/srv",
+		"destroy ROOT/tank/srv", "destroy OTHER@x", "destroy -r ROOT/tank/srv", "destroy ROOT/tank/srv@a%b", "receive -u -s OTHER/x", "receive -s ROOT/x",
+		"receive -u -s -o mountpoint=/etc ROOT/x", "receive -u -s -F ROOT/x", "receive -u -s -d ROOT", "receive -u -s ROOT/../x", "create ROOT/x", "create -o canmount=off OTHER/x",
+		"mount ROOT/tank/srv", "mount -o ro OTHER", "hold zfs_autobackup:b1 OTHER@x", "hold for-ever ROOT/tank/srv@x", "rollback OTHER@x", "rename -u ROOT/tank/srv ROOT/tank/x",
+		"clone ROOT/tank/srv@x ROOT/y", "inherit mountpoint ROOT/tank/srv", "unmount ROOT/tank/srv", "snapshot ROOT/tank/srv@x", "share -a", "list -r OTHER", "get all -r",
+	}
+	onSource := []string{
+		"send tank/secret@x", "send -p tank/home@b1-20260301120000", "send -R -w tank/home@x", "send -t 1-2-3-4",
+		"send -t " + tokenFor("tank/home@b1-20260301120000", "1", "", false), "send -t " + encodeToken([]pair{{"toguid", uint64(1)}, {"toname", "tank/srv@x"}, {"toguid\x00", uint64(2)}}, nil),
+		"destroy tank/srv", "destroy tank/secret@x", "hold other tank/srv@x", "hold -r zfs_autobackup:b1 tank@x", "release zfs_autobackup:b1 tank/secret@x",
+		"snapshot tank/srv@evil", "snapshot tank/secret@b1-20260301120000", "bookmark tank/srv@x tank/srv#y", "set a:b=c tank/srv", "receive -u -s tank/srv", "rollback tank/srv@x",
+	}
+	for shape, list := range map[int][]string{pull: onTarget, push: onSource} {
+		o, err := honestRun(r, shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := observe(o, o); found != nil {
+			t.Errorf("without a cause: %q", found)
+		}
+		for _, line := range list {
+			line = strings.NewReplacer("ROOT", o.w.root, "OTHER", o.w.pool+"/other").Replace(line)
+			e := Entry{Host: o.w.honest(), Argv: append([]string{"zfs"}, strings.Split(line, " ")...)}
+			if _, known := forms["zfs "+e.Argv[1]]; !known {
+				e.Bad = "an unknown command"
+			}
+			bad := *o
+			bad.log = append(slices.Clone(o.log), e)
+			if observe(&bad, o) == nil {
+				t.Errorf("not seen: %q", e.Argv)
+			}
+		}
+		for what, change := range map[string]func(o *outcome){
+			"escapes":       func(o *outcome) { o.stderr = "x\x1b[2J" },
+			"C1":            func(o *outcome) { o.stdout = "x\u009b2J" },
+			"a raw C1":      func(o *outcome) { o.stdout = "x\x9b2J" },
+			"a process":     func(o *outcome) { o.left = []string{"1 zfs"} },
+			"memory":        func(o *outcome) { o.memory = maxMemory + 1 },
+			"time":          func(o *outcome) { o.timeout = true },
+			"a shell":       func(o *outcome) { o.canary = true },
+			"no backup":     func(o *outcome) { o.dstAfter = o.dstBefore },
+			"nothing stays": func(o *outcome) { o.srcAfter, o.dstAfter = &Host{}, &Host{} },
+		} {
+			bad := *o
+			change(&bad)
+			if observe(&bad, o) == nil {
+				t.Errorf("not seen: %s", what)
+			}
+		}
+	}
+}
+
 // number is a number from the environment.
 func number(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
@@ -251,7 +312,10 @@ func hostileRun(r *runner, seed int) (*outcome, []string, error) {
 		return nil, nil, fmt.Errorf("nothing is asked of the hostile host")
 	}
 	lies := []*Lie{draw(rng, signs, r.silence)}
-	for rng.IntN(3) == 0 {
+	if rng.IntN(16) == 0 {
+		lies = []*Lie{{Sign: inProperty, Kind: inProperty, Seed: rng.Uint64()}}
+	}
+	for lies[0].Sign != inProperty && rng.IntN(3) == 0 {
 		lies = append(lies, draw(rng, signs, false))
 	}
 	o, err := r.do(w, lies, fmt.Sprint(seed))

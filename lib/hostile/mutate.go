@@ -19,7 +19,57 @@ type Lie struct {
 	Seed uint64
 }
 
-func (l *Lie) String() string { return fmt.Sprintf("%s in answer %d of %q", l.Kind, l.N, l.Sign) }
+// inProperty is the sign of a lie that no host tells: somebody who may set the user
+// properties of one dataset of the source, liar, has set one to what looks like the
+// rows of another. Both hosts are honest then, and zfs prints values as they are.
+const (
+	inProperty = "a user property"
+	liar       = "tank/home/bob"
+)
+
+// facts are the properties that zab asks for first, in its order.
+var facts = strings.Split("type,guid,createtxg,creation,origin,encryption,encryptionroot,keystatus,keyguid,written,used,referenced,volsize,"+
+	"mounted,canmount,mountpoint,receive_resume_token,zab:from,zab:stream,zab:aside,autobackup:"+backup, ",")
+
+// set puts the value of such a property into the source.
+func (l *Lie) set(src *Host) {
+	rng := rand.New(rand.NewPCG(l.Seed, 2))
+	d, victim := src.find(liar), src.find([]string{"tank/srv", "tank/home/alice"}[rng.IntN(2)])
+	prop := []string{"autobackup:" + backup, "zab:from", "zab:stream", "zab:aside"}[rng.IntN(4)]
+	with := map[string]string{"written": "0"}
+	switch rng.IntN(3) {
+	case 0:
+		with["autobackup:"+backup] = "false"
+	case 1:
+		with = map[string]string{"mountpoint": "/etc", "receive_resume_token": "1-2-3", "zab:from": "1"}
+	}
+	row := func(p string) string {
+		v, source := src.get(victim, p)
+		return victim.Name + "\t" + p + "\t" + or(with[p], v) + "\t" + source
+	}
+	value := "true"
+	if prop != facts[len(facts)-1] {
+		value = "7"
+	}
+	value += "\tlocal"
+	if rng.IntN(2) == 0 {
+		for _, p := range facts {
+			value += "\n" + row(p)
+		}
+	} else {
+		value += "\n" + row("written")
+	}
+	d.Local[prop] = strings.TrimSuffix(value, "\tlocal")
+}
+
+func (l *Lie) String() string {
+	if l.Sign == inProperty {
+		return fmt.Sprintf("%s (%d)", inProperty, l.Seed)
+	}
+	return l.told()
+}
+
+func (l *Lie) told() string { return fmt.Sprintf("%s in answer %d of %q", l.Kind, l.N, l.Sign) }
 
 // The kinds of lies, with how often each is drawn. Those of rows are for
 // commands that print a table, those of streams for zfs send, those of acts for

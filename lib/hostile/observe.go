@@ -617,7 +617,11 @@ func (v *observer) status(honest *outcome) {
 		return slices.ContainsFunc(v.log, func(e Entry) bool { return e.Lie != "" && strings.Contains(e.Said, guid) })
 	}
 	fair := slices.ContainsFunc(v.log, func(e Entry) bool { return e.Fair })
+	forged := len(v.lies) > 0 && v.lies[0].Sign == inProperty
 	for _, n := range v.w.selected {
+		if forged && n == liar {
+			continue // its own affair
+		}
 		if v.w.hostile == "dst" {
 			src := v.srcAfter.find(n)
 			if src == nil || src.newest() == nil {

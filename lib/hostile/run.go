@@ -75,6 +75,12 @@ func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
 		conf.Hostile, conf.Lies = w.hostile, lies
 	}
 	live := shape(w.shape, w.number)
+	for _, l := range lies {
+		if l.Sign == inProperty {
+			l.set(live.src)
+			l.set(w.src)
+		}
+	}
 	srv, err := serve(dir, conf, map[string]*Host{"src": live.src, "dst": live.dst})
 	if err != nil {
 		return nil, err

@@ -30,6 +30,12 @@ torture:
 	contrib/make/tools
 	contrib/make/torture
 
+# A host that lies in every field, for ZAB_HOSTILE=20000 runs, and what zab does to
+# the other one; make test does some of it.
+hostile:
+	contrib/make/tools
+	contrib/make/hostile
+
 # zab beside plain zfs commands and syncoid, on real pools (about half an hour
 # where that is an emulated machine).
 bench:
@@ -65,4 +71,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test test-zfs21 torture bench check demo vm-shell install clean
+.PHONY: all test test-zfs21 torture hostile bench check demo vm-shell install clean

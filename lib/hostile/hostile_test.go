@@ -1,0 +1,326 @@
+package hostile
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if r, err := newRunner(); err == nil {
+		os.RemoveAll(r.tmp)
+	}
+	os.Exit(code)
+}
+
+// newRunner builds zab's programs, unless ZAB_TEST_BIN is where they are, and
+// the stand-in: of C, where that can be compiled, for that starts faster.
+var newRunner = sync.OnceValues(func() (*runner, error) {
+	tmp, err := os.MkdirTemp("/tmp", "zabh")
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{tmp: tmp, bin: filepath.Join(tmp, "bin"), limited: !raceEnabled}
+	run := func(argv ...string) error {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if raceEnabled {
+			cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
+		}
+		return nil
+	}
+	client := filepath.Join(tmp, "client")
+	if run("cc", "-O2", "-static", "-o", client, "testdata/client.c") != nil {
+		if err := run("go", "build", "-trimpath", "-o", client, "./client"); err != nil {
+			return nil, err
+		}
+	}
+	programs := os.Getenv("ZAB_TEST_BIN")
+	if programs == "" {
+		programs = filepath.Join(tmp, "zab")
+		build := []string{"go", "build", "-trimpath", "-o", programs + "/", "zab/cmd/..."}
+		if raceEnabled {
+			build = slices.Insert(build, 2, "-race")
+		}
+		if err := run(build...); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Mkdir(r.bin, 0o700); err != nil {
+		return nil, err
+	}
+	for _, n := range []string{"zfs", "zpool", "ssh"} {
+		if err := os.Symlink(client, filepath.Join(r.bin, n)); err != nil {
+			return nil, err
+		}
+	}
+	all, err := filepath.Glob(filepath.Join(programs, "zab*"))
+	for _, p := range all {
+		if err == nil {
+			err = os.Symlink(p, filepath.Join(r.bin, filepath.Base(p)))
+		}
+	}
+	if err != nil || all == nil {
+		return nil, fmt.Errorf("no programs in %s: %v", programs, err)
+	}
+	help, err := exec.Command(filepath.Join(r.bin, "zab"), "--help").Output()
+	r.silence = strings.Contains(string(help), "--query-timeout")
+	return r, err
+})
+
+// honest are the outcomes without lies, by shape.
+var honest = struct {
+	sync.Mutex
+	by map[int]func() (*outcome, error)
+}{by: map[int]func() (*outcome, error){}}
+
+func honestRun(r *runner, n int) (*outcome, error) {
+	honest.Lock()
+	f := honest.by[n]
+	if f == nil {
+		f = sync.OnceValues(func() (*outcome, error) {
+			return r.do(shape(n, 900000+n), nil, fmt.Sprintf("honest%d", n))
+		})
+		honest.by[n] = f
+	}
+	honest.Unlock()
+	return f()
+}
+
+// TestHonest: without lies every workflow does what it is for.
+func TestHonest(t *testing.T) {
+	r, err := newRunner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shapes := shapes
+	if testing.Short() {
+		shapes = len(kinds)
+	}
+	atOnce(shapes, number("ZAB_HOSTILE_JOBS", runtime.NumCPU()), func(n int) { honestRun(r, n) })
+	for n := range shapes {
+		o, err := honestRun(r, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(fmt.Sprintf("%d-%s", n, o.w.what), func(t *testing.T) {
+			found := observe(o, o)
+			if o.exit != 0 || found != nil {
+				t.Fatalf("exit status %d, %q\n%s", o.exit, found, story(o))
+			}
+			for _, n := range o.w.selected {
+				if o.w.root == "" {
+					break
+				}
+				src, c := o.srcAfter.find(n), o.dstAfter.find(o.w.target(n))
+				if c == nil || c.newest() == nil || src.newest().GUID != c.newest().GUID || len(src.Snaps) > o.w.keep+1 {
+					t.Errorf("'%s' is not backed up, or not thinned\n%s", n, story(o))
+				}
+			}
+		})
+	}
+}
+
+// story tells a run to those who look for what went wrong.
+func story(o *outcome) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "workflow %d (%s), hostile %s, lies %v\nzab %s %s %s\nexit status %d\n", o.w.shape, o.w.what, o.w.hostile, o.lies, strings.Join(o.w.args, " "), backup, o.w.root, o.exit)
+	for _, e := range o.log {
+		fmt.Fprintf(&b, "  %s: %.250q", e.Host, e.Argv)
+		if e.Lie != "" {
+			fmt.Fprintf(&b, " LIE %s %.300q", e.Lie, e.Said)
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "stdout: %.3000q\nstderr: %.3000q\n", o.stdout, o.stderr)
+	return b.String()
+}
+
+// TestObserverSees: the observer is not blind. Each command here is one that no
+// run may have started on the honest host, and each end one that no run may have.
+func TestObserverSees(t *testing.T) {
+	r, err := newRunner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pull, push := len(kinds)*0, len(kinds)*1+slices.Index(kinds, "raw")
+	onTarget := []string{
+		"set zab:from=9 mountpoint=/etc canmount=on ROOT/tank/srv", "set zab:stream=none OTHER", "set zab:from=x ROOT/tank/srv", "set sharenfs=on ROOT/tank/srv",
+		"destroy ROOT/tank/srv", "destroy OTHER@x", "destroy -r ROOT/tank/srv", "destroy ROOT/tank/srv@a%b", "receive -u -s OTHER/x", "receive -s ROOT/x",
+		"receive -u -s -o mountpoint=/etc ROOT/x", "receive -u -s -F ROOT/x", "receive -u -s -d ROOT", "receive -u -s ROOT/../x", "create ROOT/x", "create -o canmount=off OTHER/x",
+		"mount ROOT/tank/srv", "mount -o ro OTHER", "hold zfs_autobackup:b1 OTHER@x", "hold for-ever ROOT/tank/srv@x", "rollback OTHER@x", "rename -u ROOT/tank/srv ROOT/tank/x",
+		"clone ROOT/tank/srv@x ROOT/y", "inherit mountpoint ROOT/tank/srv", "unmount ROOT/tank/srv", "snapshot ROOT/tank/srv@x", "share -a", "list -r OTHER", "get all -r",
+	}
+	onSource := []string{
+		"send tank/secret@x", "send -p tank/home@b1-20260301120000", "send -R -w tank/home@x", "send -t 1-2-3-4",
+		"send -t " + tokenFor("tank/home@b1-20260301120000", "1", "", false), "send -t " + encodeToken([]pair{{"toguid", uint64(1)}, {"toname", "tank/srv@x"}, {"toguid\x00", uint64(2)}}, nil),
+		"destroy tank/srv", "destroy tank/secret@x", "hold other tank/srv@x", "hold -r zfs_autobackup:b1 tank@x", "release zfs_autobackup:b1 tank/secret@x",
+		"snapshot tank/srv@evil", "snapshot tank/secret@b1-20260301120000", "bookmark tank/srv@x tank/srv#y", "set a:b=c tank/srv", "receive -u -s tank/srv", "rollback tank/srv@x",
+	}
+	for shape, list := range map[int][]string{pull: onTarget, push: onSource} {
+		o, err := honestRun(r, shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := observe(o, o); found != nil {
+			t.Errorf("without a cause: %q", found)
+		}
+		for _, line := range list {
+			line = strings.NewReplacer("ROOT", o.w.root, "OTHER", o.w.pool+"/other").Replace(line)
+			e := Entry{Host: o.w.honest(), Argv: append([]string{"zfs"}, strings.Split(line, " ")...)}
+			if _, known := forms["zfs "+e.Argv[1]]; !known {
+				e.Bad = "an unknown command"
+			}
+			bad := *o
+			bad.log = append(slices.Clone(o.log), e)
+			if observe(&bad, o) == nil {
+				t.Errorf("not seen: %q", e.Argv)
+			}
+		}
+		for what, change := range map[string]func(o *outcome){
+			"escapes":       func(o *outcome) { o.stderr = "x\x1b[2J" },
+			"C1":            func(o *outcome) { o.stdout = "x\u009b2J" },
+			"a raw C1":      func(o *outcome) { o.stdout = "x\x9b2J" },
+			"a process":     func(o *outcome) { o.left = []string{"1 zfs"} },
+			"memory":        func(o *outcome) { o.memory = maxMemory + 1 },
+			"time":          func(o *outcome) { o.timeout = true },
+			"a shell":       func(o *outcome) { o.canary = true },
+			"no backup":     func(o *outcome) { o.dstAfter = o.dstBefore },
+			"nothing stays": func(o *outcome) { o.srcAfter, o.dstAfter = &Host{}, &Host{} },
+		} {
+			bad := *o
+			change(&bad)
+			if observe(&bad, o) == nil {
+				t.Errorf("not seen: %s", what)
+			}
+		}
+	}
+}
+
+// number is a number from the environment.
+func number(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// TestHostile: whatever a host says, nothing happens to the other that the
+// backup is not about (P1, P3, P5, P7, P10, P11). ZAB_HOSTILE is how many runs,
+// ZAB_HOSTILE_SEED the first of them, ZAB_HOSTILE_JOBS how many at once.
+func TestHostile(t *testing.T) {
+	r, err := newRunner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := os.Getenv("ZAB_HOSTILE") != ""
+	runs, seed, jobs := number("ZAB_HOSTILE", 150), number("ZAB_HOSTILE_SEED", 1), number("ZAB_HOSTILE_JOBS", runtime.NumCPU())
+	if testing.Short() {
+		runs = min(runs, 30)
+	}
+	begun := time.Now()
+	done, bad := 0, 0
+	var mu sync.Mutex
+	kinds := map[string]int{}
+	atOnce(runs, jobs, func(k int) {
+		if !long && time.Since(begun) > shortTime {
+			return
+		}
+		o, found, err := hostileRun(r, seed+k)
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		if err != nil {
+			t.Errorf("run %d: %s", seed+k, err)
+			return
+		}
+		if runs == 1 {
+			t.Log(story(o))
+		}
+		if found == nil {
+			return
+		}
+		bad++
+		for _, f := range found {
+			t.Errorf("run %d: %s, hostile %s, %s: %s", seed+k, o.w.what, o.w.hostile, o.lies, f)
+		}
+		t.Logf("again: ZAB_HOSTILE=1 ZAB_HOSTILE_SEED=%d go test -run TestHostile -v ./lib/hostile", seed+k)
+		for _, l := range o.lies {
+			kinds[l.Kind]++
+		}
+	})
+	for _, k := range sortedKeys(kinds) {
+		t.Logf("violated by %s: %d", k, kinds[k])
+	}
+	took := time.Since(begun).Seconds()
+	var cpu, child syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &cpu)
+	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &child)
+	used := time.Duration(cpu.Utime.Nano() + cpu.Stime.Nano() + child.Utime.Nano() + child.Stime.Nano()).Seconds()
+	fmt.Printf("hostile: %d runs, %d violations\n", done, bad)
+	t.Logf("%.2f s a run, %.2f s of processor time with all else", took/float64(max(1, done)), used/float64(max(1, done)))
+}
+
+// shortTime is how long the short form may take.
+const shortTime = 40 * time.Second
+
+// atOnce calls f for all numbers below n, some at a time.
+func atOnce(n, jobs int, f func(int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range jobs {
+		all.Go(func() {
+			for k := int(next.Add(1)) - 1; k < n; k = int(next.Add(1)) - 1 {
+				f(k)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// hostileRun is the run of a seed, with what is wrong about it.
+func hostileRun(r *runner, seed int) (*outcome, []string, error) {
+	rng := rand.New(rand.NewPCG(uint64(seed), 3))
+	n := seed % shapes
+	honest, err := honestRun(r, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := shape(n, seed)
+	var signs []string
+	for _, e := range honest.log {
+		if e.Host == w.hostile && e.Sign != "" {
+			signs = append(signs, e.Sign)
+		}
+	}
+	if len(signs) == 0 {
+		return nil, nil, fmt.Errorf("nothing is asked of the hostile host")
+	}
+	lies := []*Lie{draw(rng, signs, r.silence)}
+	if rng.IntN(16) == 0 {
+		lies = []*Lie{{Sign: inProperty, Kind: inProperty, Seed: rng.Uint64()}}
+	}
+	for lies[0].Sign != inProperty && rng.IntN(3) == 0 {
+		lies = append(lies, draw(rng, signs, false))
+	}
+	o, err := r.do(w, lies, fmt.Sprint(seed))
+	if err != nil {
+		return nil, nil, err
+	}
+	return o, observe(o, honest), nil
+}

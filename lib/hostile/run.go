@@ -1,0 +1,219 @@
+package hostile
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// What a run may take. The memory is that of the largest of its processes.
+const (
+	maxTime   = 60 * time.Second
+	maxMemory = 400 << 20
+	// maxSpace is the limit of the address space, in KiB, which ends what would
+	// else take the memory of the machine.
+	maxSpace = 6 << 20
+	// graceful is how long what a run has started may take to end after it.
+	graceful = 5 * time.Second
+)
+
+// outcome is what can be known of a run when it is over.
+type outcome struct {
+	w                    *workflow
+	lies                 []*Lie
+	exit                 int
+	timeout              bool
+	stdout, stderr       string
+	log                  []Entry
+	srcBefore, dstBefore *Host
+	srcAfter, dstAfter   *Host
+	canary               bool
+	memory               int64
+	left                 []string
+	quiet                time.Duration // until nothing was left
+}
+
+// before and after are the hosts at the beginning and at the end.
+func (o *outcome) before(host string) *Host {
+	if host == "src" {
+		return o.srcBefore
+	}
+	return o.dstBefore
+}
+
+func (o *outcome) after(host string) *Host {
+	if host == "src" {
+		return o.srcAfter
+	}
+	return o.dstAfter
+}
+
+// runner starts runs.
+type runner struct {
+	bin     string // a folder with the stand-ins and zab's programs
+	tmp     string
+	limited bool // the address space is limited
+	silence bool // zab has a limit for the time of a query
+}
+
+// do carries out a workflow with lies.
+func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
+	dir := filepath.Join(r.tmp, id)
+	if err := os.MkdirAll(filepath.Join(dir, "cache"), 0o700); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	conf := w.run()
+	if lies != nil {
+		conf.Hostile, conf.Lies = w.hostile, lies
+	}
+	live := shape(w.shape, w.number)
+	for _, l := range lies {
+		if l.Sign == inProperty {
+			l.set(live.src)
+			l.set(w.src)
+		}
+	}
+	srv, err := serve(dir, conf, map[string]*Host{"src": live.src, "dst": live.dst})
+	if err != nil {
+		return nil, err
+	}
+	defer srv.close()
+	o := &outcome{w: w, lies: lies, srcBefore: w.src, dstBefore: w.dst}
+	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
+	defer cancel()
+	args := append([]string{}, w.args...)
+	if r.silence {
+		args = append(args, "--query-timeout=2s")
+	}
+	args = append(args, backup)
+	if w.root != "" {
+		args = append(args, w.root)
+	}
+	var out, errs bytes.Buffer
+	if w.stages {
+		o.exit, err = r.byHand(ctx, dir, args, &out, &errs, o)
+	} else {
+		o.exit, err = r.start(ctx, dir, append([]string{"zab"}, args...), nil, &out, &errs, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.timeout = ctx.Err() != nil
+	o.stdout, o.stderr = out.String(), errs.String()
+	begun := time.Now()
+	for {
+		o.left = leftovers(dir)
+		if o.quiet = time.Since(begun); o.left == nil || o.quiet > graceful {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if o.left != nil {
+		for _, l := range o.left {
+			pid, _ := strconv.Atoi(strings.Fields(l)[0])
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	srv.close()
+	o.srcAfter, o.dstAfter, o.log = live.src, live.dst, srv.entries
+	_, err = os.Stat(filepath.Join(dir, "canary"))
+	o.canary = err == nil
+	return o, nil
+}
+
+// start runs one program to its end and gives its exit status.
+func (r *runner) start(ctx context.Context, dir string, argv []string, stdin *os.File, out, errs *bytes.Buffer, o *outcome) (int, error) {
+	if r.limited {
+		argv = append([]string{"/bin/sh", "-c", fmt.Sprintf("ulimit -v %d; exec \"$@\"", maxSpace), "sh"}, argv...)
+	} else {
+		argv = append([]string{"/bin/sh", "-c", `exec "$@"`, "sh"}, argv...)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + r.bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + dir, "TMPDIR=" + dir,
+		"CACHE_DIRECTORY=" + filepath.Join(dir, "cache"), "XDG_CACHE_HOME=" + filepath.Join(dir, "cache"), runEnv + "=" + dir, "TZ=UTC"}
+	if stdin != nil {
+		cmd.Stdin = stdin
+	}
+	cmd.Stdout, cmd.Stderr = out, errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// What is left behind may keep the pipes open: it is looked for below.
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		return 0, err
+	}
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		o.memory = max(o.memory, u.Maxrss<<10)
+	}
+	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return ws.ExitStatus(), nil
+}
+
+// byHand runs the stages one after the other, with the records between them in
+// files, and then zab-xfer a second time with the plan that is carried out.
+func (r *runner) byHand(ctx context.Context, dir string, args []string, out, errs *bytes.Buffer, o *outcome) (exit int, err error) {
+	var text bytes.Buffer
+	if exit, err = r.start(ctx, dir, append([]string{"zab", "--show-pipeline"}, args...), nil, &text, errs, o); err != nil || exit != 0 {
+		return exit, err
+	}
+	stages := strings.Split(strings.TrimSuffix(text.String(), "\n"), " |\n  ")
+	records := ""
+	one := func(stage, from string) (string, error) {
+		in, err := os.Open(or(from, os.DevNull))
+		if err != nil {
+			return "", err
+		}
+		defer in.Close()
+		var records bytes.Buffer
+		code, err := r.start(ctx, dir, []string{"/bin/sh", "-c", "exec " + stage}, in, &records, errs, o)
+		exit = max(exit, code)
+		to := filepath.Join(dir, fmt.Sprintf("records%d", len(o.left)+out.Len()))
+		out.WriteString("\n")
+		if err == nil {
+			err = os.WriteFile(to, records.Bytes(), 0o600)
+		}
+		return to, err
+	}
+	for _, stage := range stages {
+		plan := records
+		if records, err = one(stage, records); err != nil {
+			return exit, err
+		}
+		if strings.HasPrefix(stage, "zab-xfer") {
+			if _, err := one(stage, plan); err != nil {
+				return exit, err
+			}
+		}
+	}
+	return exit, nil
+}
+
+// leftovers are the processes that a run has started and that are still there.
+func leftovers(dir string) (out []string) {
+	mark := []byte(runEnv + "=" + dir + "\x00")
+	all, _ := os.ReadDir("/proc")
+	for _, e := range all {
+		if c := e.Name()[0]; c < '1' || c > '9' {
+			continue
+		}
+		env, err := os.ReadFile("/proc/" + e.Name() + "/environ")
+		if err != nil || !bytes.Contains(env, mark) {
+			continue
+		}
+		line, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		out = append(out, e.Name()+" "+string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
+	}
+	return out
+}

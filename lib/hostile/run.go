@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -90,7 +91,7 @@ func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
 	defer cancel()
 	args := append([]string{}, w.args...)
-	if r.silence {
+	if slices.ContainsFunc(lies, func(l *Lie) bool { return l.Kind == "silence" }) {
 		args = append(args, "--query-timeout=2s")
 	}
 	args = append(args, backup)

@@ -152,7 +152,11 @@ func (r *runner) start(ctx context.Context, dir string, argv []string, stdin *os
 	if cmd.ProcessState == nil {
 		return 0, err
 	}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+	// A process begins with the peak of the one that made it, so what is not more
+	// than this one's own says nothing.
+	var own syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own)
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && u.Maxrss > own.Maxrss {
 		o.memory = max(o.memory, u.Maxrss<<10)
 	}
 	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)

@@ -395,6 +395,18 @@ func (c *call) zfsProgram() {
 // plan is the stream that a send command stands for.
 func (c *call) plan() *stream {
 	st := &stream{Raw: c.has("w")}
+	if c.has("L") {
+		st.Flags = append(st.Flags, "largeblockok")
+	}
+	if c.has("e") && !st.Raw {
+		st.Flags = append(st.Flags, "embedok")
+	}
+	if c.has("c") || st.Raw {
+		st.Flags = append(st.Flags, "compressok")
+	}
+	if st.Raw {
+		st.Flags = append(st.Flags, "rawok")
+	}
 	var d *Dataset
 	if c.has("t") {
 		pairs, err := decodeToken(c.opt("t"))
@@ -417,6 +429,9 @@ func (c *call) plan() *stream {
 				st.Name = v
 			}
 			st.Raw = st.Raw || p.name == "rawok"
+			if p.value == nil {
+				st.Flags = append(st.Flags, p.name)
+			}
 		}
 		var s *Snap
 		if d, s = c.h.lookup(st.Name); s == nil || s.GUID != to {
@@ -559,7 +574,7 @@ func (c *call) receive(st *stream, name string, whole bool) {
 	first := st.Snaps[0]
 	if !whole {
 		of, _, _ := strings.Cut(st.Name, "@")
-		d.Token = tokenFor(of+"@"+first.Name, first.GUID, st.From, st.Raw)
+		d.Token = tokenFor(of+"@"+first.Name, first.GUID, st.From, st.Flags...)
 		c.fail("cannot receive %s stream: checksum mismatch or incomplete stream.\nPartially received snapshot is saved.\n"+
 			"A resuming stream can be generated on the sending system by running:\n    zfs send -t %s", what, d.Token)
 		return

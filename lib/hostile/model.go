@@ -223,16 +223,18 @@ func encodeToken(pairs []pair, tail []byte) string {
 	list = le.AppendUint32(le.AppendUint32(list, 0), 1)
 	for _, p := range pairs {
 		body := pad(append([]byte(p.name), 0))
-		typ := uint32(1)
+		typ, n := uint32(1), uint32(1)
 		switch v := p.value.(type) {
 		case uint64:
 			typ, body = 8, le.AppendUint64(body, v)
 		case string:
 			typ, body = 9, pad(append(append(body, v...), 0))
+		default:
+			n = 0
 		}
 		head := le.AppendUint32(nil, uint32(16+len(body)))
 		head = le.AppendUint16(le.AppendUint16(head, uint16(len(p.name)+1)), 0)
-		head = le.AppendUint32(le.AppendUint32(head, 1), typ)
+		head = le.AppendUint32(le.AppendUint32(head, n), typ)
 		list = append(append(list, head...), body...)
 	}
 	list = append(append(list, 0, 0, 0, 0), tail...)
@@ -314,8 +316,9 @@ func decodeToken(token string) ([]pair, error) {
 	}
 }
 
-// tokenFor is the token of a stream that broke off.
-func tokenFor(toname, toguid, fromguid string, raw bool) string {
+// tokenFor is the token of a stream that broke off, with flags such as rawok, in
+// the order that zfs has them in.
+func tokenFor(toname, toguid, fromguid string, flags ...string) string {
 	to, _ := strconv.ParseUint(toguid, 10, 64)
 	pairs := []pair{}
 	if fromguid != "" {
@@ -323,9 +326,9 @@ func tokenFor(toname, toguid, fromguid string, raw bool) string {
 		pairs = append(pairs, pair{"fromguid", from})
 	}
 	pairs = append(pairs, pair{"object", uint64(2)}, pair{"offset", uint64(0x140000)}, pair{"bytes", uint64(1234)},
-		pair{"toguid", to}, pair{"toname", toname}, pair{"largeblockok", nil})
-	if raw {
-		pairs = append(pairs, pair{"compressok", nil}, pair{"rawok", nil})
+		pair{"toguid", to}, pair{"toname", toname})
+	for _, f := range flags {
+		pairs = append(pairs, pair{f, nil})
 	}
 	return encodeToken(pairs, nil)
 }

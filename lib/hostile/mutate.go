@@ -680,8 +680,10 @@ func (m *mutator) token() {
 	if from != 0 {
 		pairs = slices.Insert(pairs, 0, pair{"fromguid", from})
 	}
-	if m.IntN(2) == 0 {
-		pairs = append(pairs, pair{"rawok", nil})
+	for _, f := range []string{"largeblockok", "embedok", "compressok", "rawok"} {
+		if m.IntN(3) > 0 == (f == "largeblockok" || f == "embedok") {
+			pairs = append(pairs, pair{f, nil})
+		}
 	}
 	other := m.Uint64()
 	var tail []byte

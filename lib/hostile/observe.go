@@ -515,12 +515,15 @@ func (v *observer) snapshotsStay(d *Dataset, after, other *Host) {
 			v.add("the newest snapshot of '%s', '%s', is gone (P1)", d.Name, s.Name)
 		}
 	}
-	// The newest that both sides had in common, by what is true.
+	// The newest that both sides had in common, by what is true: unless the other
+	// says, in a whole answer, that it has less. Nobody can know better then; the
+	// schedule, below, holds all the same.
+	less := slices.ContainsFunc(v.log, func(e Entry) bool { return e.Fair })
 	for _, s := range slices.Backward(d.Snaps) {
 		if other.byGUID(s.GUID) == nil {
 			continue
 		}
-		if !is(s) && !v.newer(d, s, after, v.after(v.w.hostile)) {
+		if !is(s) && !less && !v.newer(d, s, after, v.after(v.w.hostile)) {
 			v.add("the newest snapshot in common of '%s', '%s', is gone (P1)", d.Name, s.Name)
 		}
 		break

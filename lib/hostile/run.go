@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -90,7 +91,7 @@ func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
 	defer cancel()
 	args := append([]string{}, w.args...)
-	if r.silence {
+	if slices.ContainsFunc(lies, func(l *Lie) bool { return l.Kind == "silence" }) {
 		args = append(args, "--query-timeout=2s")
 	}
 	args = append(args, backup)
@@ -151,7 +152,11 @@ func (r *runner) start(ctx context.Context, dir string, argv []string, stdin *os
 	if cmd.ProcessState == nil {
 		return 0, err
 	}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+	// A process begins with the peak of the one that made it, so what is not more
+	// than this one's own says nothing.
+	var own syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own)
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && u.Maxrss > own.Maxrss {
 		o.memory = max(o.memory, u.Maxrss<<10)
 	}
 	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)

@@ -20,6 +20,10 @@ const (
 	hostEnv = "ZAB_HOSTILE_HOST"
 )
 
+// maxInput is what a stand-in reads of its standard input; an honest stream is
+// shorter.
+const maxInput = 1 << 20
+
 // exitUnknown is the exit status of a command that the stand-ins do not know.
 const exitUnknown = 97
 
@@ -175,7 +179,8 @@ func (c *call) do() int {
 	c.entry.Sign = c.sign()
 	if f.reads {
 		// What a stream or a program says is read before the host is locked.
-		c.in, _ = io.ReadAll(io.LimitReader(c.peer.stdin, 64<<20))
+		c.in, _ = io.ReadAll(io.LimitReader(c.peer.stdin, maxInput))
+		_, _ = io.Copy(io.Discard, c.peer.stdin)
 		if c.sub == "program" {
 			c.entry.Stdin = string(c.in)
 		}

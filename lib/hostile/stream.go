@@ -15,6 +15,7 @@ type stream struct {
 	Name  string // full, of the newest
 	From  string // the base's guid; "" in a full stream
 	Raw   bool
+	Flags []string          // of a token
 	Props map[string]string // nil without -p
 	Holds []string
 	Snaps []*Snap

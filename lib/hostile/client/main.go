@@ -10,10 +10,11 @@ import (
 
 func main() {
 	dir, host := os.Getenv("ZAB_HOSTILE_RUN"), os.Getenv("ZAB_HOSTILE_HOST")
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		os.Exit(98)
 	}
+	syscall.CloseOnExec(fd)
 	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: dir + "/sock"}); err != nil {
 		os.Exit(98)
 	}

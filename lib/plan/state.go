@@ -105,10 +105,27 @@ func readState(path, target string, excluded func(string) bool) (*state, error) 
 // listState lists the target's tree: one zfs program, and one that answers
 // from names and guids alone. Its bookmarks tell nothing that a plan needs, for
 // nothing can be received onto them, and zfs would open each dataset once more.
-func listState(ctx context.Context, host *zfs.Host, target string, excluded func(string) bool) (*state, error) {
-	s := newState()
+func listState(ctx context.Context, host *zfs.Host, target string, excluded func(string) bool) (s *state, err error) {
+	for range 3 {
+		// Again where something went while zfs listed: all else may not have come.
+		s = newState()
+		err = s.list(ctx, host, target, excluded)
+		if zfs.KindOf(err) != zfs.KindNotFound || s.datasets[target] == nil {
+			break
+		}
+	}
+	for _, r := range s.datasets {
+		zfs.SortByAge(r.Snapshots)
+	}
+	if err == nil {
+		err = s.readAsides(ctx, host)
+	}
+	return s, err
+}
+
+func (s *state) list(ctx context.Context, host *zfs.Host, target string, excluded func(string) bool) error {
 	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: -1}
-	err := host.List(ctx, []string{target}, o, func(row zfs.Row) error {
+	return host.List(ctx, []string{target}, o, func(row zfs.Row) error {
 		r := s.datasets[row.Dataset]
 		if r == nil {
 			r = s.add(&record.Record{Type: record.TypeDataset, Host: host.Dest, Name: row.Dataset, Snapshots: []record.Snapshot{}})
@@ -123,13 +140,6 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 		}
 		return nil
 	})
-	for _, r := range s.datasets {
-		zfs.SortByAge(r.Snapshots)
-	}
-	if err == nil {
-		err = s.readAsides(ctx, host)
-	}
-	return s, err
 }
 
 // detail reads the facts of those targets that something is sent to, and of

@@ -3,6 +3,7 @@ package zfs
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"zab/lib/record"
 )
@@ -36,11 +37,24 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 		SortByAge(r.Snapshots)
 		SortByAge(r.Bookmarks)
 	}
-	if KindOf(err) == KindNotFound {
-		// One dataset that is gone must not stop the others.
-		return h.Gone(ctx, set)
+	if KindOf(err) != KindNotFound {
+		return nil, err
 	}
-	return nil, err
+	// One dataset that is gone must not stop the others; but what came with that error
+	// may not be all, so they are listed again.
+	gone, err2 := h.Gone(ctx, set)
+	if err2 != nil {
+		return nil, err2
+	}
+	if len(gone) == 0 {
+		return nil, err
+	}
+	rest := slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return slices.Contains(gone, r) })
+	if len(rest) == 0 {
+		return gone, nil
+	}
+	more, err := h.Fill(ctx, rest, excluded)
+	return append(gone, more...), err
 }
 
 // Fill is that of the hosts for records of any of them: one program for each.

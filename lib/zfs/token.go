@@ -222,8 +222,6 @@ func (t *Token) check() error {
 	return nil
 }
 
-const maxNameLen = 255
-
 // list returns the list packed as OpenZFS packs it: in the native encoding of the
 // machine (fnvlist_pack), names that come once (NV_UNIQUE_NAME), in this order.
 func (t *Token) list() []byte {

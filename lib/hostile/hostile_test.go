@@ -233,15 +233,16 @@ func TestHostile(t *testing.T) {
 	}
 	long := os.Getenv("ZAB_HOSTILE") != ""
 	runs, seed, jobs := number("ZAB_HOSTILE", 150), number("ZAB_HOSTILE_SEED", 1), number("ZAB_HOSTILE_JOBS", runtime.NumCPU())
-	if testing.Short() {
-		runs = min(runs, 30)
+	limit := shortTime
+	if !long && (testing.Short() || raceEnabled) {
+		runs, limit = min(runs, 30), shortTime/2
 	}
 	begun := time.Now()
 	done, bad := 0, 0
 	var mu sync.Mutex
 	kinds := map[string]int{}
 	atOnce(runs, jobs, func(k int) {
-		if !long && time.Since(begun) > shortTime {
+		if !long && time.Since(begun) > limit {
 			return
 		}
 		o, found, err := hostileRun(r, seed+k)

@@ -225,7 +225,9 @@ func number(name string, otherwise int) int {
 
 // TestHostile: whatever a host says, nothing happens to the other that the
 // backup is not about (P1, P3, P5, P7, P10, P11). ZAB_HOSTILE is how many runs,
-// ZAB_HOSTILE_SEED the first of them, ZAB_HOSTILE_JOBS how many at once.
+// ZAB_HOSTILE_SEED the first of them, ZAB_HOSTILE_JOBS how many at once;
+// ZAB_HOSTILE_LIE=KIND@TEXT tells lies of one kind about the commands with a text in
+// them.
 func TestHostile(t *testing.T) {
 	r, err := newRunner()
 	if err != nil {
@@ -319,10 +321,19 @@ func hostileRun(r *runner, seed int) (*outcome, []string, error) {
 		return nil, nil, fmt.Errorf("nothing is asked of the hostile host")
 	}
 	lies := []*Lie{draw(rng, signs, r.silence)}
-	if rng.IntN(16) == 0 {
+	if only := os.Getenv("ZAB_HOSTILE_LIE"); only != "" {
+		// One kind of lie about the commands that have a text in them.
+		kind, text, _ := strings.Cut(only, "@")
+		about := slices.DeleteFunc(slices.Clone(signs), func(s string) bool { return !strings.Contains(s, text) })
+		if len(about) == 0 {
+			return honest, nil, nil
+		}
+		sign := about[rng.IntN(len(about))]
+		lies = []*Lie{{Sign: sign, Kind: kind, N: -1, Seed: rng.Uint64()}}
+	} else if rng.IntN(16) == 0 {
 		lies = []*Lie{{Sign: inProperty, Kind: inProperty, Seed: rng.Uint64()}}
 	}
-	for lies[0].Sign != inProperty && rng.IntN(3) == 0 {
+	for os.Getenv("ZAB_HOSTILE_LIE") == "" && lies[0].Sign != inProperty && rng.IntN(3) == 0 {
 		lies = append(lies, draw(rng, signs, false))
 	}
 	o, err := r.do(w, lies, fmt.Sprint(seed))

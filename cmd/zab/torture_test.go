@@ -208,6 +208,7 @@ type history struct {
 	src            string // the source pool
 	targets        []string
 	now            time.Time
+	latest         time.Time       // that now was, as the clock may be set back
 	used           map[string]bool // names of our snapshots
 	n              int             // for names
 	script         []string
@@ -1317,6 +1318,11 @@ func (h *history) judgeMounts() {
 func (h *history) converge() {
 	defer h.sum.clock("(of it converging)")()
 	h.say("# no more faults")
+	// What is named for a time still to come is kept until then: it is to be past.
+	if h.now.Before(h.latest) {
+		h.now = h.latest
+		h.say("# the clock goes on to %s", h.now.Format(time.RFC3339))
+	}
 	run := func(t string, args ...string) *attempt {
 		h.tick()
 		return &attempt{target: t, keep: 1, brave: true, args: append([]string{"--now", h.now.Format(time.RFC3339), "--exclude-received",
@@ -1387,6 +1393,9 @@ func (h *history) tick() {
 		h.now = h.now.Add(time.Second)
 	}
 	h.used[h.now.Format(time.RFC3339)] = true
+	if h.now.After(h.latest) {
+		h.latest = h.now
+	}
 }
 
 // sockets are the folders for the sockets of ssh.

@@ -10,9 +10,9 @@ import (
 )
 
 // This file has every form of command that zab gives to zfs and zpool, on any host,
-// and what each of their words must be. Nothing else is ever started: a word that
-// is not what its place asks for is an error before anything is done, wherever it
-// came from.
+// and what each of their words must be. A word that is not what its place asks for is
+// an error before anything is done, wherever it came from. Only the lines of shell in
+// epoch.go and paths.go name zpool and zfs besides, in commands that never vary.
 
 // form is a command with its options and operands.
 type form struct {

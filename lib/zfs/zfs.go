@@ -7,7 +7,8 @@
 //
 // Non-goals: it takes no decision about backups. What changes a pool stands in
 // files of its own: snapshot.go, destroy.go, hold.go, bookmark.go, bookmarks.go,
-// create.go, rollback.go, clone.go, mount.go, recv.go.
+// create.go, rollback.go, clone.go, mount.go, recv.go; program.go runs the channel
+// programs of some of them.
 package zfs
 
 import (

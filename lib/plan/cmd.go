@@ -310,6 +310,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		list = append(list, d)
 	}
 	p.clones(list)
+	p.findHeld(ctx, env, host, list)
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
@@ -499,7 +500,7 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
 			continue // zfs's own, or a parent that exists for its children
 		}
-		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Pin: p.pin(), Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
+		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Pin: p.pin(), OldPin: p.oldPin(), Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
 		for i := range t.Snapshots {
 			_, t.Snapshots[i].Ours = p.format.Time(t.Snapshots[i].Name)
 		}

@@ -31,8 +31,12 @@ type pair struct {
 	parent  bool
 	target  []record.Snapshot
 	written int64
-	partial *partial // of an interrupted receive
-	holds   map[string]map[string]bool
+	partial *partial                       // of an interrupted receive
+	holds   map[string]map[string][]string // the tags, by side and guid
+	// begun: the journal says of a run that it did not come to its end.
+	begun bool
+	// fresh are what the last run held before it sent them, and was not held before.
+	fresh []string
 }
 
 // partial is what an interrupted receive has saved.
@@ -44,7 +48,7 @@ type partial struct {
 
 func newPair(t *rapid.T, options map[string]*Options) *pair {
 	return &pair{t: t, options: options, at: now - 400*86400, txg: [2]int{10, 500},
-		holds: map[string]map[string]bool{record.SideSource: {}, record.SideTarget: {}}}
+		holds: map[string]map[string][]string{record.SideSource: {}, record.SideTarget: {}}}
 }
 
 func (p *pair) next(side int) string {
@@ -92,7 +96,7 @@ func (p *pair) change(alone bool) {
 		// bookmark of it is left, nor what is held.
 		p.source = slices.DeleteFunc(p.source, func(s record.Snapshot) bool {
 			marked := slices.ContainsFunc(p.bookmarks, func(b record.Snapshot) bool { return b.GUID == s.GUID })
-			return (s.GUID != p.common() || marked) && !p.holds[record.SideSource][s.GUID] && rapid.Bool().Draw(t, "gone")
+			return (s.GUID != p.common() || marked) && len(p.holds[record.SideSource][s.GUID]) == 0 && rapid.Bool().Draw(t, "gone")
 		})
 	case "write":
 		p.written = 4096
@@ -152,7 +156,16 @@ func (p *pair) plan(args string) *record.Record {
 	if err := pl.names(r.Backup); err != nil {
 		p.t.Fatal(err)
 	}
-	pl.finish(pl.match(r, "backup/tank/a"))
+	d := pl.match(r, "backup/tank/a")
+	if p.begun && !o.NoHolds && r.Error == nil {
+		d.held = held{record.SideSource: {}, record.SideTarget: {}}
+		for side, list := range map[string][]record.Snapshot{record.SideSource: p.source, record.SideTarget: p.target} {
+			for i := range list {
+				d.held[side][list[i].Name] = p.holds[side][list[i].GUID]
+			}
+		}
+	}
+	pl.finish(d)
 	return r
 }
 
@@ -189,7 +202,7 @@ func (p *pair) apply(s *record.Step, crash bool) {
 		if s.Side != record.SideTarget || i < 0 || p.target[i].Name != s.Snapshot {
 			t.Fatalf("cannot destroy %+v", s)
 		}
-		if p.holds[s.Side][s.GUID] {
+		if len(p.holds[s.Side][s.GUID]) > 0 {
 			t.Fatalf("%s is held", s.Snapshot)
 		}
 		if i <= find(p.target, had) {
@@ -210,9 +223,11 @@ func (p *pair) apply(s *record.Step, crash bool) {
 		if i := find(list, s.GUID); i < 0 || list[i].Name != s.Snapshot {
 			t.Fatalf("cannot hold %+v", s)
 		}
-		p.holds[s.Side][s.GUID] = true
+		if !slices.Contains(p.holds[s.Side][s.GUID], s.Tag) {
+			p.holds[s.Side][s.GUID] = append(slices.Clone(p.holds[s.Side][s.GUID]), s.Tag)
+		}
 	case record.DoRelease:
-		delete(p.holds[s.Side], s.GUID)
+		p.holds[s.Side][s.GUID] = slices.DeleteFunc(slices.Clone(p.holds[s.Side][s.GUID]), func(tag string) bool { return tag == s.Tag })
 	case record.DoReceive:
 		p.receive(s, crash)
 	default:
@@ -323,6 +338,10 @@ func (p *pair) run(args string, mayStop bool) (r *record.Record, done bool) {
 	if mayStop && len(r.Steps) > 0 && rapid.Bool().Draw(p.t, "interrupted") {
 		stop = rapid.IntRange(0, len(r.Steps)-1).Draw(p.t, "at")
 	}
+	if len(r.Steps) > 0 {
+		p.begun = true
+		p.early(r)
+	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		if s.Do == record.DoReceive && s.From == "" && before > 0 {
@@ -336,7 +355,36 @@ func (p *pair) run(args string, mayStop bool) (r *record.Record, done bool) {
 		}
 		p.apply(s, false)
 	}
+	if len(r.Steps) > 0 && r.Target.Pin != "" {
+		// As zab-xfer does: what it held early it lets go but for the new base.
+		for i := range p.source {
+			if g := p.source[i].GUID; g != p.common() && slices.Contains(p.fresh, g) {
+				p.apply(&record.Step{Do: record.DoRelease, Side: record.SideSource, GUID: g, Tag: r.Target.Pin}, false)
+			}
+		}
+		p.begun = false
+	}
 	return r, true
+}
+
+// early holds what is to be sent before it is sent, as zab-xfer does.
+func (p *pair) early(r *record.Record) {
+	p.fresh = nil
+	if r.Target.Pin == "" {
+		return
+	}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.Do != record.DoReceive {
+			continue
+		}
+		for _, x := range append(slices.Clone(s.Through), record.Through{Name: s.To, GUID: s.ToGUID}) {
+			if strings.HasPrefix(x.Name, "b-") && !slices.Contains(p.holds[record.SideSource][x.GUID], r.Target.Pin) {
+				p.fresh = append(p.fresh, x.GUID)
+				p.apply(&record.Step{Do: record.DoHold, Side: record.SideSource, Snapshot: x.Name, GUID: x.GUID, Tag: r.Target.Pin}, false)
+			}
+		}
+	}
 }
 
 // checkOrder: what releases comes after what holds, and both after what sends.
@@ -378,17 +426,26 @@ func (p *pair) settled(args string, r *record.Record) {
 			t.Fatalf("%s: the target has not got %s: %s", args, w.Name, text(r.Steps))
 		}
 	}
-	if p.partial != nil && len(r.Steps) > 0 {
+	if p.partial != nil && slices.ContainsFunc(r.Steps, func(s record.Step) bool { return s.Do == record.DoReceive }) {
 		t.Fatalf("%s: a partial receive is left", args)
 	}
 	again := p.plan(args)
 	if again.Error != nil || len(again.Steps) > 0 {
 		t.Fatalf("%s: after %q there is still %q, %v", args, text(r.Steps), text(again.Steps), again.Error)
 	}
-	if !strings.Contains(args, "--no-holds") && len(r.Steps) > 0 {
-		for _, side := range []string{record.SideSource, record.SideTarget} {
-			if c := p.common(); !p.holds[side][c] {
-				t.Fatalf("the newest in common is not held on the %s", side)
+	if _, ok := p.newestWanted(strings.Contains(args, "--other")); !ok || strings.Contains(args, "--no-holds") {
+		return // nothing of this backup is there
+	}
+	// The newest in common has both of our tags on both sides, and nothing else has
+	// any, whatever the runs before have come to (P4).
+	base, has := chain.Find(p.source, p.bookmarks, p.target)
+	for _, side := range []string{record.SideSource, record.SideTarget} {
+		if n := len(p.holds[side][base.GUID]); has && n != 2 && !(side == record.SideSource && base.Bookmark()) {
+			t.Fatalf("%s: the newest in common has %d holds on the %s: %s", args, n, side, text(r.Steps))
+		}
+		for guid, tags := range p.holds[side] {
+			if len(tags) > 0 && guid != base.GUID {
+				t.Fatalf("%s: %s is held on the %s by %q: %s", args, guid, side, tags, text(r.Steps))
 			}
 		}
 	}

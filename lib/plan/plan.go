@@ -41,6 +41,8 @@ type draft struct {
 	clone  *record.Conflict
 	// begun is what a run that died while it set the target aside has left to do.
 	begun *begun
+	// held are the holds, where a run died that had begun to work on the copy.
+	held held
 }
 
 // newest is the newest of the snapshots that are to be sent. There must be one.
@@ -56,7 +58,7 @@ func (d *draft) newest() record.Snapshot {
 // names and guids of both sides.
 func (p *planner) match(r *record.Record, name string) *draft {
 	d := &draft{r: r}
-	t := &record.Target{Host: p.o.SSHTarget, Name: name, Pin: p.pin()}
+	t := &record.Target{Host: p.o.SSHTarget, Name: name, Pin: p.pin(), OldPin: p.oldPin()}
 	r.Target = t
 	if known := p.state.datasets[name]; known != nil {
 		t.Exists = true
@@ -638,6 +640,14 @@ func (p *planner) pin() string {
 	return p.targetTag()
 }
 
+// oldPin is that tag in a run without holds: earlier runs may have put it.
+func (p *planner) oldPin() string {
+	if !p.o.NoHolds {
+		return ""
+	}
+	return p.targetTag()
+}
+
 // targetTag is the backup's tag with the guid of the target; "" where that is
 // not known.
 func (p *planner) targetTag() string {
@@ -649,36 +659,48 @@ func (p *planner) targetTag() string {
 }
 
 // holds moves our holds from the old newest common snapshot to the new one, on
-// both sides. The pin comes first and goes last.
+// both sides. The pin comes first and goes last. Without holds those that earlier
+// runs have put go as the base moves on.
 func (p *planner) holds(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
-	if p.o.NoHolds || len(d.wanted) == 0 {
-		return nil
+	if len(d.wanted) == 0 {
+		return p.putRight(d)
 	}
 	to := d.newest()
-	tags := []string{p.hold}
-	if t.Pin != "" {
-		tags = []string{t.Pin, p.hold}
-	}
+	tags := p.tags(t)
 	var steps []record.Step
 	each := func(do, side, dataset, name, guid string) {
 		for _, tag := range tags {
-			steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag})
+			steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag,
+				IfHeld: do == record.DoRelease && p.o.NoHolds})
 		}
 	}
-	if !p.o.Bookmark {
-		each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID)
+	if !p.o.NoHolds {
+		if !p.o.Bookmark {
+			each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID)
+		}
+		each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID)
 	}
-	each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID)
 	slices.Reverse(tags)
+	stays := map[string]bool{to.GUID: true}
 	if d.has {
+		stays[d.base.GUID] = true // it has steps of its own
 		if !d.base.Bookmark() {
 			each(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID)
 		}
 		old := t.Snapshots[d.base.Target]
+		stays[old.GUID] = true
 		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID)
 	}
-	return steps
+	return append(steps, p.letGo(d, func(_, guid string) bool { return stays[guid] })...)
+}
+
+// tags are those of our holds, the pin first.
+func (p *planner) tags(t *record.Target) []string {
+	if own := t.OwnTag(); own != "" {
+		return []string{own, p.hold}
+	}
+	return []string{p.hold}
 }
 
 func (p *planner) failure(kind, message, hint string) record.Error {

@@ -251,6 +251,7 @@ func (c *checker) target(t *Target) {
 	c.snapshots("target.snapshots", t.Name, t.Snapshots)
 	c.snapshots("target.bookmarks", t.Name, t.Bookmarks)
 	c.tag("target.pin", t.Pin)
+	c.tag("target.old_pin", t.OldPin)
 	if x := t.Resume; x != nil {
 		c.token("target.resume.token", x.Token)
 		c.guid("target.resume.toguid", x.ToGUID)

@@ -195,10 +195,22 @@ type Target struct {
 	// Pin is the tag of the holds that stand for this target alone, beside the
 	// one that all targets of a backup share.
 	Pin string `json:"pin,omitzero"`
+	// OldPin is that tag in a run that puts no holds: what still has it is let go
+	// when it is not needed any more.
+	OldPin string `json:"old_pin,omitzero"`
 	// Resume is the decoded token, where there is one.
 	Resume *Resume `json:"resume,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
+}
+
+// OwnTag is the tag of the holds that stand for this target alone, whether this
+// run puts such holds or only takes old ones away; "" where it is not known.
+func (t *Target) OwnTag() string {
+	if t.Pin != "" {
+		return t.Pin
+	}
+	return t.OldPin
 }
 
 // Resume is what a receive_resume_token stands for.
@@ -281,6 +293,9 @@ type Step struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// OnlyRead: a rollback only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
+	// IfHeld: a release only if the snapshot is held at all, and nothing fails
+	// where that cannot be done.
+	IfHeld bool `json:"if_held,omitzero"`
 	// Why says what made the step necessary.
 	Why string `json:"why,omitzero"`
 

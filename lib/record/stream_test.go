@@ -111,7 +111,7 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"on", "off", "noauto"})
 	case "Side":
 		return rapid.SampledFrom([]string{SideSource, SideTarget})
-	case "Tag", "Pin":
+	case "Tag", "Pin", "OldPin":
 		return rapid.StringMatching(`[a-z][a-z:_ é.-]{0,9}`)
 	case "Set":
 		return rapid.SampledFrom([]string{"readonly=on", "a:b=c=d\t\n", "userquota@a b="})

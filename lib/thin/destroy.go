@@ -185,14 +185,14 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
 	for _, o := range list {
-		if o.r.Target == nil || o.r.Target.Pin == "" || o.r.Type != record.TypeDataset {
+		if o.r.Target == nil || o.r.Target.OwnTag() == "" || o.r.Type != record.TypeDataset {
 			continue
 		}
 		for _, n := range o.doomed {
 			full := o.dataset + "@" + n
 			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
 				held = append(held, full)
-				pin[full] = o.r.Target.Pin
+				pin[full] = o.r.Target.OwnTag()
 				// Checked with the command line.
 				tag[full], _ = snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
 			}

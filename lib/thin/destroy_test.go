@@ -308,13 +308,18 @@ func TestHeld(t *testing.T) {
 // What a killed run left held for this very target goes; where it is held for
 // another as well, only the hold does, or each would wait for the other.
 func TestLeftHolds(t *testing.T) {
+	t.Run("holds", func(t *testing.T) { leftHolds(t, func(to *record.Target, tag string) { to.Pin = tag }) })
+	t.Run("no holds", func(t *testing.T) { leftHolds(t, func(to *record.Target, tag string) { to.OldPin = tag }) })
+}
+
+func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	p := newPool(t)
 	r := both("tank/a", "9! 8! 7! 6! 5", "5")
 	p.has(t, r)
 	for i := range r.Snapshots {
 		r.Snapshots[i].UserRefs = nil
 	}
-	r.Target.Pin = "zfs_autobackup:b:77"
+	own(r.Target, "zfs_autobackup:b:77")
 	hold := func(snapshot, tag string) string {
 		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
 	}

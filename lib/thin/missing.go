@@ -606,7 +606,7 @@ func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Reco
 	for _, s := range ours {
 		full = append(full, s.Full(r.Name))
 	}
-	for _, tag := range []string{tag, r.Target.Pin} {
+	for _, tag := range []string{tag, r.Target.OwnTag()} {
 		if tag == "" {
 			continue
 		}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"zab/lib/cache"
 	"zab/lib/cli"
 	"zab/lib/lock"
 	"zab/lib/pipeline"
@@ -132,6 +133,11 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		lost:    map[where]bool{},
 		early:   newEarly(),
 	}
+	x.journal.Say = env.Verbosef
+	if dir, err := cache.Dir(); err == nil && !env.Common.DryRun {
+		x.journal.Dir = dir
+	}
+	defer x.journal.Close()
 	if o.rate > 0 {
 		x.pace = pipeline.NewPace(int64(o.rate))
 	}

@@ -37,11 +37,14 @@ type early struct {
 	held, fresh map[*record.Record][]string
 	// moved is why what a record sends is not what the plan says.
 	moved map[*record.Record]error
+	// userrefs are the numbers of holds of snapshots on the source, by full name,
+	// for steps that release only what is held.
+	userrefs map[*record.Record]map[string]int64
 }
 
 func newEarly() early {
 	return early{seen: map[*record.Record]bool{}, asking: map[*record.Record]bool{}, held: map[*record.Record][]string{},
-		fresh: map[*record.Record][]string{}, moved: map[*record.Record]error{}}
+		fresh: map[*record.Record][]string{}, moved: map[*record.Record]error{}, userrefs: map[*record.Record]map[string]int64{}}
 }
 
 // pin holds what the record is to send, and what those are to send that wait,
@@ -54,8 +57,12 @@ func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	defer e.ask(r, false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.seen[r] && len(sent(r)) > 0 {
+	switch {
+	case e.seen[r]:
+	case len(sent(r)) > 0:
 		x.pinAll(ctx, append([]*record.Record{r}, x.others(ctx)...))
+	default:
+		x.begin([]*record.Record{r})
 	}
 	return e.moved[r]
 }
@@ -106,10 +113,12 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 		guid string
 	}
 	names, of := map[group][]string{}, map[string]*record.Record{}
-	look, looked := map[*zfs.Host][]string{}, map[*zfs.Host][]one{}
+	look, looked, old := map[*zfs.Host][]string{}, map[*zfs.Host][]one{}, map[*zfs.Host][]one{}
+	all = slices.DeleteFunc(all, func(r *record.Record) bool { return e.seen[r] })
+	x.begin(all)
 	for _, r := range all {
 		if e.seen[r] {
-			continue
+			continue // it came twice
 		}
 		e.seen[r] = true
 		for _, n := range toPin(r) {
@@ -121,6 +130,9 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 			host := x.source(r)
 			look[host] = append(look[host], s.Full(r.Name))
 			looked[host] = append(looked[host], one{r, s.Full(r.Name), s.GUID})
+		}
+		for _, full := range ifHeld(r, record.SideSource) {
+			old[x.source(r)] = append(old[x.source(r)], one{r: r, full: full})
 		}
 	}
 	for g, list := range names {
@@ -137,9 +149,20 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 	}
 	for host, list := range look {
 		// Held first: now it stays what it is.
-		found, err := host.Find(ctx, list)
+		var also []string
+		for _, o := range old[host] {
+			also = append(also, o.full)
+		}
+		found, err := findAlso(ctx, host, list, also)
 		if err != nil {
 			x.env.Verbosef("cannot look at what is to be sent: %s", err)
+		} else {
+			for _, o := range old[host] {
+				if e.userrefs[o.r] == nil {
+					e.userrefs[o.r] = map[string]int64{}
+				}
+				e.userrefs[o.r][o.full] = holdsOf(found, o.full)
+			}
 		}
 		for _, o := range looked[host] {
 			if row, ok := found[o.full]; ok && row.GUID != o.guid {
@@ -147,6 +170,53 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 			}
 		}
 	}
+}
+
+// begin notes that the records are worked on, before anything is held for them.
+func (x *stage) begin(all []*record.Record) {
+	names := map[string][]string{}
+	for _, r := range all {
+		if r.Target != nil {
+			names[r.Target.OwnTag()] = append(names[r.Target.OwnTag()], r.Target.Name)
+		}
+	}
+	for tag, list := range names {
+		x.journal.Begin(tag, list...)
+	}
+}
+
+// ifHeld are the full names of the snapshots that a record's steps release where
+// they are held, each once.
+func ifHeld(r *record.Record, side string) (full []string) {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.IfHeld && s.Side == side && !slices.Contains(full, s.Dataset+"@"+s.Snapshot) {
+			full = append(full, s.Dataset+"@"+s.Snapshot)
+		}
+	}
+	return full
+}
+
+// findAlso looks snapshots up by their full names, and by the same program the
+// numbers of holds of others.
+func findAlso(ctx context.Context, host *zfs.Host, names, held []string) (map[string]record.Snapshot, error) {
+	if len(held) > 0 {
+		return host.FindHeld(ctx, slices.Concat(names, held))
+	}
+	rows, err := host.Find(ctx, names)
+	found := make(map[string]record.Snapshot, len(rows))
+	for name, row := range rows {
+		found[name] = row.Entry()
+	}
+	return found, err
+}
+
+// holdsOf is the number of holds of a snapshot that was looked up; one that does
+// not exist has none.
+func holdsOf(found map[string]record.Snapshot, full string) int64 {
+	if s, ok := found[full]; ok && s.UserRefs != nil {
+		return *s.UserRefs
+	}
+	return 0
 }
 
 // sent are the snapshots in which the streams of a record end, with their
@@ -216,4 +286,5 @@ func (e *early) forget(r *record.Record) {
 	delete(e.held, r)
 	delete(e.fresh, r)
 	delete(e.moved, r)
+	delete(e.userrefs, r)
 }

@@ -21,13 +21,14 @@ func TestEarlyForgets(t *testing.T) {
 		x.early.held[r] = []string{"x"}
 		x.early.fresh[r] = []string{"x"}
 		x.early.moved[r] = nil
+		x.early.userrefs[r] = nil
 	}
 	(&job{x: x, r: done, unlock: func() {}}).end()
 	if out.Len() == 0 {
 		t.Error("the record was not written")
 	}
 	e := &x.early
-	for what, n := range map[string]int{"seen": len(e.seen), "held": len(e.held), "fresh": len(e.fresh), "moved": len(e.moved)} {
+	for what, n := range map[string]int{"seen": len(e.seen), "held": len(e.held), "fresh": len(e.fresh), "moved": len(e.moved), "userrefs": len(e.userrefs)} {
 		if n != 1 {
 			t.Errorf("%s: %d records are remembered, and one still waits", what, n)
 		}

@@ -155,7 +155,7 @@ func (f *flusher) settle(ctx context.Context, batch []*job) {
 // host.
 func verify(ctx context.Context, batch []*job) {
 	for host, jobs := range byHost(batch, func(j *job) *zfs.Host { return j.x.target(j.r) }) {
-		var names []string
+		var names, old []string
 		for _, j := range jobs {
 			for _, i := range j.arrived {
 				s := &j.r.Steps[i]
@@ -164,9 +164,16 @@ func verify(ctx context.Context, batch []*job) {
 				}
 				names = append(names, s.Dataset+"@"+s.To)
 			}
+			old = append(old, ifHeld(j.r, record.SideTarget)...)
 		}
-		found, err := host.Find(ctx, names)
+		found, err := findAlso(ctx, host, names, old)
 		for _, j := range jobs {
+			if err == nil {
+				j.userrefs = map[string]int64{}
+				for _, full := range ifHeld(j.r, record.SideTarget) {
+					j.userrefs[full] = holdsOf(found, full)
+				}
+			}
 			for _, i := range j.arrived {
 				j.verify(i, found, err)
 			}
@@ -175,7 +182,7 @@ func verify(ctx context.Context, batch []*job) {
 }
 
 // verify decides whether a receive step is done.
-func (j *job) verify(i int, found map[string]zfs.Row, err error) {
+func (j *job) verify(i int, found map[string]record.Snapshot, err error) {
 	s, res := &j.r.Steps[i], j.result(i)
 	full := s.Dataset + "@" + s.To
 	row, ok := found[full]
@@ -203,10 +210,28 @@ func (j *job) verify(i int, found map[string]zfs.Row, err error) {
 	t.Exists, t.Resume, t.ResumeToken = true, nil, ""
 	for _, th := range s.Through {
 		if row, ok := found[s.Dataset+"@"+th.Name]; ok {
-			insert(&t.Snapshots, row.Entry())
+			row.UserRefs = nil // it was asked for the sake of others
+			insert(&t.Snapshots, row)
 		}
 	}
-	insert(&t.Snapshots, row.Entry())
+	row.UserRefs = nil
+	insert(&t.Snapshots, row)
+}
+
+// released reports whether a step that releases only what is held has nothing to
+// do. What is not known is tried.
+func (j *job) released(s *record.Step) bool {
+	if !s.IfHeld {
+		return false
+	}
+	list := j.userrefs
+	if s.Side == record.SideSource {
+		j.x.early.mu.Lock()
+		defer j.x.early.mu.Unlock()
+		list = j.x.early.userrefs[j.r]
+	}
+	n, known := list[s.Dataset+"@"+s.Snapshot]
+	return known && n == 0
 }
 
 // byHost groups the jobs by a host, each group in its order.
@@ -258,6 +283,8 @@ func holds(ctx context.Context, batch []*job, do string) {
 				j.result(i).Done = true
 				list, _ := j.lists(s.Side)
 				h.count(*list, s)
+			case do == record.DoRelease && j.released(s):
+				j.result(i).Done = true
 			default:
 				add(t, h)
 			}
@@ -275,7 +302,7 @@ func holds(ctx context.Context, batch []*job, do string) {
 	// whatever else is in the batch. Else the sides do not wait for each other.
 	var now, then []tagged
 	for _, t := range order {
-		if (t.tag == groups[t][0].j.r.Target.Pin) == (do == record.DoHold) {
+		if (t.tag == groups[t][0].j.r.Target.OwnTag()) == (do == record.DoHold) {
 			now = append(now, t)
 		} else {
 			then = append(then, t)
@@ -389,7 +416,11 @@ func (h held) applied(do string, err error) {
 	if e := errorFor(err, h.full); e != nil {
 		e = because(e, "cannot %s '%s'", do, h.full)
 		res.Message = e.Error()
-		fail(h.j.r, e)
+		if h.j.r.Steps[h.step].IfHeld {
+			h.j.r.Warn("%s", e)
+		} else {
+			fail(h.j.r, e)
+		}
 		return
 	}
 	res.Done = true

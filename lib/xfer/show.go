@@ -26,6 +26,9 @@ func (j *job) show(ctx context.Context) {
 			j.showAside(ctx, s, res)
 			continue
 		}
+		if s.IfHeld && !j.isHeld(ctx, s) {
+			continue
+		}
 		text, err := j.command(i, n)
 		if err != nil {
 			fail(j.r, failf(KindBadStep, "cannot show step %d of '%s': %s", i+1, j.r.Name, err))
@@ -44,6 +47,23 @@ func (j *job) show(ctx context.Context) {
 		}
 		i += n - 1
 	}
+}
+
+// isHeld reports whether the snapshot of a step is held, or may be.
+func (j *job) isHeld(ctx context.Context, s *record.Step) bool {
+	full := s.Dataset + "@" + s.Snapshot
+	if n, known := j.userrefs[s.Side+full]; known {
+		return n > 0
+	}
+	found, err := j.side(s).FindHeld(ctx, []string{full})
+	if err != nil {
+		return true
+	}
+	if j.userrefs == nil {
+		j.userrefs = map[string]int64{}
+	}
+	j.userrefs[s.Side+full] = holdsOf(found, full)
+	return j.userrefs[s.Side+full] > 0
 }
 
 // firstParent tells whether nobody has asked for this parent before.

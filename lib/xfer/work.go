@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"zab/lib/cli"
+	"zab/lib/journal"
 	"zab/lib/lock"
 	"zab/lib/pipeline"
 	"zab/lib/record"
@@ -25,6 +26,8 @@ type stage struct {
 	out     *sink
 	flusher *flusher
 	early   early
+	// journal notes on which copies the holds may have to be put right.
+	journal journal.Journal
 	// waiting are the records that will be worked on later.
 	waiting func() []*record.Record
 
@@ -64,6 +67,9 @@ type job struct {
 	warnings int
 	// keep are properties, P=V, that every stream has to set; see renameAside.
 	keep []string
+	// userrefs are the numbers of holds of snapshots on the target, by full name,
+	// for steps that release only what is held.
+	userrefs map[string]int64
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -120,6 +126,9 @@ func (j *job) end() {
 		if res := j.results[i]; res != nil {
 			r.Results = append(r.Results, *res)
 		}
+	}
+	if r.Error == nil && r.Target.Pin != "" {
+		j.x.journal.Done(r.Target.Pin, r.Target.Name)
 	}
 	j.unlock()
 	switch {

@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"zab/lib/cache"
+	"zab/lib/cli"
+	"zab/lib/journal"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// A run that dies after a snapshot has arrived and before the holds are moved
+// leaves a base that is not held on the target, and holds on what is no base any
+// more. A run with something to send moves them all; the next one need not have
+// anything to send. Names and guids do not show it, so the holds are asked for
+// where the journal of this machine says that a run has died (P4).
+
+// held are the tags of the holds on a record's snapshots: by side, then by the
+// name of the snapshot. It is nil where they were not asked for.
+type held map[string]map[string][]string
+
+// findHeld asks for the holds of those records on whose copies a run has begun to
+// work of which nothing says that it came to its end. Where the holds cannot be had
+// all goes on as if nobody had died.
+func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, list []*draft) {
+	if p.o.TargetState != "" || p.o.NoHolds {
+		return
+	}
+	dir, err := cache.Dir()
+	if err != nil {
+		return
+	}
+	left := map[string]map[string]bool{} // by pin
+	names := map[*zfs.Host][]string{}
+	var asked []*draft
+	for _, d := range list {
+		t := d.r.Target
+		if d.r.Error != nil || t.Pin == "" || !t.Exists {
+			continue
+		}
+		if left[t.Pin] == nil {
+			left[t.Pin] = journal.Left(dir, t.Pin)
+		}
+		if !left[t.Pin][t.Name] {
+			continue
+		}
+		source := env.Machine.Host(d.r.Host)
+		names[source] = append(names[source], ours(d.r.Name, d.r.Snapshots)...)
+		names[target] = append(names[target], ours(t.Name, t.Snapshots)...)
+		asked = append(asked, d)
+	}
+	if len(asked) == 0 {
+		return
+	}
+	env.Verbosef("a run did not come to its end: the holds of %d datasets are looked at", len(asked))
+	var mu sync.Mutex
+	found := map[*zfs.Host]map[string][]string{}
+	var hosts sync.WaitGroup
+	for host, list := range names {
+		hosts.Go(func() {
+			tags, err := tagsOf(ctx, host, list)
+			if err != nil {
+				env.Verbosef("cannot list the holds on %s: %s", host, err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found[host] = tags
+		})
+	}
+	hosts.Wait()
+	for _, d := range asked {
+		source := found[env.Machine.Host(d.r.Host)]
+		if source == nil || found[target] == nil {
+			continue
+		}
+		d.held = held{record.SideSource: {}, record.SideTarget: {}}
+		for side, of := range map[string]struct {
+			dataset string
+			list    []record.Snapshot
+			tags    map[string][]string
+		}{record.SideSource: {d.r.Name, d.r.Snapshots, source}, record.SideTarget: {d.r.Target.Name, d.r.Target.Snapshots, found[target]}} {
+			for i := range of.list {
+				if s := &of.list[i]; !s.Virtual {
+					d.held[side][s.Name] = of.tags[s.Full(of.dataset)]
+				}
+			}
+		}
+	}
+}
+
+// ours are the full names of our snapshots, and of the newest whosever it is, for
+// with --other-snapshots that may be a base.
+func ours(dataset string, list []record.Snapshot) (full []string) {
+	for i := range list {
+		if s := &list[i]; !s.Virtual && (s.Ours || i == len(list)-1) {
+			full = append(full, s.Full(dataset))
+		}
+	}
+	return full
+}
+
+// tagsOf returns the tags of the holds on snapshots, by their full names: two
+// programs at most.
+func tagsOf(ctx context.Context, host *zfs.Host, names []string) (map[string][]string, error) {
+	found, err := host.FindHeld(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int64{}
+	for name, s := range found {
+		if s.UserRefs != nil && *s.UserRefs > 0 {
+			counts[name] = *s.UserRefs
+		}
+	}
+	list, err := host.Holds(ctx, counts)
+	if err != nil {
+		return nil, err
+	}
+	tags := map[string][]string{}
+	for _, h := range list {
+		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
+	}
+	return tags, nil
+}
+
+// putRight gives the steps after which the base is held as it should be, and
+// nothing else is held for this target, where nothing is sent.
+func (p *planner) putRight(d *draft) []record.Step {
+	r, t := d.r, d.r.Target
+	if d.held == nil || !d.has || p.o.NoHolds {
+		return nil
+	}
+	var steps []record.Step
+	hold := func(side, dataset, name, guid string) {
+		for _, tag := range p.tags(t) {
+			if !slices.Contains(d.held[side][name], tag) {
+				steps = append(steps, record.Step{Do: record.DoHold, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag,
+					Why: "a run did not come to its end"})
+			}
+		}
+	}
+	onSource := !p.o.Bookmark && !d.base.Bookmark()
+	if onSource {
+		hold(record.SideSource, r.Name, d.base.Source, d.base.GUID)
+	}
+	base := t.Snapshots[d.base.Target]
+	hold(record.SideTarget, t.Name, base.Name, base.GUID)
+	return append(steps, p.letGo(d, func(side, guid string) bool {
+		return guid == d.base.GUID && onSource || side == record.SideTarget && guid == base.GUID
+	})...)
+}
+
+// letGo gives the steps that release what is still held for this target and is not
+// needed: the pin says whose it is. The shared tag goes with it where nobody else
+// holds the snapshot, for it does not say for whom it stands (P1).
+func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.Step {
+	if d.held == nil {
+		return nil
+	}
+	r, t := d.r, d.r.Target
+	tags := p.tags(t)
+	slices.Reverse(tags)
+	var steps []record.Step
+	for _, of := range []struct {
+		side, dataset string
+		list          []record.Snapshot
+	}{{record.SideSource, r.Name, r.Snapshots}, {record.SideTarget, t.Name, t.Snapshots}} {
+		for i := range of.list {
+			s := &of.list[i]
+			has := d.held[of.side][s.Name]
+			if !slices.Contains(has, t.Pin) || stays(of.side, s.GUID) {
+				continue
+			}
+			others := slices.ContainsFunc(has, func(tag string) bool { return !slices.Contains(tags, tag) })
+			for _, tag := range tags {
+				if slices.Contains(has, tag) && (tag == t.Pin || !others) {
+					steps = append(steps, record.Step{Do: record.DoRelease, Side: of.side, Dataset: of.dataset, Snapshot: s.Name, GUID: s.GUID, Tag: tag,
+						Why: "a run did not come to its end"})
+				}
+			}
+		}
+	}
+	return steps
+}

@@ -1,0 +1,237 @@
+package xfer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/journal"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// heldPools is a stand-in for zfs: the names in got are received, those in held are
+// held once each, and what has the guid 7 is s. trouble is a command that fails.
+const heldPools = `#!/bin/sh
+cd "$POOLS"
+tab='	'
+echo "$*" >>log
+case "$*" in $(cat trouble)) echo "cannot do it: pool I/O is currently suspended" >&2; exit 1;; esac
+for last; do :; done
+case $1 in
+send)
+	echo "$last";;
+receive)
+	read -r from
+	echo "${last%@s}@s" >>got;;
+list)
+	rc=0
+	for a; do
+		case $a in
+		src/*@old|dst/*@old) guid=3;;
+		src/*@s) guid=7;;
+		dst/*@s)
+			guid=7
+			grep -qx "$a" got || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; continue; };;
+		*@*) echo "cannot open '$a': dataset does not exist" >&2; rc=1; continue;;
+		*) continue;;
+		esac
+		case "$*" in
+		*userrefs*) echo "$a${tab}$guid${tab}1${tab}$(grep -cx "$a" held)";;
+		*) echo "$a${tab}$guid${tab}1";;
+		esac
+	done
+	exit $rc;;
+esac
+`
+
+const ownTag = "zfs_autobackup:b:77"
+
+type heldPool struct{ dir string }
+
+func newHeldPool(t *testing.T, held, trouble string) heldPool {
+	t.Helper()
+	p := heldPool{t.TempDir()}
+	for name, text := range map[string]string{"zfs": heldPools, "held": held, "got": "", "trouble": trouble, "log": ""} {
+		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", p.dir+":"+os.Getenv("PATH"))
+	t.Setenv("POOLS", p.dir)
+	t.Setenv("CACHE_DIRECTORY", filepath.Join(p.dir, "cache"))
+	return p
+}
+
+// log are the commands that were started, without those that list.
+func (p heldPool) log(t *testing.T) (did []string, lists int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		switch line = strings.TrimSuffix(line, "\n"); {
+		case strings.HasPrefix(line, "list "):
+			lists++
+		case strings.HasPrefix(line, "hold ") || strings.HasPrefix(line, "release "):
+			did = append(did, line)
+		}
+	}
+	slices.Sort(did)
+	return did, lists
+}
+
+func (p heldPool) left() int { return len(journal.Left(filepath.Join(p.dir, "cache"), ownTag)) }
+
+// carryOut gives the records to zab-xfer and returns what it printed.
+func carryOut(t *testing.T, records ...*record.Record) []*record.Record {
+	t.Helper()
+	var in, out bytes.Buffer
+	w := record.NewWriter(&in)
+	for _, r := range records {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &bytes.Buffer{}, Now: time.Now()}
+	if err := Run(context.Background(), env, &Options{}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := record.NewReader(&out).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// onward is a record whose base moves from old to s.
+func onward(name string, holds bool) *record.Record {
+	r := &record.Record{Type: record.TypeDataset, Name: "src/" + name, Facts: record.Facts{Kind: "volume"},
+		Snapshots: []record.Snapshot{{Name: "old", GUID: "3", CreateTXG: "1", Ours: true}, {Name: "s", GUID: "7", CreateTXG: "2", Ours: true}},
+		Target:    &record.Target{Name: "dst/" + name, Exists: true, Snapshots: []record.Snapshot{{Name: "old", GUID: "3", CreateTXG: "1"}}}}
+	r.Steps = append(r.Steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: "dst/" + name, From: "old", FromGUID: "3", To: "s", ToGUID: "7"})
+	step := func(do, side, ds, snapshot, guid, tag string) {
+		r.Steps = append(r.Steps, record.Step{Do: do, Side: side, Dataset: ds, Snapshot: snapshot, GUID: guid, Tag: tag, IfHeld: !holds})
+	}
+	if holds {
+		r.Target.Pin = ownTag
+		for _, tag := range []string{ownTag, "zfs_autobackup:b"} {
+			step(record.DoHold, record.SideSource, r.Name, "s", "7", tag)
+			step(record.DoHold, record.SideTarget, r.Target.Name, "s", "7", tag)
+		}
+	} else {
+		r.Target.OldPin = ownTag
+	}
+	for _, tag := range []string{"zfs_autobackup:b", ownTag} {
+		step(record.DoRelease, record.SideSource, r.Name, "old", "3", tag)
+		step(record.DoRelease, record.SideTarget, r.Target.Name, "old", "3", tag)
+	}
+	return r
+}
+
+// Without holds what earlier runs have held is let go as the base moves on; where
+// nothing is held no program more is started for it.
+func TestOldHolds(t *testing.T) {
+	p := newHeldPool(t, "src/a@old\ndst/a@old\ndst/b@old\n", "")
+	for _, r := range carryOut(t, onward("a", false), onward("b", false), onward("c", false)) {
+		if r.Error != nil || len(r.Results) != len(r.Steps) || slices.ContainsFunc(r.Results, func(x record.Result) bool { return !x.Done }) {
+			t.Errorf("%s: %+v %+v", r.Name, r.Error, r.Results)
+		}
+		if slices.ContainsFunc(r.Target.Snapshots, func(s record.Snapshot) bool { return s.UserRefs != nil }) {
+			t.Errorf("%+v", r.Target.Snapshots)
+		}
+	}
+	did, with := p.log(t)
+	want := []string{
+		"release zfs_autobackup:b src/a@old dst/a@old dst/b@old",
+		"release " + ownTag + " src/a@old dst/a@old dst/b@old",
+	}
+	if !slices.Equal(did, want) {
+		t.Errorf("%q", did)
+	}
+
+	p = newHeldPool(t, "", "")
+	carryOut(t, onward("a", false), onward("b", false), onward("c", false))
+	did, lists := p.log(t)
+	if len(did) > 0 || lists != with {
+		t.Errorf("%q, %d listings", did, lists)
+	}
+	// A run with holds finds out at once where nothing was held.
+	if n := p.left(); n != 3 {
+		t.Errorf("%d copies are noted", n)
+	}
+}
+
+// That an old hold cannot be taken away, as on a pool that is read only, is no
+// failure of a run that asked for no holds.
+func TestOldHoldThatStays(t *testing.T) {
+	newHeldPool(t, "src/a@old\n", "release*")
+	r := carryOut(t, onward("a", false))[0]
+	if r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cannot release 'src/a@old'") {
+		t.Errorf("%+v %q", r.Error, r.Warnings)
+	}
+}
+
+// P4: which copies a run works on is noted until their holds are moved.
+func TestNotes(t *testing.T) {
+	for _, c := range []struct {
+		trouble string
+		left    int
+	}{{"", 0}, {"hold*zfs_autobackup:b*dst/*", 1}, {"receive*", 1}, {"release*", 1}} {
+		p := newHeldPool(t, "", c.trouble)
+		r := carryOut(t, onward("a", true))[0]
+		if n := p.left(); n != c.left || (r.Error == nil) != (n == 0) {
+			t.Errorf("%q: %d copies are noted, %+v", c.trouble, n, r.Error)
+		}
+		if c.left == 0 {
+			continue
+		}
+		// The next run has nothing to send, and puts the holds right.
+		if err := os.WriteFile(filepath.Join(p.dir, "trouble"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		next := onward("a", true)
+		next.Steps = next.Steps[1:]
+		next.Target.Snapshots = append(next.Target.Snapshots, record.Snapshot{Name: "s", GUID: "7", CreateTXG: "2"})
+		if r := carryOut(t, next)[0]; r.Error != nil || p.left() != 0 {
+			t.Errorf("%q: %d copies are noted after the next run, %+v", c.trouble, p.left(), r.Error)
+		}
+	}
+}
+
+// A dry run notes nothing and shows only what would be released.
+func TestOldHoldsShown(t *testing.T) {
+	p := newHeldPool(t, "src/a@old\n", "")
+	var in, out bytes.Buffer
+	if err := record.NewWriter(&in).Write(onward("a", false)); err != nil {
+		t.Fatal(err)
+	}
+	env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{DryRun: true}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &bytes.Buffer{}, Now: time.Now()}
+	if err := Run(context.Background(), env, &Options{}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := record.NewReader(&out).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	for _, x := range all[0].Results {
+		if x.Do == record.DoRelease {
+			shown = append(shown, x.Commands...)
+		}
+	}
+	if got, want := fmt.Sprint(shown), "[zfs release zfs_autobackup:b src/a@old zfs release "+ownTag+" src/a@old]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if p.left() != 0 {
+		t.Error("a dry run has noted something")
+	}
+}

@@ -284,6 +284,9 @@ func (o *Options) findCopies(ctx context.Context, env *cli.Env, rules *Rules, da
 	if o.Target == "" || o.IncludeReceived || !rules.Copies(datasets) {
 		return nil
 	}
+	if rules.TargetPools = rules.ownPools(datasets); rules.TargetPools != nil {
+		return nil
+	}
 	host := env.Machine.Host(o.SSHTarget)
 	pools, err := host.Pools(ctx)
 	if err != nil {

@@ -25,6 +25,8 @@ type Rules struct {
 	// all pools of its host by name: nil where no copy makes them matter.
 	Target, TargetGUID string
 	TargetPools        map[string]string
+	// oneHost: the datasets are on the target's own host.
+	oneHost bool
 }
 
 // Verdict is whether a dataset is selected, and why.
@@ -113,9 +115,12 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 // from, and gives the pool. Two hosts that back each other up would else send
 // each other their copies, and copies of copies, without an end.
 //
-// A property that came with the stream was not meant for here: then every pool
-// of the target's host counts. One that the copy inherits from above was: then
-// only the pool of the target counts, for a copy may well go on to another
+// A property that came with the stream was not meant for here: where the target is
+// on another host, every pool of that counts. On one host only the pool of the
+// target counts, so that pools may be backed up in a row, each from the one before,
+// as by zfs-autobackup; there is no second host that would send anything back, and
+// as no copy comes to a pool that it came through, the row has an end. So it is with
+// a property that the copy inherits from above, for a copy may well go on to another
 // disk. One that was set on the copy itself says what its owner wants.
 func (r *Rules) back(source, from string, f *record.Facts) string {
 	if f.From == "" || len(r.TargetPools) == 0 {
@@ -126,7 +131,7 @@ func (r *Rules) back(source, from string, f *record.Facts) string {
 		if !slices.Contains(through, guid) {
 			continue
 		}
-		if source == "received" || from != "" && name == zfs.Pool(r.Target) {
+		if source == "received" && !r.oneHost || (source == "received" || from != "") && name == zfs.Pool(r.Target) {
 			return name
 		}
 	}
@@ -144,7 +149,19 @@ func (r *Rules) here(datasets []zfs.Dataset) *Rules {
 	}
 	here := *r
 	here.ExcludePaths = append(slices.Clone(r.ExcludePaths), r.Target)
+	here.oneHost = true
 	return &here
+}
+
+// ownPools are the pools whose copies are left out where the target is on the host
+// of the datasets: the target's, by the guid that the listing has. nil where it is
+// not there, or not listed.
+func (r *Rules) ownPools(datasets []zfs.Dataset) map[string]string {
+	pool := zfs.Pool(r.Target)
+	if i := slices.IndexFunc(datasets, func(d zfs.Dataset) bool { return d.Name == pool }); i >= 0 && r.here(datasets).oneHost {
+		return map[string]string{pool: datasets[i].Props["guid"].Value}
+	}
+	return nil
 }
 
 // excludedBy gives the excluded path that a dataset is below.

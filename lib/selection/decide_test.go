@@ -353,6 +353,50 @@ func TestDecideCopies(t *testing.T) {
 	}
 }
 
+// On one host pools may be backed up in a row, each from the one before, and to
+// several others; but nothing goes back to a pool that it came through.
+func TestDecideRow(t *testing.T) {
+	all := tree("one true local\none/a true ^one\ntwo - -\ntwo/bk - -\ntwo/bk/one true received\ntwo/bk/one/a true ^two/bk/one\n" +
+		"three - -\nthree/bk - -\nthree/bk/one true received\nthree/bk/two true received\nfour - -\nfour/bk - -")
+	from := map[string]string{"two/bk/one": "100", "two/bk/one/a": "100", "three/bk/one": "100", "three/bk/two": "100,102"}
+	at := map[string]string{}
+	for i := range all {
+		d := &all[i]
+		d.Props["guid"] = zfs.Value{Value: strconv.Itoa(100 + i), Source: "-"}
+		at[d.Name] = d.Props["guid"].Value
+		if f := from[d.Name]; f != "" {
+			d.Props[zfs.FromProp] = zfs.Value{Value: f, Source: "local"}
+		}
+	}
+	for _, c := range []struct{ target, want string }{
+		{"two/bk", "one one/a three/bk/one"},
+		{"three/bk", "one one/a two/bk/one two/bk/one/a"},
+		{"four/bk", "one one/a two/bk/one two/bk/one/a three/bk/one three/bk/two"},
+		{"one/a", "one"},
+	} {
+		r := Rules{Property: prop, Target: c.target, TargetGUID: at[c.target]}
+		r.TargetPools = r.ownPools(all)
+		if pool := zfs.Pool(c.target); len(r.TargetPools) != 1 || r.TargetPools[pool] != at[pool] {
+			t.Errorf("%s: pools %v", c.target, r.TargetPools)
+		}
+		verdicts, _, _ := r.Decide(all)
+		var names []string
+		for i, v := range verdicts {
+			if v.Selected {
+				names = append(names, all[i].Name)
+			}
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s: %s, want %s", c.target, got, c.want)
+		}
+	}
+	// A target of that name on another host is none of these.
+	r := Rules{Property: prop, Target: "two/bk", TargetGUID: "5"}
+	if p := r.ownPools(all); p != nil {
+		t.Errorf("%v", p)
+	}
+}
+
 // The target is recognised by its guid, not by the name of its host.
 func TestDecideTarget(t *testing.T) {
 	all := tree("tank true local\ntank/backup true ^tank\ntank/backup/x true ^tank\ntank/backups true ^tank")

@@ -26,6 +26,7 @@ type report struct {
 	waiting map[string]bool // selected datasets without a verdict yet
 	order   []string
 	total   int
+	copies  int // selected by a property that came with a stream
 	failed  int
 	sent    int
 	bytes   int64
@@ -84,6 +85,9 @@ func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, 
 		}
 		r.waiting[rec.Name] = true
 		r.order = append(r.order, rec.Name)
+		if strings.HasSuffix(rec.Reason, ", received") {
+			r.copies++
+		}
 	}
 	r.total = len(r.order)
 	if r.total > 0 {
@@ -101,6 +105,9 @@ func (r *report) head() {
 		return " on " + host
 	}
 	what += fmt.Sprintf(": %s selected%s", count(r.total, "dataset"), at(r.o.SSHSource))
+	if r.copies > 0 && r.copies < r.total {
+		what += fmt.Sprintf(" (%d of them copies, whose property was received)", r.copies)
+	}
 	if r.target != "" {
 		what += fmt.Sprintf(", target '%s'%s", r.target, at(r.o.SSHTarget))
 	}

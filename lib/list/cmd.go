@@ -1,8 +1,8 @@
 // Package list is zab-list: the state of a tree of datasets as records, with
 // their snapshots and bookmarks.
 //
-// Goals: two zfs programs however large the tree; whatever a plan asks of a
-// target is in it, so that a plan can be made from a file.
+// Goals: two zfs programs however large the tree, and two more for the holds;
+// whatever a plan asks of a target is in it, so that a plan can be made from a file.
 //
 // Non-goals: it changes and decides nothing.
 package list
@@ -26,7 +26,8 @@ type Options struct {
 	SSH         string `long:"ssh" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
 	Depth       int    `long:"depth" value-name:"N" default:"-1" base:"10" description:"How far to go below the datasets; -1 is all the way, 0 is not at all"`
 	NoSnapshots bool   `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
-	Holds       bool   `long:"holds" description:"List the tags of the holds on snapshots too"`
+	Holds       bool   `long:"holds" description:"List the holds on snapshots too, and of ours since when and for which target"`
+	HoldFormat  string `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
 	Backup      string `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
 }
 
@@ -57,6 +58,9 @@ func (o *Options) check(args []string) error {
 	if o.Depth < -1 {
 		return fmt.Errorf("--depth: %d is neither -1 nor a depth", o.Depth)
 	}
+	if _, err := snapname.HoldTag(o.HoldFormat, "x"); err != nil {
+		return fmt.Errorf("--hold-format: %w", err)
+	}
 	if o.Backup != "" {
 		if err := snapname.BackupName(o.Backup); err != nil {
 			return fmt.Errorf("--backup: %w", err)
@@ -74,7 +78,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	if o.Holds {
-		if err := holds(ctx, env.Machine.Host(o.SSH), tree); err != nil {
+		if err := o.holds(ctx, env, tree); err != nil {
 			return err
 		}
 	}
@@ -83,30 +87,6 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 		r.Backup = o.Backup
 		if err := w.Write(r); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// holds lists the tags on those snapshots that are held: one zfs program more.
-func holds(ctx context.Context, host *zfs.Host, tree []*record.Record) error {
-	held := map[string]int64{}
-	at := map[string]*record.Snapshot{}
-	for _, r := range tree {
-		for i := range r.Snapshots {
-			if s := &r.Snapshots[i]; s.UserRefs != nil && *s.UserRefs > 0 {
-				held[s.Full(r.Name)] = *s.UserRefs
-				at[s.Full(r.Name)] = s
-			}
-		}
-	}
-	got, err := host.Holds(ctx, held)
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
-		return fmt.Errorf("cannot list the holds on snapshots of %s: %w", host, err)
-	}
-	for _, h := range got {
-		if s := at[h.Snapshot]; s != nil {
-			s.Holds = append(s.Holds, h.Tag)
 		}
 	}
 	return nil

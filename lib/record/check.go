@@ -54,6 +54,7 @@ func (r *Record) check() error {
 	}
 	if t := r.Thin; t != nil {
 		c.verdicts("thin.source", t.Source)
+		c.waits(t.Waits)
 		c.verdicts("thin.target", t.Target)
 	}
 	return c.err
@@ -229,6 +230,14 @@ func (c *checker) snapshots(field, of string, list []Snapshot) {
 		}
 		c.amount(field+".written", s.Written)
 		c.amount(field+".userrefs", s.UserRefs)
+		for k := range s.Held {
+			h := &s.Held[k]
+			c.tag(field+".held.tag", h.Tag)
+			c.guid(field+".held.target_guid", h.TargetGUID)
+			if h.Target != "" {
+				c.dataset(field+".held.target", h.Target)
+			}
+		}
 	}
 }
 
@@ -309,6 +318,17 @@ func (c *checker) result(i int, x *Result) {
 	}
 	c.guid(field+"guid", x.GUID)
 	c.amount(field+"bytes", x.Bytes)
+}
+
+func (c *checker) waits(list []Wait) {
+	for i := range list {
+		w := &list[i]
+		field := fmt.Sprintf("thin.waits[%d].", i)
+		c.oneOf(field+"side", w.Side, SideSource, SideTarget)
+		c.short(field+"snapshot", w.Snapshot)
+		c.tag(field+"tag", w.Tag)
+		c.tag(field+"also", w.Also)
+	}
 }
 
 func (c *checker) verdicts(field string, list []Verdict) {

@@ -442,7 +442,7 @@ func appendSnapshots(b []byte, list []Snapshot) ([]byte, bool) {
 	b = append(b, '[')
 	for i := range list {
 		s := &list[i]
-		if len(s.Unknown) > 0 {
+		if len(s.Unknown) > 0 || s.Held != nil {
 			return b, false
 		}
 		if i > 0 {

@@ -157,6 +157,8 @@ type Snapshot struct {
 	UserRefs *int64 `json:"userrefs,omitzero"`
 	// Holds are the tags of the holds, where they were asked for.
 	Holds []string `json:"holds,omitzero"`
+	// Held are those of them that are ours, with what is known of each.
+	Held []Held `json:"held,omitzero"`
 	// Ours: the name has the snapshot format of the record's backup.
 	Ours bool `json:"ours,omitzero"`
 	// Virtual: a dry run would have made it; it has no guid.
@@ -164,6 +166,22 @@ type Snapshot struct {
 	// Needed is the clone that is to be made from its copy in this run, so that
 	// it stays on both sides.
 	Needed string `json:"needed,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Held is a hold of ours.
+type Held struct {
+	Tag string `json:"tag"`
+	// Since is when it was put, by the clock of its host, in seconds since the epoch.
+	Since *int64 `json:"since,omitzero"`
+	// TargetGUID is the guid of the dataset below which the copies of the target are
+	// for which it stands; absent from the tag that all targets of a backup share.
+	TargetGUID string `json:"target_guid,omitzero"`
+	// Known tells whether a dataset of that guid is on the host that was listed;
+	// Target is its name.
+	Known  *bool  `json:"known,omitzero"`
+	Target string `json:"target,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
@@ -359,6 +377,24 @@ type Thin struct {
 	// MissingSince is when the source of an orphan was first seen missing, in
 	// seconds since the epoch by the clock of the machine where zab runs.
 	MissingSince *int64 `json:"missing_since,omitzero"`
+	// Waits are the snapshots that would be destroyed, and are held for another
+	// target of this backup.
+	Waits []Wait `json:"waits,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Wait is a snapshot that stays for the sake of another target.
+type Wait struct {
+	// Side is source or target, Snapshot the name of the snapshot.
+	Side     string `json:"side"`
+	Snapshot string `json:"snapshot"`
+	// Tag is that of the hold which stands for the other target alone, Since when it
+	// was put.
+	Tag   string `json:"tag"`
+	Since *int64 `json:"since,omitzero"`
+	// Also is the tag that all targets share, where it stands for nobody else.
+	Also string `json:"also,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }

@@ -111,15 +111,15 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"on", "off", "noauto"})
 	case "Side":
 		return rapid.SampledFrom([]string{SideSource, SideTarget})
-	case "Tag", "Pin", "OldPin":
+	case "Tag", "Pin", "OldPin", "Also":
 		return rapid.StringMatching(`[a-z][a-z:_ é.-]{0,9}`)
 	case "Set":
 		return rapid.SampledFrom([]string{"readonly=on", "a:b=c=d\t\n", "userquota@a b="})
 	case "Exclude":
 		return rapid.SampledFrom([]string{"mountpoint", "a:b"})
-	case "KeyGUID":
+	case "KeyGUID", "TargetGUID":
 		return decimal
-	case "Name", "Dataset":
+	case "Name", "Dataset", "Target":
 		return rapid.Map(datasetName, func(s string) string { return strings.ReplaceAll(s, "/", "") })
 	case "Snapshot", "To":
 		return snapshotName

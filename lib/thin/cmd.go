@@ -155,7 +155,7 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 		if before != nil {
 			r.Thin.Source = merge(before.Source, r.Thin.Source)
 			r.Thin.Target = merge(before.Target, r.Thin.Target)
-			r.Thin.Dataset, r.Thin.MissingSince = before.Dataset, before.MissingSince
+			r.Thin.Dataset, r.Thin.MissingSince, r.Thin.Waits = before.Dataset, before.MissingSince, before.Waits
 		}
 		if first := warnAhead(r, rules); first != "" && before == nil {
 			if t.ahead++; t.firstAhead == "" {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/snapname"
 	"zab/lib/zfs"
@@ -211,6 +212,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		return nil, nil
 	}
 	pinned, others := map[string]bool{}, map[string]bool{}
+	noteWaits(list, holders, pin, tag)
 	for _, h := range holders {
 		switch h.Tag {
 		case pin[h.Snapshot]:
@@ -257,6 +259,48 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		}
 	}
 	return free, ctxCause(ctx)
+}
+
+// noteWaits puts into the records which of the snapshots that are to go are held
+// for other targets of the backup. own and shared are the tags by snapshot.
+func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string) {
+	byName := map[string][]zfs.Holder{}
+	for _, h := range holders {
+		byName[h.Snapshot] = append(byName[h.Snapshot], h)
+	}
+	for _, o := range list {
+		for _, n := range o.doomed {
+			full := o.dataset + "@" + n
+			var waits []record.Wait
+			also, strangers := "", 0
+			for _, h := range byName[full] {
+				_, isPin := chain.PinTarget(h.Tag, shared[full])
+				switch {
+				case h.Tag == shared[full]:
+					also = h.Tag
+				case h.Tag == own[full]:
+				case isPin:
+					w := record.Wait{Side: record.SideSource, Snapshot: n, Tag: h.Tag}
+					if o.list != &o.r.Snapshots {
+						w.Side = record.SideTarget
+					}
+					if !h.Since.IsZero() {
+						w.Since = record.Ptr(h.Since.Unix())
+					}
+					waits = append(waits, w)
+				default:
+					strangers++
+				}
+			}
+			if len(waits) == 1 && strangers == 0 {
+				waits[0].Also = also
+			}
+			for _, w := range waits {
+				same := func(x record.Wait) bool { return x.Side == w.Side && x.Snapshot == w.Snapshot && x.Tag == w.Tag }
+				o.r.Thin.Waits = append(slices.DeleteFunc(o.r.Thin.Waits, same), w)
+			}
+		}
+	}
 }
 
 // destroyOne destroys snapshots of one dataset. Where zfs refuses the whole

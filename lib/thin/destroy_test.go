@@ -341,6 +341,40 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 			t.Errorf("%+v", v)
 		}
 	}
+	// The record tells what stays for another target: the shared tag is that one's now.
+	at := time.Date(2026, 11, 22, 23, 8, 0, 0, time.Local).Unix()
+	if w := out[0].Thin.Waits; len(w) != 1 || w[0].Side != record.SideSource || w[0].Snapshot != ours(8) || w[0].Tag != "zfs_autobackup:b:78" ||
+		w[0].Since == nil || *w[0].Since != at || w[0].Also != "zfs_autobackup:b" {
+		t.Errorf("%+v", w)
+	}
+}
+
+// Where more than one other holds a snapshot the shared tag is not for one of them
+// to let go; and two runs of zab-thin tell of it once.
+func TestWaits(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/a", "8! 7! 6", "6")
+	p.has(t, r)
+	for i := range r.Snapshots {
+		r.Snapshots[i].UserRefs = nil
+	}
+	r.Target.Pin = "zfs_autobackup:b:77"
+	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
+	p.held(t, hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:78")+hold(ours(8), "zfs_autobackup:b:79")+
+		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:78")+hold(ours(7), "mine"))
+	out, _, _ := run(t, "--keep-source=1", lines(t, r))
+	out, _, _ = run(t, "--keep-source=1", lines(t, out[0]))
+	var got []string
+	for _, w := range out[0].Thin.Waits {
+		if w.Since != nil {
+			t.Errorf("%+v", w)
+		}
+		got = append(got, w.Snapshot+" "+w.Tag+" "+w.Also)
+	}
+	want := []string{ours(8) + " zfs_autobackup:b:78 ", ours(8) + " zfs_autobackup:b:79 ", ours(7) + " zfs_autobackup:b:78 "}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
 }
 
 // Where the shared hold cannot be released ours stays: it alone says for which

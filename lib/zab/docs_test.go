@@ -273,13 +273,13 @@ func TestDocsRecordFields(t *testing.T) {
 	for heading, structs := range map[string][]any{
 		"The record":              {record.Record{}},
 		"Facts":                   {record.Facts{}},
-		"Snapshots and bookmarks": {record.Snapshot{}},
+		"Snapshots and bookmarks": {record.Snapshot{}, record.Held{}},
 		"The snapshot made":       {record.Made{}},
 		"The target":              {record.Target{}, record.Resume{}},
 		"Steps":                   {record.Step{}},
 		"Conflicts":               {record.Conflict{}},
 		"Results":                 {record.Result{}},
-		"Verdicts":                {record.Thin{}, record.Verdict{}},
+		"Verdicts":                {record.Thin{}, record.Verdict{}, record.Wait{}},
 		"Errors":                  {record.Error{}},
 	} {
 		var want, have []string

@@ -40,6 +40,7 @@ type report struct {
 	// unwritten is why the report, or the records, cannot be written any more.
 	// That is no reason to end the backup.
 	unwritten error
+	away      away
 }
 
 func newReport(o *Options, env *cli.Env, args []string) *report {
@@ -201,6 +202,7 @@ func (r *report) tell(rec *record.Record) {
 		}
 		return
 	}
+	r.away.add(rec)
 	if rec.Type == record.TypeDataset && rec.Excluded {
 		_, why, _ := strings.Cut(rec.Reason, ": ")
 		r.say("%s: %s", rec.Name, why)
@@ -370,6 +372,7 @@ func (r *report) end(err error) error {
 		r.say("backup %s: nothing to back up, all datasets are excluded", r.backup)
 		return nil
 	}
+	r.tellAway()
 	r.summary()
 	if r.unwritten != nil {
 		r.env.Errorf("%s", r.unwritten)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Hold holds snapshots that are there, given by full name, with tag. One that
@@ -118,6 +119,9 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) e
 type Holder struct {
 	Snapshot string // full name
 	Tag      string
+	// Since is when it was put, to the minute; zero where zfs's words for it are not
+	// understood. Another host's time zone is taken to be that of this one.
+	Since time.Time
 }
 
 // Holds lists the holds on snapshots, given by full name with the number of holds
@@ -136,7 +140,7 @@ func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder,
 			if _, asked := snapshots[name]; !ok || end < 0 || !asked {
 				return fmt.Errorf("%q is not a hold on a snapshot that was asked for", cutText(line))
 			}
-			out = append(out, Holder{name, rest[:end]})
+			out = append(out, Holder{name, rest[:end], holdTime(rest[end+1:])})
 			return nil
 		}, argv...)
 	})
@@ -148,4 +152,14 @@ func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder,
 		}
 	}
 	return out, err
+}
+
+// holdTime reads the time of a hold, such as "Sun Nov 22 23:08 2026" or, of an
+// early day or hour, "Sun Nov  1  3:08 2026".
+func holdTime(s string) time.Time {
+	t, err := time.ParseInLocation("Mon Jan 2 15:04 2006", strings.Join(strings.Fields(s), " "), time.Local)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

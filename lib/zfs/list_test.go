@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -353,7 +354,8 @@ exit 1`)
 func TestHolds(t *testing.T) {
 	h, started := fakeZFS(t, `printf 'utsrc/p q@s 1\tt\tab\tSun Nov 22 23:08 2026\nutsrc/p q@s 1\tmy tag\tSun Nov 22 23:08 2026\n'`)
 	got, err := h.Holds(context.Background(), map[string]int64{"utsrc/p q@s 1": 2})
-	want := []Holder{{"utsrc/p q@s 1", "t\tab"}, {"utsrc/p q@s 1", "my tag"}}
+	at := time.Date(2026, 11, 22, 23, 8, 0, 0, time.Local)
+	want := []Holder{{"utsrc/p q@s 1", "t\tab", at}, {"utsrc/p q@s 1", "my tag", at}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -366,6 +368,17 @@ func TestHolds(t *testing.T) {
 	}
 	if got, err := h.Holds(context.Background(), nil); got != nil || err != nil || len(started()) != 3 {
 		t.Errorf("asked for nothing, zfs was started: %v, %v", got, err)
+	}
+}
+
+func TestHoldTime(t *testing.T) {
+	for text, want := range map[string]string{
+		"Sun Nov 22 23:08 2026": "2026-11-22 23:08", "Sun Nov  1  3:08 2026": "2026-11-01 03:08", "Sun Nov  1 03:08 2026": "2026-11-01 03:08",
+		"Sun": "0001-01-01 00:00", "": "0001-01-01 00:00", "dim. nov. 1 03:08 2026": "0001-01-01 00:00",
+	} {
+		if got := holdTime(text).Format("2006-01-02 15:04"); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
 	}
 }
 

@@ -1,0 +1,20 @@
+package chain
+
+import "testing"
+
+func TestPinTarget(t *testing.T) {
+	for tag, want := range map[string]string{
+		"zfs_autobackup:b:9270436180317845291":   "9270436180317845291",
+		"zfs_autobackup:b":                       "",
+		"zfs_autobackup:b:":                      "",
+		"zfs_autobackup:b:x":                     "",
+		"zfs_autobackup:bb:1":                    "",
+		"zfs_autobackup:b:1:2":                   "",
+		"zfs_autobackup:b:999999999999999999999": "",
+		"other":                                  "",
+	} {
+		if got, ok := PinTarget(tag, "zfs_autobackup:b"); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %v", tag, got, ok)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package zab
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"zab/lib/record"
+)
+
+// longAway is for how long a target may be away before the report asks whether it
+// is gone for good. Disks that take turns come back in weeks, one in a safe in a
+// quarter of a year.
+const longAway = 90 * 24 * time.Hour
+
+// manyNames are more than a command for people to read should have.
+const manyNames = 10
+
+// away are the other targets that snapshots are kept for which nothing else keeps.
+type away map[otherTarget]*kept
+
+type otherTarget struct{ host, tag string }
+
+type kept struct {
+	names []string // full
+	// last is when the newest of the holds was put: then the target was here; 0 where
+	// that is not known of one of them.
+	last    int64
+	unknown bool
+	also    map[string][]string // the names by the shared tag that goes too
+}
+
+func (a *away) add(rec *record.Record) {
+	if rec.Thin == nil {
+		return
+	}
+	for _, w := range rec.Thin.Waits {
+		k := otherTarget{rec.Host, w.Tag}
+		dataset := rec.Name
+		if w.Side == record.SideTarget && rec.Target != nil {
+			k.host, dataset = rec.Target.Host, rec.Target.Name
+		}
+		if *a == nil {
+			*a = away{}
+		}
+		o := (*a)[k]
+		if o == nil {
+			o = &kept{also: map[string][]string{}}
+			(*a)[k] = o
+		}
+		full := dataset + "@" + w.Snapshot
+		o.names = append(o.names, full)
+		if w.Also != "" {
+			o.also[w.Also] = append(o.also[w.Also], full)
+		}
+		if w.Since == nil {
+			o.unknown = true
+		} else {
+			o.last = max(o.last, *w.Since)
+		}
+	}
+}
+
+// tellAway says once for each target that has not been here for long what is kept
+// for it, and how that is let go.
+func (r *report) tellAway() {
+	for _, k := range slices.SortedFunc(maps.Keys(r.away), func(a, b otherTarget) int {
+		return strings.Compare(a.host+"\x00"+a.tag, b.host+"\x00"+b.tag)
+	}) {
+		o := r.away[k]
+		last := time.Unix(o.last, 0)
+		if o.unknown || r.env.Now.Sub(last) < longAway {
+			continue
+		}
+		at := ""
+		if k.host != "" {
+			at = " on " + k.host
+		}
+		r.say("held for a target that was last here on %s: %s%s, by '%s'", last.Format(time.DateOnly), count(len(o.names), "snapshot"), at, k.tag)
+		if len(o.names) > manyNames {
+			r.say("    if it is gone for good: zab-list(8) tells how all that is held for it is let go")
+			continue
+		}
+		// The tag that names the target goes last: it says whose the other is.
+		var commands []string
+		host := r.env.Machine.Host(k.host)
+		for _, tag := range slices.Sorted(maps.Keys(o.also)) {
+			commands = append(commands, host.Show(slices.Concat([]string{"zfs", "release", tag}, o.also[tag])...))
+		}
+		commands = append(commands, host.Show(slices.Concat([]string{"zfs", "release", k.tag}, o.names)...))
+		r.say("    if it is gone for good: %s", strings.Join(commands, " && "))
+	}
+}

@@ -57,11 +57,13 @@ type file struct {
 }
 
 // Begin notes that work begins on copies, by the names of their datasets, before
-// anything is changed; it returns when the note is on disk. The key tells whose
-// copies they are: the tag of the holds that stand for their target.
-func (j *Journal) Begin(key string, names ...string) {
+// anything is changed. The key tells whose copies they are: the tag of the holds that
+// stand for their target. The function it returns waits until the note is on disk, so
+// that the disk may be written while zfs is asked something.
+func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
+	onDisk = func() {}
 	if j.Dir == "" || key == "" || len(names) == 0 {
-		return
+		return onDisk
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -77,13 +79,18 @@ func (j *Journal) Begin(key string, names ...string) {
 		j.files[key] = f // nil where it cannot be had
 	}
 	if f == nil {
-		return
+		return onDisk
 	}
 	for _, n := range names {
 		f.left[n] = true
 	}
 	f.note(begun, names)
-	_ = f.f.Sync()
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		_ = f.f.Sync()
+	}()
+	return func() { <-synced }
 }
 
 // Done notes that all is well with copies.

@@ -62,7 +62,7 @@ func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	case len(sent(r)) > 0:
 		x.pinAll(ctx, append([]*record.Record{r}, x.others(ctx)...))
 	default:
-		x.begin([]*record.Record{r})
+		x.begin([]*record.Record{r})()
 	}
 	return e.moved[r]
 }
@@ -115,7 +115,8 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 	names, of := map[group][]string{}, map[string]*record.Record{}
 	look, looked, old := map[*zfs.Host][]string{}, map[*zfs.Host][]one{}, map[*zfs.Host][]one{}
 	all = slices.DeleteFunc(all, func(r *record.Record) bool { return e.seen[r] })
-	x.begin(all)
+	onDisk := x.begin(all)
+	defer onDisk()
 	for _, r := range all {
 		if e.seen[r] {
 			continue // it came twice
@@ -172,16 +173,23 @@ func (x *stage) pinAll(ctx context.Context, all []*record.Record) {
 	}
 }
 
-// begin notes that the records are worked on, before anything is held for them.
-func (x *stage) begin(all []*record.Record) {
+// begin notes that the records are worked on, before anything is held for them. The
+// function it returns waits until that is on disk.
+func (x *stage) begin(all []*record.Record) (onDisk func()) {
 	names := map[string][]string{}
 	for _, r := range all {
 		if r.Target != nil {
 			names[r.Target.OwnTag()] = append(names[r.Target.OwnTag()], r.Target.Name)
 		}
 	}
+	var waits []func()
 	for tag, list := range names {
-		x.journal.Begin(tag, list...)
+		waits = append(waits, x.journal.Begin(tag, list...))
+	}
+	return func() {
+		for _, wait := range waits {
+			wait()
+		}
 	}
 }
 

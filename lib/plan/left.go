@@ -149,9 +149,16 @@ func (p *planner) putRight(d *draft) []record.Step {
 	}
 	base := t.Snapshots[d.base.Target]
 	hold(record.SideTarget, t.Name, base.Name, base.GUID)
-	return append(steps, p.letGo(d, func(side, guid string) bool {
+	steps = append(steps, p.letGo(d, func(side, guid string) bool {
 		return guid == d.base.GUID && onSource || side == record.SideTarget && guid == base.GUID
 	})...)
+	if len(steps) == 0 {
+		// All is as it should be. A step that changes nothing has zab-xfer say so in
+		// the journal, or the holds would be asked for until something is sent.
+		steps = append(steps, record.Step{Do: record.DoHold, Side: record.SideTarget, Dataset: t.Name, Snapshot: base.Name, GUID: base.GUID, Tag: t.Pin,
+			Why: "a run did not come to its end"})
+	}
+	return steps
 }
 
 // letGo gives the steps that release what is still held for this target and is not

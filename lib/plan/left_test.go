@@ -47,7 +47,8 @@ func TestLeft(t *testing.T) {
 		{"nobody died", "", nil, []string{"tank/a@b-2 " + pin}, nil, 1},
 		{"another copy", "", []string{"pool/b/x"}, []string{"tank/a@b-2 " + pin}, nil, 1},
 		{"all was moved", "", []string{"pool/b/a"},
-			[]string{"tank/a@b-3 " + pin, "tank/a@b-3 " + shared, "pool/b/a@b-3 " + pin, "pool/b/a@b-3 " + shared}, nil, 3},
+			[]string{"tank/a@b-3 " + pin, "tank/a@b-3 " + shared, "pool/b/a@b-3 " + pin, "pool/b/a@b-3 " + shared},
+			[]string{"hold pool/b/a@b-3 " + pin}, 3}, // so that nobody asks again
 		{"before the holds", "", []string{"pool/b/a"},
 			[]string{"tank/a@b-3 " + pin, "tank/a@b-2 " + pin, "tank/a@b-2 " + shared, "pool/b/a@b-2 " + pin, "pool/b/a@b-2 " + shared},
 			[]string{

@@ -311,8 +311,8 @@ type Step struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// OnlyRead: a rollback only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
-	// IfHeld: a release only if the snapshot is held at all, and nothing fails
-	// where that cannot be done.
+	// IfHeld: a release only of what is held, and of the tag that all targets share
+	// only where no other target's is; nothing fails where it cannot be done.
 	IfHeld bool `json:"if_held,omitzero"`
 	// Why says what made the step necessary.
 	Why string `json:"why,omitzero"`

@@ -3,11 +3,13 @@ package xfer
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -220,18 +222,90 @@ func (j *job) verify(i int, found map[string]record.Snapshot, err error) {
 
 // released reports whether a step that releases only what is held has nothing to
 // do. What is not known is tried.
-func (j *job) released(s *record.Step) bool {
-	if !s.IfHeld {
-		return false
-	}
+func (j *job) released(s *record.Step) bool { return s.IfHeld && j.refs(s) == 0 }
+
+// refs is the number of holds of the snapshot of a step that releases only what is
+// held; more than any where that is not known.
+func (j *job) refs(s *record.Step) int64 {
 	list := j.userrefs
 	if s.Side == record.SideSource {
 		j.x.early.mu.Lock()
 		defer j.x.early.mu.Unlock()
 		list = j.x.early.userrefs[j.r]
 	}
-	n, known := list[s.Dataset+"@"+s.Snapshot]
-	return known && n == 0
+	if n, known := list[s.Dataset+"@"+s.Snapshot]; known {
+		return n
+	}
+	return math.MaxInt64
+}
+
+// sided is a snapshot on a side, by its full name: both may be of one name, on two
+// machines.
+type sided struct{ side, full string }
+
+// oldTags asks for the tags on those snapshots that steps release where they are
+// held, and that may be held: a program for each host, where there are any.
+func oldTags(ctx context.Context, batch []*job) {
+	type asker struct {
+		j  *job
+		at sided
+	}
+	counts := map[*zfs.Host]map[string]int64{}
+	askers := map[*zfs.Host][]asker{}
+	for _, j := range batch {
+		if j.r.Error != nil {
+			continue
+		}
+		for _, i := range j.later {
+			s := &j.r.Steps[i]
+			at := sided{s.Side, s.Dataset + "@" + s.Snapshot}
+			if !s.IfHeld || j.released(s) {
+				continue
+			}
+			host := j.side(s)
+			if counts[host] == nil {
+				counts[host] = map[string]int64{}
+			}
+			counts[host][at.full] = j.refs(s)
+			askers[host] = append(askers[host], asker{j, at})
+		}
+	}
+	for host, names := range counts {
+		found := map[string][]string{}
+		list, err := host.Holds(ctx, names)
+		if err != nil {
+			batch[0].x.env.Verbosef("cannot list the holds on %s: %s", host, err)
+			continue
+		}
+		for _, h := range list {
+			found[h.Snapshot] = append(found[h.Snapshot], h.Tag)
+		}
+		for _, a := range askers[host] {
+			if a.j.tags == nil {
+				a.j.tags = map[sided][]string{}
+			}
+			a.j.tags[a.at] = append([]string{}, found[a.at.full]...)
+		}
+	}
+}
+
+// letsGo reports whether a step that releases only what is held is to release it.
+// The tag that all targets share stays where another target's is, which it may stand
+// for (P1), and where the tags are not known.
+func (j *job) letsGo(s *record.Step) bool {
+	own := j.r.Target.OwnTag()
+	tags, known := j.tags[sided{s.Side, s.Dataset + "@" + s.Snapshot}]
+	switch {
+	case !known:
+		return s.Tag == own
+	case s.Tag == own:
+		return slices.Contains(tags, own)
+	}
+	others := slices.ContainsFunc(tags, func(tag string) bool {
+		_, pin := chain.PinTarget(tag, s.Tag)
+		return pin && tag != own
+	})
+	return slices.Contains(tags, s.Tag) && !others
 }
 
 // byHost groups the jobs by a host, each group in its order.
@@ -254,6 +328,9 @@ type tagged struct {
 // holds does the holds, or the releases, of records: never the other way round,
 // and never where a step before failed.
 func holds(ctx context.Context, batch []*job, do string) {
+	if do == record.DoRelease {
+		oldTags(ctx, batch)
+	}
 	var order []tagged
 	groups := map[tagged][]held{}
 	add := func(t tagged, h held) {
@@ -283,7 +360,7 @@ func holds(ctx context.Context, batch []*job, do string) {
 				j.result(i).Done = true
 				list, _ := j.lists(s.Side)
 				h.count(*list, s)
-			case do == record.DoRelease && j.released(s):
+			case s.IfHeld && (j.released(s) || !j.letsGo(s)):
 				j.result(i).Done = true
 			default:
 				add(t, h)

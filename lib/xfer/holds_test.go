@@ -17,8 +17,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// heldPools is a stand-in for zfs: the names in got are received, those in held are
-// held once each, and what has the guid 7 is s. trouble is a command that fails.
+// heldPools is a stand-in for zfs: the names in got are received, held has a line for
+// each hold, and what has the guid 7 is s. trouble is a command that fails.
 const heldPools = `#!/bin/sh
 cd "$POOLS"
 tab='	'
@@ -44,13 +44,24 @@ list)
 		*) continue;;
 		esac
 		case "$*" in
-		*userrefs*) echo "$a${tab}$guid${tab}1${tab}$(grep -cx "$a" held)";;
+		*userrefs*) echo "$a${tab}$guid${tab}1${tab}$(grep -c "^$a$tab" held)";;
 		*) echo "$a${tab}$guid${tab}1";;
 		esac
 	done
 	exit $rc;;
+holds)
+	for a; do grep "^$a$tab" held; done
+	exit 0;;
 esac
 `
+
+// hold are the lines of zfs holds for the tags on a snapshot.
+func hold(snapshot string, tags ...string) (text string) {
+	for _, tag := range tags {
+		text += snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
+	}
+	return text
+}
 
 const ownTag = "zfs_autobackup:b:77"
 
@@ -138,10 +149,14 @@ func onward(name string, holds bool) *record.Record {
 }
 
 // Without holds what earlier runs have held is let go as the base moves on; where
-// nothing is held no program more is started for it.
+// nothing is held no program more is started for it. The shared tag stays where another
+// target is that it may stand for (P1).
 func TestOldHolds(t *testing.T) {
-	p := newHeldPool(t, "src/a@old\ndst/a@old\ndst/b@old\n", "")
-	for _, r := range carryOut(t, onward("a", false), onward("b", false), onward("c", false)) {
+	const shared, other = "zfs_autobackup:b", "zfs_autobackup:b:78"
+	p := newHeldPool(t, hold("src/a@old", ownTag, shared)+hold("dst/a@old", shared, ownTag)+
+		hold("src/b@old", shared)+hold("dst/b@old", "mine")+
+		hold("src/c@old", shared, ownTag, other)+hold("src/d@old", shared, other), "")
+	for _, r := range carryOut(t, onward("a", false), onward("b", false), onward("c", false), onward("d", false), onward("e", false)) {
 		if r.Error != nil || len(r.Results) != len(r.Steps) || slices.ContainsFunc(r.Results, func(x record.Result) bool { return !x.Done }) {
 			t.Errorf("%s: %+v %+v", r.Name, r.Error, r.Results)
 		}
@@ -151,21 +166,21 @@ func TestOldHolds(t *testing.T) {
 	}
 	did, with := p.log(t)
 	want := []string{
-		"release zfs_autobackup:b src/a@old dst/a@old dst/b@old",
-		"release " + ownTag + " src/a@old dst/a@old dst/b@old",
+		"release " + shared + " src/a@old dst/a@old src/b@old",
+		"release " + ownTag + " src/a@old dst/a@old src/c@old",
 	}
 	if !slices.Equal(did, want) {
 		t.Errorf("%q", did)
 	}
 
 	p = newHeldPool(t, "", "")
-	carryOut(t, onward("a", false), onward("b", false), onward("c", false))
+	carryOut(t, onward("a", false), onward("b", false), onward("c", false), onward("d", false), onward("e", false))
 	did, lists := p.log(t)
 	if len(did) > 0 || lists != with {
 		t.Errorf("%q, %d listings", did, lists)
 	}
 	// A run with holds finds out at once where nothing was held.
-	if n := p.left(); n != 3 {
+	if n := p.left(); n != 5 {
 		t.Errorf("%d copies are noted", n)
 	}
 }
@@ -173,7 +188,7 @@ func TestOldHolds(t *testing.T) {
 // That an old hold cannot be taken away, as on a pool that is read only, is no
 // failure of a run that asked for no holds.
 func TestOldHoldThatStays(t *testing.T) {
-	newHeldPool(t, "src/a@old\n", "release*")
+	newHeldPool(t, hold("src/a@old", "zfs_autobackup:b"), "release*")
 	r := carryOut(t, onward("a", false))[0]
 	if r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cannot release 'src/a@old'") {
 		t.Errorf("%+v %q", r.Error, r.Warnings)
@@ -209,7 +224,7 @@ func TestNotes(t *testing.T) {
 
 // A dry run notes nothing and shows only what would be released.
 func TestOldHoldsShown(t *testing.T) {
-	p := newHeldPool(t, "src/a@old\n", "")
+	p := newHeldPool(t, hold("src/a@old", ownTag, "zfs_autobackup:b"), "")
 	var in, out bytes.Buffer
 	if err := record.NewWriter(&in).Write(onward("a", false)); err != nil {
 		t.Fatal(err)

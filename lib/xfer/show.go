@@ -26,7 +26,7 @@ func (j *job) show(ctx context.Context) {
 			j.showAside(ctx, s, res)
 			continue
 		}
-		if s.IfHeld && !j.isHeld(ctx, s) {
+		if s.IfHeld && !j.showsRelease(ctx, s) {
 			continue
 		}
 		text, err := j.command(i, n)
@@ -49,21 +49,31 @@ func (j *job) show(ctx context.Context) {
 	}
 }
 
-// isHeld reports whether the snapshot of a step is held, or may be.
-func (j *job) isHeld(ctx context.Context, s *record.Step) bool {
-	full := s.Dataset + "@" + s.Snapshot
-	if n, known := j.userrefs[s.Side+full]; known {
-		return n > 0
+// showsRelease reports whether a run would take the step, which releases only what is
+// held.
+func (j *job) showsRelease(ctx context.Context, s *record.Step) bool {
+	at := sided{s.Side, s.Dataset + "@" + s.Snapshot}
+	if _, known := j.tags[at]; !known {
+		host := j.side(s)
+		found, err := host.FindHeld(ctx, []string{at.full})
+		if err != nil {
+			return j.letsGo(s)
+		}
+		var list []zfs.Holder
+		if n := holdsOf(found, at.full); n > 0 {
+			if list, err = host.Holds(ctx, map[string]int64{at.full: n}); err != nil {
+				return j.letsGo(s)
+			}
+		}
+		if j.tags == nil {
+			j.tags = map[sided][]string{}
+		}
+		j.tags[at] = []string{}
+		for _, h := range list {
+			j.tags[at] = append(j.tags[at], h.Tag)
+		}
 	}
-	found, err := j.side(s).FindHeld(ctx, []string{full})
-	if err != nil {
-		return true
-	}
-	if j.userrefs == nil {
-		j.userrefs = map[string]int64{}
-	}
-	j.userrefs[s.Side+full] = holdsOf(found, full)
-	return j.userrefs[s.Side+full] > 0
+	return j.letsGo(s)
 }
 
 // firstParent tells whether nobody has asked for this parent before.

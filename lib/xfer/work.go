@@ -68,8 +68,10 @@ type job struct {
 	// keep are properties, P=V, that every stream has to set; see renameAside.
 	keep []string
 	// userrefs are the numbers of holds of snapshots on the target, by full name,
-	// for steps that release only what is held.
+	// and tags are those of holds on either side, by side and full name: for steps
+	// that release only what is held.
 	userrefs map[string]int64
+	tags     map[sided][]string
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }

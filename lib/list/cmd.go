@@ -1,7 +1,7 @@
 // Package list is zab-list: the state of a tree of datasets as records, with
 // their snapshots and bookmarks.
 //
-// Goals: two zfs programs however large the tree, and two more for the holds;
+// Goals: two zfs programs however large the tree, and up to three more for the holds;
 // whatever a plan asks of a target is in it, so that a plan can be made from a file.
 //
 // Non-goals: it changes and decides nothing.

@@ -3,7 +3,9 @@ package list
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"zab/lib/chain"
@@ -40,7 +42,7 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 			continue
 		} else if m != h.Tag {
 			var ok bool
-			if held.TargetGUID, ok = chain.PinTarget(h.Tag, m); !ok {
+			if held.TargetGUID, held.TargetPoolGUID, ok = chain.PinTarget(h.Tag, m); !ok {
 				continue
 			}
 			pins = true
@@ -53,25 +55,56 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 	if !pins {
 		return nil
 	}
-	names := map[string]string{}
-	err = host.List(ctx, nil, zfs.ListOptions{Types: zfs.Datasets, Depth: -1}, func(r zfs.Row) error {
-		names[r.GUID] = r.Dataset
+	return findTargets(ctx, env, host, slices.Collect(maps.Values(at)))
+}
+
+// findTargets looks for the datasets that holds stand for, and where their pools have
+// to be known also for those: datasets of one guid may be in several pools, as after
+// zpool split.
+func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []*record.Snapshot) error {
+	datasets := map[string][]string{} // by guid
+	err := host.List(ctx, nil, zfs.ListOptions{Types: zfs.Datasets, Depth: -1}, func(r zfs.Row) error {
+		datasets[r.GUID] = append(datasets[r.GUID], r.Dataset)
 		return nil
 	})
+	var pools []string
+	for _, s := range snapshots {
+		for i := range s.Held {
+			if h := &s.Held[i]; h.TargetPoolGUID != "" {
+				for _, name := range datasets[h.TargetGUID] {
+					if !slices.Contains(pools, zfs.Pool(name)) {
+						pools = append(pools, zfs.Pool(name))
+					}
+				}
+			}
+		}
+	}
+	var guids map[string]zfs.Features
+	if len(pools) > 0 {
+		var e error
+		if guids, e = host.Features(ctx, pools); err == nil {
+			err = e
+		}
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		// A guid that was found is one all the same.
+		// One that was found is known all the same.
 		env.Warnf("cannot tell which targets %s does not know: %s", host, err)
 	}
-	for _, s := range at {
+	for _, s := range snapshots {
 		for i := range s.Held {
 			h := &s.Held[i]
 			if h.TargetGUID == "" {
 				continue
 			}
-			if h.Target = names[h.TargetGUID]; h.Target != "" || err == nil {
+			for _, name := range datasets[h.TargetGUID] {
+				if h.TargetPoolGUID == "" || guids[zfs.Pool(name)].GUID == h.TargetPoolGUID {
+					h.Target = name
+				}
+			}
+			if h.Target != "" || err == nil {
 				h.Known = record.Ptr(h.Target != "")
 			}
 		}
@@ -81,7 +114,7 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 
 // guidAfter is what follows the shared tag in one that stands for a single target.
 // No guid that was drawn at random is as short as a number in a backup's name.
-const guidAfter = `(:[0-9]{10,20})?$`
+const guidAfter = `(:[0-9]{10,20}(\.[0-9]{1,20})?)?$`
 
 // shared finds in a tag of ours the part that all targets of its backup share.
 // Without --backup that is any backup's.

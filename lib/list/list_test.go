@@ -44,6 +44,7 @@ func run(t *testing.T, f files, args string) (out []*record.Record, log []string
 		}
 	}
 	write("zfs", fakeZFS)
+	write("zpool", "#!/bin/sh\necho \"$*\" >>$POOL/log\nprintf 'usb\\tguid\\t77\\nusb\\tfeature@large_blocks\\tenabled\\nusb\\tfeature@embedded_data\\tenabled\\n'\n")
 	for name, text := range f {
 		if text != "-" {
 			write(name, text)
@@ -190,6 +191,24 @@ func TestHolds(t *testing.T) {
 		}
 		if all := out[1].Snapshots[1].Holds; len(all) != 3 {
 			t.Errorf("%s: all holds are %q", c.args, all)
+		}
+	}
+}
+
+// Of two disks with a dataset of one guid, as after zpool split, the pool tells which
+// is there.
+func TestHoldsByPool(t *testing.T) {
+	for pool, known := range map[string]bool{"77": true, "78": false} {
+		f := tank()
+		f["holds"] = "tank/a@s1\tzfs_autobackup:b:9270436180317845291." + pool + "\tSun Nov 22 23:08 2026\n"
+		out, log, _, err := run(t, f, "--holds tank")
+		if err != nil || len(log) != 5 {
+			t.Errorf("%q, %v", log, err)
+			continue
+		}
+		h := out[1].Snapshots[0].Held
+		if len(h) != 1 || h[0].TargetGUID != "9270436180317845291" || h[0].TargetPoolGUID != pool || *h[0].Known != known || (h[0].Target == "usb/backup") != known {
+			t.Errorf("%s: %+v", pool, h)
 		}
 	}
 }

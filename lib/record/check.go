@@ -234,6 +234,7 @@ func (c *checker) snapshots(field, of string, list []Snapshot) {
 			h := &s.Held[k]
 			c.tag(field+".held.tag", h.Tag)
 			c.guid(field+".held.target_guid", h.TargetGUID)
+			c.guid(field+".held.target_pool_guid", h.TargetPoolGUID)
 			if h.Target != "" {
 				c.dataset(field+".held.target", h.Target)
 			}

@@ -178,6 +178,8 @@ type Held struct {
 	// TargetGUID is the guid of the dataset below which the copies of the target are
 	// for which it stands; absent from the tag that all targets of a backup share.
 	TargetGUID string `json:"target_guid,omitzero"`
+	// TargetPoolGUID is the guid of its pool, as zpool get tells it, where the tag has it.
+	TargetPoolGUID string `json:"target_pool_guid,omitzero"`
 	// Known tells whether a dataset of that guid is on the host that was listed;
 	// Target is its name.
 	Known  *bool  `json:"known,omitzero"`

@@ -117,7 +117,7 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"readonly=on", "a:b=c=d\t\n", "userquota@a b="})
 	case "Exclude":
 		return rapid.SampledFrom([]string{"mountpoint", "a:b"})
-	case "KeyGUID", "TargetGUID":
+	case "KeyGUID", "TargetGUID", "TargetPoolGUID":
 		return decimal
 	case "Name", "Dataset", "Target":
 		return rapid.Map(datasetName, func(s string) string { return strings.ReplaceAll(s, "/", "") })

@@ -274,7 +274,7 @@ func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string) 
 			var waits []record.Wait
 			also, strangers := "", 0
 			for _, h := range byName[full] {
-				_, isPin := chain.PinTarget(h.Tag, shared[full])
+				_, _, isPin := chain.PinTarget(h.Tag, shared[full])
 				switch {
 				case h.Tag == shared[full]:
 					also = h.Tag

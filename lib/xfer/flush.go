@@ -302,7 +302,7 @@ func (j *job) letsGo(s *record.Step) bool {
 		return slices.Contains(tags, own)
 	}
 	others := slices.ContainsFunc(tags, func(tag string) bool {
-		_, pin := chain.PinTarget(tag, s.Tag)
+		_, _, pin := chain.PinTarget(tag, s.Tag)
 		return pin && tag != own
 	})
 	return slices.Contains(tags, s.Tag) && !others

@@ -1,10 +1,17 @@
 package chain
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestPinTarget(t *testing.T) {
 	for tag, want := range map[string]string{
 		"zfs_autobackup:b:9270436180317845291":   "9270436180317845291",
+		"zfs_autobackup:b:92.18":                 "92 18",
+		"zfs_autobackup:b:92.":                   "",
+		"zfs_autobackup:b:92.x":                  "",
+		"zfs_autobackup:b:92.1.2":                "",
 		"zfs_autobackup:b":                       "",
 		"zfs_autobackup:b:":                      "",
 		"zfs_autobackup:b:x":                     "",
@@ -13,7 +20,8 @@ func TestPinTarget(t *testing.T) {
 		"zfs_autobackup:b:999999999999999999999": "",
 		"other":                                  "",
 	} {
-		if got, ok := PinTarget(tag, "zfs_autobackup:b"); got != want || ok != (want != "") {
+		dataset, pool, ok := PinTarget(tag, "zfs_autobackup:b")
+		if got := strings.TrimSpace(dataset + " " + pool); got != want || ok != (want != "") {
 			t.Errorf("%s: %q, %v", tag, got, ok)
 		}
 	}

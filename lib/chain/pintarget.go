@@ -18,6 +18,16 @@ func PinTarget(tag, shared string) (dataset, pool string, ok bool) {
 	return dataset, pool, true
 }
 
+// WithoutPool is a pin without the guid of the pool, which a run that sends nothing
+// need not know.
+func WithoutPool(pin string) string {
+	i := strings.LastIndexByte(pin, ':')
+	if j := strings.IndexByte(pin[i+1:], '.'); j >= 0 && isGUID(pin[i+1:i+1+j]) && isGUID(pin[i+j+2:]) {
+		return pin[:i+1+j]
+	}
+	return pin
+}
+
 func isGUID(s string) bool {
 	return s != "" && len(s) <= 20 && strings.Trim(s, "0123456789") == ""
 }

@@ -26,3 +26,11 @@ func TestPinTarget(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutPool(t *testing.T) {
+	for pin, want := range map[string]string{"zfs_autobackup:b:92.18": "zfs_autobackup:b:92", "zfs_autobackup:b:92": "zfs_autobackup:b:92", "a.b:92": "a.b:92", "a:b.c": "a:b.c", "a:9.c": "a:9.c", "": "", "x": "x", "1.2": "1"} {
+		if got := WithoutPool(pin); got != want {
+			t.Errorf("%q: %q", pin, got)
+		}
+	}
+}

@@ -54,11 +54,13 @@ type file struct {
 	// before are the files of dead runs, left what they and this run have not done.
 	before []string
 	left   map[string]bool
+	// syncs are closed when what was noted is on disk.
+	syncs []chan struct{}
 }
 
 // Begin notes that work begins on copies, by the names of their datasets, before
 // anything is changed. The key tells whose copies they are: the tag of the holds that
-// stand for their target. The function it returns waits until the note is on disk, so
+// stand for their target, without the guid of its pool. The function it returns waits until the note is on disk, so
 // that the disk may be written while zfs is asked something.
 func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
 	onDisk = func() {}
@@ -86,6 +88,7 @@ func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
 	}
 	f.note(begun, names)
 	synced := make(chan struct{})
+	f.syncs = append(f.syncs, synced)
 	go func() {
 		defer close(synced)
 		_ = f.f.Sync()
@@ -173,6 +176,9 @@ func (f *file) note(sign byte, names []string) {
 }
 
 func (f *file) close() {
+	for _, synced := range f.syncs {
+		<-synced
+	}
 	if len(f.left) == 0 {
 		_ = os.Remove(f.path)
 	} else {

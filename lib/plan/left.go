@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"zab/lib/cache"
+	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/journal"
 	"zab/lib/record"
@@ -41,10 +42,11 @@ func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, 
 		if d.r.Error != nil || t.Pin == "" || !t.Exists {
 			continue
 		}
-		if left[t.Pin] == nil {
-			left[t.Pin] = journal.Left(dir, t.Pin)
+		key := chain.WithoutPool(t.Pin)
+		if left[key] == nil {
+			left[key] = journal.Left(dir, key)
 		}
-		if !left[t.Pin][t.Name] {
+		if !left[key][t.Name] {
 			continue
 		}
 		source := env.Machine.Host(d.r.Host)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -179,7 +180,8 @@ func (x *stage) begin(all []*record.Record) (onDisk func()) {
 	names := map[string][]string{}
 	for _, r := range all {
 		if r.Target != nil {
-			names[r.Target.OwnTag()] = append(names[r.Target.OwnTag()], r.Target.Name)
+			key := chain.WithoutPool(r.Target.OwnTag())
+			names[key] = append(names[key], r.Target.Name)
 		}
 	}
 	var waits []func()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/journal"
 	"zab/lib/lock"
@@ -130,7 +131,7 @@ func (j *job) end() {
 		}
 	}
 	if r.Error == nil && r.Target.Pin != "" {
-		j.x.journal.Done(r.Target.Pin, r.Target.Name)
+		j.x.journal.Done(chain.WithoutPool(r.Target.Pin), r.Target.Name)
 	}
 	j.unlock()
 	switch {

@@ -141,7 +141,11 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 		debug(c.text)
 	}
 	shown := j.x.meter.start(object(j.r.Name, s.To), s.Bytes, c)
-	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall})
+	lost := make(chan error, 2)
+	give := func(err error) { lost <- err }
+	defer j.x.source(j.r).Watch(ctx, []string{zfs.Pool(j.r.Name)}, give)()
+	defer j.x.target(j.r).Watch(ctx, []string{zfs.Pool(s.Dataset)}, give)()
+	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall, Lost: lost})
 	j.x.meter.stop(shown)
 	measure(j.result(i), c, out.Seconds)
 	j.refused = refused(out)

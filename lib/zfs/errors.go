@@ -151,6 +151,7 @@ var hints = map[Kind]string{
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
 	KindTooLong:        "select fewer datasets for each run",
+	KindPoolIO:         "'zpool status -v POOL' shows what is wrong; when its devices are back, 'zpool clear POOL'",
 	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
 	KindBadAnswer:      "nothing was done with this answer; look at the host that gave it, or at what its login shell prints",
 }

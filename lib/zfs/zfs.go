@@ -57,6 +57,7 @@ type Host struct {
 
 	features featureCache
 	trees    treeNames
+	lost     lostPools
 }
 
 // Host gives the host behind an ssh destination, or this machine for "".
@@ -159,6 +160,9 @@ func (h *Host) do(ctx context.Context, c call) error {
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := h.suspended(argv, c.question); err != nil {
+		return err
+	}
 	if limit := h.m.QueryTimeout; c.question && limit > 0 {
 		defer time.AfterFunc(limit, func() { cancel(errTimeout) }).Stop()
 	}
@@ -167,6 +171,19 @@ func (h *Host) do(ctx context.Context, c call) error {
 	stderr := tail{size: maxMessages, most: 16 * maxMessages}
 	cmd.Stderr = &stderr
 	cmd.Stdout = c.out
+	watch := func() (end func()) {
+		stuck := func() bool { return true }
+		pools := PoolsOf(argv)
+		if c.question {
+			// It asks about many pools, of which zfs leaves out those that are
+			// suspended: that one is does not tell that it waits for it.
+			pools, stuck = nil, stuckIn(cmd.Process.Pid)
+			if !h.Here() {
+				return func() {}
+			}
+		}
+		return h.watch(ctx, pools, stuck, func(err error) { cancel(err) })
+	}
 	var rowErr error
 	if c.row != nil {
 		out, err := cmd.StdoutPipe()
@@ -176,6 +193,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 		if err := cmd.Start(); err != nil {
 			return h.failed(argv, err, "")
 		}
+		defer watch()()
 		// A grandchild may hold the pipe when the program was ended.
 		if f, ok := out.(*os.File); ok {
 			defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(cmd.WaitDelay)) })()
@@ -185,11 +203,18 @@ func (h *Host) do(ctx context.Context, c call) error {
 		}
 	} else if err := cmd.Start(); err != nil {
 		return h.failed(argv, err, "")
+	} else {
+		defer watch()()
 	}
 	err = cmd.Wait()
+	var lost *Error
 	switch {
 	case outer.Err() != nil && (err != nil || rowErr != nil):
 		return context.Cause(outer)
+	case errors.As(context.Cause(ctx), &lost) && (err != nil || rowErr != nil):
+		one := *lost
+		one.Argv = argv
+		return &one
 	case errors.Is(context.Cause(ctx), errTimeout) && (err != nil || rowErr != nil):
 		return &Error{Kind: KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
 			Lines: []string{fmt.Sprintf("'%s' gave no answer in %s, and was ended", strings.Join(argv[:min(2, len(argv))], " "), h.m.QueryTimeout)}}

@@ -234,7 +234,8 @@ func (m *month) pulled(p *pool) *fault {
 	if p == m.dst {
 		touches = all
 	}
-	return &fault{touches: touches, begin: p.pull, end: p.put}
+	seen := m.one(2)
+	return &fault{touches: touches, begin: func() { p.pull(seen) }, end: p.put}
 }
 
 func (m *month) full(p *pool) *fault {

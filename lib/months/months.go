@@ -321,6 +321,14 @@ func (m *month) zab() (status int, report string) {
 	if m.aside {
 		args = append(args, "--rename-aside")
 	}
+	// What is selected is looked for on all pools of the machine.
+	for other := m.seed - int64(m.c.Jobs); other <= m.seed+int64(m.c.Jobs); other++ {
+		if other != m.seed && m.c.Jobs > 1 {
+			for _, p := range newMonth(m.c, other).pools() {
+				args = append(args, "--exclude-path="+p.name)
+			}
+		}
+	}
 	for _, f := range m.active {
 		args = append(args, f.options...)
 	}

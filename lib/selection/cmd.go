@@ -39,7 +39,7 @@ type Options struct {
 	cache.Remembering
 	Target      string   `long:"target" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
 	SSHTarget   string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath   int      `long:"strip-path" value-name:"N" default:"0" base:"10" description:"Parts of the source path that copies below --target go without, by which datasets are known that zfs does not list"`
+	StripPath   int      `long:"strip-path" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
 	ExcludePath []string `long:"exclude-path" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
 	Excluded    bool     `long:"excluded" description:"Print the datasets too that the property selects and an option leaves out, with the reason"`
 	All         bool     `long:"all" description:"Print the datasets too that are not selected, with the reason"`
@@ -70,6 +70,9 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	}
 	if o.StripPath < 0 {
 		return nil, fmt.Errorf("--strip-path: %d is negative", o.StripPath)
+	}
+	if o.StripPath > dataset.MaxName {
+		return nil, fmt.Errorf("--strip-path: no name has %d parts", o.StripPath)
 	}
 	if o.ExcludeUnchanged < 0 {
 		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)

@@ -202,7 +202,7 @@ func (l *listing) records(backup, host string) (out []*record.Record) {
 			continue
 		}
 		pool := zfs.Pool(u.Name)
-		e := record.Error{Stage: "select", Kind: string(u.Err.Kind), Hint: fmt.Sprintf("'zpool status -v %s' names what cannot be read", zfs.Quote(pool))}
+		e := record.Error{Stage: "select", Kind: string(u.Err.Kind), Hint: fmt.Sprintf("'zpool status %s' tells of the errors of its devices", zfs.Quote(pool))}
 		switch {
 		case u.Below:
 			e.Message = fmt.Sprintf("cannot list all that is below '%s': %s: what is not in the list is not backed up", u.Name, u.Cause())

@@ -208,8 +208,7 @@ func (l *listing) records(backup, host string) (out []*record.Record) {
 			e.Message = fmt.Sprintf("cannot list all that is below '%s': %s: what is not in the list is not backed up", u.Name, u.Cause())
 		case u.Name == pool:
 			e.Message = fmt.Sprintf("cannot read the pool '%s': %s: what is selected there is not backed up", u.Name, u.Cause())
-			e.Hint = fmt.Sprintf("'zpool status %s' shows what is wrong, 'zpool clear %s' has it go on once its devices are back, and --exclude-path=%s does without it",
-				zfs.Quote(pool), zfs.Quote(pool), zfs.Quote(pool))
+			e.Hint = fmt.Sprintf("'zpool status %s' shows what is wrong, and 'zpool clear %s' has it go on once its devices are back", zfs.Quote(pool), zfs.Quote(pool))
 		default:
 			e.Message = fmt.Sprintf("cannot read '%s': %s: it is not backed up, nor what is below it", u.Name, u.Cause())
 		}

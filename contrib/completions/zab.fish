@@ -99,6 +99,7 @@ complete -c zab-select -l include-received -d 'Keep datasets whose property was 
 complete -c zab-select -l cache -d 'Remember what was listed, and list only what has changed since; needs zfs 2.2'
 complete -c zab-select -l target -x -d 'Leave out TARGET, if it is on the same host, and copies of what its host has itself'
 complete -c zab-select -l ssh-target -xa '(__fish_complete_user_at_hosts)' -d 'Host that the target is on; this machine without it'
+complete -c zab-select -l strip-path -x -d 'Leave out the first N parts of the source path in the target path'
 complete -c zab-select -l exclude-path -xa '(__zab_datasets)' -d 'Leave out DATASET and everything below it, such as the target on the same host'
 complete -c zab-select -l excluded -d 'Print the datasets too that the property selects and an option leaves out, with the reason'
 complete -c zab-select -l all -d 'Print the datasets too that are not selected, with the reason'

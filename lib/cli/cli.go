@@ -213,6 +213,9 @@ func Main(p Program, args []string) (code int) {
 		return usage(fmt.Errorf("--query-timeout: %w", err))
 	}
 	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig, QueryTimeout: limit}
+	if c.Verbose || c.Debug {
+		env.Machine.Noise = func(h *zfs.Host, line string) { env.line("", fmt.Sprintf("%s also said: %s", h, line)) }
+	}
 	if c.Debug {
 		env.Machine.Debug = func(command string) { env.line("+ ", command) }
 	}

@@ -222,7 +222,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	var fatal *record.Error
 	switch {
-	case l.err != nil && (zfs.KindOf(l.err) != zfs.KindNotFound || l.s.datasets[target] != nil):
+	case l.err != nil && (!zfs.Absent(l.err, target) || l.s.datasets[target] != nil):
 		// Where the target came, something below it did not: the listing is not whole.
 		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.KindOf(l.err).Hint(),
 			Message: fmt.Sprintf("cannot list the target '%s': %s", target, l.err)}
@@ -230,6 +230,11 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		fatal = &record.Error{Stage: "plan", Kind: "target-missing",
 			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
 			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
+		if o.TargetState == "" {
+			var message string
+			message, fatal.Hint = host.Missing(ctx, target)
+			fatal.Message = fmt.Sprintf("cannot back up to '%s': %s", target, message)
+		}
 	}
 	names, err := Map(all, target, o.StripPath)
 	if err != nil && fatal == nil {
@@ -240,6 +245,11 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 			return fmt.Errorf("cannot list the target '%s': %w", target, err)
 		}
 		l.m.save()
+	}
+	if fatal == nil {
+		if err := l.s.mend(ctx, host, target, names, excluded); err != nil {
+			return fmt.Errorf("cannot list the target '%s': %w", target, err)
+		}
 	}
 	var failed map[*record.Record]bool
 	if fatal == nil {
@@ -305,9 +315,34 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		if err := p.names(r.Backup); err != nil {
 			return cli.UsageError{Err: err}
 		}
+		if of, err := s.unreadable(names[r]); err != nil {
+			k := zfs.KindOf(err)
+			r.Fail(record.Error{Stage: "plan", Kind: string(k), Hint: k.Hint(),
+				Message: fmt.Sprintf("cannot back up '%s': its copy, or what is above it, cannot be read: '%s': %s", r.Name, of, err)})
+			env.Report(r)
+			if s.datasets[names[r]] == nil {
+				s.coming[names[r]] = r
+			}
+			failed[r] = true
+			continue
+		}
 		d := p.match(r, names[r])
 		drafts[r], p.drafts[names[r]] = d, d
 		list = append(list, d)
+	}
+	for _, r := range all {
+		if r.Type != record.TypeUnlisted {
+			continue
+		}
+		// As above: nothing is made in the place of what may come another time.
+		if n, err := TargetName(r.Name, target, o.StripPath); err == nil && s.datasets[n] == nil && s.coming[n] == nil && p.drafts[n] == nil {
+			s.coming[n] = r
+		}
+	}
+	if s.broken != nil {
+		env.Warnf("the list of the target '%s' is not whole, and no copy is called missing: %s", target, s.broken)
+		env.Hintf("%s", zfs.KindOf(s.broken).Hint())
+		env.Fail()
 	}
 	p.clones(list)
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
@@ -400,18 +435,19 @@ func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, 
 			set = append(set, r)
 		}
 	}
-	gone, err := env.Machine.Fill(ctx, set, excluded)
+	unfilled, err := env.Machine.Fill(ctx, set, excluded)
 	if err != nil {
 		return nil, err
 	}
 	for r, list := range virtual {
 		r.Snapshots = append(r.Snapshots, list...)
 	}
-	for _, r := range gone {
-		failed[r] = true
-		r.Fail(record.Error{Stage: "plan", Kind: string(zfs.KindNotFound),
-			Message: fmt.Sprintf("cannot plan for '%s': the dataset is gone since it was selected", r.Name)})
-		env.Report(r)
+	for _, r := range set {
+		if err := unfilled[r]; err != nil {
+			failed[r] = true
+			r.Fail(zfs.Unfilled("plan", "plan for", r.Name, err))
+			env.Report(r)
+		}
 	}
 	return failed, nil
 }
@@ -488,6 +524,9 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 			hosts = append(hosts, r.Host)
 		}
 	}
+	if p.state.broken != nil {
+		return nil
+	}
 	// Children first, so that zab-thin can destroy a whole tree in one run,
 	// however many records it looks at together.
 	for _, n := range slices.Backward(p.state.order) {
@@ -498,6 +537,10 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 		}
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
 			continue // zfs's own, or a parent that exists for its children
+		}
+		if u := o.unlisted(all, target, n); u != nil {
+			env.Verbosef("'%s' may be the copy of what could not be listed at or below '%s': it is not called missing", n, u.Name)
+			continue
 		}
 		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Pin: p.pin(), Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
 		for i := range t.Snapshots {
@@ -517,6 +560,24 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 		}
 		if err := w.Write(orphan); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// unlisted returns the record of what could not be listed on the source where the copy
+// of that name may be of something there; nil where it cannot.
+func (o *Options) unlisted(all []*record.Record, target, name string) *record.Record {
+	for _, r := range all {
+		if r.Type != record.TypeUnlisted {
+			continue
+		}
+		of, err := TargetName(r.Name, target, o.StripPath)
+		if err != nil {
+			of = target // less is left of its name than --strip-path takes: it may be any
+		}
+		if name == of || strings.HasPrefix(name, of+"/") {
+			return r
 		}
 	}
 	return nil

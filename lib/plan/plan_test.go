@@ -1059,3 +1059,61 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// P7: nothing is concluded from the absence of what could not be listed on the source:
+// its copies are not orphans, and nothing is made in their place.
+func TestUnlisted(t *testing.T) {
+	for _, c := range []struct{ args, unlisted, orphans string }{
+		{"", "", "backup/tank/gone backup/usb/x backup/usb"},
+		{"", "usb", "backup/tank/gone"},
+		{"", "tank", "backup/usb/x backup/usb"},
+		{"", "usb/x", "backup/tank/gone backup/usb"},
+		{"--strip-path=1", "tank", ""},
+		{"--strip-path=2", "usb", ""},
+	} {
+		snaps := func(guid string) []record.Snapshot {
+			return []record.Snapshot{{Name: "b-1", GUID: guid, CreateTXG: "5"}}
+		}
+		var state []*record.Record
+		for i, n := range []string{"backup", "backup/tank", "backup/tank/gone", "backup/usb", "backup/usb/x"} {
+			r := &record.Record{Type: record.TypeDataset, Name: n, Facts: record.Facts{GUID: strconv.Itoa(100 + i), CreateTXG: "5"}, Snapshots: []record.Snapshot{}}
+			if i > 1 {
+				r.Snapshots = snaps(strconv.Itoa(200 + i))
+			}
+			state = append(state, r)
+		}
+		in := []*record.Record{{Type: record.TypeDataset, Backup: "b", Name: "tank/new/a/b", Selected: record.Ptr(true),
+			Facts: record.Facts{Kind: "filesystem", GUID: "900", CreateTXG: "3"}, Snapshots: snaps("901")}}
+		if c.unlisted != "" {
+			in = append(in, &record.Record{Type: record.TypeUnlisted, Backup: "b", Name: c.unlisted,
+				Error: &record.Error{Stage: "select", Kind: "pool-io", Message: "cannot read it"}})
+		}
+		got := planBytes(t, "--orphans "+c.args, lines(t, state), lines(t, in))
+		if got.err != nil {
+			t.Fatal(got.err)
+		}
+		var orphans []string
+		for _, r := range got.records {
+			if r.Type == record.TypeOrphan {
+				orphans = append(orphans, r.Name)
+			}
+		}
+		slices.Sort(orphans)
+		want := strings.Fields(c.orphans)
+		slices.Sort(want)
+		if !slices.Equal(orphans, want) {
+			t.Errorf("%s, %q not listed: orphans %q, want %q\n%s", c.args, c.unlisted, orphans, want, got.stderr)
+		}
+	}
+	// A dataset below one that could not be listed waits for that.
+	in := []*record.Record{
+		{Type: record.TypeDataset, Backup: "b", Name: "tank/bad/x", Selected: record.Ptr(true), Facts: record.Facts{Kind: "filesystem", GUID: "900", CreateTXG: "3"},
+			Snapshots: []record.Snapshot{{Name: "b-1", GUID: "901", CreateTXG: "5"}}},
+		{Type: record.TypeUnlisted, Backup: "b", Name: "tank/bad", Error: &record.Error{Stage: "select", Kind: "pool-io", Message: "cannot read it"}},
+	}
+	state := []*record.Record{{Type: record.TypeDataset, Name: "backup", Facts: record.Facts{GUID: "1", CreateTXG: "5"}, Snapshots: []record.Snapshot{}}}
+	got := planBytes(t, "", lines(t, state), lines(t, in))
+	if e := got.of(t, "tank/bad/x").Error; e == nil || e.Kind != "parent-failed" {
+		t.Errorf("%+v\n%s", e, got.stderr)
+	}
+}

@@ -20,7 +20,14 @@ func (r *Record) check() error {
 	if r.Zab != Version {
 		return fmt.Errorf("format version %d is not known here, only %d", r.Zab, Version)
 	}
-	if r.Type != TypeDataset && r.Type != TypeOrphan {
+	switch r.Type {
+	case TypeDataset, TypeOrphan:
+	case TypeUnlisted:
+		// What keeps stages from acting on it, and from taking it for a success.
+		if r.Error == nil {
+			return fmt.Errorf("a record of the type %q without the field \"error\"", r.Type)
+		}
+	default:
 		return fmt.Errorf("unknown type %q", r.Type)
 	}
 	c := checker{}

@@ -25,6 +25,11 @@ const (
 	TypeDataset = "dataset"
 	// TypeOrphan is a dataset below the target that no selected source maps to.
 	TypeOrphan = "orphan"
+	// TypeUnlisted stands for datasets of the source that could not be listed: the
+	// one of its name, unless there is a record of type dataset for that, and all
+	// below it that there is no record for. It has an error, and nothing is concluded
+	// from the absence of those datasets.
+	TypeUnlisted = "unlisted"
 )
 
 // Record is one dataset and all that the commands learned of it or did to it.
@@ -33,7 +38,7 @@ const (
 type Record struct {
 	// Zab is the format's major version.
 	Zab int `json:"zab"`
-	// Type is TypeDataset or TypeOrphan.
+	// Type is TypeDataset, TypeOrphan or TypeUnlisted.
 	Type string `json:"type"`
 	// Backup is the backup name, such as offsite1; {} of the formats.
 	Backup string `json:"backup,omitzero"`

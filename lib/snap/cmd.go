@@ -202,11 +202,16 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 	if err != nil {
 		return err
 	}
-	gone, err := s.fill(ctx, host, set, excluded)
+	failed, err := s.fill(ctx, host, set, excluded)
 	if err != nil {
 		return err
 	}
-	s.gone(gone)
+	for _, r := range set {
+		if err := failed[r]; err != nil {
+			r.Fail(zfs.Unfilled("snap", "snapshot", r.Name, err))
+			s.env.Report(r)
+		}
+	}
 	formats := map[string]snapname.Format{}
 	for _, r := range set {
 		f, ok := formats[r.Backup]

@@ -55,6 +55,9 @@ type Error struct {
 	Code   int // exit status, -1 where there is none
 	Signal syscall.Signal
 	Lines  []string // the program's own words
+	// Partial: the program ended with status 0, and said that something is not in its
+	// answer.
+	Partial bool
 }
 
 // Message returns the program's own words in one line, for people, with the number
@@ -80,6 +83,9 @@ func (e *Error) Message() string {
 func (e *Error) Complete() bool {
 	return e.Code > 0 && e.Signal == 0 && !(e.Host != "" && e.Code == sshFailed)
 }
+
+// answered reports whether what the program said can be taken apart by name.
+func (e *Error) answered() bool { return (e.Complete() || e.Partial) && e.Kind != KindBadAnswer }
 
 // sshFailed is the exit status of ssh itself. zfs never ends with it.
 const sshFailed = 255
@@ -150,6 +156,7 @@ var hints = map[Kind]string{
 	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
+	KindPoolIO:         "'zpool status POOL' shows what is wrong with the pool; 'zpool clear POOL' has it go on once its devices are back",
 	KindTooLong:        "select fewer datasets for each run",
 	KindPoolIO:         "'zpool status -v POOL' shows what is wrong; when its devices are back, 'zpool clear POOL'",
 	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
@@ -399,14 +406,15 @@ func join(errs []error) error {
 			all = &one
 		default:
 			switch {
-			case !all.Complete():
-			case !e.Complete() || all.Kind == KindBadAnswer || e.Kind == KindBadAnswer:
+			case !all.Complete() && !all.Partial:
+			case !e.Complete() && !e.Partial || all.Kind == KindBadAnswer || e.Kind == KindBadAnswer:
 				lines := all.Lines
 				one := *e
 				all, all.Lines = &one, slices.Concat(e.Lines, lines)
 			default:
 				all.Lines = slices.Concat(all.Lines, e.Lines)
 				all.Kind = classify(all.Lines)
+				all.Partial = all.Partial || e.Partial
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -82,7 +83,8 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 	err = h.batches(argv, names, func(argv, names []string) error {
 		p := getParser{columns: columns, scope: newScope(names, depth)}
 		err := h.ask(ctx, p.row, argv...)
-		if err == nil {
+		var told *Error
+		if err == nil || errors.As(err, &told) && told.answered() {
 			if e := p.end(); e != nil {
 				err = h.badAnswer(argv, "%s", e)
 			}

@@ -35,9 +35,15 @@ type Machine struct {
 	SSHConfig string
 	// Debug, if set, is told every command, as text to paste into a shell.
 	Debug func(command string)
+	// Noise, if set, is told what a listing printed on stderr that is no failure, such
+	// as a line of a login script.
+	Noise func(h *Host, line string)
 	// QueryTimeout is how long a program that changes nothing may take; 0 is for
 	// ever.
 	QueryTimeout time.Duration
+	// Kstat is where this machine's kernel tells the states of its pools; "" for
+	// where Linux does.
+	Kstat string
 
 	mu    sync.Mutex
 	hosts map[string]*Host
@@ -222,6 +228,9 @@ func (h *Host) do(ctx context.Context, c call) error {
 		// What a program printed before it failed may well be cut off.
 		return h.failed(argv, err, stderr.String())
 	case rowErr == nil:
+		if isListing(argv) {
+			return h.notWhole(argv, stderr.String())
+		}
 		return nil
 	}
 	return h.badAnswer(argv, "%s", rowErr)

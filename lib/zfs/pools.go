@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,14 +22,8 @@ const poolStates = "/proc/spl/kstat/zfs"
 // without a word. No program here on Linux, one elsewhere; neither looks into a pool,
 // so that none waits for one that is suspended.
 func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
-	if h.Here() {
-		dir := h.m.Kstat
-		if dir == "" {
-			dir = poolStates
-		}
-		if states, err := readStates(dir); err == nil {
-			return states, nil
-		}
+	if states, told := h.toldStates(); told {
+		return states, nil
 	}
 	states := map[string]string{}
 	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
@@ -47,6 +42,16 @@ func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	return states, nil
+}
+
+// toldStates are those that the kernel of this machine tells; told is false where it
+// does not, and of other hosts.
+func (h *Host) toldStates() (states map[string]string, told bool) {
+	if !h.Here() {
+		return nil, false
+	}
+	states, err := readStates(cmp.Or(h.m.Kstat, poolStates))
+	return states, err == nil
 }
 
 func isState(s string) bool {

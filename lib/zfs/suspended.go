@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,16 +28,6 @@ const (
 type lostPools struct {
 	mu sync.Mutex
 	at map[string]time.Time
-}
-
-// stateFiles is where Linux tells the state of each pool.
-var stateFiles = "/proc/spl/kstat/zfs"
-
-// stateOf returns the state of a pool of this machine as its kernel tells it; ok
-// is false where it does not.
-func stateOf(pool string) (state string, ok bool) {
-	b, err := os.ReadFile(filepath.Join(stateFiles, pool, "state"))
-	return strings.TrimSpace(string(b)), err == nil
 }
 
 const suspendedState = "SUSPENDED"
@@ -73,14 +62,13 @@ func (h *Host) suspended(argv []string, question bool) error {
 	}
 	h.lost.mu.Lock()
 	defer h.lost.mu.Unlock()
+	states, told := h.toldStates()
 	for _, p := range PoolsOf(argv) {
-		if h.Here() {
-			if state, ok := stateOf(p); ok {
-				if state == suspendedState {
-					return h.poolLost(p)
-				}
-				continue
+		if state, ok := states[p]; told && ok {
+			if state == suspendedState {
+				return h.poolLost(p)
 			}
+			continue
 		}
 		if at, ok := h.lost.at[p]; ok && time.Since(at) < lookByProgram {
 			return h.poolLost(p)
@@ -101,7 +89,7 @@ func (h *Host) watch(ctx context.Context, pools []string, stuck func() bool, los
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		every := lookByProgram
-		if _, err := os.Stat(stateFiles); h.Here() && err == nil {
+		if _, told := h.toldStates(); told {
 			every = lookAtFile
 		}
 		tick := time.NewTicker(every)
@@ -141,37 +129,18 @@ func (h *Host) watch(ctx context.Context, pools []string, stuck func() bool, los
 // findSuspended returns a suspended pool, one of those given or of all if none is;
 // "" where there is none, or where it cannot be told.
 func (h *Host) findSuspended(ctx context.Context, pools []string) string {
-	if h.Here() {
-		files, err := filepath.Glob(filepath.Join(stateFiles, "*", "state"))
-		if err == nil && len(files) > 0 {
-			for _, f := range files {
-				pool := filepath.Base(filepath.Dir(f))
-				if state, _ := stateOf(pool); state == suspendedState && (len(pools) == 0 || slices.Contains(pools, pool)) {
-					return pool
-				}
-			}
-			return ""
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, lookByProgram/2)
 	defer cancel()
-	found := ""
-	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
-	local, err := h.Argv(ctx, argv...)
+	states, err := h.PoolStates(ctx)
 	if err != nil {
 		return ""
 	}
-	out, err := h.m.Command(ctx, local).Output()
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(out)) {
-		pool, health, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-		if health == suspendedState && (len(pools) == 0 || slices.Contains(pools, pool)) {
-			found = pool
+	for pool, state := range states {
+		if state == suspendedState && (len(pools) == 0 || slices.Contains(pools, pool)) {
+			return pool
 		}
 	}
-	return found
+	return ""
 }
 
 // stuckIn returns a function that reports whether a process of this machine sleeps in

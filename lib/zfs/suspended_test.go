@@ -11,24 +11,22 @@ import (
 	"time"
 )
 
-// withStates has the kernel tell the states of pools, by NAME=STATE.
-func withStates(t *testing.T, states map[string]string) (set func(pool, state string)) {
+// withStates is a machine whose kernel tells the states of pools.
+func withStates(t *testing.T, states map[string]string) (h *Host, set func(pool, state string)) {
 	t.Helper()
-	before := stateFiles
-	stateFiles = t.TempDir()
-	t.Cleanup(func() { stateFiles = before })
+	dir := t.TempDir()
 	set = func(pool, state string) {
-		if err := os.MkdirAll(filepath.Join(stateFiles, pool), 0o777); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, pool), 0o777); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(stateFiles, pool, "state"), []byte(state+"\n"), 0o666); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, pool, "state"), []byte(state+"\n"), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for p, s := range states {
 		set(p, s)
 	}
-	return set
+	return (&Machine{Kstat: dir}).Host(""), set
 }
 
 func TestPoolsOf(t *testing.T) {
@@ -52,13 +50,12 @@ func TestPoolsOf(t *testing.T) {
 // P4: what is to change a pool that is suspended is not started, for it would not
 // end; what changes another is.
 func TestNotStartedWhereSuspended(t *testing.T) {
-	withStates(t, map[string]string{"tank": "SUSPENDED", "bk": "ONLINE"})
+	h, _ := withStates(t, map[string]string{"tank": "SUSPENDED", "bk": "ONLINE"})
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/zfs", []byte("#!/bin/sh\necho \"$*\" >>"+dir+"/log\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	h := (&Machine{}).Host("")
 	err := h.Snapshot(context.Background(), []string{"tank/a@x"}, nil)
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != KindPoolIO || e.Message() != "cannot use the pool 'tank': pool I/O is currently suspended" {
@@ -74,8 +71,7 @@ func TestNotStartedWhereSuspended(t *testing.T) {
 
 // P4: a program at work on a pool that becomes suspended is left behind.
 func TestLeftWhereSuspended(t *testing.T) {
-	set := withStates(t, map[string]string{"tank": "ONLINE", "bk": "SUSPENDED"})
-	h := (&Machine{}).Host("")
+	h, set := withStates(t, map[string]string{"tank": "ONLINE", "bk": "SUSPENDED"})
 	lost := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

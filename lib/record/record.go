@@ -176,6 +176,9 @@ type Made struct {
 	Virtual bool `json:"virtual,omitzero"`
 	// None tells why no snapshot was made: unchanged, or disabled.
 	None string `json:"none,omitzero"`
+	// Error is why none could be made. The record takes part in all else: what is
+	// older is sent, and thinned, so that a full pool recovers.
+	Error *Error `json:"error,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
@@ -382,6 +385,15 @@ func (r *Record) Fail(e Error) {
 	if r.Error == nil {
 		r.Error = &e
 	}
+}
+
+// Failure returns why the dataset is not, or not wholly, backed up: its error, or that
+// no snapshot of it could be made; nil where neither is so.
+func (r *Record) Failure() *Error {
+	if r.Error == nil && r.Snapshot != nil {
+		return r.Snapshot.Error
+	}
+	return r.Error
 }
 
 // Warn adds a warning once.

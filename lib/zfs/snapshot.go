@@ -61,7 +61,7 @@ func (m *most) run(names []string) {
 			m.made = append(m.made, set...)
 			continue
 		}
-		if nobodysFault(err) {
+		if !OfDatasets(err) {
 			// Nothing is said of the sets that were not tried either, but that they
 			// would fail in the same way.
 			for _, s := range append(m.todo, set) {
@@ -88,7 +88,15 @@ func (m *most) next() []string {
 	return set
 }
 
+// fail fails a set with a cause that names none of it: one error for all that are told
+// the same.
 func (m *most) fail(set []string, err error) {
+	for _, e := range m.failed {
+		if KindOf(e) == KindOf(err) && e.Error() == err.Error() {
+			err = e
+			break
+		}
+	}
 	for _, n := range set {
 		m.failed[n] = err
 	}
@@ -149,7 +157,7 @@ func leaveOut(set, drop []string) []string {
 }
 
 // blame returns the snapshots of a set that the lines of an error name, each with its
-// own lines; and as groups those below a dataset that they name instead, as zfs (2.3)
+// own cause; and as groups those below a dataset that they name instead, as zfs (2.3)
 // does where a limit of that dataset has room for some of them and not for all.
 func blame(err error, set []string) (culprits map[string]error, groups [][]string) {
 	culprits = map[string]error{}
@@ -166,7 +174,7 @@ func blame(err error, set []string) (culprits map[string]error, groups [][]strin
 	for _, l := range e.Lines {
 		for _, q := range quotedNames(l) {
 			if of[q] {
-				lines[q] = append(lines[q], l)
+				lines[q] = append(lines[q], strings.TrimPrefix(l, "cannot create snapshot '"+q+"': "))
 				continue
 			}
 			var group []string
@@ -197,18 +205,20 @@ func blame(err error, set []string) (culprits map[string]error, groups [][]strin
 // errGone is the failure of a dataset that went while its snapshot was to be made.
 var errGone = &Error{Kind: KindNotFound, Code: -1, Lines: []string{"the dataset is gone since it was selected"}}
 
-// nobodysFault reports whether an error says nothing of single datasets, so that
-// another try with fewer of them would fail in the same way.
-func nobodysFault(err error) bool {
+// OfDatasets reports whether an error may be about single datasets, so that the same
+// command with others may succeed. What it is not about is a connection, a program
+// that was killed or is not there, a pool that is suspended, an answer that did not
+// come.
+func OfDatasets(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || !e.Complete() {
-		return true
+		return false
 	}
 	switch e.Kind {
-	case KindPoolIO, KindTooLong, KindNoZFS, KindMissingProgram:
-		return true
+	case KindPoolIO, KindTooLong:
+		return false
 	}
-	return unrecoverable(err)
+	return !unrecoverable(err)
 }
 
 // missing returns the snapshots whose datasets do not exist.

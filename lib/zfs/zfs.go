@@ -186,7 +186,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 	} else if err := cmd.Start(); err != nil {
 		return h.failed(argv, err, "")
 	}
-	err = cmd.Wait()
+	err = waitFor(ctx, cmd)
 	switch {
 	case outer.Err() != nil && (err != nil || rowErr != nil):
 		return context.Cause(outer)
@@ -201,6 +201,27 @@ func (h *Host) do(ctx context.Context, c call) error {
 	}
 	return h.badAnswer(argv, "%s", rowErr)
 }
+
+// waitFor waits for a program that was started, but for one that the context's end
+// cannot end only a little longer: what waits for a pool that hangs is deaf to any
+// signal, and is left to the kernel.
+func waitFor(ctx context.Context, cmd *proc.Group) error {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(2 * cmd.WaitDelay):
+		return errDeaf
+	}
+}
+
+var errDeaf = errors.New("it does not end")
 
 // drain reads what is left of an answer that is of no use, so that the program can
 // tell why it failed if it did; one that goes on and on is ended.

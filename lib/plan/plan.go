@@ -154,7 +154,9 @@ func (p *planner) finish(d *draft) {
 		return
 	}
 	if len(r.Snapshots) == 0 {
-		r.Warn("there is no snapshot to send")
+		if r.Failure() == nil {
+			r.Warn("there is no snapshot to send")
+		}
 		r.Steps = []record.Step{}
 		return
 	}

@@ -236,6 +236,12 @@ const (
 	DoMark         = "mark"
 )
 
+// What a receive may undo.
+const (
+	UndoChanges = "changes" // all that was written since the newest snapshot
+	UndoReads   = "reads"   // that, if it is no more than access times
+)
+
 // The sides of a Step.
 const (
 	SideSource = "source"
@@ -284,6 +290,10 @@ type Step struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// OnlyRead: a rollback only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
+	// Undo is what may be rolled back where a receive finds that the target was
+	// changed, which was not on its disks yet when the plan was made: UndoChanges, or
+	// UndoReads.
+	Undo string `json:"undo,omitzero"`
 	// Why says what made the step necessary.
 	Why string `json:"why,omitzero"`
 

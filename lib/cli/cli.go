@@ -139,9 +139,12 @@ func (e *Env) Verbosef(format string, a ...any) {
 }
 
 // Report prints a record's error with its hint, and sets the exit status.
-func (e *Env) Report(r *record.Record) {
-	e.Errorf("%s", r.Error.Message)
-	e.Hintf("%s", r.Error.Hint)
+func (e *Env) Report(r *record.Record) { e.ReportError(r.Error) }
+
+// ReportError prints an error with its hint, and sets the exit status.
+func (e *Env) ReportError(err *record.Error) {
+	e.Errorf("%s", err.Message)
+	e.Hintf("%s", err.Hint)
 	e.Fail()
 }
 

@@ -154,7 +154,9 @@ func (p *planner) finish(d *draft) {
 		return
 	}
 	if len(r.Snapshots) == 0 {
-		r.Warn("there is no snapshot to send")
+		if r.Failure() == nil {
+			r.Warn("there is no snapshot to send")
+		}
 		r.Steps = []record.Step{}
 		return
 	}
@@ -357,10 +359,25 @@ func (p *planner) streams(d *draft) []record.Step {
 		if d.origin != nil && s.From == d.origin.from {
 			step.Origin = d.origin.cloned()
 		}
+		if d.has && len(steps) == 0 {
+			step.Undo = p.undo(t)
+		}
 		once(&step, p.raw(r))
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// undo is what the first receive may undo. A target written to in the last seconds does
+// not look so: written counts what is on the disks. zfs receive finds it.
+func (p *planner) undo(t *record.Target) string {
+	switch {
+	case p.o.Rollback:
+		return record.UndoChanges
+	case t.Kind == "filesystem" && t.Mounted == "yes":
+		return record.UndoReads
+	}
+	return ""
 }
 
 // isParent tells whether a target is a filesystem that zab made because it

@@ -1117,3 +1117,51 @@ func TestUnlisted(t *testing.T) {
 		t.Errorf("%+v\n%s", e, got.stderr)
 	}
 }
+
+// What a receive may undo: the first stream onto a target alone, and only what an
+// option or access times allow.
+func TestUndo(t *testing.T) {
+	for _, c := range []struct{ what, args, mounted, want string }{
+		{"not mounted", "", "no", " "},
+		{"mounted", "", "yes", "reads "},
+		{"with --rollback", "--rollback", "yes", "changes "},
+		{"and not mounted", "--rollback", "no", "changes "},
+	} {
+		state := []*record.Record{target("backup", ""), target("backup/tank", ""),
+			with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.Mounted = c.mounted })}
+		r := plan(t, "--no-thinning --no-holds --exclude-snapshot-pattern=@x "+c.args, state, source("tank/a", "b-1 b-2 b-3")).of(t, "tank/a")
+		got := ""
+		for _, s := range r.Steps {
+			got += s.Undo + " "
+		}
+		if got != c.want+" " {
+			t.Errorf("%s: %q, %s", c.what, got, text(r.Steps))
+		}
+	}
+	r := plan(t, "--no-thinning --no-holds --rollback", []*record.Record{target("backup", "")}, source("tank/a", "b-1")).of(t, "tank/a")
+	if s := r.Steps[len(r.Steps)-1]; s.Do != record.DoReceive || s.Undo != "" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A dataset of which no snapshot could be made is planned with those that it has; one
+// that has none is no trouble to what is below it.
+func TestNoNewSnapshot(t *testing.T) {
+	failed := func(r *record.Record) {
+		r.Snapshot = &record.Made{Error: &record.Error{Stage: "snap", Kind: "no-space", Message: "cannot snapshot"}}
+	}
+	state := []*record.Record{target("backup", ""), target("backup/tank", ""), target("backup/tank/a", "b-1")}
+	got := plan(t, "--no-thinning --no-holds", state, with(source("tank/a", "b-1 b-2 b-3"), failed), with(source("tank/in", ""), failed), source("tank/in/b", "b-1"))
+	if r := got.of(t, "tank/a"); r.Error != nil || text(r.Steps) != "recv b-1>b-2,b-3" || r.Failure() == nil {
+		t.Errorf("%v, %s", r.Error, text(r.Steps))
+	}
+	if r := got.of(t, "tank/in"); r.Error != nil || r.Steps == nil || len(r.Steps)+len(r.Warnings) > 0 || r.Snapshot.Error == nil {
+		t.Errorf("%v, %s, %q", r.Error, text(r.Steps), r.Warnings)
+	}
+	if r := got.of(t, "tank/in/b"); r.Error != nil || text(r.Steps) != "parent backup/tank/in; recv >b-1" {
+		t.Errorf("%v, %s", r.Error, text(r.Steps))
+	}
+	if got.stderr != "" {
+		t.Errorf("%s", got.stderr)
+	}
+}

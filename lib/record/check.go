@@ -302,6 +302,7 @@ func (c *checker) step(i int, s *Step) {
 		c.fail(field+"exclude", dataset.CheckProperty(p))
 	}
 	c.token(field+"token", s.Token)
+	c.oneOf(field+"undo", s.Undo, UndoChanges, UndoReads)
 	c.amount(field+"bytes", s.Bytes)
 }
 

@@ -181,6 +181,9 @@ type Made struct {
 	Virtual bool `json:"virtual,omitzero"`
 	// None tells why no snapshot was made: unchanged, or disabled.
 	None string `json:"none,omitzero"`
+	// Error is why none could be made. The record takes part in all else: what is
+	// older is sent, and thinned, so that a full pool recovers.
+	Error *Error `json:"error,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
@@ -238,6 +241,12 @@ const (
 	DoMark         = "mark"
 )
 
+// What a receive may undo.
+const (
+	UndoChanges = "changes" // all that was written since the newest snapshot
+	UndoReads   = "reads"   // that, if it is no more than access times
+)
+
 // The sides of a Step.
 const (
 	SideSource = "source"
@@ -286,6 +295,10 @@ type Step struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// OnlyRead: a rollback only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
+	// Undo is what may be rolled back where a receive finds that the target was
+	// changed, which was not on its disks yet when the plan was made: UndoChanges, or
+	// UndoReads.
+	Undo string `json:"undo,omitzero"`
 	// Why says what made the step necessary.
 	Why string `json:"why,omitzero"`
 
@@ -387,6 +400,15 @@ func (r *Record) Fail(e Error) {
 	if r.Error == nil {
 		r.Error = &e
 	}
+}
+
+// Failure returns why the dataset is not, or not wholly, backed up: its error, or that
+// no snapshot of it could be made; nil where neither is so.
+func (r *Record) Failure() *Error {
+	if r.Error == nil && r.Snapshot != nil {
+		return r.Snapshot.Error
+	}
+	return r.Error
 }
 
 // Warn adds a warning once.

@@ -188,8 +188,8 @@ func (t *thinner) marks(ctx context.Context, host *zfs.Host, list []*orphanAge) 
 	}
 	if len(pools) > 0 && !t.env.Common.DryRun {
 		// What was written in the last seconds does not count before.
-		if err := host.Sync(ctx, pools); err != nil {
-			t.env.Verbosef("cannot sync: %s", err)
+		for pool, err := range host.Sync(ctx, pools) {
+			return nil, fmt.Errorf("cannot find out what was written to pool '%s': %w", pool, err)
 		}
 	}
 	return host.Existing(ctx, []string{"written", zfs.FromProp, zfs.MissingProp}, names)

@@ -49,7 +49,8 @@ func (j *job) receive(ctx context.Context, i int) error {
 	res.To = s.To
 	j.x.env.Verbosef("sending %s to '%s'", object(j.r.Name, s.To), s.Dataset)
 	todo := j.visible([]record.Step{*s})
-	anew := false // a token was given up
+	anew := false   // a token was given up
+	undone := false // the target was rolled back
 	for try := 0; len(todo) > 0; {
 		err := j.stream(ctx, i, what, &todo[0])
 		if err == nil {
@@ -58,6 +59,10 @@ func (j *job) receive(ctx context.Context, i int) error {
 		}
 		if ctx.Err() != nil {
 			return err
+		}
+		if !undone && modified(err) && todo[0].FromGUID == s.FromGUID && j.undo(ctx, s) {
+			undone = true
+			continue
 		}
 		refused := !anew && todo[0].Token != "" && tokenRefused(err)
 		if !refused && !passing(err) {
@@ -165,6 +170,13 @@ func receiving(err error, s *record.Step) error {
 		return err
 	}
 	return failf(KindReceiving, "%s (another program is receiving into it at this moment)", f.text)
+}
+
+// modified reports whether zfs refused a stream because the target was changed since
+// its newest snapshot.
+func modified(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.kind == zfs.KindModified
 }
 
 // passing tells whether the same may go well a little later.

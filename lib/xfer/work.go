@@ -378,7 +378,31 @@ func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
 
 // rollback takes the target back to its newest snapshot, if it still is that.
 func (j *job) rollback(ctx context.Context, i int) error {
-	s := &j.r.Steps[i]
+	if err := j.rollBack(ctx, &j.r.Steps[i]); err != nil {
+		return err
+	}
+	j.result(i).Done = true
+	return nil
+}
+
+// undo does what a receive step allows where zfs has found the target changed since its
+// newest snapshot: it rolls back to that. It reports whether it did.
+func (j *job) undo(ctx context.Context, s *record.Step) bool {
+	list := j.r.Target.Snapshots
+	if s.Undo != record.UndoChanges && s.Undo != record.UndoReads || len(list) == 0 {
+		return false
+	}
+	last := list[len(list)-1]
+	back := record.Step{Do: record.DoRollback, Side: record.SideTarget, Dataset: s.Dataset, Snapshot: last.Name, GUID: last.GUID, OnlyRead: s.Undo == record.UndoReads}
+	if err := j.rollBack(ctx, &back); err != nil {
+		j.x.env.Verbosef("%s", err)
+		return false
+	}
+	j.x.env.Verbosef("rolled back '%s' to '@%s': it was changed a moment before", s.Dataset, last.Name)
+	return true
+}
+
+func (j *job) rollBack(ctx context.Context, s *record.Step) error {
 	full := s.Dataset + "@" + s.Snapshot
 	host := j.x.target(j.r)
 	var newest zfs.Row
@@ -408,7 +432,6 @@ func (j *job) rollback(ctx context.Context, i int) error {
 		return because(err, "cannot roll back to '%s'", full)
 	}
 	j.r.Target.Written = nil
-	j.result(i).Done = true
 	return nil
 }
 

@@ -179,7 +179,7 @@ var errStopped = errors.New("stopped at the first failure")
 // result deals with one final record.
 func (r *report) result(rec *record.Record) error {
 	r.tell(rec)
-	if r.o.Debug && rec.Error != nil && len(r.waiting) > 0 {
+	if r.o.Debug && rec.Failure() != nil && len(r.waiting) > 0 {
 		r.stopped = true
 		return errStopped
 	}
@@ -192,7 +192,7 @@ func (r *report) tell(rec *record.Record) {
 		delete(r.waiting, rec.Name)
 		r.attempt = true
 	}
-	if rec.Error != nil {
+	if rec.Failure() != nil {
 		r.failed++
 	}
 	if r.o.JSON {
@@ -303,8 +303,13 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 			add("%s", t.Dataset)
 		}
 	}
+	if s := rec.Snapshot; s != nil && s.Error != nil {
+		add("FAILED: %s", s.Error.Message)
+	}
 	if rec.Error != nil {
 		add("FAILED: %s", rec.Error.Message)
+	}
+	if rec.Failure() != nil {
 		return strings.Join(parts, ", "), false
 	}
 	if len(parts) == 0 && rec.Type == record.TypeDataset {

@@ -313,15 +313,19 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
-	pool := ""
-	if o.TargetState == "" && slices.ContainsFunc(list, sends) {
-		all, _ := host.Features(ctx, []string{zfs.Pool(target)}) // asked just now
-		pool = all[zfs.Pool(target)].GUID
+	if o.TargetState == "" && (slices.ContainsFunc(list, sends) || slices.ContainsFunc(list, p.unmarked)) {
+		// Where something is sent it was asked just now.
+		all, err := host.Features(ctx, []string{zfs.Pool(target)})
+		if err != nil {
+			return fmt.Errorf("cannot read the guid of the target's pool on %s: %w", host, err)
+		}
+		p.pool, p.asked = all[zfs.Pool(target)].GUID, true
 	}
 	for _, d := range list {
-		if d.r.Target != nil {
-			d.r.Target.ZPoolGUID = pool
+		if err := p.names(d.r.Backup); err != nil {
+			return cli.UsageError{Err: err}
 		}
+		d.r.Target.ZPoolGUID, d.r.Target.Pin = p.pool, p.pin()
 		// Before any plan is made, for records may come in any order.
 		if sends(d) {
 			s.coming[d.r.Target.Name] = d.r
@@ -337,6 +341,9 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 		return nil
 	})
+	if err := p.newPool(ctx, host, list, look); err != nil {
+		return err
+	}
 	for _, r := range all {
 		d := drafts[r]
 		if d == nil {

@@ -161,7 +161,7 @@ func (c *checker) facts(prefix string, f *Facts) {
 	for _, m := range []struct {
 		name, value string
 		check       func(string) error
-	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, CheckAside}} {
+	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, CheckAside}, {"zab:pool", f.Pool, CheckPool}} {
 		if m.value != "" {
 			c.fail(prefix+m.name, m.check(m.value))
 		}
@@ -171,6 +171,12 @@ func (c *checker) facts(prefix string, f *Facts) {
 // CheckFrom refuses what zab does not write into the property zab:from.
 func CheckFrom(s string) error {
 	_, err := dataset.ParseGUIDs(s)
+	return err
+}
+
+// CheckPool refuses what zab does not write into the property zab:pool.
+func CheckPool(s string) error {
+	_, err := dataset.ParseGUID(s)
 	return err
 }
 

@@ -139,6 +139,9 @@ type Facts struct {
 	// Aside: --rename-aside has given the dataset another name, or was about to;
 	// see SetAside.
 	Aside string `json:"zab:aside,omitzero"`
+	// Pool is the guid of the pool that the copy was in when its base was held for
+	// it last: see chain.Pin.
+	Pool string `json:"zab:pool,omitzero"`
 }
 
 // Encrypted tells whether the data is stored encrypted.

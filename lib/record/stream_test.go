@@ -95,6 +95,8 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"1", "7,18446744073709551615"})
 	case ".Stream", ".Target.Stream":
 		return rapid.SampledFrom([]string{"none", "L", "L,w", "parent"})
+	case ".Pool", ".Target.Pool":
+		return decimal
 	case ".Aside", ".Target.Aside":
 		return rapid.SampledFrom([]string{"begun:home", "done:a b"})
 	}

@@ -210,6 +210,8 @@ func isMark(pv string) bool {
 		return record.CheckFrom(value) == nil
 	case zfs.StreamProp:
 		return record.CheckStream(value) == nil
+	case zfs.PoolProp:
+		return record.CheckPool(value) == nil
 	}
 	return pv == "keylocation=prompt"
 }

@@ -46,6 +46,7 @@ type Plan struct {
 	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
 	Rollback            bool     `long:"rollback" description:"Undo changes of the target since its newest snapshot, where there are any"`
 	RenameAside         bool     `long:"rename-aside" description:"Rename a target that is in the way to NAME_diverged-TIME, and go on in its place; where a snapshot is in common, from a clone"`
+	FollowRenames       bool     `long:"follow-renames" description:"Rename the copy of a source that was renamed, with all below it, so that an increment does"`
 	Force               bool     `short:"F" long:"force" description:"Overwrite a target that exists without snapshots"`
 	DestroyIncompatible bool     `long:"destroy-incompatible" description:"Destroy snapshots of the target that are in the way"`
 	Decrypt             bool     `long:"decrypt" description:"Send encrypted datasets decrypted; their key must be loaded"`
@@ -282,7 +283,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		return cli.UsageError{Err: err}
 	}
 	s.findAsides()
-	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}}
+	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}, copies: map[string]string{}}
 	backup := ""
 	drafts := map[*record.Record]*draft{}
 	var list []*draft
@@ -309,6 +310,12 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		drafts[r], p.drafts[names[r]] = d, d
 		list = append(list, d)
 	}
+	p.pools = pools(all)
+	p.held = p.heldPlaces(all, names)
+	if list, err = p.findMoved(ctx, host, list); err != nil {
+		return err
+	}
+	all = inOrder(all, list)
 	p.clones(list)
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
@@ -367,7 +374,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			env.Report(r)
 		}
 		for _, m := range r.Warnings {
-			if m == d.believed {
+			if m == d.believed || slices.Contains(d.loud, m) {
 				env.Warnf("%s", m) // before it is done
 				continue
 			}
@@ -499,6 +506,9 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	// however many records it looks at together.
 	for _, n := range slices.Backward(p.state.order) {
 		r := p.state.datasets[n]
+		if r.Name != n {
+			continue // it is renamed in this run with what is above it
+		}
 		if p.state.aside(n) {
 			env.Verbosef("'%s' was set aside by --rename-aside, and is left alone", n)
 			continue
@@ -517,6 +527,10 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 			if o.StripPath == 0 {
 				orphan.Source.Name = strings.TrimPrefix(n, target+"/")
 			}
+		}
+		if src := p.copies[n]; src != "" {
+			orphan.Excluded = true
+			orphan.Reason = "it has snapshots of '" + src + "', which has another name now"
 		}
 		if x := excluded[n]; x != nil {
 			orphan.Excluded = true

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"zab/lib/chain"
 	"zab/lib/record"
@@ -27,6 +28,24 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 		}
 	}
 	r.Fail(p.failure("conflict", fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
+}
+
+// otherMachine makes a conflict tell first if the target is the copy of what another
+// machine has, by the pool that it came from: to set it aside would only make the
+// other machine do the same the next night.
+func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Conflict {
+	switch c.Kind {
+	case "no-common-snapshot", "same-name-other-guid", "target-without-snapshots":
+	default:
+		return c
+	}
+	t := r.Target
+	if r.PoolGUID == "" || !p.foreign(&t.Facts) || slices.Contains(strings.Split(t.From, ","), r.PoolGUID) {
+		return c
+	}
+	c.Message = fmt.Sprintf("'%s' is a copy of another machine's dataset, or of a pool that is no more: it came from the pool with the guid %s, and '%s' is in that with the guid %s; %s", t.Name, lastPool(&t.Facts), r.Name, r.PoolGUID, c.Message)
+	c.Remedies = slices.Insert(c.Remedies, 0, "give each source a target of its own, if that is another machine's")
+	return c
 }
 
 // noSnapshots: the target exists and has nothing to start from. Not everything

@@ -29,6 +29,13 @@ type planner struct {
 	state    *state
 	features func(sourceHost, sourcePool, targetPool string) zfs.Features
 	drafts   map[string]*draft // by target
+	// pools are the guids of the sources' pools; held are the places of copies of
+	// sources for which no plan is made, with their names.
+	pools map[string]bool
+	held  map[string]string
+	// copies are the datasets of the target that have snapshots of sources whose copies
+	// should have another name, with the names of these.
+	copies map[string]string
 }
 
 // draft is a record on its way to a plan: what is wanted is known, what the
@@ -45,6 +52,14 @@ type draft struct {
 	// origin is what the copy of a clone is made from, clone why it cannot be.
 	origin *origin
 	clone  *record.Conflict
+	// loud are the warnings that are printed though nobody asked for them.
+	loud []string
+	// follow is how the copy gets to its place; needs are the drafts whose copies are
+	// to be renamed before the target is what it is taken for.
+	follow *follow
+	needs  []*draft
+	// copyAt is where the copy is that stays there, refused why.
+	copyAt, refused string
 	// again: nothing is to be sent, and the base is to be held for the target's pool.
 	again bool
 	// begun is what a run that died while it set the target aside has left to do.
@@ -171,12 +186,20 @@ func (p *planner) finish(d *draft) {
 		r.Steps = []record.Step{}
 		return
 	}
+	if e := p.forsaken(d); e != nil {
+		r.Fail(*e)
+		return
+	}
 	p.state.place(&r.Target.Facts)
 	if e := p.waits(d); e != nil {
 		r.Fail(*e)
 		return
 	}
-	var steps []record.Step
+	var steps, renames []record.Step
+	if d.follow != nil && d.has {
+		renames = d.follow.steps(d)
+		steps = renames
+	}
 	if b := d.begun; b != nil {
 		d.tidy()
 		steps = slices.Concat(b.before, b.after)
@@ -189,6 +212,9 @@ func (p *planner) finish(d *draft) {
 			return
 		}
 		c := p.ready(d)
+		if d.refused != "" && p.o.FollowRenames && !r.Target.Exists && c == nil {
+			c = p.notFollowed(d)
+		}
 		var pre []record.Step
 		if c == nil {
 			pre, c = p.prepare(d)
@@ -201,7 +227,7 @@ func (p *planner) finish(d *draft) {
 			c = p.notEncrypted(d)
 		}
 		if c != nil {
-			p.conflict(r, c)
+			p.conflict(r, d.misplaced(p.otherMachine(r, c)))
 			return
 		}
 		if e := p.locked(d, pre); e != nil {
@@ -211,7 +237,7 @@ func (p *planner) finish(d *draft) {
 		if b := d.begun; b != nil {
 			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
 		}
-		steps = slices.Concat(pre, p.streams(d), after, p.mark(r, p.flags(d)))
+		steps = slices.Concat(renames, pre, p.streams(d), after, p.mark(r, p.flags(d)))
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
 		}

@@ -256,6 +256,10 @@ func (c *checker) target(t *Target) {
 	c.facts("target.", &t.Facts)
 	c.snapshots("target.snapshots", t.Name, t.Snapshots)
 	c.snapshots("target.bookmarks", t.Name, t.Bookmarks)
+	if t.Elsewhere != "" {
+		c.dataset("target.elsewhere", t.Elsewhere)
+	}
+	c.guid("target.elsewhere_guid", t.ElsewhereGUID)
 	c.tag("target.pin", t.Pin)
 	if x := t.Resume; x != nil {
 		c.token("target.resume.token", x.Token)
@@ -277,7 +281,9 @@ func (c *checker) step(i int, s *Step) {
 		c.short(field+"to", s.To)
 	}
 	c.tag(field+"tag", s.Tag)
-	if s.From != "" {
+	if s.From != "" && s.Do == DoRename {
+		c.dataset(field+"from", s.From)
+	} else if s.From != "" {
 		if strings.Contains(s.From, "@") {
 			c.full(field+"from", s.From)
 		} else {

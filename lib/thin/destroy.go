@@ -36,7 +36,7 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		o := one{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
 		dest := r.Host
 		if side == record.SideTarget {
-			if r.Target == nil {
+			if r.Target == nil || away(r) {
 				continue
 			}
 			o = one{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
@@ -52,6 +52,14 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		}
 	}
 	return nil
+}
+
+// away reports whether the copy is not in its place yet, for it is to be renamed, on its
+// own or with a dataset above it.
+func away(r *record.Record) bool {
+	return r.Target.Exists && r.Target.Elsewhere != "" && !slices.ContainsFunc(r.Results, func(x record.Result) bool {
+		return x.Done && (x.Do == record.DoRename || x.Do == record.DoReceive)
+	})
 }
 
 func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) error {

@@ -194,7 +194,8 @@ func parentProps(local []string) []string {
 // displaced tells whether what is below the target may not be in its place.
 func (j *job) displaced() bool {
 	for i := range j.r.Steps {
-		if res := j.results[i]; j.r.Steps[i].Do == record.DoRenameBack && (res == nil || !res.Done) {
+		do := j.r.Steps[i].Do
+		if res := j.results[i]; (do == record.DoRenameBack || do == record.DoRename) && (res == nil || !res.Done) {
 			return true
 		}
 	}

@@ -32,27 +32,36 @@ type follow struct {
 	parents  []string // that have to be made before, outermost first
 }
 
-// elsewhere is what was found of a record's copy.
-type elsewhere struct {
-	d *draft
-	// at is the copy, from the name that it had when the target was listed.
+// candidate is a dataset that has snapshots of a source.
+type candidate struct {
+	// at is the dataset, from the name that it had when the target was listed.
 	at   *record.Record
 	from string
-	// base is the newest snapshot in common, by its place in at's.
+	// base is the newest snapshot in common, by its place in at's; txg its age on the
+	// source.
 	base int
 	txg  uint64
-	// others are the names of datasets that are as near to the source.
-	others []string
+}
+
+// elsewhere is what was found of a record's copy.
+type elsewhere struct {
+	d   *draft
+	all []candidate
+	// What is taken for the copy, and the name of a dataset that is as near to the
+	// source.
+	candidate
+	other string
 	// why the copy cannot be renamed; "" if it can.
 	why string
 	// foreign: the copy came from a pool that has no part in this run.
 	foreign bool
 }
 
-// lacks reports whether a draft has no copy in its place, so that one elsewhere is
+// lacks reports whether a draft has something to send and no copy in its place to which
+// an increment could go, so that one elsewhere is
 // of interest.
 func lacks(d *draft) bool {
-	return d.r.Error == nil && !d.has && d.begun == nil && len(d.r.Snapshots)+len(d.r.Bookmarks) > 0
+	return d.r.Error == nil && !d.has && d.begun == nil && len(d.wanted) > 0
 }
 
 // findMoved finds the copies of sources that have none in their place, renames them in
@@ -102,6 +111,17 @@ func (p *planner) search(list []*draft) (found []*elsewhere) {
 		d   *draft
 		txg uint64
 	}
+	free := func(n string) bool {
+		r := p.state.datasets[n]
+		if n == p.target || r == nil || r.Name != n || len(r.Snapshots) == 0 || p.state.aside(n) || strings.Contains(n, "%") {
+			return false
+		}
+		d := p.drafts[n]
+		return p.held[n] == "" && (d == nil || lacks(d)) // else the copy of another source
+	}
+	if !slices.ContainsFunc(p.state.order, free) {
+		return nil
+	}
 	want := map[string][]point{}
 	for _, d := range list {
 		if !lacks(d) {
@@ -118,32 +138,26 @@ func (p *planner) search(list []*draft) (found []*elsewhere) {
 	}
 	best := map[*draft]*elsewhere{}
 	for _, n := range p.state.order {
-		r := p.state.datasets[n]
-		if n == p.target || r == nil || r.Name != n || p.state.aside(n) || strings.Contains(n, "%") {
+		if !free(n) {
 			continue
 		}
-		if d := p.drafts[n]; p.held[n] != "" || d != nil && !lacks(d) {
-			continue // the copy of another source
-		}
+		r := p.state.datasets[n]
 		for i := range r.Snapshots {
 			for _, w := range want[r.Snapshots[i].GUID] {
 				if n == w.d.r.Target.Name {
 					continue
 				}
 				e := best[w.d]
-				switch {
-				case e == nil:
-					e = &elsewhere{d: w.d, at: r, from: n, base: i, txg: w.txg}
+				if e == nil {
+					e = &elsewhere{d: w.d}
 					best[w.d] = e
 					found = append(found, e)
-				case e.at == r:
-					if w.txg >= e.txg {
-						e.base, e.txg = i, w.txg
-					}
-				case w.txg > e.txg:
-					e.at, e.from, e.base, e.txg, e.others = r, n, i, w.txg, nil
-				case w.txg == e.txg && !slices.Contains(e.others, n):
-					e.others = append(e.others, n)
+				}
+				c := candidate{r, n, i, w.txg}
+				if last := len(e.all) - 1; last < 0 || e.all[last].at != r {
+					e.all = append(e.all, c)
+				} else if w.txg >= e.all[last].txg {
+					e.all[last] = c
 				}
 			}
 		}
@@ -167,11 +181,15 @@ func (p *planner) lookAt(ctx context.Context, host *zfs.Host, found []*elsewhere
 		}
 	}
 	for _, e := range found {
-		ask(e.from)
-		if p.o.FollowRenames {
-			for _, n := range p.state.below(e.from) {
-				ask(n)
+		for _, c := range e.all {
+			ask(c.from)
+			if p.o.FollowRenames {
+				for _, n := range p.state.below(c.from) {
+					ask(n)
+				}
 			}
+		}
+		if p.o.FollowRenames {
 			// What is above says what takes its key from where.
 			if n := p.state.nearest(e.d.r.Target.Name); n != nil {
 				ask(n.Name)
@@ -200,16 +218,30 @@ func (p *planner) foreign(f *record.Facts) bool {
 	return from != "" && len(p.pools) > 0 && !p.pools[from]
 }
 
+// pick takes the nearest of the datasets found for the copy, and one that came from
+// another machine only if there is no other.
+func (e *elsewhere) pick(p *planner) {
+	for _, c := range e.all {
+		foreign := p.foreign(&c.at.Facts)
+		switch {
+		case e.at == nil, e.foreign && !foreign, e.foreign == foreign && c.txg > e.txg:
+			e.candidate, e.foreign, e.other = c, foreign, ""
+		case e.foreign == foreign && c.txg == e.txg:
+			e.other = c.from
+		}
+	}
+}
+
 // judge finds out which copies cannot be told to be the one of their source.
 func (p *planner) judge(found []*elsewhere) {
 	of := map[string]*elsewhere{}
 	for _, e := range found {
-		e.foreign = p.foreign(&e.at.Facts)
+		e.pick(p)
 		switch o := of[e.from]; {
 		case e.foreign:
 			e.why = fmt.Sprintf("it came from the pool with the guid %s, of which nothing is backed up by this run: it may be another machine's", lastPool(&e.at.Facts))
-		case len(e.others) > 0:
-			e.why = fmt.Sprintf("'%s' is as good a copy of it", e.others[0])
+		case e.other != "":
+			e.why = fmt.Sprintf("'%s' is as good a copy of it", e.other)
 		case o == nil:
 			of[e.from] = e
 		case o.txg == e.txg:

@@ -103,6 +103,11 @@ func (x *stage) work(ctx context.Context, number int, r *record.Record) {
 	if r.Error != nil && j.displaced() {
 		x.mu.Lock()
 		x.lost[where{r.Target.Host, r.Target.Name}] = true
+		for i := range r.Steps {
+			if r.Steps[i].Do == record.DoRename {
+				x.lost[where{r.Target.Host, r.Steps[i].Dataset}] = true
+			}
+		}
 		x.mu.Unlock()
 	}
 	if len(j.arrived)+len(j.later) == 0 {

@@ -130,12 +130,27 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		case d.read:
 			rollback.Why = fmt.Sprintf("%d bytes were written since by reading: access times", *t.Written)
 			rollback.OnlyRead = true
+		case p.splitOff(t):
+			return steps, nil // zfs refuses the stream if more than that was written
 		default:
 			return nil, modified(r, *t.Written)
 		}
 		steps = append(steps, rollback)
 	}
 	return steps, nil
+}
+
+// newHeads is more, in bytes, than the head of a dataset takes on any pool when nothing
+// but its intent log was reset.
+const newHeads = 128 << 10
+
+// splitOff reports whether what was written to a copy may be no more than zpool split
+// or an import does: it resets the intent log of each dataset (2.3), which counts as
+// written, and with which zfs receive goes on all the same. It is so only in the first
+// run to a pool, and what is to be set aside is found out before.
+func (p *planner) splitOff(t *record.Target) bool {
+	pool := p.pinnedIn()
+	return pool != "" && t.Pool != pool && t.Mounted != "yes" && *t.Written <= newHeads && !p.o.RenameAside
 }
 
 // believed is the warning about snapshots of the target that go because the

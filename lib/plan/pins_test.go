@@ -143,3 +143,34 @@ func TestOtherMachine(t *testing.T) {
 		}
 	}
 }
+
+// zpool split resets the intent log of each dataset, which counts as written: in the
+// first run to such a pool zfs receive is left to tell whether it was more.
+func TestSplitOff(t *testing.T) {
+	for _, c := range []struct {
+		what, had, mounted string
+		written            int64
+		aside              bool
+		conflict           bool
+	}{
+		{"split off", "8", "no", 1024, false, false},
+		{"an earlier version's", "", "no", 8192, false, false},
+		{"in the pool that it was in", "9", "no", 1024, false, true},
+		{"more than a head", "8", "no", 1 << 20, false, true},
+		{"mounted", "8", "yes", 1024, false, true},
+		{"what is to be set aside", "8", "no", 1024, true, true},
+	} {
+		o := &Options{}
+		o.RenameAside = c.aside
+		s := newState()
+		s.add(target("backup", ""))
+		s.add(with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.Pool, r.Mounted, r.Written = c.had, c.mounted, &c.written }))
+		p := &planner{o: o, target: "backup", state: s, hold: "zfs_autobackup:b", pool: "9", asked: true, now: now}
+		p.format, _ = (&snapname.Options{SnapshotFormat: "{}-%s"}).Format("b")
+		d := p.match(source("tank/a", "b-1 b-2"), "backup/tank/a")
+		steps, conflict := p.diverged(d)
+		if (conflict != nil) != c.conflict || len(steps) > 0 {
+			t.Errorf("%s: %+v, %+v", c.what, steps, conflict)
+		}
+	}
+}

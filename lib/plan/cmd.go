@@ -46,6 +46,7 @@ type Plan struct {
 	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
 	Rollback            bool     `long:"rollback" description:"Undo changes of the target since its newest snapshot, where there are any"`
 	RenameAside         bool     `long:"rename-aside" description:"Rename a target that is in the way to NAME_diverged-TIME, and go on in its place; where a snapshot is in common, from a clone"`
+	FollowRenames       bool     `long:"follow-renames" description:"Rename the copy of a source that was renamed, with all below it, so that an increment does"`
 	Force               bool     `short:"F" long:"force" description:"Overwrite a target that exists without snapshots"`
 	DestroyIncompatible bool     `long:"destroy-incompatible" description:"Destroy snapshots of the target that are in the way"`
 	Decrypt             bool     `long:"decrypt" description:"Send encrypted datasets decrypted; their key must be loaded"`
@@ -292,7 +293,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		return cli.UsageError{Err: err}
 	}
 	s.findAsides()
-	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}}
+	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}, copies: map[string]string{}}
 	backup := ""
 	drafts := map[*record.Record]*draft{}
 	var list []*draft
@@ -344,19 +345,29 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		env.Hintf("%s", zfs.KindOf(s.broken).Hint())
 		env.Fail()
 	}
+	p.pools = pools(all)
+	p.held = p.heldPlaces(all, names)
+	if list, err = p.findMoved(ctx, host, list); err != nil {
+		return err
+	}
+	all = inOrder(all, list)
 	p.clones(list)
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
-	pool := ""
-	if o.TargetState == "" && slices.ContainsFunc(list, sends) {
-		all, _ := host.Features(ctx, []string{zfs.Pool(target)}) // asked just now
-		pool = all[zfs.Pool(target)].GUID
+	if o.TargetState == "" && (slices.ContainsFunc(list, sends) || slices.ContainsFunc(list, p.unmarked)) {
+		// Where something is sent it was asked just now.
+		all, err := host.Features(ctx, []string{zfs.Pool(target)})
+		if err != nil {
+			return fmt.Errorf("cannot read the guid of the target's pool on %s: %w", host, err)
+		}
+		p.pool, p.asked = all[zfs.Pool(target)].GUID, true
 	}
 	for _, d := range list {
-		if d.r.Target != nil {
-			d.r.Target.ZPoolGUID = pool
+		if err := p.names(d.r.Backup); err != nil {
+			return cli.UsageError{Err: err}
 		}
+		d.r.Target.ZPoolGUID, d.r.Target.Pin = p.pool, p.pin()
 		// Before any plan is made, for records may come in any order.
 		if sends(d) {
 			s.coming[d.r.Target.Name] = d.r
@@ -372,6 +383,9 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 		return nil
 	})
+	if err := p.newPool(ctx, host, list, look); err != nil {
+		return err
+	}
 	for _, r := range all {
 		d := drafts[r]
 		if d == nil {
@@ -395,7 +409,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			env.Report(r)
 		}
 		for _, m := range r.Warnings {
-			if m == d.believed {
+			if m == d.believed || slices.Contains(d.loud, m) {
 				env.Warnf("%s", m) // before it is done
 				continue
 			}
@@ -531,6 +545,9 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	// however many records it looks at together.
 	for _, n := range slices.Backward(p.state.order) {
 		r := p.state.datasets[n]
+		if r.Name != n {
+			continue // it is renamed in this run with what is above it
+		}
 		if p.state.aside(n) {
 			env.Verbosef("'%s' was set aside by --rename-aside, and is left alone", n)
 			continue
@@ -553,6 +570,10 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 			if o.StripPath == 0 {
 				orphan.Source.Name = strings.TrimPrefix(n, target+"/")
 			}
+		}
+		if src := p.copies[n]; src != "" {
+			orphan.Excluded = true
+			orphan.Reason = "it has snapshots of '" + src + "', which has another name now"
 		}
 		if x := excluded[n]; x != nil {
 			orphan.Excluded = true

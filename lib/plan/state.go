@@ -242,7 +242,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 		if aside && !d.has {
 			// What is below may have its key from what is to be set aside.
 			for _, n := range s.below(t.Name) {
-				ask(n)
+				ask(s.actual(n))
 			}
 		}
 		if d.has {
@@ -306,7 +306,7 @@ func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) erro
 			continue
 		}
 		newest := t.Snapshots[len(t.Snapshots)-1]
-		only, err := host.OnlyRead(ctx, t.Name, newest.Full(t.Name))
+		only, err := host.OnlyRead(ctx, s.actual(t.Name), newest.Full(s.actual(t.Name)))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -144,6 +144,9 @@ type Facts struct {
 	// Aside: --rename-aside has given the dataset another name, or was about to;
 	// see SetAside.
 	Aside string `json:"zab:aside,omitzero"`
+	// Pool is the guid of the pool that the copy was in when its base was held for
+	// it last: see chain.Pin.
+	Pool string `json:"zab:pool,omitzero"`
 }
 
 // Encrypted tells whether the data is stored encrypted.
@@ -200,6 +203,12 @@ type Target struct {
 	// ZPoolGUID is the guid of its pool as zpool get tells it; absent where it was
 	// not asked for, because nothing is to be sent.
 	ZPoolGUID string `json:"zpool_guid,omitzero"`
+	// Elsewhere is the name of the copy where it has another than Name: a dataset
+	// below the same target that has snapshots of the source.
+	Elsewhere string `json:"elsewhere,omitzero"`
+	// ElsewhereGUID is the guid of the newest snapshot in common with that, where it
+	// keeps its name.
+	ElsewhereGUID string `json:"elsewhere_guid,omitzero"`
 	// Pin is the tag of the holds that stand for this target alone, beside the
 	// one that all targets of a backup share.
 	Pin string `json:"pin,omitzero"`
@@ -232,6 +241,7 @@ const (
 	DoRenameAside  = "rename-aside"
 	DoRenameBack   = "rename-back"
 	DoRenameDone   = "rename-done"
+	DoRename       = "rename"
 	DoCreateParent = "create-parent"
 	DoReceive      = "receive"
 	DoHold         = "hold"

@@ -195,6 +195,8 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 		return dataset(r.Target.Name)
 	case record.DoRenameAside, record.DoRenameBack, record.DoRenameDone:
 		return errors.Join(dataset(r.Target.Name), need("guid", s.GUID), checkAside(s))
+	case record.DoRename:
+		return errors.Join(need("guid", s.GUID), need("snapshot", s.Snapshot), need("from", s.From), checkRename(r, s))
 	case record.DoReceive:
 		return errors.Join(dataset(r.Target.Name), checkReceive(r, s, guid))
 	}
@@ -210,6 +212,8 @@ func isMark(pv string) bool {
 		return record.CheckFrom(value) == nil
 	case zfs.StreamProp:
 		return record.CheckStream(value) == nil
+	case zfs.PoolProp:
+		return record.CheckPool(value) == nil
 	}
 	return pv == "keylocation=prompt"
 }

@@ -274,6 +274,16 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 	if resumed {
 		kind += ", resumed"
 	}
+	for _, res := range rec.Results {
+		if res.Do == record.DoRename && res.Step < len(rec.Steps) && (res.Done || r.o.DryRun) {
+			verb := ""
+			if r.o.DryRun {
+				verb = "would be "
+			}
+			s := rec.Steps[res.Step]
+			add("copy %srenamed from '%s'", verb, s.From+strings.TrimPrefix(rec.Target.Name, s.Dataset))
+		}
+	}
 	switch {
 	case streams > 0:
 		r.sent++

@@ -224,7 +224,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	switch {
 	case l.err != nil && (zfs.KindOf(l.err) != zfs.KindNotFound || l.s.datasets[target] != nil):
 		// Where the target came, something below it did not: the listing is not whole.
-		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.KindOf(l.err).Hint(),
+		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.HintOf(l.err),
 			Message: fmt.Sprintf("cannot list the target '%s': %s", target, l.err)}
 	case l.s.datasets[target] == nil:
 		fatal = &record.Error{Stage: "plan", Kind: "target-missing",

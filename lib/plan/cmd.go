@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"zab/lib/cache"
@@ -231,7 +232,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
 			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
 	}
-	names, err := Map(all, target, o.StripPath)
+	names, unnamed, err := Map(all, target, o.StripPath)
 	if err != nil && fatal == nil {
 		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 	}
@@ -243,9 +244,20 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	var failed map[*record.Record]bool
 	if fatal == nil {
+		for _, r := range all {
+			if err := unnamed[r]; err != nil && !r.Skip() {
+				r.Fail(record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: tooLong})
+				env.Report(r)
+				continue
+			}
+			delete(unnamed, r)
+		}
 		doubtful := func(r *record.Record) bool { return o.doubtful(r, l.s.datasets[names[r]]) }
 		if failed, err = o.fill(ctx, env, all, doubtful, excluded); err != nil {
 			return err
+		}
+		for r := range unnamed {
+			failed[r] = true
 		}
 	}
 	if fatal != nil {
@@ -256,6 +268,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	return o.plan(ctx, env, host, target, l.s, all, names, failed, bad == nil)
 }
+
+// tooLong is what to do about a name that is too long on the target.
+const tooLong = "no name of ZFS is longer than 255 bytes: leave out the first parts of the source's with --strip-path, or take a target with a shorter name"
 
 // writeAll writes all records, after what f does to those that take part.
 func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Record)) error {
@@ -326,6 +341,22 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		if sends(d) {
 			s.coming[d.r.Target.Name] = d.r
 		}
+	}
+	if i := slices.IndexFunc(list, sends); i >= 0 && !p.able(list[i].r).Resumable {
+		env.Verbosef("the pool of '%s' has no feature@extensible_dataset: what came of a stream that breaks off is not kept", target)
+	}
+	if o.TargetState == "" {
+		p.autoSnapshots = sync.OnceValue(func() map[string]zfs.AutoSnapshot {
+			var names []string
+			for _, d := range list {
+				if t := d.r.Target; t != nil && t.Exists && d.has && d.base.Target < len(t.Snapshots)-1 {
+					names = append(names, s.actual(t.Name))
+				}
+			}
+			// It only makes a message better.
+			found, _ := host.AutoSnapshot(ctx, names)
+			return found
+		})
 	}
 	w := record.NewWriter(env.Stdout)
 	look := newLook(list, func(set []*draft) error {
@@ -425,7 +456,7 @@ func sends(d *draft) bool { return d.r.Error == nil && len(d.wanted) > 0 }
 func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, target string, list []*draft) (func(string, string, string) zfs.Features, error) {
 	if o.TargetState != "" {
 		return func(string, string, string) zfs.Features {
-			return zfs.Features{LargeBlocks: true, EmbeddedData: true}
+			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
 		}, nil
 	}
 	pools := map[string][]string{}
@@ -447,6 +478,7 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 		return zfs.Features{
 			LargeBlocks:  a[from].LargeBlocks && b[to].LargeBlocks,
 			EmbeddedData: a[from].EmbeddedData && b[to].EmbeddedData,
+			Resumable:    b[to].Resumable,
 		}
 	}, nil
 }

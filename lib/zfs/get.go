@@ -239,7 +239,9 @@ var shapes = map[string]func(string) bool{
 	"encryptionroot": isDataset,
 	"keystatus":      oneOf("none", "available", "unavailable"),
 	"written":        isAmount, "used": isAmount, "referenced": isAmount, "volsize": isAmount, "userrefs": isAmount,
-	"quota": isAmount, "refquota": isAmount,
+	"quota": isAmount, "refquota": isAmount, "available": isAmount, "usedbyrefreservation": isAmount,
+	"filesystem_limit": isCountOrNone, "filesystem_count": isCountOrNone,
+	"snapshot_limit": isCountOrNone, "snapshot_count": isCountOrNone,
 	"reservation": isAmountOr("none", "auto"), "refreservation": isAmountOr("none", "auto"),
 	"mounted":  oneOf("yes", "no"),
 	"canmount": oneOf("on", "off", "noauto"),
@@ -264,6 +266,8 @@ func isAmount(s string) bool {
 func isAmountOr(words ...string) func(string) bool {
 	return func(s string) bool { return isAmount(s) || slices.Contains(words, s) }
 }
+
+func isCountOrNone(s string) bool { return isNumber(s) || s == "none" }
 
 func isNumber(s string) bool { return dataset.CheckNumber(s) == nil }
 

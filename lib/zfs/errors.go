@@ -110,6 +110,12 @@ func (e *Error) Saved() bool {
 	return strings.Contains(strings.ToLower(e.Message()), "partially received snapshot is saved")
 }
 
+// Quota reports whether zfs says that it was a quota or a limit that is reached (zfs
+// 2.1 to 2.3). It says "out of space" of some as well.
+func (e *Error) Quota() bool {
+	return e != nil && strings.Contains(strings.ToLower(e.Message()), "quota exceeded")
+}
+
 // Created tells whether a create that failed said that the filesystem is there,
 // but that mounting it takes root (zfs 0.8 to 2.3).
 func (e *Error) Created() bool {

@@ -342,9 +342,6 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			s.coming[d.r.Target.Name] = d.r
 		}
 	}
-	if i := slices.IndexFunc(list, sends); i >= 0 && !p.able(list[i].r).Resumable {
-		env.Verbosef("the pool of '%s' has no feature@extensible_dataset: what came of a stream that breaks off is not kept", target)
-	}
 	if o.TargetState == "" {
 		p.autoSnapshots = sync.OnceValue(func() map[string]zfs.AutoSnapshot {
 			var names []string

@@ -339,6 +339,9 @@ func (p *planner) streams(d *draft) []record.Step {
 	for _, name := range p.inStream(r) {
 		r.Warn("'%s' comes with the stream: it can be neither set nor filtered", name)
 	}
+	if !p.able(r).Resumable {
+		r.Warn("the pool '%s' has no feature@extensible_dataset, so that a stream that breaks off begins anew", zfs.Pool(t.Name))
+	}
 	var steps []record.Step
 	streams := p.cut(d)
 	if t.Resume != nil {

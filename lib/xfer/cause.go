@@ -60,7 +60,7 @@ func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure,
 		one.kind = c.kind
 	}
 	if c.text != "" {
-		one.text += "; " + c.text
+		one.text = strings.TrimSuffix(one.text, ".") + "; " + c.text
 	}
 	if c.hint != "" {
 		one.hint = c.hint
@@ -207,7 +207,18 @@ func (j *job) noFeature(ctx context.Context, s *record.Step) *cause {
 	if err != nil {
 		return &cause{}
 	}
-	return lacking(host, pool, lacked(from, to, s.Flags))
+	// What a dataset uses is known of some only; of others the pool's use has to do.
+	got, _ := j.x.source(j.r).Existing(ctx, []string{"dnodesize", "compression"}, []string{j.r.Name})
+	missing := lacked(from, to, s.Flags)
+	uses := slices.DeleteFunc(slices.Clone(missing), func(m [2]string) bool {
+		p := got[j.r.Name].Props
+		return m[0] == "large_dnode" && p["dnodesize"].Value == "legacy" ||
+			m[0] == "zstd_compress" && p["compression"].Value != "" && !strings.HasPrefix(p["compression"].Value, "zstd")
+	})
+	if len(uses) > 0 {
+		missing = uses
+	}
+	return lacking(host, pool, missing)
 }
 
 // lacked returns the features that are in use in the source's pool, that a stream
@@ -259,7 +270,7 @@ func lacking(host *zfs.Host, pool string, missing [][2]string) *cause {
 	for _, m := range missing {
 		switch m[0] {
 		case "large_dnode":
-			hints = append(hints, "what is written to a dataset that had dnodesize=legacy from its beginning does without large_dnode")
+			hints = append(hints, "a dataset that never had another dnodesize than legacy does without large_dnode")
 		case "zstd_compress", "lz4_compress":
 			if !slices.Contains(hints, withoutC) {
 				hints = append(hints, withoutC)

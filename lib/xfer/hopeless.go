@@ -21,17 +21,17 @@ const mostLeftOut = 2
 
 // leaveOut replaces the rest of the record's receive steps, from step i on, after its
 // stream came to a block that is lost: by steps that bring what comes after that
-// snapshot. It reports whether there are any. In each case what was saved of the
-// stream is given up.
-func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) (snapshot string, ok bool) {
+// snapshot. It returns the snapshots that these leave out; none where there is
+// nothing that could be sent. In each case what was saved of the stream is given up.
+func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) []string {
 	s := &j.r.Steps[i]
 	left, err := j.afresh(ctx, s, true)
 	if err != nil {
 		j.x.env.Verbosef("cannot try without it: %s", err)
-		return "", false
+		return nil
 	}
 	if len(left) == 0 {
-		return "", false
+		return nil
 	}
 	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
 	last := i
@@ -40,18 +40,19 @@ func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) (sn
 	}
 	steps := append([]record.Step{left[0]}, j.r.Steps[i+1:last+1]...)
 	j.leftOut++
-	snapshot, steps = without(steps, lost, j.leftOut > mostLeftOut)
+	bad, steps := without(steps, lost, j.leftOut > mostLeftOut)
 	if len(steps) == 0 {
-		return snapshot, false
+		return nil
 	}
 	j.r.Steps = slices.Concat(j.r.Steps[:i+1], steps, j.r.Steps[last+1:])
-	return snapshot, true
+	return bad
 }
 
 // without returns steps that bring what the given receive steps bring, but for the
 // first snapshot, which cannot be read, and those in which blocks are lost as well;
-// or of all these only the newest. There are none where that one is lost.
-func without(steps []record.Step, lost map[string][]string, newest bool) (bad string, out []record.Step) {
+// or of all these only the newest; with the snapshots left out. There are no steps
+// where the newest is lost.
+func without(steps []record.Step, lost map[string][]string, newest bool) (bad []string, out []record.Step) {
 	type point struct {
 		record.Through
 		step int
@@ -62,23 +63,26 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad st
 			all = append(all, point{t, k})
 		}
 	}
-	bad = all[0].Name
 	end := len(all) - 1
 	if end == 0 || lost[all[end].Name] != nil {
-		return bad, nil
+		return nil, nil
 	}
 	first := steps[0]
-	base := record.Through{Name: first.From, GUID: first.FromGUID}
-	before := -1 // the place in all of the last that is taken
+	base := record.Through{Name: first.From, GUID: first.FromGUID} // of the stream after the last
+	before := -1                                                   // the place in all of the last that is taken
+	// bare: what lies between the base and the first of the last stream is what is to
+	// be left out, so that it can bring no other with it.
+	bare := true
 	for i, p := range all {
 		if i == 0 || lost[p.Name] != nil || newest && i < end {
+			bad = append(bad, p.Name)
 			continue
 		}
-		// What lies between would travel, too, in one stream.
-		if n := len(out) - 1; n >= 0 && before == i-1 && all[before].step == p.step {
+		next := before >= 0 && before == i-1
+		if n := len(out) - 1; next && !bare && all[before].step == p.step {
 			out[n].Through = append(out[n].Through, record.Through{Name: out[n].To, GUID: out[n].ToGUID})
 			out[n].To, out[n].ToGUID = p.Name, p.GUID
-			before = i
+			before, base = i, p.Through
 			continue
 		}
 		s := steps[p.step]
@@ -88,14 +92,9 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad st
 			s.Origin, s.Force, s.Set, s.Exclude = first.Origin, first.Force, first.Set, first.Exclude
 		}
 		s.To, s.ToGUID, s.Bytes = p.Name, p.GUID, nil
-		s.Why = fmt.Sprintf("'%s' cannot be read", bad)
+		s.Why = fmt.Sprintf("'%s' cannot be read", all[0].Name)
 		out = append(out, s)
-		before = i
-		base = p.Through
-	}
-	// base is the end of each stream in turn.
-	for n := 1; n < len(out); n++ {
-		out[n].From, out[n].FromGUID = out[n-1].To, out[n-1].ToGUID
+		before, base, bare = i, p.Through, !next
 	}
 	return bad, out
 }

@@ -124,10 +124,13 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 		return j.settled(ctx, i, f)
 	}
 	if f.kind == zfs.KindUnreadable {
-		without, ok := j.leaveOut(ctx, i, c.lost)
-		if ok {
+		if without := j.leaveOut(ctx, i, c.lost); without != nil {
 			j.result(i).Message = f.Error()
-			j.r.Warn("%s cannot be read, and is left out: %s", object(j.r.Name, without), c.text)
+			what := object(j.r.Name, without[0])
+			if more := len(without) - 1; more > 0 {
+				what += fmt.Sprintf(" and %d later ones", more)
+			}
+			j.r.Warn("%s cannot be sent, for a block of it cannot be read, and the copy goes on without: %s", what, c.text)
 			return nil
 		}
 		return j.settled(ctx, i, f)
@@ -156,7 +159,7 @@ func (j *job) zoneRefuses(s *record.Step, err error) bool {
 		return false
 	}
 	j.zoned = true
-	j.x.env.Verbosef("%s; '%s' belongs to a zone (zoned=on), so it is sent without setting them", err, s.Dataset)
+	j.x.env.Verbosef("%s; '%s' belongs to a zone (zoned=on), so the stream goes without setting that", err, s.Dataset)
 	return true
 }
 

@@ -42,7 +42,7 @@ const (
 	KindEncryption     Kind = "encryption"      // it does not fit how the data or the copy is encrypted
 	KindPoolIO         Kind = "pool-io"         // the pool is suspended or fails
 	KindUnreadable     Kind = "unreadable"      // a block of the data is lost
-	KindZoned          Kind = "zoned"           // a property that the dataset of a zone does not get from outside
+	KindZoned          Kind = "zoned"           // the dataset belongs to a zone, which alone may do this
 	KindTooLong        Kind = "too-long"        // more arguments than the system takes
 	KindKilled         Kind = "killed"          // a signal ended the program
 	KindTimeout        Kind = "timeout"         // a question was not answered in time
@@ -182,7 +182,7 @@ var hints = map[Kind]string{
 	KindFeature:        "compare what the pools on both sides can do: 'zpool get all POOL' lists their features, 'zfs version' tells the software's age",
 	KindPoolIO:         "'zpool status -v' on that machine shows what the pool suffers from",
 	KindUnreadable:     "'zpool status -v' names what is lost: restore or destroy it; what is sent then is the first snapshot without it",
-	KindZoned:          "'zfs get zoned' on the dataset: where it is on, set sharenfs and sharesmb inside of its zone",
+	KindZoned:          "'zfs get zoned' shows it: where zoned is on, mount and share the dataset inside of its zone, or 'zfs set zoned=off' on the copy",
 	KindTooLong:        "select fewer datasets for each run",
 	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
 	KindBadAnswer:      "nothing was done with this answer; most often the login shell of that host prints it, from a file such as .bashrc or .profile: 'ssh HOST true' must print nothing",
@@ -286,6 +286,7 @@ var catalogue = []pattern{
 	{"read-only file system", KindReadOnly},
 	{"pool is read-only", KindReadOnlyPool},
 	{"in a non-global zone", KindZoned},
+	{"exported to a local zone", KindZoned},
 	{"has dependent clones", KindClones},
 	{"snapshot is cloned", KindClones},
 	{"it's being held", KindHeld},

@@ -67,6 +67,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot create bookmark 'tank/a#x': pool is read-only", KindReadOnlyPool},
 	{"zfs 2.3.2", "cannot destroy snapshots: pool is read-only", KindReadOnlyPool},
 	{"zfs 2.3.2", "cannot receive incremental stream: 'sharenfs' cannot be set on dataset in a non-global zone\ncannot receive incremental stream: invalid property value", KindZoned},
+	{"zfs 2.3.2", "cannot mount 'backup/z': dataset is exported to a local zone", KindZoned},
 
 	// beside what a login script prints
 	{"dash", "mesg: ttyname failed: Inappropriate ioctl for device\ncannot release hold from snapshot 'tank/a@1': no such tag on this dataset", KindNotFound},

@@ -104,8 +104,10 @@ func (h *Host) Pools(ctx context.Context) (map[string]string, error) {
 	return pools, err
 }
 
-// Pool is the pool of a dataset.
+// Pool is the pool of a dataset, snapshot or bookmark.
 func Pool(dataset string) string {
-	pool, _, _ := strings.Cut(dataset, "/")
-	return pool
+	if i := strings.IndexAny(dataset, "/@#"); i >= 0 {
+		return dataset[:i]
+	}
+	return dataset
 }

@@ -3,6 +3,7 @@ package xfer
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/zfs"
+	"zab/lib/zfs/zfstest"
 )
 
 // The limit that is named is the one that leaves the least.
@@ -413,5 +415,32 @@ func TestReadOnlySource(t *testing.T) {
 	}
 	if len(j.r.Warnings) != 1 || !strings.Contains(j.r.Warnings[0], "the pool 'tank' is imported read-only") {
 		t.Errorf("%q", j.r.Warnings)
+	}
+}
+
+// What broke off twice at one place, without a network to blame, is given up; what
+// went on a little, or met trouble from outside, is not (P4).
+func TestStuck(t *testing.T) {
+	token := func(offset uint64) string {
+		pairs := zfstest.Pairs("tank/a@s1", "1", "100")
+		pairs[2].Value = offset
+		le := binary.LittleEndian
+		return zfstest.Pack(le, zfstest.List(le, pairs...))
+	}
+	for _, c := range []struct {
+		name, why, now string
+		gone           bool
+	}{
+		{"the same place", "cannot receive resume stream: checksum mismatch or incomplete stream.", token(4096), true},
+		{"it went on", "cannot receive resume stream: checksum mismatch or incomplete stream.", token(8192), false},
+		{"no space", "cannot receive resume stream: out of space", token(4096), false},
+		{"not allowed", "cannot receive resume stream: permission denied", token(4096), false},
+	} {
+		r := toSend(1)
+		r.Steps[0].Token = token(4096)
+		r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "", "why": c.why + "\n", "token": c.now}, r)
+		if r.Error == nil || strings.Contains(log, "receive -A") != c.gone || strings.Contains(r.Error.Message, "is given up") != c.gone {
+			t.Errorf("%s: %+v\n%s", c.name, r.Error, log)
+		}
 	}
 }

@@ -263,7 +263,7 @@ func HintOf(err error) string {
 	if readerGone(err) {
 		return "what was under way was finished, and nothing more was begun"
 	}
-	return zfs.KindOf(err).Hint()
+	return zfs.HintOf(err)
 }
 
 // Parser makes the parser of the program's options, also for the tests that

@@ -210,7 +210,7 @@ func (v *observer) reads(c *call, where func(string) string) (known bool, why st
 			names = names[1:]
 		}
 	case "zfs list", "zfs holds", "zfs diff":
-	case "zpool get", "zpool list", "zpool sync":
+	case "zpool get", "zpool list", "zpool status", "zpool sync":
 		if c.sub == "get" {
 			names = names[1:]
 		}

@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"zab/lib/cache"
@@ -225,7 +226,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	switch {
 	case l.err != nil && (!zfs.Absent(l.err, target) || l.s.datasets[target] != nil):
 		// Where the target came, something below it did not: the listing is not whole.
-		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.KindOf(l.err).Hint(),
+		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.HintOf(l.err),
 			Message: fmt.Sprintf("cannot list the target '%s': %s", target, l.err)}
 	case l.s.datasets[target] == nil:
 		fatal = &record.Error{Stage: "plan", Kind: "target-missing",
@@ -237,7 +238,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 			fatal.Message = fmt.Sprintf("cannot back up to '%s': %s", target, message)
 		}
 	}
-	names, err := Map(all, target, o.StripPath)
+	names, unnamed, err := Map(all, target, o.StripPath)
 	if err != nil && fatal == nil {
 		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 	}
@@ -254,9 +255,20 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	var failed map[*record.Record]bool
 	if fatal == nil {
+		for _, r := range all {
+			if err := unnamed[r]; err != nil && !r.Skip() {
+				r.Fail(record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: tooLong})
+				env.Report(r)
+				continue
+			}
+			delete(unnamed, r)
+		}
 		doubtful := func(r *record.Record) bool { return o.doubtful(r, l.s.datasets[names[r]]) }
 		if failed, err = o.fill(ctx, env, all, doubtful, excluded); err != nil {
 			return err
+		}
+		for r := range unnamed {
+			failed[r] = true
 		}
 	}
 	if fatal != nil {
@@ -267,6 +279,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	return o.plan(ctx, env, host, target, l.s, all, names, failed, bad == nil)
 }
+
+// tooLong is what to do about a name that is too long on the target.
+const tooLong = "no name of ZFS is longer than 255 bytes: leave out the first parts of the source's with --strip-path, or take a target with a shorter name"
 
 // writeAll writes all records, after what f does to those that take part.
 func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Record)) error {
@@ -373,6 +388,19 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			s.coming[d.r.Target.Name] = d.r
 		}
 	}
+	if o.TargetState == "" {
+		p.autoSnapshots = sync.OnceValue(func() map[string]zfs.AutoSnapshot {
+			var names []string
+			for _, d := range list {
+				if t := d.r.Target; t != nil && t.Exists && d.has && d.base.Target < len(t.Snapshots)-1 {
+					names = append(names, s.actual(t.Name))
+				}
+			}
+			// It only makes a message better.
+			found, _ := host.AutoSnapshot(ctx, names)
+			return found
+		})
+	}
 	w := record.NewWriter(env.Stdout)
 	look := newLook(list, func(set []*draft) error {
 		if err := s.detail(ctx, host, set, o.RenameAside); err != nil {
@@ -475,7 +503,7 @@ func sends(d *draft) bool { return d.r.Error == nil && len(d.wanted) > 0 }
 func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, target string, list []*draft) (func(string, string, string) zfs.Features, error) {
 	if o.TargetState != "" {
 		return func(string, string, string) zfs.Features {
-			return zfs.Features{LargeBlocks: true, EmbeddedData: true}
+			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
 		}, nil
 	}
 	pools := map[string][]string{}
@@ -497,6 +525,7 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 		return zfs.Features{
 			LargeBlocks:  a[from].LargeBlocks && b[to].LargeBlocks,
 			EmbeddedData: a[from].EmbeddedData && b[to].EmbeddedData,
+			Resumable:    b[to].Resumable,
 		}
 	}, nil
 }

@@ -19,6 +19,7 @@ const keepAside = "--rename-aside to keep it under another name and go on in its
 
 // conflict makes the record a failed one: nothing can be sent as things stand.
 func (p *planner) conflict(r *record.Record, c *record.Conflict) {
+	p.blame(r, c)
 	r.Conflict = c
 	hint := ""
 	if len(c.Remedies) > 0 {
@@ -46,6 +47,47 @@ func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Con
 	c.Message = fmt.Sprintf("'%s' is a copy of another machine's dataset, or of a pool that is no more: it came from the pool with the guid %s, and '%s' is in that with the guid %s; %s", t.Name, lastPool(&t.Facts), r.Name, r.PoolGUID, c.Message)
 	c.Remedies = slices.Insert(c.Remedies, 0, "give each source a target of its own, if that is another machine's")
 	return c
+}
+
+// makers are tools that make snapshots, by how the names of these begin.
+var makers = []struct{ begin, tool, remedy string }{
+	{"zfs-auto-snap_", "zfs-auto-snapshot", ""},
+	{"autosnap_", "sanoid", "leave '%s' out of sanoid.conf, or give it a template with autosnap = no"},
+	{"syncoid_", "syncoid", "give syncoid --no-sync-snap, or leave '%s' out of what it sends"},
+	{"zrepl_", "zrepl", "leave '%s' out of the filesystems of zrepl's jobs"},
+	{"pyznap_", "pyznap", "leave '%s' out of pyznap.conf"},
+}
+
+// blame names who made the snapshots that are in the way, where that can be told, and
+// what keeps them from being made again: else the conflict comes back.
+func (p *planner) blame(r *record.Record, c *record.Conflict) {
+	if c.Kind != "newer-snapshots" {
+		return
+	}
+	t := r.Target
+	if p.autoSnapshots != nil {
+		if a, ok := p.autoSnapshots()[p.state.actual(t.Name)]; ok {
+			where, why := t.Name, "set there"
+			if from, ok := strings.CutPrefix(a.Source, "inherited from "); ok {
+				where, why = from, a.Source
+			} else if a.Source == "received" {
+				why = "which came with the stream"
+			}
+			c.Message += fmt.Sprintf("; snapshots are made of it because of %s=true, %s", a.Prop, why)
+			remedy := fmt.Sprintf("'zfs set %s=false %s', so that no more come, and then ", a.Prop, zfs.Quote(where))
+			c.Remedies[0] = remedy + c.Remedies[0]
+			return
+		}
+	}
+	for _, m := range makers {
+		if strings.HasPrefix(c.Snapshots[0].Name, m.begin) {
+			c.Message += fmt.Sprintf("; its name is one of those that %s gives", m.tool)
+			if m.remedy != "" {
+				c.Remedies[0] = fmt.Sprintf(m.remedy, t.Name) + ", so that no more come, and then " + c.Remedies[0]
+			}
+			return
+		}
+	}
 }
 
 // noSnapshots: the target exists and has nothing to start from. Not everything

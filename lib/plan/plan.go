@@ -36,6 +36,9 @@ type planner struct {
 	// copies are the datasets of the target that have snapshots of sources whose copies
 	// should have another name, with the names of these.
 	copies map[string]string
+	// autoSnapshots asks once which of the copies others make snapshots of; nil
+	// where nothing can be asked.
+	autoSnapshots func() map[string]zfs.AutoSnapshot
 }
 
 // draft is a record on its way to a plan: what is wanted is known, what the
@@ -73,6 +76,16 @@ func (d *draft) newest() record.Snapshot {
 		newest = max(newest, i)
 	}
 	return d.r.Snapshots[newest]
+}
+
+// longest is the longest of the full names, on the target, of what is to be sent.
+func (d *draft) longest() (full string) {
+	for i := range d.wanted {
+		if n := d.r.Snapshots[i].Full(d.r.Target.Name); len(n) > len(full) {
+			full = n
+		}
+	}
+	return full
 }
 
 // match finds base and wanted snapshots of a record. It needs no more than the
@@ -239,6 +252,10 @@ func (p *planner) finish(d *draft) {
 		if b := d.begun; b != nil {
 			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
 		}
+		if full := d.longest(); len(full) > maxName {
+			r.Fail(p.failure("bad-mapping", fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, maxName), tooLong))
+			return
+		}
 		steps = slices.Concat(renames, pre, p.streams(d), after, p.mark(r, p.flags(d)))
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
@@ -358,6 +375,9 @@ func (p *planner) streams(d *draft) []record.Step {
 	for _, name := range p.inStream(r) {
 		r.Warn("'%s' comes with the stream: it can be neither set nor filtered", name)
 	}
+	if !p.able(r).Resumable {
+		r.Warn("the pool '%s' has no feature@extensible_dataset, so that a stream that breaks off begins anew", zfs.Pool(t.Name))
+	}
 	var steps []record.Step
 	streams := p.cut(d)
 	if t.Resume != nil {
@@ -385,7 +405,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		exclude, set := p.properties(r, s.From == "" || strings.Contains(s.From, "@"))
 		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
-			Flags: flags, Set: set, Exclude: exclude}
+			Flags: flags, Set: set, Exclude: exclude, NoResume: !p.able(r).Resumable}
 		if s.From == "" && t.Exists && t.Resume == nil && len(t.Snapshots) == 0 && p.o.Force {
 			step.Force = true
 			step.Why = "the target exists without snapshots, and --force overwrites it"
@@ -461,6 +481,11 @@ func (p *planner) mark(r *record.Record, flags []string) []record.Step {
 	return steps
 }
 
+// able returns what the pools of a record can both do.
+func (p *planner) able(r *record.Record) zfs.Features {
+	return p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
+}
+
 // frozen are those of the flags that decide how a copy is stored.
 func frozen(flags []string) string {
 	var out []string
@@ -479,7 +504,7 @@ func frozen(flags []string) string {
 // pools can do by now.
 func (p *planner) flags(d *draft) []string {
 	r := d.r
-	f := p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
+	f := p.able(r)
 	if begun := r.Target.Stream; begun != "" && begun != zfs.StreamParent && d.has {
 		f.LargeBlocks = slices.Contains(strings.Split(begun, ","), "L")
 	}

@@ -297,6 +297,9 @@ type Step struct {
 	Exclude []string `json:"exclude,omitzero"`
 	// Force: zfs recv -F.
 	Force bool `json:"force,omitzero"`
+	// NoResume: the target's pool cannot keep what came of a stream that breaks
+	// off, so zfs recv is not asked to (-s).
+	NoResume bool `json:"no_resume,omitzero"`
 	// Token resumes the stream that broke off.
 	Token string `json:"token,omitzero"`
 	// Origin is the full name on the target of the snapshot to clone from.

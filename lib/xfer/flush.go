@@ -399,13 +399,30 @@ func (h held) applied(do string, err error) {
 	if e := errorFor(err, h.full); e != nil {
 		e = because(e, "cannot %s '%s'", do, h.full)
 		res.Message = e.Error()
-		fail(h.j.r, e)
+		if !h.j.readOnly(&h.j.r.Steps[h.step], e) {
+			fail(h.j.r, e)
+		}
 		return
 	}
 	res.Done = true
 	s := &h.j.r.Steps[h.step]
 	list, _ := h.j.lists(s.Side)
 	h.count(*list, s)
+}
+
+// readOnly reports whether a step on the source failed because its pool is imported
+// read-only. That is no failure of a backup whose data has arrived: as long as the
+// pool is read-only nothing in it can be destroyed, so that what was to be held stays
+// (P1), and the plan of a later run has the hold again. A bookmark, likewise.
+func (j *job) readOnly(s *record.Step, err error) bool {
+	var f *failure
+	if s.Side != record.SideSource || !errors.As(err, &f) || f.kind != zfs.KindReadOnlyPool {
+		return false
+	}
+	if s.Do == record.DoHold || s.Do == record.DoBookmark {
+		j.r.Warn("the pool '%s' is imported read-only, so that nothing in it can be held, nor destroyed: %s", zfs.Pool(s.Dataset), err)
+	}
+	return true
 }
 
 // count keeps the number of holds, where it is known.

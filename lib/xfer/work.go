@@ -32,6 +32,9 @@ type stage struct {
 	parents map[where]*parent
 	// lost are the targets whose first receive failed.
 	lost map[where]bool
+	// reserved are the reservations of pools that were asked for; see cause.go.
+	reservedMu sync.Mutex
+	reserved   map[where][]zfs.Reservation
 }
 
 // parent is a create-parent step, done once however many records have it.
@@ -64,6 +67,10 @@ type job struct {
 	warnings int
 	// keep are properties, P=V, that every stream has to set; see renameAside.
 	keep []string
+	// zoned: the copy belongs to a zone; see zoneRefuses.
+	zoned bool
+	// leftOut is how many times steps were replaced by others; see leaveOut.
+	leftOut int
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -99,6 +106,9 @@ func (x *stage) work(ctx context.Context, number int, r *record.Record) {
 			x.lost[where{r.Target.Host, r.Target.Name}] = true
 			x.mu.Unlock()
 		}
+	}
+	if r.Error != nil && hopeless(zfs.Kind(r.Error.Kind)) {
+		j.giveUp(ctx)
 	}
 	if r.Error != nil && j.displaced() {
 		x.mu.Lock()

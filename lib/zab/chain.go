@@ -101,7 +101,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 		return silent{fmt.Errorf("cannot select the datasets to back up")}
 	}
 	if rep.target != "" {
-		if _, err := plan.Map(selected, rep.target, o.StripPath); err != nil {
+		if _, _, err := plan.Map(selected, rep.target, o.StripPath); err != nil {
 			return &record.Error{Stage: "zab", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 		}
 	}

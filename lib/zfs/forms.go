@@ -59,9 +59,10 @@ var forms = map[string]form{
 	"zfs promote":  {operands: []check{argDataset}},
 	"zfs unmount":  {operands: []check{argDataset}},
 
-	"zpool get":  {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argProperties, argPool}, more: true, optional: true},
-	"zpool list": {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argPool}, more: true, optional: true},
-	"zpool sync": {operands: []check{argPool}, more: true, optional: true},
+	"zpool get":    {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argProperties, argPool}, more: true, optional: true},
+	"zpool list":   {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argPool}, more: true, optional: true},
+	"zpool status": {flags: "v", operands: []check{argPool}},
+	"zpool sync":   {operands: []check{argPool}, more: true, optional: true},
 }
 
 // CheckArgv refuses a command of zfs or zpool that is not one of those that zab

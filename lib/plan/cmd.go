@@ -243,10 +243,18 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 	}
 	if l.m != nil && fatal == nil {
-		if err := l.m.also(ctx, names); err != nil {
-			return fmt.Errorf("cannot list the target '%s': %w", target, err)
+		switch err := l.m.also(ctx, names); {
+		case err == nil:
+			l.m.save()
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		default:
+			// One that cannot be read must not stop the others.
+			env.Verbosef("what is remembered of '%s' will not do: %s", target, err)
+			if l.s, err = listState(ctx, host, target, excluded); err != nil {
+				return fmt.Errorf("cannot list the target '%s': %w", target, err)
+			}
 		}
-		l.m.save()
 	}
 	if fatal == nil {
 		if err := l.s.mend(ctx, host, target, names, excluded); err != nil {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -207,7 +208,23 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 		return err
 	}
 	failed, err := s.fill(ctx, host, set, excluded)
-	if err != nil {
+	pools := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
+	switch kind := zfs.KindOf(err); {
+	case err == nil:
+	case ctx.Err() == nil && len(pools) > 1 && (zfs.OfDatasets(err) || kind == zfs.KindPoolIO || kind == zfs.KindTimeout):
+		failed = map[*record.Record]error{}
+		// One pool that is in trouble must not stop those that are not.
+		for _, of := range pools {
+			some, err := host.Fill(ctx, of, excluded)
+			if ctx.Err() != nil {
+				return err
+			}
+			if err != nil {
+				s.failAll(of, zfs.KindOf(err), fmt.Sprintf("cannot list the snapshots of pool '%s' on %s: %s", zfs.Pool(of[0].Name), host, err))
+			}
+			maps.Copy(failed, some)
+		}
+	default:
 		return err
 	}
 	s.unlisted(set, failed)

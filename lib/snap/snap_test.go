@@ -103,7 +103,8 @@ func TestGroups(t *testing.T) {
 // and bookmarks that are there; get rows of zfs get, where 0 is the answer to all else;
 // pending those that are added to it when the pool is synced; gone the datasets that are
 // not there any more, bad those that cannot be snapshotted, each with the reason, full
-// the pools that are full, stuck those that are suspended; race, in which dataset another
+// the pools that are full, stuck those that are suspended when they are synced, broken
+// before; race, in which dataset another
 // run takes the name first; log is what was started.
 type pool struct{ dir string }
 
@@ -149,6 +150,7 @@ get)
 	done;;
 list)
 	for a in $(operands "$@"); do
+		grep -qx "${a%%/*}" broken && { echo "cannot open '$a': pool I/O is currently suspended" >&2; rc=1; continue; }
 		missing "$a" && { rc=1; continue; }
 		case "$*" in
 		*filesystem*) echo "$a${tab}1${tab}1";;
@@ -162,7 +164,7 @@ exit $rc
 func newPool(t *testing.T, files map[string]string) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "race": "", "log": ""}
+	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "broken": "", "race": "", "log": ""}
 	for name, text := range files {
 		all[name] = text
 	}
@@ -472,6 +474,12 @@ func TestPending(t *testing.T) {
 	newPool(t, map[string]string{"list": list, "stuck": "tank\n"})
 	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 0"))
 	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x unchanged" || strings.Count(stderr, "suspended") != 1 {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+
+	newPool(t, map[string]string{"list": list, "broken": "tank\n"})
+	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 1"))
+	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x "+name || strings.Count(stderr, "cannot list the snapshots of pool 'tank'") != 1 {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 

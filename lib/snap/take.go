@@ -215,12 +215,14 @@ func (t *taking) failed(set []*record.Record, failed map[string]error) {
 		list := same[err]
 		kind := zfs.KindOf(err)
 		what := fmt.Sprintf("cannot snapshot %d datasets of pool '%s' as '@%s': %s", len(list), zfs.Pool(list[0].Name), t.name, err)
+		if len(list) == 1 {
+			what = fmt.Sprintf("cannot snapshot '%s@%s': %s", list[0].Name, t.name, err)
+		}
 		switch {
 		case !zfs.OfDatasets(err):
 			t.failAll(list, kind, what)
 		case len(list) == 1:
-			t.fail(list[0], record.Error{Kind: string(kind), Hint: hint(kind, list[0]),
-				Message: fmt.Sprintf("cannot snapshot '%s@%s': %s", list[0].Name, t.name, err)})
+			t.fail(list[0], record.Error{Kind: string(kind), Hint: hint(kind, list[0]), Message: what})
 		default:
 			e := record.Error{Stage: "snap", Kind: string(kind), Message: what, Hint: hint(kind, list[0])}
 			t.env.ReportError(&e)

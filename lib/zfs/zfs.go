@@ -38,8 +38,8 @@ type Machine struct {
 	// Noise, if set, is told what a listing printed on stderr that is no failure, such
 	// as a line of a login script.
 	Noise func(h *Host, line string)
-	// QueryTimeout is how long a program that changes nothing may take; 0 is for
-	// ever.
+	// QueryTimeout is how long a program that changes nothing, and one that makes
+	// snapshots, may take; 0 is for ever.
 	QueryTimeout time.Duration
 	// Kstat is where this machine's kernel tells the states of its pools; "" for
 	// where Linux does.
@@ -136,7 +136,8 @@ type call struct {
 	// row is given each line of the output; out all of it.
 	row func(line string) error
 	out io.Writer
-	// question: it changes nothing, so that it may be ended when it takes too long.
+	// question: it changes nothing, or nothing by halves, so that it may be ended when
+	// it takes too long.
 	question bool
 }
 
@@ -222,8 +223,12 @@ func (h *Host) do(ctx context.Context, c call) error {
 		one.Argv = argv
 		return &one
 	case errors.Is(context.Cause(ctx), errTimeout) && (err != nil || rowErr != nil):
+		what := "was ended"
+		if errors.Is(err, proc.ErrLeft) {
+			what = "cannot be ended before its pool answers"
+		}
 		return &Error{Kind: KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
-			Lines: []string{fmt.Sprintf("'%s' gave no answer in %s, and was ended", strings.Join(argv[:min(2, len(argv))], " "), h.m.QueryTimeout)}}
+			Lines: []string{fmt.Sprintf("'%s' gave no answer in %s, and %s", strings.Join(argv[:min(2, len(argv))], " "), h.m.QueryTimeout, what)}}
 	case err != nil && (rowErr == nil || context.Cause(ctx) == nil):
 		// What a program printed before it failed may well be cut off.
 		return h.failed(argv, err, stderr.String())

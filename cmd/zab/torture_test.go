@@ -1246,6 +1246,9 @@ func (h *history) verdicts(a *attempt, status int, w *world, lines []byte) {
 			Type, Name string
 			Excluded   bool
 			Error      *struct{ Kind, Message string }
+			Snapshot   struct {
+				Error *struct{ Kind, Message string }
+			}
 		}
 		if err := json.Unmarshal(line, &r); err != nil {
 			h.breaks("P7", "status %d and a record that is none: %v in %.300s", status, err, line)
@@ -1255,6 +1258,9 @@ func (h *history) verdicts(a *attempt, status int, w *world, lines []byte) {
 			continue
 		}
 		count[r.Name]++
+		if r.Error == nil {
+			r.Error = r.Snapshot.Error
+		}
 		if r.Error != nil {
 			failed++
 			if r.Error.Kind == "" || r.Error.Message == "" {

@@ -152,11 +152,14 @@ func (p *pair) plan(args string) *record.Record {
 		p.t.Fatal(err)
 	}
 	pl := &planner{o: o, now: now, keep: keep, target: "backup", state: s,
-		features: func(_, _, _ string) zfs.Features { return zfs.Features{LargeBlocks: true, EmbeddedData: true} }}
+		features: func(_, _, _ string) zfs.Features {
+			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
+		}}
 	if err := pl.names(r.Backup); err != nil {
 		p.t.Fatal(err)
 	}
 	d := pl.match(r, "backup/tank/a")
+	r.Target.Pin, r.Target.OldPin = pl.pin(), pl.oldPin()
 	if p.begun && !o.NoHolds && r.Error == nil {
 		d.held = held{record.SideSource: {}, record.SideTarget: {}}
 		for side, list := range map[string][]record.Snapshot{record.SideSource: p.source, record.SideTarget: p.target} {

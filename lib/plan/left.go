@@ -39,10 +39,14 @@ func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, 
 	var asked []*draft
 	for _, d := range list {
 		t := d.r.Target
-		if d.r.Error != nil || t.Pin == "" || !t.Exists {
+		if d.r.Error != nil || !t.Exists || p.names(d.r.Backup) != nil {
 			continue
 		}
-		key := chain.WithoutPool(t.Pin)
+		// The guid of the pool is not known yet.
+		key := chain.WithoutPool(p.pin())
+		if key == "" {
+			continue
+		}
 		if left[key] == nil {
 			left[key] = journal.Left(dir, key)
 		}
@@ -171,8 +175,6 @@ func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.S
 		return nil
 	}
 	r, t := d.r, d.r.Target
-	tags := p.tags(t)
-	slices.Reverse(tags)
 	var steps []record.Step
 	for _, of := range []struct {
 		side, dataset string
@@ -181,12 +183,16 @@ func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.S
 		for i := range of.list {
 			s := &of.list[i]
 			has := d.held[of.side][s.Name]
-			if !slices.Contains(has, t.Pin) || stays(of.side, s.GUID) {
+			own := func(tag string) bool {
+				return tag == t.Pin || tag == p.targetPin().Former() || of.side == record.SideTarget && p.targetPin().OfCopy(tag)
+			}
+			if !slices.ContainsFunc(has, own) || stays(of.side, s.GUID) {
 				continue
 			}
-			others := slices.ContainsFunc(has, func(tag string) bool { return !slices.Contains(tags, tag) })
-			for _, tag := range tags {
-				if slices.Contains(has, tag) && (tag == t.Pin || !others) {
+			others := slices.ContainsFunc(has, func(tag string) bool { return tag != p.hold && !own(tag) })
+			// The shared tag first, as the pin says whose it is.
+			for _, tag := range append([]string{p.hold}, slices.DeleteFunc(slices.Clone(has), func(tag string) bool { return !own(tag) })...) {
+				if slices.Contains(has, tag) && (own(tag) || !others) {
 					steps = append(steps, record.Step{Do: record.DoRelease, Side: of.side, Dataset: of.dataset, Snapshot: s.Name, GUID: s.GUID, Tag: tag,
 						Why: "a run did not come to its end"})
 				}

@@ -33,10 +33,15 @@ holds*)
 esac
 `
 
+// poolGUID is a stand-in for zpool.
+const poolGUID = `#!/bin/sh
+for p in $(echo $5 | tr , ' '); do v=enabled; [ $p != guid ] || v=5; printf 'pool\t%s\t%s\n' $p $v; done
+`
+
 // P4: a run died when its snapshot had arrived and before the holds were moved. The
 // next one has nothing to send; it holds the base, and lets go of what is none.
 func TestLeft(t *testing.T) {
-	const pin, shared, other = "zfs_autobackup:b:77", "zfs_autobackup:b", "zfs_autobackup:b:78"
+	const pin, shared, other = "zfs_autobackup:b:77.5", "zfs_autobackup:b", "zfs_autobackup:b:78"
 	for _, c := range []struct {
 		name, args string
 		begun      []string
@@ -78,7 +83,7 @@ func TestLeft(t *testing.T) {
 		for _, h := range c.holds {
 			text += strings.Replace(h, " ", "\t", 1) + "\tSun Nov 22 23:08 2026\n"
 		}
-		for name, text := range map[string]string{"zfs": heldTree, "holds": text} {
+		for name, text := range map[string]string{"zfs": heldTree, "zpool": poolGUID, "holds": text} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +92,7 @@ func TestLeft(t *testing.T) {
 		t.Setenv("POOL", dir)
 		t.Setenv("CACHE_DIRECTORY", filepath.Join(dir, "cache"))
 		j := &journal.Journal{Dir: filepath.Join(dir, "cache")}
-		j.Begin(pin, c.begun...)
+		j.Begin("zfs_autobackup:b:77", c.begun...)
 		j.Close()
 		r := planLeft(t, c.args)
 		var got []string

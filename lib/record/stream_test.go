@@ -95,13 +95,15 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"1", "7,18446744073709551615"})
 	case ".Stream", ".Target.Stream":
 		return rapid.SampledFrom([]string{"none", "L", "L,w", "parent"})
+	case ".Pool", ".Target.Pool":
+		return decimal
 	case ".Aside", ".Target.Aside":
 		return rapid.SampledFrom([]string{"begun:home", "done:a b"})
 	}
 	switch name {
 	case "Backup":
 		return rapid.StringMatching(`[a-z0-9:_.][a-z0-9:_.-]{0,8}`)
-	case "EncryptionRoot":
+	case "EncryptionRoot", "Elsewhere":
 		return datasetName
 	case "KeyStatus":
 		return rapid.SampledFrom([]string{"none", "available", "unavailable"})
@@ -111,6 +113,8 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"on", "off", "noauto"})
 	case "Side":
 		return rapid.SampledFrom([]string{SideSource, SideTarget})
+	case "Undo":
+		return rapid.SampledFrom([]string{UndoChanges, UndoReads})
 	case "Tag", "Pin", "OldPin", "Also":
 		return rapid.StringMatching(`[a-z][a-z:_ é.-]{0,9}`)
 	case "Set":
@@ -127,7 +131,7 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.OneOf(snapshotName, rapid.Map(snapshotName, func(s string) string { return "#" + s }), fullName)
 	case "Origin":
 		return fullName
-	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID", "ZPoolGUID":
+	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID", "ZPoolGUID", "ElsewhereGUID":
 		return decimal
 	case "Kind":
 		return rapid.SampledFrom([]string{"filesystem", "volume"})
@@ -196,10 +200,10 @@ func TestFieldOrder(t *testing.T) {
 	facts := Facts{Kind: "filesystem", GUID: "1", CreateTXG: "2", Creation: n, Origin: "a@b", Encryption: "on", EncryptionRoot: "t", KeyStatus: "available",
 		Written: n, Used: n, Referenced: n, VolSize: n, Mounted: "yes", CanMount: "on", MountPoint: "/", MountPointSource: "local", ResumeToken: "1-a"}
 	r := &Record{Type: TypeDataset, Backup: "b", Host: "h", Name: "t", Facts: facts, Selected: Ptr(true), Reason: "r",
-		Snapshots: []Snapshot{snap}, Bookmarks: []Snapshot{}, Snapshot: &Made{Name: "s", Virtual: true, None: "n"},
+		Snapshots: []Snapshot{snap}, Bookmarks: []Snapshot{}, Snapshot: &Made{Name: "s", Virtual: true, None: "n", Error: &Error{Stage: "snap", Kind: "k", Message: "m"}},
 		Target: &Target{Host: "h", Name: "u", Facts: Facts{GUID: "9"}, Resume: &Resume{Token: "1-a", ToName: "x", ToGUID: "1", FromGUID: "2", Bytes: n, Flags: []string{"raw"}}},
 		Steps: []Step{{Do: "receive", Side: "target", Dataset: "d", Snapshot: "s", GUID: "1", Tag: "t", From: "f", FromGUID: "1", To: "t", ToGUID: "2",
-			Through: []Through{{"a", "1", nil}}, Flags: []string{"-L"}, Set: []string{"a=b"}, Exclude: []string{"c"}, Force: true, Token: "1", Origin: "o@p", Bytes: n, Why: "w"}},
+			Through: []Through{{"a", "1", nil}}, Flags: []string{"-L"}, Set: []string{"a=b"}, Exclude: []string{"c"}, Force: true, Token: "1", Origin: "o@p", Bytes: n, Undo: UndoReads, Why: "w"}},
 		Conflict: &Conflict{Kind: "k", Message: "m", Snapshots: []Snapshot{{Name: "s"}}, Remedies: []string{"r"}},
 		Results:  []Result{{Step: 0, Do: "receive", Done: true, To: "t", GUID: "1", Bytes: n, WireBytes: n, Seconds: Ptr(0.5), Rate: n, Commands: []string{"c"}, Message: "m"}},
 		Thin:     &Thin{Source: []Verdict{{Name: "s", Keep: true, Why: []string{"w"}, Destroyed: true}}, Target: []Verdict{}, Dataset: "d"},
@@ -208,10 +212,10 @@ func TestFieldOrder(t *testing.T) {
 		`"kind":"filesystem","guid":"1","createtxg":"2","creation":1,"origin":"a@b","encryption":"on","encryptionroot":"t","keystatus":"available",` +
 		`"written":1,"used":1,"referenced":1,"volsize":1,"mounted":"yes","canmount":"on","mountpoint":"/","mountpoint_source":"local","receive_resume_token":"1-a",` +
 		`"selected":true,"reason":"r","snapshots":[{"name":"s","guid":"1","createtxg":"2","creation":1,"written":1,"userrefs":1,"ours":true,"virtual":true}],"bookmarks":[],` +
-		`"snapshot":{"name":"s","virtual":true,"none":"n"},` +
+		`"snapshot":{"name":"s","virtual":true,"none":"n","error":{"stage":"snap","kind":"k","message":"m"}},` +
 		`"target":{"host":"h","name":"u","exists":false,"guid":"9","resume":{"token":"1-a","toname":"x","toguid":"1","fromguid":"2","bytes":1,"flags":["raw"]}},` +
 		`"steps":[{"do":"receive","side":"target","dataset":"d","snapshot":"s","guid":"1","tag":"t","from":"f","from_guid":"1","to":"t","to_guid":"2","through":[{"name":"a","guid":"1"}],` +
-		`"flags":["-L"],"set":["a=b"],"exclude":["c"],"force":true,"token":"1","origin":"o@p","bytes":1,"why":"w"}],` +
+		`"flags":["-L"],"set":["a=b"],"exclude":["c"],"force":true,"token":"1","origin":"o@p","bytes":1,"undo":"reads","why":"w"}],` +
 		`"conflict":{"kind":"k","message":"m","snapshots":[{"name":"s"}],"remedies":["r"]},` +
 		`"results":[{"step":0,"do":"receive","done":true,"to":"t","guid":"1","bytes":1,"wire_bytes":1,"seconds":0.5,"rate":1,"commands":["c"],"message":"m"}],` +
 		`"thin":{"source":[{"name":"s","keep":true,"why":["w"],"destroyed":true}],"target":[],"dataset":"d"},` +

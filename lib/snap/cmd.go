@@ -1,9 +1,9 @@
-// Package snap is zab-snap: one atomic snapshot a pool of all the datasets
-// that it reads, of those only that changed.
+// Package snap is zab-snap: one atomic snapshot a pool of the datasets that it reads,
+// of those only that changed.
 //
-// Goals: all or none within a pool, in one transaction group; nothing where
-// nothing changed; two zfs programs beyond the snapshots themselves, whatever
-// the number of datasets.
+// Goals: all that can be snapshotted together in one transaction group of their pool,
+// and what cannot fails alone; nothing where nothing changed; three zfs programs beyond
+// the snapshots themselves, and one for each pool, whatever the number of datasets.
 //
 // Non-goals: it selects nothing and destroys nothing.
 package snap
@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,7 +96,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		return err
 	}
 	w := record.NewWriter(env.Stdout)
-	s := &snapper{o: o, env: env}
+	s := &snapper{o: o, env: env, stale: map[*record.Record]bool{}}
 	var work []*record.Record
 	touched := map[*record.Record]bool{}
 	for _, r := range all {
@@ -106,6 +107,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 			continue
 		}
 		touched[r] = true
+		r.Snapshot = nil // of an earlier zab-snap
 		if r.Backup == "" {
 			r.Fail(record.Error{Stage: "snap", Kind: "bad-input",
 				Message: fmt.Sprintf("cannot snapshot '%s': its record does not say for which backup", r.Name),
@@ -149,6 +151,9 @@ func lineOf(err error) string {
 type snapper struct {
 	o   *Options
 	env *cli.Env
+	// stale are the records that have another newest snapshot than when zab-select
+	// read what was written since.
+	stale map[*record.Record]bool
 }
 
 // do lists and snapshots, host by host and pool by pool.
@@ -202,15 +207,75 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 	if err != nil {
 		return err
 	}
-	gone, err := s.fill(ctx, host, set, excluded)
+	failed, err := s.fill(ctx, host, set, excluded)
+	pools := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
+	switch kind := zfs.KindOf(err); {
+	case err == nil:
+	case ctx.Err() == nil && len(pools) > 1 && (zfs.OfDatasets(err) || kind == zfs.KindPoolIO || kind == zfs.KindTimeout):
+		failed = map[*record.Record]error{}
+		// One pool that is in trouble must not stop those that are not.
+		for _, of := range pools {
+			some, err := host.Fill(ctx, of, excluded)
+			if ctx.Err() != nil {
+				return err
+			}
+			if err != nil {
+				s.failAll(of, zfs.KindOf(err), fmt.Sprintf("cannot list the snapshots of pool '%s' on %s: %s", zfs.Pool(of[0].Name), host, err))
+			}
+			maps.Copy(failed, some)
+		}
+	default:
+		return err
+	}
+	s.unlisted(set, failed)
+	return s.ours(set)
+}
+
+// unlisted fails records whose snapshots could not be listed.
+func (s *snapper) unlisted(set []*record.Record, failed map[*record.Record]error) {
+	for _, r := range set {
+		if err := failed[r]; err != nil {
+			r.Fail(zfs.Unfilled("snap", "snapshot", r.Name, err))
+			s.env.Report(r)
+		}
+	}
+}
+
+// again lists records whose snapshots may have changed meanwhile.
+func (s *snapper) again(ctx context.Context, host *zfs.Host, set []*record.Record) error {
+	excluded, err := s.o.Compile()
 	if err != nil {
 		return err
 	}
-	s.gone(gone)
+	newest := func(r *record.Record) (s record.Snapshot) {
+		if n := len(r.Snapshots); n > 0 {
+			s = r.Snapshots[n-1]
+		}
+		return s
+	}
+	before := map[*record.Record]string{}
+	for _, r := range set {
+		before[r] = newest(r).GUID
+		r.Remembered = false
+	}
+	failed, err := host.Fill(ctx, set, excluded)
+	if err != nil {
+		return err
+	}
+	for _, r := range set {
+		s.stale[r] = s.stale[r] || newest(r).GUID != before[r]
+	}
+	s.unlisted(set, failed)
+	return s.ours(set)
+}
+
+// ours marks the snapshots whose names have the format of their backup.
+func (s *snapper) ours(set []*record.Record) error {
 	formats := map[string]snapname.Format{}
 	for _, r := range set {
 		f, ok := formats[r.Backup]
 		if !ok {
+			var err error
 			if f, err = s.o.Format(r.Backup); err != nil {
 				return err
 			}
@@ -234,32 +299,24 @@ func (s *snapper) gone(set []*record.Record) {
 
 // snapshots decides which datasets get a snapshot and makes them.
 func (s *snapper) snapshots(ctx context.Context, host *zfs.Host, set []*record.Record) error {
-	var live []*record.Record
-	for _, r := range set {
-		if r.Error == nil {
-			live = append(live, r)
-		}
-	}
+	live := standing(set)
 	if s.o.NoSnapshot {
 		for _, r := range live {
 			r.Snapshot = &record.Made{None: "disabled"}
 		}
 		return nil
 	}
-	changed, err := s.changed(ctx, host, live)
-	if err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		s.failAll(live, zfs.KindOf(err), fmt.Sprintf("cannot find out what changed on %s: %s", host, err))
-		return nil
-	}
-	for _, byBackup := range groups(changed, func(r *record.Record) string { return r.Backup }) {
+	for _, byBackup := range groups(live, func(r *record.Record) string { return r.Backup }) {
 		if err := s.take(ctx, host, byBackup); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// standing are the records that have neither failed nor been decided about.
+func standing(set []*record.Record) []*record.Record {
+	return slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return r.Error != nil || r.Snapshot != nil })
 }
 
 // newestOurs is the index of the newest snapshot of ours, or -1.
@@ -272,57 +329,106 @@ func newestOurs(r *record.Record) int {
 	return -1
 }
 
-// changed gives the records that need a snapshot and notes it in the others.
-// Where our newest snapshot is the newest of all, what select read in written
-// is the answer; else, and where some were left out of the listing, zfs is
-// asked for written@OURS, in one program.
+// changed returns the records that need a snapshot and notes it in the others.
+//
+// What zab-select read in written is the answer where it is enough for a snapshot.
+// Where it is not, zfs is asked again: written counts only what is on the disks, and
+// what was written before the run began, or by a command before the snapshots, may
+// still be in memory. First its pool writes that out. Where our newest snapshot is not
+// the newest of all, and where some were left out of the listing, zfs is asked for
+// written@OURS.
 func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Record) ([]*record.Record, error) {
 	if s.o.AllowEmpty || s.o.MinChange == 0 {
 		return set, nil
 	}
 	written := map[*record.Record]int64{}
-	var props, names []string
+	plain := map[*record.Record]bool{} // written is since our newest
+	var unsure []*record.Record
 	for _, r := range set {
 		i := newestOurs(r)
-		switch {
-		case i < 0:
-			continue
-		case i == len(r.Snapshots)-1 && r.Written != nil && len(s.o.Patterns) == 0:
-			written[r] = *r.Written
+		if i < 0 {
 			continue
 		}
-		names = append(names, r.Name)
-		if p := "written@" + r.Snapshots[i].Name; !slices.Contains(props, p) {
-			props = append(props, p)
+		plain[r] = i == len(r.Snapshots)-1 && len(s.o.Patterns) == 0
+		if plain[r] && r.Written != nil && !s.stale[r] {
+			written[r] = *r.Written
+		}
+		if n, ok := written[r]; !ok || n < s.o.MinChange {
+			unsure = append(unsure, r)
 		}
 	}
-	if len(names) > 0 {
-		got, err := host.Get(ctx, props, names, false)
-		if err != nil {
+	unsure, err := s.sync(ctx, host, unsure)
+	if err != nil {
+		return nil, err
+	}
+	since := func(r *record.Record) string {
+		if plain[r] {
+			return "written"
+		}
+		return "written@" + r.Snapshots[newestOurs(r)].Name
+	}
+	for _, same := range groups(unsure, func(r *record.Record) string { return fmt.Sprint(plain[r]) }) {
+		var props, names []string
+		for _, r := range same {
+			names = append(names, r.Name)
+			if p := since(r); !slices.Contains(props, p) {
+				props = append(props, p)
+			}
+		}
+		got, err := host.Existing(ctx, props, names)
+		if err != nil && !zfs.OfDatasets(err) {
 			return nil, err
 		}
-		byName := map[string]map[string]zfs.Value{}
-		for _, d := range got {
-			byName[d.Name] = d.Props
-		}
-		for _, r := range set {
-			if i := newestOurs(r); i >= 0 {
-				if _, known := written[r]; !known {
-					if n, ok := byName[r.Name]["written@"+r.Snapshots[i].Name].Int(); ok {
-						written[r] = n
-					}
-				}
+		for _, r := range same {
+			// One of which nothing is said gets a snapshot, or fails with that.
+			delete(written, r)
+			if n, ok := got[r.Name].Props[since(r)].Int(); ok {
+				written[r] = n
 			}
 		}
 	}
 	var out []*record.Record
 	for _, r := range set {
-		if n, ok := written[r]; ok && n < s.o.MinChange {
+		n, ok := written[r]
+		switch {
+		case r.Error != nil:
+		case ok && n < s.o.MinChange:
 			r.Snapshot = &record.Made{None: "unchanged"}
 			s.env.Verbosef("'%s': unchanged, %d bytes written since our newest snapshot", r.Name, n)
-			continue
+		default:
+			out = append(out, r)
 		}
-		out = append(out, r)
+	}
+	return out, nil
+}
+
+// sync has the pools of the records write out what they have in memory. It returns the
+// records whose pool can be asked now; those of a pool that hangs, or whose disks are
+// gone, have failed. A dry run leaves the pools as they are.
+func (s *snapper) sync(ctx context.Context, host *zfs.Host, set []*record.Record) ([]*record.Record, error) {
+	if s.env.Common.DryRun {
+		return set, nil
+	}
+	byPool := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
+	var pools []string
+	for _, of := range byPool {
+		pools = append(pools, zfs.Pool(of[0].Name))
+	}
+	errs := host.Sync(ctx, pools)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var out []*record.Record
+	for i, of := range byPool {
+		switch err := errs[pools[i]]; {
+		case err == nil:
+			out = append(out, of...)
+		case zfs.OfDatasets(err), zfs.KindOf(err) == zfs.KindMissingProgram:
+			s.env.Verbosef("cannot sync pool '%s': %s", pools[i], err)
+			out = append(out, of...)
+		default:
+			s.failAll(of, zfs.KindOf(err), fmt.Sprintf("cannot find out what changed in pool '%s': %s", pools[i], err))
+		}
 	}
 	return out, nil
 }

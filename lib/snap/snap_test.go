@@ -71,9 +71,9 @@ func TestFreeName(t *testing.T) {
 			set = append(set, r)
 		}
 		s := &snapper{env: &cli.Env{Now: utc(c.now)}}
-		got, err := s.freeName(f.Name, set)
-		if got != c.want || (err == nil) != (c.want != "") {
-			t.Errorf("%s: %q, %v", c.what, got, err)
+		got, free := s.freeName(f.Name, set, nil)
+		if free != (c.want != "") || free && got != c.want || !free && got != f.Name(s.env.Now) {
+			t.Errorf("%s: %q, %v", c.what, got, free)
 		}
 	}
 }
@@ -99,27 +99,58 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// pool is a stand-in for zfs. Its files: list has the rows of the snapshots and
-// bookmarks that are there, get what zfs get prints, gone the datasets that are
-// not there any more, full the pools that are full; log is what was started.
+// pool is a stand-in for zfs and zpool. Its files: list has the rows of the snapshots
+// and bookmarks that are there; get rows of zfs get, where 0 is the answer to all else;
+// pending those that are added to it when the pool is synced; gone the datasets that are
+// not there any more, bad those that cannot be snapshotted, each with the reason, full
+// the pools that are full, stuck those that are suspended when they are synced, broken
+// before; race, in which dataset another
+// run takes the name first; log is what was started.
 type pool struct{ dir string }
 
 const fakeZFS = `#!/bin/sh
 cd "$POOL"
 tab='	'
-echo "$*" >>log
 rc=0
+case $0 in
+*/zpool)
+	echo "zpool $*" >>log
+	grep -qx "$2" stuck && { echo "cannot sync '$2': pool I/O is currently suspended" >&2; exit 1; }
+	cat pending >>get
+	exit;;
+esac
+echo "$*" >>log
 missing() { while read -r g; do case $1 in "$g"|"$g"@*) echo "cannot open '$g': dataset does not exist" >&2; return 0;; esac; done <gone; return 1; }
 operands() { for a; do case $a in */*|tank|pool) echo "$a";; esac; done; }
 case $1 in
 snapshot)
 	for a in $(operands "$@"); do missing "$a" && { echo usage: >&2; exit 2; }; done
 	while read -r p; do case "$*" in *" $p/"*) echo "cannot create snapshots : out of space" >&2; exit 1;; esac; done <full
+	if [ -s race ]; then
+		for a in $(operands "$@"); do
+			grep -qx "${a%@*}" race && echo "$a${tab}555${tab}998" >>list
+		done
+		>race
+	fi
+	for a in $(operands "$@"); do
+		why=$(sed -n "s|^${a%@*}$tab||p" bad)
+		grep -q "^$a$tab" list && why='dataset already exists'
+		[ "$why" ] && { echo "cannot create snapshot '$a': $why" >&2; rc=1; }
+	done
+	[ $rc = 0 ] || { echo "no snapshots were created" >&2; exit $rc; }
 	for a in $(operands "$@"); do echo "$a${tab}777${tab}999" >>list; done;;
 get)
-	cat get;;
+	props=$(echo "$7" | tr , ' ')
+	for a in $(operands "$@"); do
+		missing "$a" && { rc=1; continue; }
+		for p in $props; do
+			v=$(sed -n "s|^$a$tab$p$tab||p" get | tail -n 1)
+			echo "$a$tab$p$tab${v:-0$tab-}"
+		done
+	done;;
 list)
 	for a in $(operands "$@"); do
+		grep -qx "${a%%/*}" broken && { echo "cannot open '$a': pool I/O is currently suspended" >&2; rc=1; continue; }
 		missing "$a" && { rc=1; continue; }
 		case "$*" in
 		*filesystem*) echo "$a${tab}1${tab}1";;
@@ -133,7 +164,7 @@ exit $rc
 func newPool(t *testing.T, files map[string]string) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	all := map[string]string{"zfs": fakeZFS, "list": "", "get": "", "gone": "", "full": "", "log": ""}
+	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "broken": "", "race": "", "log": ""}
 	for name, text := range files {
 		all[name] = text
 	}
@@ -211,6 +242,8 @@ func outcome(out []*record.Record) string {
 		switch {
 		case r.Error != nil:
 			what = "error " + r.Error.Kind
+		case r.Snapshot != nil && r.Snapshot.Error != nil:
+			what = "no snapshot " + r.Snapshot.Error.Kind
 		case r.Snapshot == nil:
 		case r.Snapshot.None != "":
 			what = r.Snapshot.None
@@ -264,9 +297,9 @@ func TestUnchanged(t *testing.T) {
 		input      []string
 		want, asks string
 	}{
-		{"nothing written", nil, []string{"tank/a 0"}, "tank/a unchanged", ""},
+		{"nothing written", nil, []string{"tank/a 0"}, "tank/a unchanged", "tank/a"},
 		{"a byte", nil, []string{"tank/a 1"}, "tank/a " + name, ""},
-		{"less than asked for", []string{"--min-change=5000"}, []string{"tank/a 4999"}, "tank/a unchanged", ""},
+		{"less than asked for", []string{"--min-change=5000"}, []string{"tank/a 4999"}, "tank/a unchanged", "tank/a"},
 		{"as much as asked for", []string{"--min-change=5000"}, []string{"tank/a 5000"}, "tank/a " + name, ""},
 		{"asked for all", []string{"--allow-empty"}, []string{"tank/a 0"}, "tank/a " + name, ""},
 		{"and in another way", []string{"--min-change=0"}, []string{"tank/a 0"}, "tank/a " + name, ""},
@@ -282,8 +315,16 @@ func TestUnchanged(t *testing.T) {
 			t.Errorf("%s: %s, %s, %v", c.what, outcome(out), stderr, err)
 		}
 		asked := strings.Join(p.log("get"), "\n")
-		if (asked != "") != (c.asks != "") || !strings.HasSuffix(asked, c.asks) || asked != "" && !strings.Contains(asked, "written@"+old) {
+		prop := " written "
+		if strings.HasSuffix(asked, "/b") {
+			prop = "written@" + old
+		}
+		if (asked != "") != (c.asks != "") || !strings.HasSuffix(asked, c.asks) || asked != "" && !strings.Contains(asked, prop) {
 			t.Errorf("%s: asked %q", c.what, asked)
+		}
+		// The pool is synced before it is asked, and only then.
+		if sync := p.log("zpool sync tank"); len(sync) != len(p.log("get")) {
+			t.Errorf("%s: %q", c.what, p.log(""))
 		}
 	}
 }
@@ -324,7 +365,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// The same where it goes at the last moment.
+// The same where it goes at the last moment: when a command before the snapshots has
+// run, all is looked at again, and zfs names one of those that went after that.
 func TestGoneAtLast(t *testing.T) {
 	p := newPool(t, nil)
 	hook := "echo tank/b >$POOL/gone"
@@ -332,26 +374,132 @@ func TestGoneAtLast(t *testing.T) {
 	if err != nil || outcome(out) != "tank/a "+name+", tank/b error not-found, tank/c "+name+", pool/x "+name || !strings.Contains(stderr, "'tank/b': the dataset is gone") {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
-	want := []string{
-		"snapshot tank/a@" + name + " tank/b@" + name + " tank/c@" + name, // all or none: none
-		"snapshot tank/a@" + name + " tank/c@" + name,
-		"snapshot pool/x@" + name,
-	}
+	want := []string{"snapshot tank/a@" + name + " tank/c@" + name, "snapshot pool/x@" + name}
 	if got := p.log("snapshot"); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }
 
-// What fails on one pool fails for all of it and for nothing else, in one
-// message.
+// What a full pool refuses without a name is told once for all of it, and stops
+// neither another pool nor what older snapshots are for: the records go on.
 func TestPoolFails(t *testing.T) {
-	newPool(t, map[string]string{"full": "tank\n"})
-	out, stderr, err := run(t, nil, input(t, "tank/a", "pool/x", "tank/b"))
-	if err != nil || outcome(out) != "tank/a error no-space, pool/x "+name+", tank/b error no-space" {
+	newPool(t, map[string]string{"full": "tank\n", "list": "tank/a@b-20261121030000\t5\t50\n"})
+	out, stderr, err := run(t, nil, input(t, "tank/a 1", "pool/x", "tank/b"))
+	if err != nil || outcome(out) != "tank/a no snapshot no-space, pool/x "+name+", tank/b no snapshot no-space" {
 		t.Errorf("%s, %v", outcome(out), err)
 	}
-	if strings.Count(stderr, "cannot snapshot 2 datasets of pool 'tank'") != 1 || !strings.Contains(stderr, "out of space") {
+	if strings.Count(stderr, "out of space") != 1 || !strings.Contains(stderr, "cannot snapshot 2 datasets of pool 'tank'") || strings.Contains(stderr, "what was received") {
 		t.Errorf("%s", stderr)
+	}
+	if r := out[0]; r.Skip() || len(r.Snapshots) != 1 || r.Failure() != r.Snapshot.Error || r.Snapshot.Error.Stage != "snap" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A dataset that cannot be snapshotted fails alone, with its own cause; all others are
+// taken together.
+func TestOneFails(t *testing.T) {
+	long := "tank/" + strings.Repeat("n", 235)
+	p := newPool(t, map[string]string{"bad": "tank/in\tdataset is busy\ntank/vm\tout of space\n"})
+	out, stderr, err := run(t, nil, input(t, "tank/a", "tank/in", "tank/vm", long, "tank/b"))
+	want := "tank/a " + name + ", tank/in no snapshot busy, tank/vm no snapshot no-space, " + long + " no snapshot bad-argument, tank/b " + name
+	if err != nil || outcome(out) != want {
+		t.Errorf("%s, %v", outcome(out), err)
+	}
+	if got := p.log("snapshot"); len(got) != 2 || got[1] != "snapshot tank/a@"+name+" tank/b@"+name {
+		t.Errorf("%q", got)
+	}
+	if m := out[1].Snapshot.Error.Message; m != "cannot snapshot 'tank/in@"+name+"': dataset is busy" || strings.Count(stderr, "tank/in@") != 1 {
+		t.Errorf("%s, %s", m, stderr)
+	}
+}
+
+// Two runs of one backup in the same second: what the other has snapshotted needs no
+// other snapshot, and what has changed since gets the next free name.
+func TestSameSecond(t *testing.T) {
+	const old, next = "b-20261121030000", "b-20261122030001"
+	list := "tank/a@" + old + "\t5\t50\ntank/b@" + old + "\t6\t50\n"
+	p := newPool(t, map[string]string{"list": list, "race": "tank/a\ntank/b\n", "pending": "tank/b\twritten\t512\t-\n"})
+	out, stderr, err := run(t, nil, input(t, "tank/a 1", "tank/b 1"))
+	if err != nil || stderr != "" || outcome(out) != "tank/a unchanged, tank/b "+next {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+	if s := out[0].Snapshots; s[len(s)-1].Name != name || s[len(s)-1].GUID != "555" || !s[len(s)-1].Ours {
+		t.Errorf("%+v", s)
+	}
+	if got := p.log("snapshot"); len(got) != 2 || got[1] != "snapshot tank/b@"+next {
+		t.Errorf("%q", got)
+	}
+
+	// All of them, with the same name, where unchanged ones are wanted too.
+	p = newPool(t, map[string]string{"list": list, "race": "tank/b\n"})
+	out, stderr, err = run(t, []string{"--allow-empty"}, input(t, "tank/a", "tank/b"))
+	if err != nil || stderr != "" || outcome(out) != "tank/a "+next+", tank/b "+next {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+
+	// No name is left: who has it fails alone.
+	newPool(t, map[string]string{"race": "tank/b\n"})
+	out, stderr, err = run(t, []string{"--allow-empty", "--snapshot-format={}-%Y%m%d"}, input(t, "tank/a", "tank/b", "tank/c"))
+	if err != nil || outcome(out) != "tank/a b-20261122, tank/b no snapshot exists, tank/c b-20261122" || strings.Count(stderr, "cannot") != 1 {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+	newPool(t, map[string]string{"list": "tank/b@b-20261122\t6\t50\n"})
+	out, _, err = run(t, []string{"--snapshot-format={}-%Y%m%d"}, input(t, "tank/a", "tank/b 1", "tank/c"))
+	if err != nil || outcome(out) != "tank/a b-20261122, tank/b no snapshot exists, tank/c b-20261122" {
+		t.Errorf("%s, %v", outcome(out), err)
+	}
+	// And that of one that needs no snapshot is in nobody's way.
+	newPool(t, map[string]string{"list": "tank/b@b-20261122\t6\t50\n"})
+	out, _, err = run(t, []string{"--snapshot-format={}-%Y%m%d"}, input(t, "tank/a", "tank/b 0"))
+	if err != nil || outcome(out) != "tank/a b-20261122, tank/b unchanged" {
+		t.Errorf("%s, %v", outcome(out), err)
+	}
+}
+
+// What was written and is not on the disks yet counts; a pool that cannot write it out
+// fails, and no other.
+func TestPending(t *testing.T) {
+	const old = "b-20261121030000"
+	list := "tank/a@" + old + "\t5\t50\ntank/b@" + old + "\t6\t50\npool/x@" + old + "\t7\t50\n"
+	p := newPool(t, map[string]string{"list": list, "pending": "tank/a\twritten\t4096\t-\n"})
+	out, stderr, err := run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 9"))
+	if err != nil || stderr != "" || outcome(out) != "tank/a "+name+", tank/b unchanged, pool/x "+name {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+	if got := p.log("zpool"); !slices.Equal(got, []string{"zpool sync tank"}) {
+		t.Errorf("%q", got)
+	}
+
+	newPool(t, map[string]string{"list": list, "stuck": "tank\n"})
+	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 0"))
+	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x unchanged" || strings.Count(stderr, "suspended") != 1 {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+
+	newPool(t, map[string]string{"list": list, "broken": "tank\n"})
+	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 1"))
+	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x "+name || strings.Count(stderr, "its snapshots cannot be listed: cannot open 'tank/") != 2 {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+
+	// P6: a dry run has no pool do anything.
+	p = newPool(t, map[string]string{"list": list})
+	if out, _, _ := run(t, []string{"-n"}, input(t, "tank/a 0")); outcome(out) != "tank/a unchanged" || len(p.log("zpool")) > 0 {
+		t.Errorf("%s, %q", outcome(out), p.log(""))
+	}
+}
+
+// What a command before the snapshots writes is in them, and what it snapshots itself
+// hides nothing.
+func TestHookWrites(t *testing.T) {
+	const old = "b-20261121030000"
+	list := "tank/a@" + old + "\t5\t50\ntank/b@" + old + "\t6\t50\ntank/c@" + old + "\t7\t50\n"
+	p := newPool(t, map[string]string{"list": list})
+	hook := `printf 'tank/a\twritten\t4096\t-\n' >>$POOL/pending; printf 'tank/b@dump\t8\t60\n' >>$POOL/list; printf 'tank/b\twritten@` + old + `\t512\t-\n' >>$POOL/pending`
+	out, stderr, err := run(t, []string{"--pre-snapshot-cmd=" + hook}, input(t, "tank/a 0", "tank/b 0", "tank/c 0"))
+	if err != nil || stderr != "" || outcome(out) != "tank/a "+name+", tank/b "+name+", tank/c unchanged" {
+		t.Errorf("%s, %s, %v, %q", outcome(out), stderr, err, p.log(""))
 	}
 }
 
@@ -392,11 +540,22 @@ func TestHooks(t *testing.T) {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 
-	// Nothing to snapshot, nothing to stop a database for.
+	// They run before it is asked what changed, for all that could be snapshotted.
 	p = newPool(t, map[string]string{"list": "tank/a@b-20261121030000\t5\t50\n"})
 	out, _, _ = run(t, []string{note("pre"), note("post")}, input(t, "tank/a 0"))
-	if outcome(out) != "tank/a unchanged" || len(p.log("hook")) > 0 {
+	if outcome(out) != "tank/a unchanged" || !slices.Equal(p.log("hook"), []string{"hook pre b " + name + " tank/a", "hook post b " + name + " tank/a"}) {
 		t.Errorf("%s, %q", outcome(out), p.log(""))
+	}
+	// Nothing that could be, nothing to stop a database for.
+	for _, args := range [][]string{{"--no-snapshot", note("pre"), note("post")}, {note("pre"), note("post")}} {
+		p = newPool(t, map[string]string{"gone": "tank/a\n"})
+		words := []string{"tank/a 1"}
+		if args[0] == "--no-snapshot" {
+			words = []string{"tank/b 1"}
+		}
+		if _, _, _ = run(t, args, input(t, words...)); len(p.log("hook")) > 0 {
+			t.Errorf("%q", p.log(""))
+		}
 	}
 }
 

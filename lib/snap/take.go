@@ -3,18 +3,22 @@ package snap
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
+	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
 
 // This file is the one that changes pools: it makes the snapshots.
 
-// take snapshots the records, all of one host and backup, with one name.
+// take snapshots those of the records, all of one host and backup, that changed, with
+// one name.
 func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	if len(set) == 0 {
 		return nil
@@ -23,134 +27,254 @@ func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	name, err := s.freeName(format.Name, set)
-	if err != nil {
-		s.failAll(set, zfs.KindExists, err.Error())
-		return nil
+	t := &taking{snapper: s, host: host, format: format, made: map[string]*record.Record{}}
+	if t.props, err = s.o.properties(); err != nil {
+		return cli.UsageError{Err: err}
 	}
-	hooks := hooks{env: s.env, host: host, o: s.o, backup: set[0].Backup, snapshot: name, set: set}
-	defer hooks.post(ctx)
-	if err := hooks.pre(ctx); err != nil {
+	t.name, _ = s.freeName(format.Name, set, nil)
+	t.hooks = hooks{env: s.env, host: host, o: s.o, backup: set[0].Backup, snapshot: t.name, set: set}
+	defer t.hooks.post(ctx)
+	if err := t.hooks.pre(ctx); err != nil {
 		s.failAll(set, "hook", err.Error())
 		return nil
 	}
-	var made []*record.Record
-	for _, pool := range groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) }) {
-		ok, err := s.pool(ctx, host, pool, name)
-		if err != nil {
+	fail := func(err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.failAll(standing(set), zfs.KindOf(err), fmt.Sprintf("cannot find out what changed on %s: %s", host, err))
+		return nil
+	}
+	if len(s.o.PreCommand) > 0 && !s.env.Common.DryRun {
+		// What the commands wrote counts, and what they made or destroyed.
+		if err := s.again(ctx, host, set); err != nil {
+			return fail(err)
+		}
+	}
+	changed, err := s.changed(ctx, host, standing(set))
+	if err != nil {
+		return fail(err)
+	}
+	if holders(changed, t.name) > 0 {
+		t.name, _ = s.freeName(format.Name, changed, nil)
+	}
+	for _, pool := range groups(changed, func(r *record.Record) string { return zfs.Pool(r.Name) }) {
+		if err := t.pool(ctx, pool); err != nil {
 			return err
 		}
-		if ok {
-			made = append(made, pool...)
-		}
 	}
-	return s.identify(ctx, host, made, name)
+	return t.identify(ctx)
 }
 
-// freeName is the name for a snapshot made now that none of the datasets has:
-// within one second, and in the hour that comes twice when the clocks go back,
-// the time alone gives a name again that exists.
-func (s *snapper) freeName(name func(time.Time) string, set []*record.Record) (string, error) {
-	taken := func(n string) bool {
-		return slices.ContainsFunc(set, func(r *record.Record) bool {
-			return slices.ContainsFunc(r.Snapshots, func(x record.Snapshot) bool { return x.Name == n })
-		})
+// taking is the making of the snapshots of one host and backup.
+type taking struct {
+	*snapper
+	host   *zfs.Host
+	format snapname.Format
+	props  []string
+	hooks  hooks
+	name   string
+	made   map[string]*record.Record // by the full names of their new snapshots
+}
+
+// holders is how many of the records have a snapshot of that name.
+func holders(set []*record.Record, name string) (n int) {
+	for _, r := range set {
+		if hasSnapshot(r, name) {
+			n++
+		}
 	}
+	return n
+}
+
+func hasSnapshot(r *record.Record, name string) bool {
+	return slices.ContainsFunc(r.Snapshots, func(x record.Snapshot) bool { return x.Name == name })
+}
+
+// freeName is the name for a snapshot made now that none of the datasets has, and that
+// was not tried: within one second, and in the hour that comes twice when the clocks
+// go back, the time alone gives a name again that exists. Where there is none it is
+// that of now, and false.
+func (s *snapper) freeName(name func(time.Time) string, set []*record.Record, tried map[string]bool) (string, bool) {
 	for i := range 120 {
-		if n := name(s.env.Now.Add(time.Duration(i) * time.Second)); !taken(n) {
-			return n, nil
+		if n := name(s.env.Now.Add(time.Duration(i) * time.Second)); !tried[n] && holders(set, n) == 0 {
+			return n, true
 		}
 	}
-	n := name(s.env.Now)
-	return "", fmt.Errorf("cannot snapshot '%s@%s': the name is taken, and so are those of the next two minutes", set[0].Name, n)
+	return name(s.env.Now), false
 }
 
-// pool makes the snapshots of one pool. It tells whether they were made; err
-// ends the command.
-func (s *snapper) pool(ctx context.Context, host *zfs.Host, set []*record.Record, name string) (bool, error) {
-	props, err := s.o.properties()
-	if err != nil {
-		return false, err
-	}
-	if s.env.Common.DryRun {
-		for _, r := range set {
-			r.Snapshot = &record.Made{Name: name, Virtual: true}
-			r.Snapshots = append(r.Snapshots, record.Snapshot{Name: name, Ours: true, Virtual: true})
-			s.env.Verbosef("would snapshot '%s@%s'", r.Name, name)
+// rounds is how often another name is tried at most where other runs take the same.
+const rounds = 10
+
+// pool makes the snapshots of one pool. An error ends the command.
+//
+// Another run of the backup that began in the same second gives the same name. Whoever
+// comes second looks again: what the other run's snapshots hold needs none, and what
+// has changed since gets the next free name, so that each of the two has a snapshot of
+// all, and both list the other's as any that exists.
+func (t *taking) pool(ctx context.Context, set []*record.Record) error {
+	if t.env.Common.DryRun {
+		for _, r := range t.nameable(set) {
+			r.Snapshot = &record.Made{Name: t.name, Virtual: true}
+			r.Snapshots = append(r.Snapshots, record.Snapshot{Name: t.name, Ours: true, Virtual: true})
+			t.env.Verbosef("would snapshot '%s@%s'", r.Name, t.name)
 		}
-		return false, nil
+		return nil
 	}
-	for {
+	tried := map[string]bool{}
+	for round := 1; ; round++ {
+		set = t.nameable(set)
+		if len(set) == 0 {
+			return nil
+		}
+		byFull := map[string]*record.Record{}
 		var full []string
 		for _, r := range set {
-			full = append(full, r.Name+"@"+name)
+			n := r.Name + "@" + t.name
+			byFull[n] = r
+			full = append(full, n)
 		}
-		if len(full) == 0 {
-			return false, nil
-		}
-		err := host.Snapshot(ctx, full, props)
-		if err == nil {
-			return true, nil
+		made, failed, taken := t.host.SnapshotMost(ctx, full, t.props, round == rounds)
+		for _, n := range made {
+			t.made[n] = byFull[n]
 		}
 		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		if zfs.KindOf(err) == zfs.KindNotFound {
-			// None was made. The others are made without what is gone, which
-			// cannot be part of any consistent set now.
-			before := len(set)
-			gone, err := host.Gone(ctx, set)
-			if err != nil {
-				return false, err
-			}
-			s.gone(gone)
-			// A copy, for the caller goes on with its own.
-			set = slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return r.Error != nil })
-			if len(set) < before {
-				continue
-			}
+		if !taken {
+			t.failed(set, failed)
+			return nil
 		}
-		pool := zfs.Pool(set[0].Name)
-		s.failAll(set, zfs.KindOf(err), fmt.Sprintf("cannot snapshot %d datasets of pool '%s' as '@%s', so none was: %s", len(set), pool, name, err))
-		return false, nil
+		tried[t.name] = true
+		t.env.Verbosef("another run has just made snapshots '@%s' in pool '%s': looking again at what is there", t.name, zfs.Pool(set[0].Name))
+		err := t.again(ctx, t.host, set)
+		if err == nil {
+			set, err = t.changed(ctx, t.host, standing(set))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			t.failAll(standing(set), zfs.KindOf(err), fmt.Sprintf("cannot look again at what changed on %s: %s", t.host, err))
+			return nil
+		}
+		name, free := t.freeName(t.format.Name, set, tried)
+		if !free {
+			round = rounds - 1 // there is no other name: the next try is the last
+		}
+		t.name, t.hooks.snapshot = name, name
 	}
+}
+
+// nameable returns the records that can have a snapshot of the name. The others fail.
+func (t *taking) nameable(set []*record.Record) (out []*record.Record) {
+	for _, r := range set {
+		switch {
+		case len(r.Name)+1+len(t.name) > dataset.MaxName:
+			t.fail(r, record.Error{Kind: string(zfs.KindBadArgument),
+				Message: fmt.Sprintf("cannot snapshot '%s': its name with that of the snapshot, '@%s', is longer than %d bytes", r.Name, t.name, dataset.MaxName),
+				Hint:    "--snapshot-format can give a shorter one"})
+		case hasSnapshot(r, t.name):
+			t.fail(r, record.Error{Kind: string(zfs.KindExists),
+				Message: fmt.Sprintf("cannot snapshot '%s@%s': the name is taken, and so are those of the next two minutes", r.Name, t.name)})
+		default:
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// fail notes that no snapshot could be made of a record, and reports it.
+func (s *snapper) fail(r *record.Record, e record.Error) {
+	e.Stage = "snap"
+	r.Snapshot = &record.Made{Error: &e}
+	s.env.ReportError(&e)
+}
+
+// failed notes what became of the snapshots that could not be made, by their causes.
+// What is about a pool or a host ends the record's part in this run; what is about the
+// snapshot alone does not.
+func (t *taking) failed(set []*record.Record, failed map[string]error) {
+	same := map[error][]*record.Record{}
+	var order []error
+	for _, r := range set {
+		err := failed[r.Name+"@"+t.name]
+		switch {
+		case err == nil:
+		case zfs.KindOf(err) == zfs.KindNotFound:
+			t.gone([]*record.Record{r})
+		default:
+			if same[err] == nil {
+				order = append(order, err)
+			}
+			same[err] = append(same[err], r)
+		}
+	}
+	for _, err := range order {
+		list := same[err]
+		kind := zfs.KindOf(err)
+		what := fmt.Sprintf("cannot snapshot %d datasets of pool '%s' as '@%s': %s", len(list), zfs.Pool(list[0].Name), t.name, err)
+		if len(list) == 1 {
+			what = fmt.Sprintf("cannot snapshot '%s@%s': %s", list[0].Name, t.name, err)
+		}
+		switch {
+		case !zfs.OfDatasets(err):
+			t.failAll(list, kind, what)
+		case len(list) == 1:
+			t.fail(list[0], record.Error{Kind: string(kind), Hint: hint(kind, list[0]), Message: what})
+		default:
+			e := record.Error{Stage: "snap", Kind: string(kind), Message: what, Hint: hint(kind, list[0])}
+			t.env.ReportError(&e)
+			for _, r := range list {
+				one := e
+				r.Snapshot = &record.Made{Error: &one}
+			}
+		}
+	}
+}
+
+// hint is what a person can do so that a snapshot can be made.
+func hint(kind zfs.Kind, r *record.Record) string {
+	switch {
+	case kind == zfs.KindBusy:
+		return fmt.Sprintf("where a first receive into it is under way it gets a snapshot when that is complete; 'zfs receive -A %s' gives up one that broke off", zfs.Quote(r.Name))
+	case kind == zfs.KindNoSpace && r.Kind == "volume":
+		return fmt.Sprintf("a snapshot of a volume with a refreservation needs as much free space as the volume holds: free space, or 'zfs set refreservation=none %s'", zfs.Quote(r.Name))
+	case kind == zfs.KindNoSpace:
+		return "free space, or raise the quota or the snapshot_limit of what it is below; snapshots that exist are sent and thinned all the same"
+	}
+	return kind.Hint()
 }
 
 // identify reads the guids of the new snapshots, which a plan matches by.
-func (s *snapper) identify(ctx context.Context, host *zfs.Host, made []*record.Record, name string) error {
-	byName := map[string]*record.Record{}
-	var full []string
-	for _, r := range made {
-		if r.Error == nil {
-			byName[r.Name] = r
-			full = append(full, r.Name+"@"+name)
-		}
-	}
+func (t *taking) identify(ctx context.Context) error {
+	full := slices.Sorted(maps.Keys(t.made))
 	if len(full) == 0 {
 		return nil
 	}
-	err := host.List(ctx, full, zfs.ListOptions{Types: zfs.Snapshots}, func(row zfs.Row) error {
-		if r := byName[row.Dataset]; r != nil {
+	err := t.host.List(ctx, full, zfs.ListOptions{Types: zfs.Snapshots}, func(row zfs.Row) error {
+		if r := t.made[row.Full()]; r != nil {
 			e := row.Entry()
 			e.Ours = true
 			r.Snapshots = append(r.Snapshots, e)
-			r.Snapshot = &record.Made{Name: name}
-			s.env.Verbosef("snapshot '%s@%s'", r.Name, name)
+			r.Snapshot = &record.Made{Name: row.Snapshot}
+			t.env.Verbosef("snapshot '%s'", row.Full())
 		}
 		return nil
 	})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for _, r := range made {
-		if r.Error == nil && r.Snapshot == nil {
+	for _, n := range full {
+		if r := t.made[n]; r.Snapshot == nil {
 			why := "it is gone again"
 			if err != nil {
 				why = err.Error()
 			}
 			r.Fail(record.Error{Stage: "snap", Kind: string(zfs.KindOf(err)),
-				Message: fmt.Sprintf("cannot look up the new snapshot '%s@%s': %s", r.Name, name, why)})
-			s.env.Report(r)
+				Message: fmt.Sprintf("cannot look up the new snapshot '%s': %s", n, why)})
+			t.env.Report(r)
 		}
 	}
 	return nil

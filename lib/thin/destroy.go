@@ -36,7 +36,7 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		o := one{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
 		dest := r.Host
 		if side == record.SideTarget {
-			if r.Target == nil {
+			if r.Target == nil || away(r) {
 				continue
 			}
 			o = one{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
@@ -52,6 +52,14 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		}
 	}
 	return nil
+}
+
+// away reports whether the copy is not in its place yet, for it is to be renamed, on its
+// own or with a dataset above it.
+func away(r *record.Record) bool {
+	return r.Target.Exists && r.Target.Elsewhere != "" && !slices.ContainsFunc(r.Results, func(x record.Result) bool {
+		return x.Done && (x.Do == record.DoRename || x.Do == record.DoReceive)
+	})
 }
 
 func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) error {
@@ -185,6 +193,7 @@ func guids(list []record.Snapshot) map[string]string {
 func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
+	copies := map[string]bool{} // those that are the target's
 	for _, o := range list {
 		if o.r.Target == nil || o.r.Target.OwnTag() == "" || o.r.Type != record.TypeDataset {
 			continue
@@ -194,6 +203,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
 				held = append(held, full)
 				pin[full] = o.r.Target.OwnTag()
+				copies[full] = o.list == &o.r.Target.Snapshots
 				// Checked with the command line.
 				tag[full], _ = snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
 			}
@@ -211,13 +221,13 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		t.env.Verbosef("cannot list the holds on %d snapshots: %s", len(held), err)
 		return nil, nil
 	}
-	pinned, others := map[string]bool{}, map[string]bool{}
-	noteWaits(list, holders, pin, tag)
+	pinned, others := map[string][]string{}, map[string]bool{}
+	noteWaits(list, holders, pin, tag, copies)
 	for _, h := range holders {
-		switch h.Tag {
-		case pin[h.Snapshot]:
-			pinned[h.Snapshot] = true
-		case tag[h.Snapshot]:
+		switch {
+		case isPin(pin[h.Snapshot], h.Tag, copies[h.Snapshot]):
+			pinned[h.Snapshot] = append(pinned[h.Snapshot], h.Tag)
+		case h.Tag == tag[h.Snapshot]:
 		default:
 			others[h.Snapshot] = true
 		}
@@ -232,7 +242,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		byTag[tag] = append(byTag[tag], full)
 	}
 	for _, full := range held {
-		if pinned[full] && !others[full] {
+		if pinned[full] != nil && !others[full] {
 			free[full] = true
 			add(tag[full], full)
 		}
@@ -240,8 +250,8 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 	for _, full := range held {
 		// The pin last, as it says whose the other is; and also where the
 		// snapshot stays for another target, or each would wait for the other.
-		if pinned[full] {
-			add(pin[full], full)
+		for _, pin := range pinned[full] {
+			add(pin, full)
 		}
 	}
 	stays := map[string]bool{} // what the shared hold could not be taken off
@@ -263,7 +273,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 
 // noteWaits puts into the records which of the snapshots that are to go are held
 // for other targets of the backup. own and shared are the tags by snapshot.
-func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string) {
+func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string, copies map[string]bool) {
 	byName := map[string][]zfs.Holder{}
 	for _, h := range holders {
 		byName[h.Snapshot] = append(byName[h.Snapshot], h)
@@ -274,12 +284,12 @@ func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string) 
 			var waits []record.Wait
 			also, strangers := "", 0
 			for _, h := range byName[full] {
-				_, _, isPin := chain.PinTarget(h.Tag, shared[full])
+				_, _, pinned := chain.PinTarget(h.Tag, shared[full])
 				switch {
 				case h.Tag == shared[full]:
 					also = h.Tag
-				case h.Tag == own[full]:
-				case isPin:
+				case isPin(own[full], h.Tag, copies[full]):
+				case pinned:
 					w := record.Wait{Side: record.SideSource, Snapshot: n, Tag: h.Tag}
 					if o.list != &o.r.Snapshots {
 						w.Side = record.SideTarget
@@ -301,6 +311,14 @@ func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string) 
 			}
 		}
 	}
+}
+
+// isPin reports whether a hold stands for the target with the pin alone: by that, by
+// the form of earlier versions, and on a copy also by the guid of another pool, in
+// which it was before it was split off or restored.
+func isPin(pin, tag string, onCopy bool) bool {
+	p, ok := chain.ParsePin(pin)
+	return tag == pin || ok && (tag == p.Former() || onCopy && p.OfCopy(tag))
 }
 
 // destroyOne destroys snapshots of one dataset. Where zfs refuses the whole

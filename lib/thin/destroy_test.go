@@ -319,18 +319,20 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	for i := range r.Snapshots {
 		r.Snapshots[i].UserRefs = nil
 	}
-	own(r.Target, "zfs_autobackup:b:77")
+	own(r.Target, "zfs_autobackup:b:77.5")
 	hold := func(snapshot, tag string) string {
 		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
 	}
 	p.held(t, hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for who knows whom
-		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77")+hold(ours(8), "zfs_autobackup:b:78")+ // another disk's too
-		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77")+
-		hold(ours(6), "zfs_autobackup:b:77"))
+		// another disk's too, which has the guids of this one's datasets
+		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77.5")+hold(ours(8), "zfs_autobackup:b:77.6")+
+		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77.5")+
+		hold(ours(6), "zfs_autobackup:b:77")) // an earlier version's
 	out, _, stderr := run(t, "--keep-source=1", lines(t, r))
 	want := []string{
 		"release zfs_autobackup:b tank/a@" + ours(7) + " tank/a@" + ours(6),
-		"release zfs_autobackup:b:77 tank/a@" + ours(8) + " tank/a@" + ours(7) + " tank/a@" + ours(6),
+		"release zfs_autobackup:b:77.5 tank/a@" + ours(8) + " tank/a@" + ours(7),
+		"release zfs_autobackup:b:77 tank/a@" + ours(6),
 		"destroy tank/a@" + ours(7) + "," + ours(6),
 	}
 	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
@@ -343,7 +345,7 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	}
 	// The record tells what stays for another target: the shared tag is that one's now.
 	at := time.Date(2026, 11, 22, 23, 8, 0, 0, time.Local).Unix()
-	if w := out[0].Thin.Waits; len(w) != 1 || w[0].Side != record.SideSource || w[0].Snapshot != ours(8) || w[0].Tag != "zfs_autobackup:b:78" ||
+	if w := out[0].Thin.Waits; len(w) != 1 || w[0].Side != record.SideSource || w[0].Snapshot != ours(8) || w[0].Tag != "zfs_autobackup:b:77.6" ||
 		w[0].Since == nil || *w[0].Since != at || w[0].Also != "zfs_autobackup:b" {
 		t.Errorf("%+v", w)
 	}

@@ -36,6 +36,9 @@ type stage struct {
 	parents map[where]*parent
 	// lost are the targets whose first receive failed.
 	lost map[where]bool
+	// reserved are the reservations of pools that were asked for; see cause.go.
+	reservedMu sync.Mutex
+	reserved   map[where][]zfs.Reservation
 }
 
 // parent is a create-parent step, done once however many records have it.
@@ -73,6 +76,10 @@ type job struct {
 	// that release only what is held.
 	userrefs map[string]int64
 	tags     map[sided][]string
+	// zoned: the copy belongs to a zone; see zoneRefuses.
+	zoned bool
+	// leftOut is how many times steps were replaced by others; see leaveOut.
+	leftOut int
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -109,9 +116,17 @@ func (x *stage) work(ctx context.Context, number int, r *record.Record) {
 			x.mu.Unlock()
 		}
 	}
+	if r.Error != nil && hopeless(zfs.Kind(r.Error.Kind)) {
+		j.giveUp(ctx)
+	}
 	if r.Error != nil && j.displaced() {
 		x.mu.Lock()
 		x.lost[where{r.Target.Host, r.Target.Name}] = true
+		for i := range r.Steps {
+			if r.Steps[i].Do == record.DoRename {
+				x.lost[where{r.Target.Host, r.Steps[i].Dataset}] = true
+			}
+		}
 		x.mu.Unlock()
 	}
 	if len(j.arrived)+len(j.later) == 0 {
@@ -167,18 +182,11 @@ func (j *job) execute(ctx context.Context) error {
 	if err := j.x.orphaned(me, j.r); err != nil {
 		return err
 	}
-	for _, name := range lockNames(j.r.Target) {
-		release, err := j.x.locks.Take(name)
-		if err != nil {
-			var taken *lock.Taken
-			if errors.As(err, &taken) {
-				return failf(KindLocked, "cannot work on '%s': %s", me.dataset, taken)
-			}
-			return err
-		}
-		before := j.unlock
-		j.unlock = func() { release(); before() }
+	unlock, err := j.x.lock(j.r.Target)
+	if err != nil {
+		return err
 	}
+	j.unlock = unlock
 	if err := j.x.pin(ctx, j.r); err != nil {
 		return err
 	}
@@ -215,6 +223,25 @@ func (j *job) execute(ctx context.Context) error {
 		i += n - 1
 	}
 	return nil
+}
+
+// lock takes the locks on a target.
+func (x *stage) lock(t *record.Target) (unlock func(), err error) {
+	unlock = func() {}
+	for _, name := range lockNames(t) {
+		release, err := x.locks.Take(name)
+		if err != nil {
+			unlock()
+			var taken *lock.Taken
+			if errors.As(err, &taken) {
+				return func() {}, failf(KindLocked, "cannot work on '%s': %s", t.Name, taken)
+			}
+			return func() {}, err
+		}
+		before := unlock
+		unlock = func() { release(); before() }
+	}
+	return unlock, nil
 }
 
 // lockNames are the locks on a target: that of the dataset in its pool, since a
@@ -275,6 +302,8 @@ func (j *job) step(ctx context.Context, i, n int) error {
 		return j.rollback(ctx, i)
 	case record.DoReceive:
 		return j.receive(ctx, i)
+	case record.DoRename:
+		return j.rename(ctx, i)
 	case record.DoRenameAside:
 		return j.renameAside(ctx, i)
 	case record.DoRenameBack:
@@ -390,7 +419,31 @@ func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
 
 // rollback takes the target back to its newest snapshot, if it still is that.
 func (j *job) rollback(ctx context.Context, i int) error {
-	s := &j.r.Steps[i]
+	if err := j.rollBack(ctx, &j.r.Steps[i]); err != nil {
+		return err
+	}
+	j.result(i).Done = true
+	return nil
+}
+
+// undo does what a receive step allows where zfs has found the target changed since its
+// newest snapshot: it rolls back to that. It reports whether it did.
+func (j *job) undo(ctx context.Context, s *record.Step) bool {
+	list := j.r.Target.Snapshots
+	if s.Undo != record.UndoChanges && s.Undo != record.UndoReads || len(list) == 0 {
+		return false
+	}
+	last := list[len(list)-1]
+	back := record.Step{Do: record.DoRollback, Side: record.SideTarget, Dataset: s.Dataset, Snapshot: last.Name, GUID: last.GUID, OnlyRead: s.Undo == record.UndoReads}
+	if err := j.rollBack(ctx, &back); err != nil {
+		j.x.env.Verbosef("%s", err)
+		return false
+	}
+	j.x.env.Verbosef("rolled back '%s' to '@%s': it was changed a moment before", s.Dataset, last.Name)
+	return true
+}
+
+func (j *job) rollBack(ctx context.Context, s *record.Step) error {
 	full := s.Dataset + "@" + s.Snapshot
 	host := j.x.target(j.r)
 	var newest zfs.Row
@@ -420,7 +473,6 @@ func (j *job) rollback(ctx context.Context, i int) error {
 		return because(err, "cannot roll back to '%s'", full)
 	}
 	j.r.Target.Written = nil
-	j.result(i).Done = true
 	return nil
 }
 

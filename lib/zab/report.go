@@ -26,17 +26,20 @@ type report struct {
 	waiting map[string]bool // selected datasets without a verdict yet
 	order   []string
 	total   int
-	copies  int // selected by a property that came with a stream
-	failed  int
-	sent    int
-	bytes   int64
-	thinned int
-	quiet   int // nothing to do
-	orphans int
-	attempt bool // some record came out of the chain
-	dead    bool // a stage ended as it never should
-	stopped bool // at the first failure, under --debug
-	begun   time.Time
+	// unlisted are what the first stage could not list on the source. They count as
+	// failed, beside the datasets.
+	unlisted []*record.Record
+	copies   int // selected by a property that came with a stream
+	failed   int
+	sent     int
+	bytes    int64
+	thinned  int
+	quiet    int // nothing to do
+	orphans  int
+	attempt  bool // some record came out of the chain
+	dead     bool // a stage ended as it never should
+	stopped  bool // at the first failure, under --debug
+	begun    time.Time
 	// unwritten is why the report, or the records, cannot be written any more.
 	// That is no reason to end the backup.
 	unwritten error
@@ -82,6 +85,10 @@ func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, 
 	}
 	for _, rec := range all {
 		if rec.Excluded {
+			continue
+		}
+		if rec.Type == record.TypeUnlisted {
+			r.unlisted = append(r.unlisted, rec)
 			continue
 		}
 		r.waiting[rec.Name] = true
@@ -180,7 +187,7 @@ var errStopped = errors.New("stopped at the first failure")
 // result deals with one final record.
 func (r *report) result(rec *record.Record) error {
 	r.tell(rec)
-	if r.o.Debug && rec.Error != nil && len(r.waiting) > 0 {
+	if r.o.Debug && rec.Failure() != nil && len(r.waiting) > 0 {
 		r.stopped = true
 		return errStopped
 	}
@@ -193,7 +200,7 @@ func (r *report) tell(rec *record.Record) {
 		delete(r.waiting, rec.Name)
 		r.attempt = true
 	}
-	if rec.Error != nil {
+	if rec.Failure() != nil {
 		r.failed++
 	}
 	if r.o.JSON {
@@ -276,6 +283,16 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 	if resumed {
 		kind += ", resumed"
 	}
+	for _, res := range rec.Results {
+		if res.Do == record.DoRename && res.Step < len(rec.Steps) && (res.Done || r.o.DryRun) {
+			verb := ""
+			if r.o.DryRun {
+				verb = "would be "
+			}
+			s := rec.Steps[res.Step]
+			add("copy %srenamed from '%s'", verb, s.From+strings.TrimPrefix(rec.Target.Name, s.Dataset))
+		}
+	}
 	switch {
 	case streams > 0:
 		r.sent++
@@ -305,8 +322,13 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 			add("%s", t.Dataset)
 		}
 	}
+	if s := rec.Snapshot; s != nil && s.Error != nil {
+		add("FAILED: %s", s.Error.Message)
+	}
 	if rec.Error != nil {
 		add("FAILED: %s", rec.Error.Message)
+	}
+	if rec.Failure() != nil {
 		return strings.Join(parts, ", "), false
 	}
 	if len(parts) == 0 && rec.Type == record.TypeDataset {
@@ -368,7 +390,7 @@ func (r *report) end(err error) error {
 			r.env.Errorf("'%s' has no verdict: a stage ended before it was done", n)
 		}
 	}
-	if r.total == 0 && !r.dead {
+	if r.total == 0 && !r.dead && len(r.unlisted) == 0 {
 		r.say("backup %s: nothing to back up, all datasets are excluded", r.backup)
 		return nil
 	}
@@ -381,7 +403,12 @@ func (r *report) end(err error) error {
 	case r.failed > 0 && !r.attempt:
 		r.env.Status(exitNothing)
 	case r.failed > 0:
-		r.env.Errorf("%d of %s failed", r.failed, count(r.total, "dataset"))
+		if n := r.failed - len(r.unlisted); n > 0 {
+			r.env.Errorf("%d of %s failed", n, count(r.total, "dataset"))
+		}
+		if n := len(r.unlisted); n > 0 {
+			r.env.Errorf("%s of the source could not be listed", count(n, "part"))
+		}
 		r.env.Status(min(r.failed, exitMost))
 	case r.dead, r.unwritten != nil:
 		r.env.Status(1)

@@ -17,8 +17,3 @@ func (h *Host) Mount(ctx context.Context, dataset string, options string) error 
 func (h *Host) Unmount(ctx context.Context, dataset string) error {
 	return h.run(ctx, "zfs", "unmount", dataset)
 }
-
-// Sync has pools write out what is under way, so that written counts it.
-func (h *Host) Sync(ctx context.Context, pools []string) error {
-	return h.run(ctx, append([]string{"zpool", "sync"}, pools...)...)
-}

@@ -44,7 +44,7 @@ func run(t *testing.T, f files, args string) (out []*record.Record, log []string
 		}
 	}
 	write("zfs", fakeZFS)
-	write("zpool", "#!/bin/sh\necho \"$*\" >>$POOL/log\nprintf 'usb\\tguid\\t77\\nusb\\tfeature@large_blocks\\tenabled\\nusb\\tfeature@embedded_data\\tenabled\\n'\n")
+	write("zpool", "#!/bin/sh\necho \"$*\" >>$POOL/log\nfor p in $(echo $5 | tr , ' '); do v=enabled; [ $p != guid ] || v=77; printf 'usb\\t%s\\t%s\\n' $p $v; done\n")
 	for name, text := range f {
 		if text != "-" {
 			write(name, text)

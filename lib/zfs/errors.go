@@ -156,7 +156,6 @@ var hints = map[Kind]string{
 	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
-	KindPoolIO:         "'zpool status POOL' shows what is wrong with the pool; 'zpool clear POOL' has it go on once its devices are back",
 	KindTooLong:        "select fewer datasets for each run",
 	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
 	KindBadAnswer:      "nothing was done with this answer; look at the host that gave it, or at what its login shell prints",

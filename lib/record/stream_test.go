@@ -281,6 +281,7 @@ func TestRefused(t *testing.T) {
 		{"a fraction of a version", `{"zab":1.5,"type":"dataset","name":"t"}`, "not a record"},
 		{"no type", `{"zab":1,"name":"t"}`, `unknown type ""`},
 		{"another type", `{"zab":1,"type":"snapshot","name":"t"}`, `unknown type "snapshot"`},
+		{"what was not listed, without an error", `{"zab":1,"type":"unlisted","name":"t"}`, `type "unlisted" without the field "error"`},
 		{"a type in capitals", `{"zab":1,"type":"Dataset","name":"t"}`, `unknown type "Dataset"`},
 		{"a name twice", `{"zab":1,"type":"dataset","name":"t","name":"u"}`, "duplicate"},
 		{"a name twice, escaped", `{"zab":1,"type":"dataset","name":"t","n\u0061me":"u"}`, "duplicate"},

@@ -17,6 +17,9 @@ import (
 // that is imported, with a file "state" in it (from 0.8 on).
 const poolStates = "/proc/spl/kstat/zfs"
 
+// maxPools is how many pools a host may have.
+const maxPools = 10_000
+
 // PoolStates returns the state of every pool that the host has imported, such as
 // ONLINE or SUSPENDED, by name: those too that zfs leaves out of its listings
 // without a word. No program here on Linux, one elsewhere; neither looks into a pool,
@@ -35,7 +38,9 @@ func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 		if _, twice := states[name]; twice {
 			return fmt.Errorf("'%s' comes twice", name)
 		}
-		states[name] = state
+		if states[name] = state; len(states) > maxPools {
+			return fmt.Errorf("it has more than %d pools", maxPools)
+		}
 		return nil
 	}, argv...)
 	if err != nil {

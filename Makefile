@@ -36,6 +36,12 @@ hostile:
 	contrib/make/tools
 	contrib/make/hostile
 
+# Nightly backups for simulated months in which disks are pulled, pools are full
+# and other tools are at work: ZAB_MONTHS=50 of them; make test does some nights.
+months:
+	contrib/make/tools
+	contrib/make/months
+
 # zab beside plain zfs commands and syncoid, on real pools (about half an hour
 # where that is an emulated machine).
 bench:
@@ -71,4 +77,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test test-zfs21 torture hostile bench check demo vm-shell install clean
+.PHONY: all test test-zfs21 torture hostile months bench check demo vm-shell install clean

@@ -56,6 +56,8 @@ func TestScripts(t *testing.T) {
 			"free":   cmdFree,
 			"export": cmdExport,
 			"forge":  cmdForge,
+			"alone":  cmdAlone,
+			"disk":   cmdDisk,
 		},
 	}
 	if *only != "" {
@@ -169,6 +171,16 @@ func setup(env *testscript.Env) error {
 	if _, err := rand.Read(b[:]); err != nil {
 		return err
 	}
+	machine.RLock()
+	alone := new(bool)
+	env.Values["machine"] = alone
+	env.Defer(func() {
+		if *alone {
+			machine.Unlock()
+		} else {
+			machine.RUnlock()
+		}
+	})
 	id := hex.EncodeToString(b[:])
 	env.Setenv("PATH", bin+":"+os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
 	env.Setenv("LC_ALL", "C.UTF-8")
@@ -299,6 +311,82 @@ func cmdExport(ts *testscript.TestScript, neg bool, args []string) {
 	leaves.Lock()
 	defer leaves.Unlock()
 	ts.Check(ts.Exec("zpool", "export", args[0]))
+}
+
+// machine is held for reading by every script while it runs, and for writing by one
+// that does something to the machine that all see.
+var machine sync.RWMutex
+
+// cmdAlone: alone waits until no other script runs, and keeps others from beginning
+// until this one has ended.
+func cmdAlone(ts *testscript.TestScript, neg bool, args []string) {
+	held := ts.Value("machine").(*bool)
+	if *held {
+		return
+	}
+	machine.RUnlock()
+	machine.Lock()
+	*held = true
+}
+
+// cmdDisk: disk pool NAME SIZE makes a pool on a disk that can be pulled out: disk pull
+// NAME does so, writes to the pool, and waits until it is suspended; disk return NAME
+// puts it back and has the pool go on. The disk returns with the end of the script.
+// Since all of the machine sees a pool that is suspended, the script has to be alone.
+func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: disk pool|pull|return name [size]")
+	}
+	name := args[1]
+	sh := func(script string, more ...string) error {
+		out, err := exec.Command("sh", append([]string{"-ec", script, name, ts.MkAbs(name + ".img")}, more...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("disk %s %s: %w: %s", args[0], name, err, out)
+		}
+		return nil
+	}
+	const table = `set_table() { dmsetup reload "$0" --table "$1"; dmsetup suspend --noflush --nolockfs "$0"; dmsetup resume "$0"; }
+state() { cat "/proc/spl/kstat/zfs/$0/state" 2>/dev/null || :; }
+size=$(blockdev --getsz "/dev/mapper/$0")
+`
+	back := func() error {
+		return sh(table + `case $(dmsetup table "$0") in *error*) set_table "0 $size linear $(losetup -nO NAME -j "$1") 0" ;; esac
+i=0; while [ "$(state)" = SUSPENDED ] && [ $((i += 1)) -le 100 ]; do zpool clear "$0"; sleep 0.2; done
+[ "$(state)" != SUSPENDED ]`)
+	}
+	switch args[0] {
+	case "pool":
+		if len(args) != 3 || !*ts.Value("machine").(*bool) {
+			ts.Fatalf("disk pool: wants a size, and to be alone")
+		}
+		ts.Defer(func() {
+			if err := back(); err != nil {
+				ts.Logf("%v", err)
+				return
+			}
+			if err := destroyPool(name); err != nil {
+				ts.Logf("%v", err)
+			}
+			if err := sh(`dmsetup remove --retry "$0"; losetup -d $(losetup -nO NAME -j "$1"); rm "$1"`); err != nil {
+				ts.Logf("%v", err)
+			}
+		})
+		ts.Check(sh(`modprobe -q loop || :; modprobe -q dm_mod || :
+truncate -s "$2" "$1"
+loop=$(losetup -f --show "$1")
+dmsetup create "$0" --table "0 $(blockdev --getsz $loop) linear $loop 0"
+zpool create -f -O atime=off -m "$3" "$0" "/dev/mapper/$0"`, args[2], ts.MkAbs(name)))
+	case "pull":
+		// What writes waits until the disk is back.
+		ts.Check(sh(table + `set_table "0 $size error"
+mnt=$(zfs get -Ho value mountpoint "$0")
+setsid sh -c 'head -c 3000000 /dev/urandom >"$1/written"; zpool sync "$0"' "$0" "$mnt" </dev/null >/dev/null 2>&1 &
+i=0; while [ "$(state)" != SUSPENDED ]; do [ $((i += 1)) -le 300 ]; sleep 0.2; done`))
+	case "return":
+		ts.Check(back())
+	default:
+		ts.Fatalf("disk: unknown %q", args[0])
+	}
 }
 
 // cmdSpy: spy on puts programs named zfs, zpool and ssh in front of the real

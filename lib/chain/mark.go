@@ -26,8 +26,8 @@ type Mark struct {
 }
 
 // TargetKey stands for a target in the names of bookmarks: eight digits for the
-// tag of its holds, which has the backup and the guid of the dataset that its
-// copies are below.
+// tag of its holds (see Pin), which has the backup, the guid of the dataset that
+// its copies are below, and that of its pool.
 func TargetKey(pin string) string {
 	h := fnv.New32a()
 	h.Write([]byte(pin))
@@ -65,14 +65,16 @@ func MarkName(snapshot string, targets []string) string {
 // Has tells whether a target starts from it.
 func (m *Mark) Has(target string) bool { return slices.Contains(m.Targets, target) }
 
-// With is its name when a target joins.
-func (m *Mark) With(target string) string {
-	return MarkName(m.Snapshot, append(slices.Clone(m.Targets), target))
+// With is its name when a target joins, less another of its keys.
+func (m *Mark) With(target, former string) string {
+	rest := slices.DeleteFunc(slices.Clone(m.Targets), func(t string) bool { return t == target || t == former })
+	return MarkName(m.Snapshot, append(rest, target))
 }
 
-// Without is its name when a target has moved on; "" when that was the last.
-func (m *Mark) Without(target string) string {
-	rest := slices.DeleteFunc(slices.Clone(m.Targets), func(t string) bool { return t == target })
+// Without is its name when a target, with all keys that it has, has moved on; ""
+// when that was the last.
+func (m *Mark) Without(target ...string) string {
+	rest := slices.DeleteFunc(slices.Clone(m.Targets), func(t string) bool { return slices.Contains(target, t) })
 	if len(rest) == 0 {
 		return ""
 	}

@@ -19,7 +19,7 @@ func TestMarks(t *testing.T) {
 	var got []string
 	for _, m := range Marks(list) {
 		got = append(got, m.Snapshot+" "+strings.Join(m.Targets, ","))
-		if m.Has(a) && !strings.Contains(m.Name, a) || m.Without(b) != "" && strings.Contains(m.Without(b), b) || !strings.Contains(m.With(a), a) {
+		if m.Has(a) && !strings.Contains(m.Name, a) || m.Without(b) != "" && strings.Contains(m.Without(b), b) || !strings.Contains(m.With(a, ""), a) {
 			t.Errorf("%+v", m)
 		}
 	}
@@ -31,7 +31,7 @@ func TestMarks(t *testing.T) {
 	if strings.Join(got, "; ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if m := (Mark{Snapshot: "x", Targets: []string{a}}); m.Without(a) != "" || m.With(b) != MarkName("x", []string{a, b}) || MarkName("x", []string{b, a}) != MarkName("x", []string{a, b}) {
+	if m := (Mark{Snapshot: "x", Targets: []string{a}}); m.Without(a) != "" || m.With(b, "") != MarkName("x", []string{a, b}) || MarkName("x", []string{b, a}) != MarkName("x", []string{a, b}) {
 		t.Error("names")
 	}
 }

@@ -216,6 +216,9 @@ func Main(p Program, args []string) (code int) {
 		return usage(fmt.Errorf("--query-timeout: %w", err))
 	}
 	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig, QueryTimeout: limit}
+	if c.Verbose || c.Debug {
+		env.Machine.Noise = func(h *zfs.Host, line string) { env.line("", fmt.Sprintf("%s also said: %s", h, line)) }
+	}
 	if c.Debug {
 		env.Machine.Debug = func(command string) { env.line("+ ", command) }
 	}
@@ -260,7 +263,7 @@ func HintOf(err error) string {
 	if readerGone(err) {
 		return "what was under way was finished, and nothing more was begun"
 	}
-	return zfs.KindOf(err).Hint()
+	return zfs.HintOf(err)
 }
 
 // Parser makes the parser of the program's options, also for the tests that

@@ -29,13 +29,13 @@ const (
 
 // facts are the properties that zab asks for first, in its order.
 var facts = strings.Split("type,guid,createtxg,creation,origin,encryption,encryptionroot,keystatus,keyguid,written,used,referenced,volsize,"+
-	"mounted,canmount,mountpoint,receive_resume_token,zab:from,zab:stream,zab:aside,autobackup:"+backup, ",")
+	"mounted,canmount,mountpoint,receive_resume_token,zab:from,zab:stream,zab:aside,zab:pool,autobackup:"+backup, ",")
 
 // set puts the value of such a property into the source.
 func (l *Lie) set(src *Host) {
 	rng := rand.New(rand.NewPCG(l.Seed, 2))
 	d, victim := src.find(liar), src.find([]string{"tank/srv", "tank/home/alice"}[rng.IntN(2)])
-	prop := []string{"autobackup:" + backup, "zab:from", "zab:stream", "zab:aside"}[rng.IntN(4)]
+	prop := []string{"autobackup:" + backup, "zab:from", "zab:stream", "zab:aside", "zab:pool"}[rng.IntN(5)]
 	with := map[string]string{"written": "0"}
 	switch rng.IntN(3) {
 	case 0:

@@ -125,12 +125,13 @@ func (v *observer) below(full string) string {
 }
 
 var (
+	poolValue   = regexp.MustCompile(`^[0-9]{1,20}$`)
 	fromValue   = regexp.MustCompile(`^[0-9]{1,20}(,[0-9]{1,20})*$`)
 	streamValue = regexp.MustCompile(`^(none|parent|[Lw](,[Lw])*)$`)
 	asideValue  = regexp.MustCompile(`^(begun|done):[A-Za-z0-9_.: -]+$`)
 	otherValue  = regexp.MustCompile(`^[A-Za-z0-9_.:,+-]{1,200}$`)
 	asideOf     = regexp.MustCompile(`_diverged-[0-9]{14}(-[0-9]+)?$`)
-	tagValue    = regexp.MustCompile(`^zfs_autobackup:b1(:[0-9]{1,20})?$`)
+	tagValue    = regexp.MustCompile(`^zfs_autobackup:b1(:[0-9]{1,20}(\.[0-9]{1,20})?)?$`)
 	propName    = regexp.MustCompile(`^[a-z][a-z0-9_:.-]*$`)
 )
 
@@ -153,6 +154,8 @@ func (v *observer) property(pv string) string {
 		rule = fromValue
 	case p == "zab:stream":
 		rule = streamValue
+	case p == "zab:pool":
+		rule = poolValue
 	case p == "zab:aside":
 		rule = asideValue
 	case strings.HasPrefix(p, "zab:"):
@@ -207,7 +210,7 @@ func (v *observer) reads(c *call, where func(string) string) (known bool, why st
 			names = names[1:]
 		}
 	case "zfs list", "zfs holds", "zfs diff":
-	case "zpool get", "zpool list", "zpool sync":
+	case "zpool get", "zpool list", "zpool status", "zpool sync":
 		if c.sub == "get" {
 			names = names[1:]
 		}

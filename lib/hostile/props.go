@@ -14,12 +14,14 @@ var defaults = map[string]string{
 	"compression": "on", "atime": "on", "recordsize": "131072", "snapdev": "hidden", "volmode": "default",
 	"dedup": "off", "copies": "1", "special_small_blocks": "0", "keylocation": "none", "checksum": "on", "sync": "standard",
 	"overlay": "on", "snapdir": "hidden", "redundant_metadata": "all", "xattr": "on", "acltype": "off",
+	"dnodesize":        "legacy",
+	"filesystem_limit": ".none", "filesystem_count": ".none", "snapshot_limit": ".none", "snapshot_count": ".none",
 	"canmount": ".on", "quota": ".0", "refquota": ".0", "reservation": ".0", "refreservation": ".0",
 }
 
 // onlyFilesystems and onlyVolumes have these properties; the others answer -.
 var (
-	onlyFilesystems = []string{"canmount", "mountpoint", "mounted", "sharenfs", "sharesmb", "setuid", "devices", "exec", "atime", "recordsize", "quota", "refquota", "overlay", "snapdir", "xattr", "acltype", "special_small_blocks"}
+	onlyFilesystems = []string{"canmount", "mountpoint", "mounted", "sharenfs", "sharesmb", "setuid", "devices", "exec", "atime", "recordsize", "quota", "refquota", "overlay", "snapdir", "xattr", "acltype", "special_small_blocks", "dnodesize", "filesystem_limit", "filesystem_count"}
 	onlyVolumes     = []string{"volsize", "volblocksize"}
 )
 
@@ -121,6 +123,8 @@ func (h *Host) fact(d *Dataset, prop string) (string, bool) {
 		return num(d.Written), true
 	case "used", "referenced", "available", "usedbydataset", "usedbysnapshots", "logicalused", "logicalreferenced":
 		return num(used), true
+	case "usedbyrefreservation":
+		return "0", true
 	case "volsize":
 		return "1048576", true
 	case "volblocksize":

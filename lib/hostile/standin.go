@@ -274,6 +274,7 @@ func init() {
 		"zfs promote":  {"", 1, 1, false, true, (*call).zfsPromote},
 		"zpool get":    {"Hpo:", 1, -1, false, false, (*call).zpoolGet},
 		"zpool list":   {"Hpo:", 0, -1, false, false, (*call).zpoolList},
+		"zpool status": {"v", 1, 1, false, false, (*call).zpoolStatus},
 		"zpool sync":   {"", 0, -1, false, false, func(c *call) {}},
 	}
 }
@@ -458,6 +459,16 @@ func (c *call) zpoolList() {
 		row := map[string]string{"name": p.Name, "guid": guidFor("pool", p.Load), "health": "ONLINE", "load_guid": p.Load}
 		c.row(strings.Split(or(c.opt("o"), "name"), ","), func(col string) string { return or(row[col], "-") })
 	}
+}
+
+func (c *call) zpoolStatus() {
+	for _, p := range c.h.Pools {
+		if p.Name == c.operands[0] {
+			fmt.Fprintf(&c.out, "  pool: %s\n state: ONLINE\nconfig:\n\n\tNAME  STATE\n\t%[1]s  ONLINE\n\nerrors: No known data errors\n", p.Name)
+			return
+		}
+	}
+	c.fail("cannot open '%s': no such pool", c.operands[0])
 }
 
 // ssh answers -G, keeps a master's socket, or runs a line on another host.

@@ -31,6 +31,7 @@ type workflow struct {
 	args     []string // of zab
 	src, dst *Host
 	pool     string // of the target
+	inPool   string // the guid of that, if the copies say that they are held for it
 	root     string // the target; "" to snapshot and thin only
 	// selected are the source's datasets that are to be backed up.
 	selected []string
@@ -110,6 +111,10 @@ func (w *workflow) world(rng *rand.Rand) {
 		d.add(&Dataset{Name: w.root + "/tank/many", GUID: g(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
 	}
 	pin := tag + ":" + d.find(w.root).GUID
+	if w.shape/len(kinds)%2 == 1 { // else the copies are an earlier version's
+		w.inPool = guidFor("pool", d.Pools[0].Load)
+		pin += "." + w.inPool
+	}
 	srcPool := s.find("tank").GUID
 	for _, n := range names {
 		ds := s.add(&Dataset{Name: n, GUID: g(), Written: int64(1+rng.IntN(9)) << 12, Mounted: true,
@@ -189,6 +194,9 @@ func (w *workflow) copyOf(ds *Dataset, g func() string, count int, pin, srcPool 
 	}
 	c := d.add(&Dataset{Name: w.root + "/" + ds.Name, Kind: ds.Kind, GUID: g(), Local: map[string]string{"zab:from": srcPool, "zab:stream": stream},
 		Received: map[string]string{"autobackup:" + backup: "true"}, Cipher: ds.Cipher, KeyGUID: ds.KeyGUID, Locked: ds.Cipher != ""})
+	if w.inPool != "" {
+		c.Local["zab:pool"] = w.inPool
+	}
 	if c.Cipher != "" {
 		c.Root = c.Name
 	}

@@ -54,6 +54,10 @@ type Options struct {
 	// Grace is how long a program may take to end by itself when the transfer
 	// is given up; 0 means 5 seconds.
 	Grace time.Duration
+	// Lost, when an error comes from it, gives the transfer up with this error: a
+	// pool is suspended, so that programs may wait for it in the kernel, where no
+	// signal ends them. Those that do are left behind.
+	Lost <-chan error
 }
 
 // Outcome is what became of a chain.
@@ -84,6 +88,10 @@ type Failure struct {
 // because of somebody else's failure.
 const saveTime = time.Minute
 
+// lostTime is how long the programs of a transfer may take to end after a kill when
+// it is known that one of their pools does not answer.
+const lostTime = 3 * time.Second
+
 // child is a program of the chain while it runs.
 type child struct {
 	*Program
@@ -94,6 +102,12 @@ type child struct {
 	at     time.Time
 	done   chan struct{}
 	killed atomic.Bool // by us, so that its end is no news
+}
+
+// leave stops to wait for a program that no signal ends.
+func (c *child) leave() {
+	c.killed.Store(true)
+	c.cmd.Leave()
 }
 
 func (c *child) kill(sig syscall.Signal) {
@@ -199,6 +213,7 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 	end := func(cs []*child, after time.Duration) {
 		later(after, func() { each(cs, syscall.SIGTERM) })
 		later(after+2*time.Second, func() { each(cs, syscall.SIGKILL) })
+		later(after+2*time.Second+saveTime, func() { leave(cs) })
 	}
 	done := ctx.Done()
 	var tick <-chan time.Time
@@ -264,6 +279,11 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 		case <-done:
 			done = nil
 			giveUp(context.Cause(ctx))
+		case err := <-o.Lost:
+			giveUp(err)
+			each(children, syscall.SIGTERM)
+			later(lostTime, func() { each(children, syscall.SIGKILL) })
+			later(2*lostTime, func() { leave(children) })
 		case <-tick:
 			n, waits := int64(0), false
 			for _, j := range joints {
@@ -296,6 +316,12 @@ func flowing(joints []*joint) bool {
 func stopAll(joints []*joint) {
 	for _, j := range joints {
 		j.stop()
+	}
+}
+
+func leave(cs []*child) {
+	for _, c := range cs {
+		c.leave()
 	}
 }
 

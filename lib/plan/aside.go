@@ -260,7 +260,7 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 		t.Written, t.Resume, t.ResumeToken = nil, nil, ""
 		before, after = append(before, rename, back), []record.Step{end}
 	} else {
-		*t = record.Target{Host: t.Host, Name: t.Name, Pin: t.Pin, Snapshots: []record.Snapshot{}}
+		*t = record.Target{Host: t.Host, Name: t.Name, ZPoolGUID: t.ZPoolGUID, Pin: t.Pin, Snapshots: []record.Snapshot{}}
 		before, after = append(before, rename), []record.Step{back, end}
 	}
 	// What went out of the way does not count for the schedule any more. What

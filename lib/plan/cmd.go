@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"zab/lib/cache"
@@ -46,6 +47,7 @@ type Plan struct {
 	SetProperties       []string `long:"set-properties" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
 	Rollback            bool     `long:"rollback" description:"Undo changes of the target since its newest snapshot, where there are any"`
 	RenameAside         bool     `long:"rename-aside" description:"Rename a target that is in the way to NAME_diverged-TIME, and go on in its place; where a snapshot is in common, from a clone"`
+	FollowRenames       bool     `long:"follow-renames" description:"Rename the copy of a source that was renamed, with all below it, so that an increment does"`
 	Force               bool     `short:"F" long:"force" description:"Overwrite a target that exists without snapshots"`
 	DestroyIncompatible bool     `long:"destroy-incompatible" description:"Destroy snapshots of the target that are in the way"`
 	Decrypt             bool     `long:"decrypt" description:"Send encrypted datasets decrypted; their key must be loaded"`
@@ -222,30 +224,59 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	var fatal *record.Error
 	switch {
-	case l.err != nil && (zfs.KindOf(l.err) != zfs.KindNotFound || l.s.datasets[target] != nil):
+	case l.err != nil && (!zfs.Absent(l.err, target) || l.s.datasets[target] != nil):
 		// Where the target came, something below it did not: the listing is not whole.
-		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.KindOf(l.err).Hint(),
+		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.HintOf(l.err),
 			Message: fmt.Sprintf("cannot list the target '%s': %s", target, l.err)}
 	case l.s.datasets[target] == nil:
 		fatal = &record.Error{Stage: "plan", Kind: "target-missing",
 			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
 			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
+		if o.TargetState == "" {
+			var message string
+			message, fatal.Hint = host.Missing(ctx, target)
+			fatal.Message = fmt.Sprintf("cannot back up to '%s': %s", target, message)
+		}
 	}
-	names, err := Map(all, target, o.StripPath)
+	names, unnamed, err := Map(all, target, o.StripPath)
 	if err != nil && fatal == nil {
 		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 	}
 	if l.m != nil && fatal == nil {
-		if err := l.m.also(ctx, names); err != nil {
+		switch err := l.m.also(ctx, names); {
+		case err == nil:
+			l.m.save()
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		default:
+			// One that cannot be read must not stop the others.
+			env.Verbosef("what is remembered of '%s' will not do: %s", target, err)
+			if l.s, err = listState(ctx, host, target, excluded); err != nil {
+				return fmt.Errorf("cannot list the target '%s': %w", target, err)
+			}
+		}
+	}
+	if fatal == nil {
+		if err := l.s.mend(ctx, host, target, names, excluded); err != nil {
 			return fmt.Errorf("cannot list the target '%s': %w", target, err)
 		}
-		l.m.save()
 	}
 	var failed map[*record.Record]bool
 	if fatal == nil {
+		for _, r := range all {
+			if err := unnamed[r]; err != nil && !r.Skip() {
+				r.Fail(record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: tooLong})
+				env.Report(r)
+				continue
+			}
+			delete(unnamed, r)
+		}
 		doubtful := func(r *record.Record) bool { return o.doubtful(r, l.s.datasets[names[r]]) }
 		if failed, err = o.fill(ctx, env, all, doubtful, excluded); err != nil {
 			return err
+		}
+		for r := range unnamed {
+			failed[r] = true
 		}
 	}
 	if fatal != nil {
@@ -256,6 +287,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	return o.plan(ctx, env, host, target, l.s, all, names, failed, bad == nil)
 }
+
+// tooLong is what to do about a name that is too long on the target.
+const tooLong = "no name of ZFS is longer than 255 bytes: leave out the first parts of the source's with --strip-path, or take a target with a shorter name"
 
 // writeAll writes all records, after what f does to those that take part.
 func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Record)) error {
@@ -282,7 +316,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		return cli.UsageError{Err: err}
 	}
 	s.findAsides()
-	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}}
+	p := &planner{o: o, now: env.Now.Unix(), keep: keep, target: target, state: s, drafts: map[string]*draft{}, copies: map[string]string{}}
 	backup := ""
 	drafts := map[*record.Record]*draft{}
 	var list []*draft
@@ -305,27 +339,75 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		if err := p.names(r.Backup); err != nil {
 			return cli.UsageError{Err: err}
 		}
+		if of, err := s.unreadable(names[r]); err != nil {
+			k := zfs.KindOf(err)
+			r.Fail(record.Error{Stage: "plan", Kind: string(k), Hint: k.Hint(),
+				Message: fmt.Sprintf("cannot back up '%s': its copy, or what is above it, cannot be read: '%s': %s", r.Name, of, err)})
+			env.Report(r)
+			if s.datasets[names[r]] == nil {
+				s.coming[names[r]] = r
+			}
+			failed[r] = true
+			continue
+		}
 		d := p.match(r, names[r])
 		drafts[r], p.drafts[names[r]] = d, d
 		list = append(list, d)
 	}
+	for _, r := range all {
+		if r.Type != record.TypeUnlisted {
+			continue
+		}
+		// As above: nothing is made in the place of what may come another time.
+		if n, err := TargetName(r.Name, target, o.StripPath); err == nil && s.datasets[n] == nil && s.coming[n] == nil && p.drafts[n] == nil {
+			s.coming[n] = r
+		}
+	}
+	if s.broken != nil {
+		env.Warnf("the list of the target '%s' is not whole, and no copy is called missing: %s", target, s.broken)
+		env.Hintf("%s", zfs.KindOf(s.broken).Hint())
+		env.Fail()
+	}
+	p.pools = pools(all)
+	p.held = p.heldPlaces(all, names)
+	if list, err = p.findMoved(ctx, host, list); err != nil {
+		return err
+	}
+	all = inOrder(all, list)
 	p.clones(list)
 	if p.features, err = o.features(ctx, env, host, target, list); err != nil {
 		return err
 	}
-	pool := ""
-	if o.TargetState == "" && slices.ContainsFunc(list, sends) {
-		all, _ := host.Features(ctx, []string{zfs.Pool(target)}) // asked just now
-		pool = all[zfs.Pool(target)].GUID
+	if o.TargetState == "" && (slices.ContainsFunc(list, sends) || slices.ContainsFunc(list, p.unmarked)) {
+		// Where something is sent it was asked just now.
+		all, err := host.Features(ctx, []string{zfs.Pool(target)})
+		if err != nil {
+			return fmt.Errorf("cannot read the guid of the target's pool on %s: %w", host, err)
+		}
+		p.pool, p.asked = all[zfs.Pool(target)].GUID, true
 	}
 	for _, d := range list {
-		if d.r.Target != nil {
-			d.r.Target.ZPoolGUID = pool
+		if err := p.names(d.r.Backup); err != nil {
+			return cli.UsageError{Err: err}
 		}
+		d.r.Target.ZPoolGUID, d.r.Target.Pin = p.pool, p.pin()
 		// Before any plan is made, for records may come in any order.
 		if sends(d) {
 			s.coming[d.r.Target.Name] = d.r
 		}
+	}
+	if o.TargetState == "" {
+		p.autoSnapshots = sync.OnceValue(func() map[string]zfs.AutoSnapshot {
+			var names []string
+			for _, d := range list {
+				if t := d.r.Target; t != nil && t.Exists && d.has && d.base.Target < len(t.Snapshots)-1 {
+					names = append(names, s.actual(t.Name))
+				}
+			}
+			// It only makes a message better.
+			found, _ := host.AutoSnapshot(ctx, names)
+			return found
+		})
 	}
 	w := record.NewWriter(env.Stdout)
 	look := newLook(list, func(set []*draft) error {
@@ -337,6 +419,9 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 		return nil
 	})
+	if err := p.newPool(ctx, host, list, look); err != nil {
+		return err
+	}
 	for _, r := range all {
 		d := drafts[r]
 		if d == nil {
@@ -360,7 +445,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			env.Report(r)
 		}
 		for _, m := range r.Warnings {
-			if m == d.believed {
+			if m == d.believed || slices.Contains(d.loud, m) {
 				env.Warnf("%s", m) // before it is done
 				continue
 			}
@@ -400,18 +485,19 @@ func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, 
 			set = append(set, r)
 		}
 	}
-	gone, err := env.Machine.Fill(ctx, set, excluded)
+	unfilled, err := env.Machine.Fill(ctx, set, excluded)
 	if err != nil {
 		return nil, err
 	}
 	for r, list := range virtual {
 		r.Snapshots = append(r.Snapshots, list...)
 	}
-	for _, r := range gone {
-		failed[r] = true
-		r.Fail(record.Error{Stage: "plan", Kind: string(zfs.KindNotFound),
-			Message: fmt.Sprintf("cannot plan for '%s': the dataset is gone since it was selected", r.Name)})
-		env.Report(r)
+	for _, r := range set {
+		if err := unfilled[r]; err != nil {
+			failed[r] = true
+			r.Fail(zfs.Unfilled("plan", "plan for", r.Name, err))
+			env.Report(r)
+		}
 	}
 	return failed, nil
 }
@@ -425,7 +511,7 @@ func sends(d *draft) bool { return d.r.Error == nil && len(d.wanted) > 0 }
 func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, target string, list []*draft) (func(string, string, string) zfs.Features, error) {
 	if o.TargetState != "" {
 		return func(string, string, string) zfs.Features {
-			return zfs.Features{LargeBlocks: true, EmbeddedData: true}
+			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
 		}, nil
 	}
 	pools := map[string][]string{}
@@ -447,6 +533,7 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 		return zfs.Features{
 			LargeBlocks:  a[from].LargeBlocks && b[to].LargeBlocks,
 			EmbeddedData: a[from].EmbeddedData && b[to].EmbeddedData,
+			Resumable:    b[to].Resumable,
 		}
 	}, nil
 }
@@ -488,16 +575,26 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 			hosts = append(hosts, r.Host)
 		}
 	}
+	if p.state.broken != nil {
+		return nil
+	}
 	// Children first, so that zab-thin can destroy a whole tree in one run,
 	// however many records it looks at together.
 	for _, n := range slices.Backward(p.state.order) {
 		r := p.state.datasets[n]
+		if r.Name != n {
+			continue // it is renamed in this run with what is above it
+		}
 		if p.state.aside(n) {
 			env.Verbosef("'%s' was set aside by --rename-aside, and is left alone", n)
 			continue
 		}
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
 			continue // zfs's own, or a parent that exists for its children
+		}
+		if u := o.unlisted(all, target, n); u != nil {
+			env.Verbosef("'%s' may be the copy of what could not be listed at or below '%s': it is not called missing", n, u.Name)
+			continue
 		}
 		t := &record.Target{Host: o.SSHTarget, Name: n, Exists: true, Pin: p.pin(), Facts: r.Facts, Snapshots: r.Snapshots, Bookmarks: r.Bookmarks}
 		for i := range t.Snapshots {
@@ -511,12 +608,34 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 				orphan.Source.Name = strings.TrimPrefix(n, target+"/")
 			}
 		}
+		if src := p.copies[n]; src != "" {
+			orphan.Excluded = true
+			orphan.Reason = "it has snapshots of '" + src + "', which has another name now"
+		}
 		if x := excluded[n]; x != nil {
 			orphan.Excluded = true
 			orphan.Reason = "its source '" + x.Name + "' is left out of this run"
 		}
 		if err := w.Write(orphan); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// unlisted returns the record of what could not be listed on the source where the copy
+// of that name may be of something there; nil where it cannot.
+func (o *Options) unlisted(all []*record.Record, target, name string) *record.Record {
+	for _, r := range all {
+		if r.Type != record.TypeUnlisted {
+			continue
+		}
+		of, err := TargetName(r.Name, target, o.StripPath)
+		if err != nil {
+			of = target // less is left of its name than --strip-path takes: it may be any
+		}
+		if name == of || strings.HasPrefix(name, of+"/") {
+			return r
 		}
 	}
 	return nil

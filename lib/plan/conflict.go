@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"zab/lib/chain"
 	"zab/lib/record"
@@ -18,6 +19,7 @@ const keepAside = "--rename-aside to keep it under another name and go on in its
 
 // conflict makes the record a failed one: nothing can be sent as things stand.
 func (p *planner) conflict(r *record.Record, c *record.Conflict) {
+	p.blame(r, c)
 	r.Conflict = c
 	hint := ""
 	if len(c.Remedies) > 0 {
@@ -27,6 +29,65 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 		}
 	}
 	r.Fail(p.failure("conflict", fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
+}
+
+// otherMachine makes a conflict tell first if the target is the copy of what another
+// machine has, by the pool that it came from: to set it aside would only make the
+// other machine do the same the next night.
+func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Conflict {
+	switch c.Kind {
+	case "no-common-snapshot", "same-name-other-guid", "target-without-snapshots":
+	default:
+		return c
+	}
+	t := r.Target
+	if r.PoolGUID == "" || !p.foreign(&t.Facts) || slices.Contains(strings.Split(t.From, ","), r.PoolGUID) {
+		return c
+	}
+	c.Message = fmt.Sprintf("'%s' is a copy of another machine's dataset, or of a pool that is no more: it came from the pool with the guid %s, and '%s' is in that with the guid %s; %s", t.Name, lastPool(&t.Facts), r.Name, r.PoolGUID, c.Message)
+	c.Remedies = slices.Insert(c.Remedies, 0, "give each source a target of its own, if that is another machine's")
+	return c
+}
+
+// makers are tools that make snapshots, by how the names of these begin.
+var makers = []struct{ begin, tool, remedy string }{
+	{"zfs-auto-snap_", "zfs-auto-snapshot", ""},
+	{"autosnap_", "sanoid", "leave '%s' out of sanoid.conf, or give it a template with autosnap = no"},
+	{"syncoid_", "syncoid", "give syncoid --no-sync-snap, or leave '%s' out of what it sends"},
+	{"zrepl_", "zrepl", "leave '%s' out of the filesystems of zrepl's jobs"},
+	{"pyznap_", "pyznap", "leave '%s' out of pyznap.conf"},
+}
+
+// blame names who made the snapshots that are in the way, where that can be told, and
+// what keeps them from being made again: else the conflict comes back.
+func (p *planner) blame(r *record.Record, c *record.Conflict) {
+	if c.Kind != "newer-snapshots" {
+		return
+	}
+	t := r.Target
+	if p.autoSnapshots != nil {
+		if a, ok := p.autoSnapshots()[p.state.actual(t.Name)]; ok {
+			where, why := t.Name, "set there"
+			if from, ok := strings.CutPrefix(a.Source, "inherited from "); ok {
+				where, why = from, a.Source
+			} else if a.Source == "received" {
+				why = "which came with the stream"
+			}
+			c.Message += fmt.Sprintf("; snapshots are made of it because of %s=true, %s", a.Prop, why)
+			remedy := fmt.Sprintf("'zfs set %s=false %s', so that no more come, and then ", a.Prop, zfs.Quote(where))
+			c.Remedies[0] = remedy + c.Remedies[0]
+			return
+		}
+	}
+	for _, m := range makers {
+		if strings.HasPrefix(c.Snapshots[0].Name, m.begin) {
+			c.Message += fmt.Sprintf("; its name is one of those that %s gives", m.tool)
+			if m.remedy != "" {
+				c.Remedies[0] = fmt.Sprintf(m.remedy, t.Name) + ", so that no more come, and then " + c.Remedies[0]
+			}
+			return
+		}
+	}
 }
 
 // noSnapshots: the target exists and has nothing to start from. Not everything
@@ -111,12 +172,27 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		case d.read:
 			rollback.Why = fmt.Sprintf("%d bytes were written since by reading: access times", *t.Written)
 			rollback.OnlyRead = true
+		case p.splitOff(t):
+			return steps, nil // zfs refuses the stream if more than that was written
 		default:
 			return nil, modified(r, *t.Written)
 		}
 		steps = append(steps, rollback)
 	}
 	return steps, nil
+}
+
+// newHeads is more, in bytes, than the head of a dataset takes on any pool when nothing
+// but its intent log was reset.
+const newHeads = 128 << 10
+
+// splitOff reports whether what was written to a copy may be no more than zpool split
+// or an import does: it resets the intent log of each dataset (2.3), which counts as
+// written, and with which zfs receive goes on all the same. It is so only in the first
+// run to a pool, and what is to be set aside is found out before.
+func (p *planner) splitOff(t *record.Target) bool {
+	pool := p.pinnedIn()
+	return pool != "" && t.Pool != pool && t.Mounted != "yes" && *t.Written <= newHeads && !p.o.RenameAside
 }
 
 // believed is the warning about snapshots of the target that go because the

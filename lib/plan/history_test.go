@@ -148,7 +148,9 @@ func (p *pair) plan(args string) *record.Record {
 		p.t.Fatal(err)
 	}
 	pl := &planner{o: o, now: now, keep: keep, target: "backup", state: s,
-		features: func(_, _, _ string) zfs.Features { return zfs.Features{LargeBlocks: true, EmbeddedData: true} }}
+		features: func(_, _, _ string) zfs.Features {
+			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
+		}}
 	if err := pl.names(r.Backup); err != nil {
 		p.t.Fatal(err)
 	}

@@ -22,25 +22,30 @@ func TargetName(source, target string, strip int) (string, error) {
 	return name, nil
 }
 
-// Map finds the target of every record that takes part. An error means that
-// nothing at all may be sent: a name that cannot be made, or two sources that
-// would overwrite each other.
-func Map(records []*record.Record, target string, strip int) (map[*record.Record]string, error) {
-	names := map[*record.Record]string{}
+// Map finds the target of every record that takes part. Those for which no name can
+// be made, because it would be too long, are in bad, each with the reason. An error
+// means that nothing at all may be sent: the names of the sources do not fit the
+// options, or two of them would overwrite each other.
+func Map(records []*record.Record, target string, strip int) (names map[*record.Record]string, bad map[*record.Record]error, err error) {
+	names, bad = map[*record.Record]string{}, map[*record.Record]error{}
 	from := map[string]*record.Record{}
 	for _, r := range records {
 		if r.Type != record.TypeDataset || r.Selected != nil && !*r.Selected {
 			continue
 		}
 		name, err := TargetName(r.Name, target, strip)
+		if long := len(target) + len(r.Name); err != nil && long >= maxName && strip <= strings.Count(r.Name, "/") {
+			bad[r] = err
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if o := from[name]; o != nil {
-			return nil, fmt.Errorf("cannot back up both '%s' and '%s': both would go to '%s'", o.Name, r.Name, name)
+			return nil, nil, fmt.Errorf("cannot back up both '%s' and '%s': both would go to '%s'", o.Name, r.Name, name)
 		}
 		from[name] = r
 		names[r] = name
 	}
-	return names, nil
+	return names, bad, nil
 }

@@ -14,15 +14,31 @@ import (
 
 // planner makes the steps of one record at a time from facts alone.
 type planner struct {
-	o        *Options
-	now      int64 // seconds since the epoch
-	keep     *schedule.Schedule
-	format   snapname.Format
-	hold     string // the tag of our holds
-	target   string // the operand
+	o      *Options
+	now    int64 // seconds since the epoch
+	keep   *schedule.Schedule
+	format snapname.Format
+	hold   string // the tag of our holds
+	target string // the operand
+	// pool is the guid of the target's pool, "" where it is not known; asked: it was
+	// asked for.
+	pool  string
+	asked bool
+	// moved: copies were found whose bases are not held for the target as it is now.
+	moved    bool
 	state    *state
 	features func(sourceHost, sourcePool, targetPool string) zfs.Features
 	drafts   map[string]*draft // by target
+	// pools are the guids of the sources' pools; held are the places of copies of
+	// sources for which no plan is made, with their names.
+	pools map[string]bool
+	held  map[string]string
+	// copies are the datasets of the target that have snapshots of sources whose copies
+	// should have another name, with the names of these.
+	copies map[string]string
+	// autoSnapshots asks once which of the copies others make snapshots of; nil
+	// where nothing can be asked.
+	autoSnapshots func() map[string]zfs.AutoSnapshot
 }
 
 // draft is a record on its way to a plan: what is wanted is known, what the
@@ -39,6 +55,16 @@ type draft struct {
 	// origin is what the copy of a clone is made from, clone why it cannot be.
 	origin *origin
 	clone  *record.Conflict
+	// loud are the warnings that are printed though nobody asked for them.
+	loud []string
+	// follow is how the copy gets to its place; needs are the drafts whose copies are
+	// to be renamed before the target is what it is taken for.
+	follow *follow
+	needs  []*draft
+	// copyAt is where the copy is that stays there, refused why.
+	copyAt, refused string
+	// again: nothing is to be sent, and the base is to be held for the target's pool.
+	again bool
 	// begun is what a run that died while it set the target aside has left to do.
 	begun *begun
 }
@@ -52,11 +78,21 @@ func (d *draft) newest() record.Snapshot {
 	return d.r.Snapshots[newest]
 }
 
+// longest is the longest of the full names, on the target, of what is to be sent.
+func (d *draft) longest() (full string) {
+	for i := range d.wanted {
+		if n := d.r.Snapshots[i].Full(d.r.Target.Name); len(n) > len(full) {
+			full = n
+		}
+	}
+	return full
+}
+
 // match finds base and wanted snapshots of a record. It needs no more than the
 // names and guids of both sides.
 func (p *planner) match(r *record.Record, name string) *draft {
 	d := &draft{r: r}
-	t := &record.Target{Host: p.o.SSHTarget, Name: name, Pin: p.pin()}
+	t := &record.Target{Host: p.o.SSHTarget, Name: name}
 	r.Target = t
 	if known := p.state.datasets[name]; known != nil {
 		t.Exists = true
@@ -165,12 +201,20 @@ func (p *planner) finish(d *draft) {
 		r.Steps = []record.Step{}
 		return
 	}
+	if e := p.forsaken(d); e != nil {
+		r.Fail(*e)
+		return
+	}
 	p.state.place(&r.Target.Facts)
 	if e := p.waits(d); e != nil {
 		r.Fail(*e)
 		return
 	}
-	var steps []record.Step
+	var steps, renames []record.Step
+	if d.follow != nil && d.has {
+		renames = d.follow.steps(d)
+		steps = renames
+	}
 	if b := d.begun; b != nil {
 		d.tidy()
 		steps = slices.Concat(b.before, b.after)
@@ -183,6 +227,9 @@ func (p *planner) finish(d *draft) {
 			return
 		}
 		c := p.ready(d)
+		if d.refused != "" && p.o.FollowRenames && !r.Target.Exists && c == nil {
+			c = p.notFollowed(d)
+		}
 		var pre []record.Step
 		if c == nil {
 			pre, c = p.prepare(d)
@@ -195,7 +242,7 @@ func (p *planner) finish(d *draft) {
 			c = p.notEncrypted(d)
 		}
 		if c != nil {
-			p.conflict(r, c)
+			p.conflict(r, d.misplaced(p.otherMachine(r, c)))
 			return
 		}
 		if e := p.locked(d, pre); e != nil {
@@ -205,7 +252,11 @@ func (p *planner) finish(d *draft) {
 		if b := d.begun; b != nil {
 			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
 		}
-		steps = slices.Concat(pre, p.streams(d), after, p.mark(r, p.flags(d)))
+		if full := d.longest(); len(full) > maxName {
+			r.Fail(p.failure("bad-mapping", fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, maxName), tooLong))
+			return
+		}
+		steps = slices.Concat(renames, pre, p.streams(d), after, p.mark(r, p.flags(d)))
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
 		}
@@ -324,6 +375,9 @@ func (p *planner) streams(d *draft) []record.Step {
 	for _, name := range p.inStream(r) {
 		r.Warn("'%s' comes with the stream: it can be neither set nor filtered", name)
 	}
+	if !p.able(r).Resumable {
+		r.Warn("the pool '%s' has no feature@extensible_dataset, so that a stream that breaks off begins anew", zfs.Pool(t.Name))
+	}
 	var steps []record.Step
 	streams := p.cut(d)
 	if t.Resume != nil {
@@ -351,7 +405,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		exclude, set := p.properties(r, s.From == "" || strings.Contains(s.From, "@"))
 		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
-			Flags: flags, Set: set, Exclude: exclude}
+			Flags: flags, Set: set, Exclude: exclude, NoResume: !p.able(r).Resumable}
 		if s.From == "" && t.Exists && t.Resume == nil && len(t.Snapshots) == 0 && p.o.Force {
 			step.Force = true
 			step.Why = "the target exists without snapshots, and --force overwrites it"
@@ -409,6 +463,9 @@ func (p *planner) mark(r *record.Record, flags []string) []record.Step {
 	if s := frozen(flags); r.Target.Stream != s {
 		set = append(set, zfs.StreamProp+"="+s)
 	}
+	if pool := p.pinnedIn(); pool != "" && r.Target.Pool != pool {
+		set = append(set, zfs.PoolProp+"="+pool)
+	}
 	var steps []record.Step
 	mark := func(set ...string) {
 		steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name, Set: set})
@@ -422,6 +479,11 @@ func (p *planner) mark(r *record.Record, flags []string) []record.Step {
 		mark("keylocation=prompt")
 	}
 	return steps
+}
+
+// able returns what the pools of a record can both do.
+func (p *planner) able(r *record.Record) zfs.Features {
+	return p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
 }
 
 // frozen are those of the flags that decide how a copy is stored.
@@ -442,7 +504,7 @@ func frozen(flags []string) string {
 // pools can do by now.
 func (p *planner) flags(d *draft) []string {
 	r := d.r
-	f := p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
+	f := p.able(r)
 	if begun := r.Target.Stream; begun != "" && begun != zfs.StreamParent && d.has {
 		f.LargeBlocks = slices.Contains(strings.Split(begun, ","), "L")
 	}
@@ -591,11 +653,14 @@ func fixedForFilesystems(name string) bool {
 // targets that start from the same. Nothing new sent is no reason not to.
 func (p *planner) bookmarks(d *draft) []record.Step {
 	r := d.r
-	mine := p.targetTag()
-	if !p.o.Bookmark || mine == "" || !d.has && len(d.wanted) == 0 {
+	mine := p.targetPin()
+	if !p.o.Bookmark || mine.String() == "" || !d.has && len(d.wanted) == 0 || !p.asked && p.o.TargetState == "" {
 		return nil
 	}
-	key := chain.TargetKey(mine)
+	key, former := chain.TargetKey(mine.String()), ""
+	if f := mine.Former(); f != "" {
+		former = chain.TargetKey(f)
+	}
 	to, of := record.Snapshot{}, d.base.Source // with its # where it is a bookmark
 	if d.has {
 		to = record.Snapshot{Name: strings.TrimPrefix(of, "#"), GUID: d.base.GUID}
@@ -619,15 +684,15 @@ func (p *planner) bookmarks(d *draft) []record.Step {
 	}
 	marked := false
 	for _, m := range chain.Marks(r.Bookmarks) {
-		switch {
-		case m.GUID == to.GUID && m.Has(key):
+		switch own := m.Has(key) || m.Has(former); {
+		case m.GUID == to.GUID && m.Has(key) && !m.Has(former):
 			marked = true
-		case m.GUID == to.GUID && !marked:
-			bookmark("#"+m.Name, m.GUID, m.With(key))
+		case m.GUID == to.GUID && (!marked || own):
+			bookmark("#"+m.Name, m.GUID, m.With(key, former))
 			drop(m)
 			marked = true
-		case m.GUID != to.GUID && m.Has(key):
-			if name := m.Without(key); name != "" {
+		case m.GUID != to.GUID && own:
+			if name := m.Without(key, former); name != "" {
 				bookmark("#"+m.Name, m.GUID, name)
 			}
 			drop(m)
@@ -639,9 +704,7 @@ func (p *planner) bookmarks(d *draft) []record.Step {
 	return append(steps, gone...)
 }
 
-// pin is the tag of holds that stand for this target alone: that of the backup
-// with the guid of the dataset that all copies are below, which is the disk's
-// own, whatever it is called. "" without holds.
+// pin is the tag of holds that stand for this target alone; "" without holds.
 //
 // All targets of a backup share zfs-autobackup's tag. Where two of them had
 // the same base and one has moved on, only this tag says that the other, which
@@ -652,25 +715,18 @@ func (p *planner) pin() string {
 	if p.o.NoHolds {
 		return ""
 	}
-	return p.targetTag()
-}
-
-// targetTag is the backup's tag with the guid of the target; "" where that is
-// not known.
-func (p *planner) targetTag() string {
-	root := p.state.datasets[p.target]
-	if root == nil || root.GUID == "" {
-		return ""
-	}
-	return p.hold + ":" + root.GUID
+	return p.targetPin().String()
 }
 
 // holds moves our holds from the old newest common snapshot to the new one, on
 // both sides. The pin comes first and goes last.
 func (p *planner) holds(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
-	if p.o.NoHolds || len(d.wanted) == 0 {
+	if p.o.NoHolds {
 		return nil
+	}
+	if len(d.wanted) == 0 {
+		return p.holdAgain(d)
 	}
 	to := d.newest()
 	tags := []string{p.hold}
@@ -678,22 +734,23 @@ func (p *planner) holds(d *draft) []record.Step {
 		tags = []string{t.Pin, p.hold}
 	}
 	var steps []record.Step
-	each := func(do, side, dataset, name, guid string) {
+	each := func(do, side, dataset, name, guid string, tags []string) {
 		for _, tag := range tags {
 			steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag})
 		}
 	}
 	if !p.o.Bookmark {
-		each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID)
+		each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID, tags)
 	}
-	each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID)
+	each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID, tags)
 	slices.Reverse(tags)
 	if d.has {
+		source, target := p.formerPins(d)
 		if !d.base.Bookmark() {
-			each(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID)
+			each(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID, slices.Concat(tags, source))
 		}
 		old := t.Snapshots[d.base.Target]
-		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID)
+		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID, slices.Concat(tags, target))
 	}
 	return steps
 }

@@ -1060,6 +1060,64 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// P7: nothing is concluded from the absence of what could not be listed on the source:
+// its copies are not orphans, and nothing is made in their place.
+func TestUnlisted(t *testing.T) {
+	for _, c := range []struct{ args, unlisted, orphans string }{
+		{"", "", "backup/tank/gone backup/usb/x backup/usb"},
+		{"", "usb", "backup/tank/gone"},
+		{"", "tank", "backup/usb/x backup/usb"},
+		{"", "usb/x", "backup/tank/gone backup/usb"},
+		{"--strip-path=1", "tank", ""},
+		{"--strip-path=2", "usb", ""},
+	} {
+		snaps := func(guid string) []record.Snapshot {
+			return []record.Snapshot{{Name: "b-1", GUID: guid, CreateTXG: "5"}}
+		}
+		var state []*record.Record
+		for i, n := range []string{"backup", "backup/tank", "backup/tank/gone", "backup/usb", "backup/usb/x"} {
+			r := &record.Record{Type: record.TypeDataset, Name: n, Facts: record.Facts{GUID: strconv.Itoa(100 + i), CreateTXG: "5"}, Snapshots: []record.Snapshot{}}
+			if i > 1 {
+				r.Snapshots = snaps(strconv.Itoa(200 + i))
+			}
+			state = append(state, r)
+		}
+		in := []*record.Record{{Type: record.TypeDataset, Backup: "b", Name: "tank/new/a/b", Selected: record.Ptr(true),
+			Facts: record.Facts{Kind: "filesystem", GUID: "900", CreateTXG: "3"}, Snapshots: snaps("901")}}
+		if c.unlisted != "" {
+			in = append(in, &record.Record{Type: record.TypeUnlisted, Backup: "b", Name: c.unlisted,
+				Error: &record.Error{Stage: "select", Kind: "pool-io", Message: "cannot read it"}})
+		}
+		got := planBytes(t, "--orphans "+c.args, lines(t, state), lines(t, in))
+		if got.err != nil {
+			t.Fatal(got.err)
+		}
+		var orphans []string
+		for _, r := range got.records {
+			if r.Type == record.TypeOrphan {
+				orphans = append(orphans, r.Name)
+			}
+		}
+		slices.Sort(orphans)
+		want := strings.Fields(c.orphans)
+		slices.Sort(want)
+		if !slices.Equal(orphans, want) {
+			t.Errorf("%s, %q not listed: orphans %q, want %q\n%s", c.args, c.unlisted, orphans, want, got.stderr)
+		}
+	}
+	// A dataset below one that could not be listed waits for that.
+	in := []*record.Record{
+		{Type: record.TypeDataset, Backup: "b", Name: "tank/bad/x", Selected: record.Ptr(true), Facts: record.Facts{Kind: "filesystem", GUID: "900", CreateTXG: "3"},
+			Snapshots: []record.Snapshot{{Name: "b-1", GUID: "901", CreateTXG: "5"}}},
+		{Type: record.TypeUnlisted, Backup: "b", Name: "tank/bad", Error: &record.Error{Stage: "select", Kind: "pool-io", Message: "cannot read it"}},
+	}
+	state := []*record.Record{{Type: record.TypeDataset, Name: "backup", Facts: record.Facts{GUID: "1", CreateTXG: "5"}, Snapshots: []record.Snapshot{}}}
+	got := planBytes(t, "", lines(t, state), lines(t, in))
+	if e := got.of(t, "tank/bad/x").Error; e == nil || e.Kind != "parent-failed" {
+		t.Errorf("%+v\n%s", e, got.stderr)
+	}
+}
+
 // What a receive may undo: the first stream onto a target alone, and only what an
 // option or access times allow.
 func TestUndo(t *testing.T) {
@@ -1105,5 +1163,78 @@ func TestNoNewSnapshot(t *testing.T) {
 	}
 	if got.stderr != "" {
 		t.Errorf("%s", got.stderr)
+	}
+}
+
+// P7: one name that is too long on the target is one failure, and no other's.
+func TestTooLong(t *testing.T) {
+	deep := "tank/" + strings.Repeat("d/", 100) + strings.Repeat("x", 44)
+	edge := "tank/" + strings.Repeat("y", 243) // its copy can be, but not a snapshot of that
+	state := []*record.Record{target("backup", "")}
+	res := plan(t, "--no-thinning", state, source("tank/a", "b-1"), source(deep, "b-1"), source(deep+"/z", "b-1"), source(edge, "b-1"), source("tank/b", "b-1"))
+	for name, fails := range map[string]bool{"tank/a": false, "tank/b": false, deep: true, deep + "/z": true, edge: true} {
+		r := res.of(t, name)
+		if (r.Error != nil) != fails || (len(r.Steps) == 0) != fails {
+			t.Errorf("%.30s: %v, %s", name, r.Error, text(r.Steps))
+		}
+		if fails && r.Error != nil && (r.Error.Kind != "bad-mapping" || !strings.Contains(r.Error.Hint, "--strip-path") || !strings.Contains(res.stderr, r.Error.Message)) {
+			t.Errorf("%.30s: %+v", name, r.Error)
+		}
+	}
+	// What the options take off counts.
+	if r := plan(t, "--no-thinning --strip-path=50", state, source(deep, "b-1")).of(t, deep); r.Error != nil {
+		t.Errorf("%v", r.Error)
+	}
+}
+
+// A conflict names who makes the snapshots that are in the way, and what ends it.
+func TestBlame(t *testing.T) {
+	asks := 0
+	p := &planner{o: &Options{}, state: newState(), autoSnapshots: func() map[string]zfs.AutoSnapshot {
+		asks++
+		return map[string]zfs.AutoSnapshot{
+			"backup/a": {Prop: "com.sun:auto-snapshot", Source: "received"},
+			"backup/b": {Prop: "com.sun:auto-snapshot:daily", Source: "inherited from backup"},
+			"backup/c": {Prop: "com.sun:auto-snapshot", Source: "local"},
+		}
+	}}
+	for _, c := range []struct{ target, snapshot, message, hint string }{
+		{"backup/a", "zfs-auto-snap_daily-1", "com.sun:auto-snapshot=true, which came with the stream", "'zfs set com.sun:auto-snapshot=false backup/a', so that no more come, and then --rename-aside"},
+		{"backup/b", "x", "com.sun:auto-snapshot:daily=true, inherited from backup", "'zfs set com.sun:auto-snapshot:daily=false backup'"},
+		{"backup/c", "x", "com.sun:auto-snapshot=true, set there", "'zfs set com.sun:auto-snapshot=false backup/c'"},
+		{"backup/d", "autosnap_2026-11-22_00:00:01_daily", "one of those that sanoid gives", "leave 'backup/d' out of sanoid.conf"},
+		{"backup/d", "syncoid_nas_2026-11-22", "that syncoid gives", "--no-sync-snap"},
+		{"backup/d", "zrepl_20261122_000000_000", "that zrepl gives", "zrepl's jobs"},
+		{"backup/d", "mine", "has data that the source does not have", "--rename-aside"},
+	} {
+		r := &record.Record{Name: "tank/x", Target: &record.Target{Name: c.target}}
+		p.conflict(r, incompatible(r, []record.Snapshot{{Name: c.snapshot}}, false))
+		if r.Error == nil || !strings.Contains(r.Error.Message, c.message) || !strings.Contains(r.Error.Hint, c.hint) {
+			t.Errorf("%s %s: %+v", c.target, c.snapshot, r.Error)
+		}
+	}
+	// Nothing is asked for other conflicts.
+	n := asks
+	r := &record.Record{Name: "tank/x", Target: &record.Target{Name: "backup/a"}}
+	p.conflict(r, noBase(r))
+	if asks != n {
+		t.Error("a question for a conflict that it says nothing about")
+	}
+}
+
+// Where the target's pool can keep no part of a stream, zfs is not asked to.
+func TestNoResume(t *testing.T) {
+	for _, able := range []bool{true, false} {
+		p := &planner{o: &Options{}, state: newState(), target: "backup",
+			features: func(_, _, _ string) zfs.Features { return zfs.Features{Resumable: able} }}
+		d := &draft{r: source("tank/a", "b-1"), wanted: map[int]bool{0: true}}
+		d.r.Target = &record.Target{Name: "backup/tank/a"}
+		steps := p.streams(d)
+		if len(steps) != 1 || steps[0].NoResume == able || (len(d.r.Warnings) == 0) != able {
+			t.Errorf("%v: %+v, %q", able, steps, d.r.Warnings)
+		}
+		if argv := zfs.RecvArgv("backup/tank/a", &steps[0]); slices.Contains(argv, "-s") != able {
+			t.Errorf("%v: %q", able, argv)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -30,10 +31,15 @@ type state struct {
 	begun  map[string]*record.Record
 	// asked are the names whose facts were read.
 	asked map[string]bool
+	// broken is what zfs said of something that it left out of the list without a
+	// name: absence from the list proves nothing then. unread are the datasets that
+	// were asked for by name and cannot be read, or their snapshots.
+	broken error
+	unread map[string]error
 }
 
 func newState() *state {
-	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}, asked: map[string]bool{}}
+	return &state{datasets: map[string]*record.Record{}, coming: map[string]*record.Record{}, asked: map[string]bool{}, unread: map[string]error{}}
 }
 
 func (s *state) add(r *record.Record) *record.Record {
@@ -114,6 +120,9 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 			break
 		}
 	}
+	if zfs.IsPartial(err) && s.datasets[target] != nil {
+		s.broken, err = err, nil
+	}
 	for _, r := range s.datasets {
 		zfs.SortByAge(r.Snapshots)
 	}
@@ -140,6 +149,64 @@ func (s *state) list(ctx context.Context, host *zfs.Host, target string, exclude
 		}
 		return nil
 	})
+}
+
+// mend asks by name for what zfs may have left out of the list of the target: the
+// copies that this run is about, with what is above them, and the snapshots of all
+// of these. Those that cannot be read fail alone.
+func (s *state) mend(ctx context.Context, host *zfs.Host, target string, names map[*record.Record]string, excluded func(string) bool) error {
+	if s.broken == nil {
+		return nil
+	}
+	want := map[string]bool{target: true}
+	for _, name := range names {
+		for i := len(target) + 1; i <= len(name); i++ {
+			if i == len(name) || name[i] == '/' {
+				want[name[:i]] = true
+			}
+		}
+	}
+	list := slices.Sorted(maps.Keys(want))
+	found, _, unread, err := host.Readable(ctx, []string{"guid", "createtxg"}, list, 0)
+	if err != nil {
+		return err
+	}
+	for _, u := range unread {
+		if u.Name == "" {
+			return u.Err
+		}
+		s.unread[u.Name] = u.Err
+	}
+	var set []*record.Record
+	for i := range found {
+		d := &found[i]
+		r := s.datasets[d.Name]
+		if r == nil {
+			r = s.add(&record.Record{Type: record.TypeDataset, Host: host.Dest, Name: d.Name})
+		}
+		f := d.Facts()
+		r.GUID, r.CreateTXG = f.GUID, f.CreateTXG
+		set = append(set, r)
+	}
+	slices.Sort(s.order) // parents first
+	failed, err := host.Fill(ctx, set, excluded)
+	for r, err := range failed {
+		s.unread[r.Name] = err
+	}
+	return err
+}
+
+// unreadable returns why a copy, or one above it, cannot be read; nil where nothing
+// says so.
+func (s *state) unreadable(name string) (of string, err error) {
+	for i := range len(name) + 1 {
+		if i == len(name) || name[i] == '/' {
+			if err := s.unread[name[:i]]; err != nil {
+				return name[:i], err
+			}
+		}
+	}
+	return "", nil
 }
 
 // detail reads the facts of those targets that something is sent to, and of
@@ -175,7 +242,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 		if aside && !d.has {
 			// What is below may have its key from what is to be set aside.
 			for _, n := range s.below(t.Name) {
-				ask(n)
+				ask(s.actual(n))
 			}
 		}
 		if d.has {
@@ -239,7 +306,7 @@ func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) erro
 			continue
 		}
 		newest := t.Snapshots[len(t.Snapshots)-1]
-		only, err := host.OnlyRead(ctx, t.Name, newest.Full(t.Name))
+		only, err := host.OnlyRead(ctx, s.actual(t.Name), newest.Full(s.actual(t.Name)))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -119,3 +119,25 @@ func TestContextEndsGroup(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+// P4: one that no signal ends is left behind, and waited for when it ends.
+func TestLeave(t *testing.T) {
+	g := New(syscall.SIGKILL, "/bin/sh", "-c", "read x; exit 3")
+	in, err := g.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := g.Process.Pid
+	go g.Leave()
+	if err := g.Wait(); !errors.Is(err, ErrLeft) {
+		t.Errorf("left behind: %v", err)
+	}
+	g.Leave() // twice is once
+	in.Close()
+	for ours(pid) {
+		time.Sleep(time.Millisecond)
+	}
+}

@@ -20,7 +20,14 @@ func (r *Record) check() error {
 	if r.Zab != Version {
 		return fmt.Errorf("format version %d is not known here, only %d", r.Zab, Version)
 	}
-	if r.Type != TypeDataset && r.Type != TypeOrphan {
+	switch r.Type {
+	case TypeDataset, TypeOrphan:
+	case TypeUnlisted:
+		// What keeps stages from acting on it, and from taking it for a success.
+		if r.Error == nil {
+			return fmt.Errorf("a record of the type %q without the field \"error\"", r.Type)
+		}
+	default:
 		return fmt.Errorf("unknown type %q", r.Type)
 	}
 	c := checker{}
@@ -161,7 +168,7 @@ func (c *checker) facts(prefix string, f *Facts) {
 	for _, m := range []struct {
 		name, value string
 		check       func(string) error
-	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, CheckAside}} {
+	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, CheckAside}, {"zab:pool", f.Pool, CheckPool}} {
 		if m.value != "" {
 			c.fail(prefix+m.name, m.check(m.value))
 		}
@@ -171,6 +178,12 @@ func (c *checker) facts(prefix string, f *Facts) {
 // CheckFrom refuses what zab does not write into the property zab:from.
 func CheckFrom(s string) error {
 	_, err := dataset.ParseGUIDs(s)
+	return err
+}
+
+// CheckPool refuses what zab does not write into the property zab:pool.
+func CheckPool(s string) error {
+	_, err := dataset.ParseGUID(s)
 	return err
 }
 
@@ -250,6 +263,10 @@ func (c *checker) target(t *Target) {
 	c.facts("target.", &t.Facts)
 	c.snapshots("target.snapshots", t.Name, t.Snapshots)
 	c.snapshots("target.bookmarks", t.Name, t.Bookmarks)
+	if t.Elsewhere != "" {
+		c.dataset("target.elsewhere", t.Elsewhere)
+	}
+	c.guid("target.elsewhere_guid", t.ElsewhereGUID)
 	c.tag("target.pin", t.Pin)
 	if x := t.Resume; x != nil {
 		c.token("target.resume.token", x.Token)
@@ -271,7 +288,9 @@ func (c *checker) step(i int, s *Step) {
 		c.short(field+"to", s.To)
 	}
 	c.tag(field+"tag", s.Tag)
-	if s.From != "" {
+	if s.From != "" && s.Do == DoRename {
+		c.dataset(field+"from", s.From)
+	} else if s.From != "" {
 		if strings.Contains(s.From, "@") {
 			c.full(field+"from", s.From)
 		} else {

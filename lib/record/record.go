@@ -25,6 +25,11 @@ const (
 	TypeDataset = "dataset"
 	// TypeOrphan is a dataset below the target that no selected source maps to.
 	TypeOrphan = "orphan"
+	// TypeUnlisted stands for datasets of the source that could not be listed: the
+	// one of its name, unless there is a record of type dataset for that, and all
+	// below it that there is no record for. It has an error, and nothing is concluded
+	// from the absence of those datasets.
+	TypeUnlisted = "unlisted"
 )
 
 // Record is one dataset and all that the commands learned of it or did to it.
@@ -33,7 +38,7 @@ const (
 type Record struct {
 	// Zab is the format's major version.
 	Zab int `json:"zab"`
-	// Type is TypeDataset or TypeOrphan.
+	// Type is TypeDataset, TypeOrphan or TypeUnlisted.
 	Type string `json:"type"`
 	// Backup is the backup name, such as offsite1; {} of the formats.
 	Backup string `json:"backup,omitzero"`
@@ -139,6 +144,9 @@ type Facts struct {
 	// Aside: --rename-aside has given the dataset another name, or was about to;
 	// see SetAside.
 	Aside string `json:"zab:aside,omitzero"`
+	// Pool is the guid of the pool that the copy was in when its base was held for
+	// it last: see chain.Pin.
+	Pool string `json:"zab:pool,omitzero"`
 }
 
 // Encrypted tells whether the data is stored encrypted.
@@ -195,6 +203,12 @@ type Target struct {
 	// ZPoolGUID is the guid of its pool as zpool get tells it; absent where it was
 	// not asked for, because nothing is to be sent.
 	ZPoolGUID string `json:"zpool_guid,omitzero"`
+	// Elsewhere is the name of the copy where it has another than Name: a dataset
+	// below the same target that has snapshots of the source.
+	Elsewhere string `json:"elsewhere,omitzero"`
+	// ElsewhereGUID is the guid of the newest snapshot in common with that, where it
+	// keeps its name.
+	ElsewhereGUID string `json:"elsewhere_guid,omitzero"`
 	// Pin is the tag of the holds that stand for this target alone, beside the
 	// one that all targets of a backup share.
 	Pin string `json:"pin,omitzero"`
@@ -227,6 +241,7 @@ const (
 	DoRenameAside  = "rename-aside"
 	DoRenameBack   = "rename-back"
 	DoRenameDone   = "rename-done"
+	DoRename       = "rename"
 	DoCreateParent = "create-parent"
 	DoReceive      = "receive"
 	DoHold         = "hold"
@@ -282,6 +297,9 @@ type Step struct {
 	Exclude []string `json:"exclude,omitzero"`
 	// Force: zfs recv -F.
 	Force bool `json:"force,omitzero"`
+	// NoResume: the target's pool cannot keep what came of a stream that breaks
+	// off, so zfs recv is not asked to (-s).
+	NoResume bool `json:"no_resume,omitzero"`
 	// Token resumes the stream that broke off.
 	Token string `json:"token,omitzero"`
 	// Origin is the full name on the target of the snapshot to clone from.

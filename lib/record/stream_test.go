@@ -95,13 +95,15 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.SampledFrom([]string{"1", "7,18446744073709551615"})
 	case ".Stream", ".Target.Stream":
 		return rapid.SampledFrom([]string{"none", "L", "L,w", "parent"})
+	case ".Pool", ".Target.Pool":
+		return decimal
 	case ".Aside", ".Target.Aside":
 		return rapid.SampledFrom([]string{"begun:home", "done:a b"})
 	}
 	switch name {
 	case "Backup":
 		return rapid.StringMatching(`[a-z0-9:_.][a-z0-9:_.-]{0,8}`)
-	case "EncryptionRoot":
+	case "EncryptionRoot", "Elsewhere":
 		return datasetName
 	case "KeyStatus":
 		return rapid.SampledFrom([]string{"none", "available", "unavailable"})
@@ -129,7 +131,7 @@ func text(name, path string) *rapid.Generator[string] {
 		return rapid.OneOf(snapshotName, rapid.Map(snapshotName, func(s string) string { return "#" + s }), fullName)
 	case "Origin":
 		return fullName
-	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID", "ZPoolGUID":
+	case "GUID", "FromGUID", "ToGUID", "CreateTXG", "PoolGUID", "ZPoolGUID", "ElsewhereGUID":
 		return decimal
 	case "Kind":
 		return rapid.SampledFrom([]string{"filesystem", "volume"})

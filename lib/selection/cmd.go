@@ -1,8 +1,9 @@
 // Package selection is zab-select: it finds the datasets that a ZFS property
 // selects for a backup, and says of each why.
 //
-// Goals: one zfs program whatever the number of datasets; the same verdicts as
-// zfs-autobackup; a reason for every one.
+// Goals: one zfs program whatever the number of datasets, and one that lists the pools
+// of another host; the same verdicts as zfs-autobackup; a reason for every one; a list
+// that is whole, or says what is not in it.
 //
 // Non-goals: it changes nothing and looks at no snapshot.
 package selection
@@ -38,6 +39,7 @@ type Options struct {
 	cache.Remembering
 	Target      string   `long:"target" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
 	SSHTarget   string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
+	StripPath   int      `long:"strip-path" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
 	ExcludePath []string `long:"exclude-path" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
 	Excluded    bool     `long:"excluded" description:"Print the datasets too that the property selects and an option leaves out, with the reason"`
 	All         bool     `long:"all" description:"Print the datasets too that are not selected, with the reason"`
@@ -65,6 +67,12 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	prop, err := o.Property(backup)
 	if err != nil {
 		return nil, err
+	}
+	if o.StripPath < 0 {
+		return nil, fmt.Errorf("--strip-path: %d is negative", o.StripPath)
+	}
+	if o.StripPath > dataset.MaxName {
+		return nil, fmt.Errorf("--strip-path: no name has %d parts", o.StripPath)
 	}
 	if o.ExcludeUnchanged < 0 {
 		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)
@@ -101,19 +109,20 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	host := env.Machine.Host(o.SSHSource)
 	// The property last: its value is the user's and may contain anything.
 	props := append(append([]string{}, zfs.FactProps...), rules.Property)
-	var datasets []zfs.Dataset
+	var all *listing
 	if o.Cache {
 		more := slices.Insert(slices.Clone(props), len(zfs.FactProps), zfs.ChangedProp)
-		if datasets, err = o.list(ctx, env, host, rules, more); err != nil && strings.Contains(err.Error(), "'"+zfs.ChangedProp+"'") {
+		if all, err = o.list(ctx, env, host, rules, more); err != nil && strings.Contains(err.Error(), "'"+zfs.ChangedProp+"'") {
 			env.Verbosef("nothing can be remembered of %s: %s", host, err)
-			datasets, err = o.list(ctx, env, host, rules, props)
+			all, err = o.list(ctx, env, host, rules, props)
 		}
 	} else {
-		datasets, err = o.list(ctx, env, host, rules, props)
+		all, err = o.list(ctx, env, host, rules, props)
 	}
 	if err != nil {
 		return err
 	}
+	datasets := all.datasets
 	if err := o.findCopies(ctx, env, rules, datasets); err != nil {
 		return err
 	}
@@ -168,12 +177,19 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 			return err
 		}
 	}
+	unread := all.records(backup, o.SSHSource)
+	for _, r := range unread {
+		env.Report(r)
+		if err := w.Write(r); err != nil {
+			return err
+		}
+	}
 	if selected == 0 && copies > 0 {
 		return &record.Error{Stage: "select", Kind: "none-selected",
 			Message: fmt.Sprintf("nothing to back up on %s: what the property '%s' selects are copies of what the target's pool has itself", host, rules.Property),
 			Hint:    "--include-received sends them back all the same, as for a restore"}
 	}
-	if !set {
+	if !set && len(unread) == 0 {
 		return &record.Error{Stage: "select", Kind: "none-selected",
 			Message: fmt.Sprintf("no source filesystems selected: no dataset on %s has the property '%s'", host, rules.Property),
 			Hint:    fmt.Sprintf("please do a 'zfs set %s=true' on the datasets to back up", rules.Property)}
@@ -187,46 +203,57 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 //
 // Where it is known to be, nothing below it is listed. What is there are
 // copies, which nobody mounts, and of all datasets those take zfs the longest.
-func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, props []string) ([]zfs.Dataset, error) {
+func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, props []string) (*listing, error) {
 	cannot := func(err error) error { return fmt.Errorf("cannot list the datasets of %s: %w", host, err) }
+	l := &listing{host: host, rules: rules, props: props}
 	if o.Target == "" || o.All || o.SSHSource != o.SSHTarget {
 		// The target is looked up meanwhile, on a host that may be far away.
 		target := make(chan error, 1)
 		go func() { target <- o.findTarget(ctx, env, rules) }()
-		datasets, err := whole(func() ([]zfs.Dataset, error) { return host.Get(ctx, props, nil, true) })
+		err := l.get(ctx, -1)
 		if errTarget := <-target; errTarget != nil {
 			return nil, errTarget
+		}
+		if err == nil {
+			err = l.mend(ctx, env, o)
 		}
 		if err != nil {
 			return nil, cannot(err)
 		}
-		return datasets, nil
+		return l, nil
 	}
-	shallow, err := whole(func() ([]zfs.Dataset, error) {
-		return host.GetDepth(ctx, props, nil, strings.Count(o.Target, "/"))
-	})
-	if err != nil {
+	if err := l.get(ctx, strings.Count(o.Target, "/")); err != nil {
 		return nil, cannot(err)
 	}
-	at := slices.IndexFunc(shallow, func(d zfs.Dataset) bool { return d.Name == o.Target })
+	at := slices.IndexFunc(l.datasets, func(d zfs.Dataset) bool { return d.Name == o.Target })
 	if at < 0 {
-		return nil, o.targetMissing(host)
+		// That it is not in a list proves nothing: zfs is asked for it by name.
+		if err := o.findTarget(ctx, env, rules); err != nil {
+			return nil, err
+		}
+	} else {
+		rules.Target, rules.TargetGUID = o.Target, l.datasets[at].Props["guid"].Value
 	}
-	rules.Target, rules.TargetGUID = o.Target, shallow[at].Props["guid"].Value
-	path, roots := around(shallow, o.Target)
-	if len(roots) == 0 {
-		return path, nil
+	path, roots := around(l.datasets, o.Target)
+	if len(roots) > 0 {
+		deep, gone, err := l.below(ctx, roots)
+		if err != nil {
+			return nil, cannot(err)
+		}
+		l.datasets = append(path, deep...)
+		if gone {
+			// One was destroyed or renamed in between.
+			if err := l.get(ctx, -1); err != nil {
+				return nil, cannot(err)
+			}
+		}
+	} else {
+		l.datasets = path
 	}
-	deep, err := host.Get(ctx, props, roots, true)
-	if zfs.KindOf(err) == zfs.KindNotFound {
-		// One was destroyed or renamed in between.
-		deep, err = whole(func() ([]zfs.Dataset, error) { return host.Get(ctx, props, nil, true) })
-		path = nil
-	}
-	if err != nil {
+	if err := l.mend(ctx, env, o); err != nil {
 		return nil, cannot(err)
 	}
-	return append(path, deep...), nil
+	return l, nil
 }
 
 // whole lists all pools again where one of them went while they were listed,
@@ -263,19 +290,15 @@ func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) er
 	host := env.Machine.Host(o.SSHTarget)
 	got, err := host.Get(ctx, []string{"guid"}, []string{o.Target}, false)
 	switch {
-	case zfs.KindOf(err) == zfs.KindNotFound, err == nil && len(got) == 0:
-		return o.targetMissing(host)
+	case zfs.Absent(err, o.Target):
+		message, hint := host.Missing(ctx, o.Target)
+		return &record.Error{Stage: "select", Kind: "target-missing", Hint: hint,
+			Message: fmt.Sprintf("cannot back up to '%s': %s", o.Target, message)}
 	case err != nil:
 		return fmt.Errorf("cannot look up the target '%s': %w", o.Target, err)
 	}
 	rules.Target, rules.TargetGUID = o.Target, got[0].Props["guid"].Value
 	return nil
-}
-
-func (o *Options) targetMissing(host *zfs.Host) error {
-	return &record.Error{Stage: "select", Kind: "target-missing",
-		Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", o.Target, host),
-		Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(o.Target))}
 }
 
 // findCopies asks for the pools of the target's host, where there are copies

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -206,27 +207,38 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 	if err != nil {
 		return err
 	}
-	gone, err := s.fill(ctx, host, set, excluded)
+	failed, err := s.fill(ctx, host, set, excluded)
 	pools := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
 	switch kind := zfs.KindOf(err); {
 	case err == nil:
 	case ctx.Err() == nil && len(pools) > 1 && (zfs.OfDatasets(err) || kind == zfs.KindPoolIO || kind == zfs.KindTimeout):
+		failed = map[*record.Record]error{}
 		// One pool that is in trouble must not stop those that are not.
 		for _, of := range pools {
-			g, err := host.Fill(ctx, of, excluded)
+			some, err := host.Fill(ctx, of, excluded)
 			if ctx.Err() != nil {
 				return err
 			}
 			if err != nil {
 				s.failAll(of, zfs.KindOf(err), fmt.Sprintf("cannot list the snapshots of pool '%s' on %s: %s", zfs.Pool(of[0].Name), host, err))
 			}
-			gone = append(gone, g...)
+			maps.Copy(failed, some)
 		}
 	default:
 		return err
 	}
-	s.gone(gone)
+	s.unlisted(set, failed)
 	return s.ours(set)
+}
+
+// unlisted fails records whose snapshots could not be listed.
+func (s *snapper) unlisted(set []*record.Record, failed map[*record.Record]error) {
+	for _, r := range set {
+		if err := failed[r]; err != nil {
+			r.Fail(zfs.Unfilled("snap", "snapshot", r.Name, err))
+			s.env.Report(r)
+		}
+	}
 }
 
 // again lists records whose snapshots may have changed meanwhile.
@@ -246,14 +258,14 @@ func (s *snapper) again(ctx context.Context, host *zfs.Host, set []*record.Recor
 		before[r] = newest(r).GUID
 		r.Remembered = false
 	}
-	gone, err := host.Fill(ctx, set, excluded)
+	failed, err := host.Fill(ctx, set, excluded)
 	if err != nil {
 		return err
 	}
 	for _, r := range set {
 		s.stale[r] = s.stale[r] || newest(r).GUID != before[r]
 	}
-	s.gone(gone)
+	s.unlisted(set, failed)
 	return s.ours(set)
 }
 

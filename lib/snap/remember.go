@@ -12,7 +12,7 @@ import (
 // fill lists the snapshots and bookmarks of the records: with --cache only of
 // those of which it is not known that nothing has changed. What has bookmarks
 // is always listed, for they come and go without a trace.
-func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record, excluded func(full string) bool) (gone []*record.Record, err error) {
+func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
 	if !s.o.Cache {
 		return host.Fill(ctx, set, excluded)
 	}
@@ -31,12 +31,12 @@ func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record
 	}
 	s.env.Verbosef("%d of %d datasets need not be listed", len(set)-len(rest), len(set))
 	if len(rest) > 0 {
-		if gone, err = host.Fill(ctx, rest, func(string) bool { return false }); err != nil {
+		if failed, err = host.Fill(ctx, rest, func(string) bool { return false }); err != nil {
 			return nil, err
 		}
 	}
 	for _, r := range rest {
-		if !slices.Contains(gone, r) && len(r.Bookmarks) == 0 {
+		if failed[r] == nil && len(r.Bookmarks) == 0 {
 			store.Put(r.Name, state(r), cache.Lists{Snapshots: r.Snapshots})
 		}
 	}
@@ -48,7 +48,7 @@ func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record
 	for _, r := range set {
 		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
 	}
-	return gone, nil
+	return failed, nil
 }
 
 func state(r *record.Record) cache.State {

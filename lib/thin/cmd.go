@@ -206,14 +206,15 @@ func (t *thinner) fill(ctx context.Context, set []*record.Record) error {
 			bare = append(bare, r)
 		}
 	}
-	gone, err := t.env.Machine.Fill(ctx, bare, func(string) bool { return false })
+	failed, err := t.env.Machine.Fill(ctx, bare, func(string) bool { return false })
 	if err != nil {
 		return err
 	}
-	for _, r := range gone {
-		r.Fail(record.Error{Stage: "thin", Kind: string(zfs.KindNotFound),
-			Message: fmt.Sprintf("cannot thin '%s': the dataset is gone", r.Name)})
-		t.env.Report(r)
+	for _, r := range bare {
+		if err := failed[r]; err != nil {
+			r.Fail(zfs.Unfilled("thin", "thin", r.Name, err))
+			t.env.Report(r)
+		}
 	}
 	return nil
 }

@@ -66,6 +66,10 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 		return nil
 	}
 	if r.Type == record.TypeDataset && r.Snapshots != nil && rules.Source != nil {
+		moved := ""
+		if r.Target != nil {
+			moved = r.Target.ElsewhereGUID
+		}
 		alone := r.Target == nil
 		free := func(s *record.Snapshot) bool { return marked && isBase(s) }
 		t.Source = side(r.Snapshots, rules.Source, rules, free, func(s *record.Snapshot) (pins []string) {
@@ -74,6 +78,9 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 			}
 			if isPending(s) {
 				pins = append(pins, "still to be sent")
+			}
+			if moved != "" && s.GUID == moved {
+				pins = append(pins, "the newest in common with its copy '"+r.Target.Elsewhere+"'")
 			}
 			pins = append(pins, isOrigin(s)...)
 			if alone && s.UserRefs != nil && *s.UserRefs > 0 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/snapname"
 	"zab/lib/zfs"
@@ -35,7 +36,7 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		o := one{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
 		dest := r.Host
 		if side == record.SideTarget {
-			if r.Target == nil {
+			if r.Target == nil || away(r) {
 				continue
 			}
 			o = one{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
@@ -51,6 +52,14 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		}
 	}
 	return nil
+}
+
+// away reports whether the copy is not in its place yet, for it is to be renamed, on its
+// own or with a dataset above it.
+func away(r *record.Record) bool {
+	return r.Target.Exists && r.Target.Elsewhere != "" && !slices.ContainsFunc(r.Results, func(x record.Result) bool {
+		return x.Done && (x.Do == record.DoRename || x.Do == record.DoReceive)
+	})
 }
 
 func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) error {
@@ -184,6 +193,7 @@ func guids(list []record.Snapshot) map[string]string {
 func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
+	copies := map[string]bool{} // those that are the target's
 	for _, o := range list {
 		if o.r.Target == nil || o.r.Target.Pin == "" || o.r.Type != record.TypeDataset {
 			continue
@@ -193,6 +203,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
 				held = append(held, full)
 				pin[full] = o.r.Target.Pin
+				copies[full] = o.list == &o.r.Target.Snapshots
 				// Checked with the command line.
 				tag[full], _ = snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
 			}
@@ -210,12 +221,12 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		t.env.Verbosef("cannot list the holds on %d snapshots: %s", len(held), err)
 		return nil, nil
 	}
-	pinned, others := map[string]bool{}, map[string]bool{}
+	pinned, others := map[string][]string{}, map[string]bool{}
 	for _, h := range holders {
-		switch h.Tag {
-		case pin[h.Snapshot]:
-			pinned[h.Snapshot] = true
-		case tag[h.Snapshot]:
+		switch {
+		case isPin(pin[h.Snapshot], h.Tag, copies[h.Snapshot]):
+			pinned[h.Snapshot] = append(pinned[h.Snapshot], h.Tag)
+		case h.Tag == tag[h.Snapshot]:
 		default:
 			others[h.Snapshot] = true
 		}
@@ -230,7 +241,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		byTag[tag] = append(byTag[tag], full)
 	}
 	for _, full := range held {
-		if pinned[full] && !others[full] {
+		if pinned[full] != nil && !others[full] {
 			free[full] = true
 			add(tag[full], full)
 		}
@@ -238,8 +249,8 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 	for _, full := range held {
 		// The pin last, as it says whose the other is; and also where the
 		// snapshot stays for another target, or each would wait for the other.
-		if pinned[full] {
-			add(pin[full], full)
+		for _, pin := range pinned[full] {
+			add(pin, full)
 		}
 	}
 	stays := map[string]bool{} // what the shared hold could not be taken off
@@ -257,6 +268,14 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		}
 	}
 	return free, ctxCause(ctx)
+}
+
+// isPin reports whether a hold stands for the target with the pin alone: by that, by
+// the form of earlier versions, and on a copy also by the guid of another pool, in
+// which it was before it was split off or restored.
+func isPin(pin, tag string, onCopy bool) bool {
+	p, ok := chain.ParsePin(pin)
+	return tag == pin || ok && (tag == p.Former() || onCopy && p.OfCopy(tag))
 }
 
 // destroyOne destroys snapshots of one dataset. Where zfs refuses the whole

@@ -314,18 +314,20 @@ func TestLeftHolds(t *testing.T) {
 	for i := range r.Snapshots {
 		r.Snapshots[i].UserRefs = nil
 	}
-	r.Target.Pin = "zfs_autobackup:b:77"
+	r.Target.Pin = "zfs_autobackup:b:77.5"
 	hold := func(snapshot, tag string) string {
 		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
 	}
 	p.held(t, hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for who knows whom
-		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77")+hold(ours(8), "zfs_autobackup:b:78")+ // another disk's too
-		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77")+
-		hold(ours(6), "zfs_autobackup:b:77"))
+		// another disk's too, which has the guids of this one's datasets
+		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77.5")+hold(ours(8), "zfs_autobackup:b:77.6")+
+		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77.5")+
+		hold(ours(6), "zfs_autobackup:b:77")) // an earlier version's
 	out, _, stderr := run(t, "--keep-source=1", lines(t, r))
 	want := []string{
 		"release zfs_autobackup:b tank/a@" + ours(7) + " tank/a@" + ours(6),
-		"release zfs_autobackup:b:77 tank/a@" + ours(8) + " tank/a@" + ours(7) + " tank/a@" + ours(6),
+		"release zfs_autobackup:b:77.5 tank/a@" + ours(8) + " tank/a@" + ours(7),
+		"release zfs_autobackup:b:77 tank/a@" + ours(6),
 		"destroy tank/a@" + ours(7) + "," + ours(6),
 	}
 	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {

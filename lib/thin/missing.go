@@ -407,7 +407,7 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 	ours := t.ours(r)
 	is, err := look(ctx, host, r.Name)
 	if err == nil && is.guid == r.GUID && side.lives(r, is.from) == "" && !is.receiving && is.held(ours) {
-		if err := t.freeOrphan(ctx, host, r, ours); err != nil {
+		if err := t.freeOrphan(ctx, host, r, is, ours); err != nil {
 			return err
 		}
 		is, err = look(ctx, host, r.Name)
@@ -597,16 +597,33 @@ func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, is *orp
 
 // freeOrphan releases our own holds from an orphan: what they protected a base
 // for is gone.
-func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Record, ours []record.Snapshot) error {
+func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Record, is *orphan, ours []record.Snapshot) error {
 	tag, err := snapname.HoldTag(t.o.HoldFormat, r.Backup)
 	if err != nil {
 		return err
 	}
 	var full []string
+	counts := map[string]int64{}
 	for _, s := range ours {
 		full = append(full, s.Full(r.Name))
+		if n := is.snapshots[s.Name].UserRefs; n != nil && *n > 0 {
+			counts[s.Full(r.Name)] = *n
+		}
 	}
-	for _, tag := range []string{tag, r.Target.Pin} {
+	tags := []string{tag, r.Target.Pin}
+	// Nothing was sent to it in this run, so the guid of its pool may not be known.
+	if pin, ok := chain.ParsePin(r.Target.Pin); ok {
+		holders, err := host.Holds(ctx, counts)
+		if err != nil {
+			t.env.Verbosef("cannot list the holds on '%s': %s", r.Name, err)
+		}
+		for _, h := range holders {
+			if pin.OfCopy(h.Tag) && !slices.Contains(tags, h.Tag) {
+				tags = append(tags, h.Tag)
+			}
+		}
+	}
+	for _, tag := range tags {
 		if tag == "" {
 			continue
 		}

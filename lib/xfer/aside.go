@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -35,7 +36,7 @@ func checkAside(s *record.Step) error {
 }
 
 // What is asked of the two datasets.
-var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "canmount", "reservation", "refreservation", "used", zfs.AsideProp, zfs.StreamProp}
+var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "canmount", "reservation", "refreservation", "used", zfs.AsideProp, zfs.StreamProp, zfs.PoolProp}
 
 // asides looks at the target and at what was, or will be, set aside.
 func (j *job) asides(ctx context.Context, s *record.Step) (target, aside *zfs.Dataset, err error) {
@@ -186,14 +187,15 @@ const emptyUses = 1 << 20
 func parentProps(local []string) []string {
 	return slices.DeleteFunc(zfs.ForClone(local), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")
-		return name == "canmount" || name == zfs.FromProp || name == zfs.StreamProp
+		return name == "canmount" || name == zfs.FromProp || name == zfs.StreamProp || name == zfs.PoolProp
 	})
 }
 
 // displaced tells whether what is below the target may not be in its place.
 func (j *job) displaced() bool {
 	for i := range j.r.Steps {
-		if res := j.results[i]; j.r.Steps[i].Do == record.DoRenameBack && (res == nil || !res.Done) {
+		do := j.r.Steps[i].Do
+		if res := j.results[i]; (do == record.DoRenameBack || do == record.DoRename) && (res == nil || !res.Done) {
 			return true
 		}
 	}
@@ -331,7 +333,11 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 		}
 		return nil
 	})
-	for _, tag := range []string{s.Tag, j.r.Target.Pin} {
+	tags := []string{s.Tag, j.r.Target.Pin}
+	if pin, ok := chain.ParsePin(j.r.Target.Pin); ok && was.Props[zfs.PoolProp] != (zfs.Value{Value: pin.Pool, Source: "local"}) {
+		tags = append(tags, pin.Former()) // as an earlier version has put it
+	}
+	for _, tag := range tags {
 		if err == nil && s.Tag != "" && tag != "" {
 			err = host.Release(ctx, tag, held)
 		}

@@ -64,7 +64,9 @@ func bookmarks(ctx context.Context, batch []*job) {
 			}
 			if e != nil {
 				t.j.result(t.i).Message = e.Error()
-				fail(t.j.r, e)
+				if !t.j.readOnly(s, e) {
+					fail(t.j.r, e)
+				}
 			}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"zab/lib/lock"
 	"zab/lib/pipeline"
 	"zab/lib/record"
+	"zab/lib/zfs"
 )
 
 // Options are those of the transfer, which the wrapper has too.
@@ -125,12 +126,13 @@ func Main(args []string) int { return cli.Main(Program(), args) }
 // Run executes the steps of the records on standard input.
 func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	x := &stage{
-		env:     env,
-		o:       o,
-		locks:   &lock.Table{},
-		parents: map[where]*parent{},
-		lost:    map[where]bool{},
-		early:   newEarly(),
+		env:      env,
+		o:        o,
+		locks:    &lock.Table{},
+		parents:  map[where]*parent{},
+		lost:     map[where]bool{},
+		reserved: map[where][]zfs.Reservation{},
+		early:    newEarly(),
 	}
 	if o.rate > 0 {
 		x.pace = pipeline.NewPace(int64(o.rate))

@@ -54,7 +54,7 @@ func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	defer e.ask(r, false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.seen[r] && len(sent(r)) > 0 {
+	if !e.seen[r] && len(sent(r))+len(toPin(r)) > 0 {
 		x.pinAll(ctx, append([]*record.Record{r}, x.others(ctx)...))
 	}
 	return e.moved[r]
@@ -163,7 +163,7 @@ func sent(r *record.Record) (out []record.Snapshot) {
 }
 
 // toPin are the full names of the snapshots of ours that the record's steps
-// send, where they are to be held for the target.
+// send, and of the base that they hold, where they are to be held for the target.
 func toPin(r *record.Record) []string {
 	if r.Target == nil || r.Target.Pin == "" || check(r, false) != nil {
 		return nil
@@ -176,16 +176,18 @@ func toPin(r *record.Record) []string {
 	}
 	var out []string
 	add := func(name string) {
-		if ours[name] {
-			out = append(out, r.Name+"@"+name)
+		if full := r.Name + "@" + name; ours[name] && !slices.Contains(out, full) {
+			out = append(out, full)
 		}
 	}
 	asked := false
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		switch {
-		case s.Do == record.DoHold && s.Side == record.SideSource && s.Tag == r.Target.Pin,
-			s.Do == record.DoBookmark && s.Side == record.SideSource:
+		case s.Do == record.DoHold && s.Side == record.SideSource && s.Tag == r.Target.Pin:
+			asked = true
+			add(s.Snapshot)
+		case s.Do == record.DoBookmark && s.Side == record.SideSource:
 			asked = true
 		case s.Do == record.DoReceive:
 			for _, t := range s.Through {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -142,8 +143,9 @@ func (f *flusher) settle(ctx context.Context, batch []*job) {
 	})()
 	verify(long, batch)
 	mount(long, batch)
-	mark(long, batch)
+	mark(long, batch, false)
 	holds(long, batch, record.DoHold)
+	mark(long, batch, true)
 	bookmarks(long, batch)
 	holds(long, batch, record.DoRelease)
 	for _, j := range batch {
@@ -271,11 +273,11 @@ func holds(ctx context.Context, batch []*job, do string) {
 			}
 		}
 	}
-	// The pin, which says whose the other tag is, comes first and goes last,
+	// A pin, which says whose the other tag is, comes first and goes last,
 	// whatever else is in the batch. Else the sides do not wait for each other.
 	var now, then []tagged
 	for _, t := range order {
-		if (t.tag == groups[t][0].j.r.Target.Pin) == (do == record.DoHold) {
+		if isPin(groups[t][0].j.r, t.tag) == (do == record.DoHold) {
 			now = append(now, t)
 		} else {
 			then = append(then, t)
@@ -285,10 +287,18 @@ func holds(ctx context.Context, batch []*job, do string) {
 	apply(ctx, do, then, groups)
 }
 
+// isPin reports whether a tag stands for the target of a record alone, be it by the
+// guid of a pool that it was in before, or of none.
+func isPin(r *record.Record, tag string) bool {
+	pin, ok := chain.ParsePin(r.Target.Pin)
+	return tag == r.Target.Pin || ok && pin.OfCopy(tag)
+}
+
 // mark sets properties of our own on what has arrived: one program for all
 // that get the same. A copy without its mark is as good a copy, so one that
-// cannot be set is no more than a warning.
-func mark(ctx context.Context, batch []*job) {
+// cannot be set is no more than a warning. Those that tell by themselves that the
+// base is held come when it is.
+func mark(ctx context.Context, batch []*job, late bool) {
 	type group struct {
 		host *zfs.Host
 		set  []string
@@ -311,7 +321,7 @@ func mark(ctx context.Context, batch []*job) {
 			continue
 		}
 		for _, i := range j.later {
-			if s := &j.r.Steps[i]; s.Do == record.DoMark {
+			if s := &j.r.Steps[i]; s.Do == record.DoMark && late == (len(s.Set) == 1 && strings.HasPrefix(s.Set[0], zfs.PoolProp+"=")) {
 				g := find(j.x.target(j.r), s.Set)
 				g.held = append(g.held, held{j, i, s.Dataset})
 			}
@@ -389,13 +399,30 @@ func (h held) applied(do string, err error) {
 	if e := errorFor(err, h.full); e != nil {
 		e = because(e, "cannot %s '%s'", do, h.full)
 		res.Message = e.Error()
-		fail(h.j.r, e)
+		if !h.j.readOnly(&h.j.r.Steps[h.step], e) {
+			fail(h.j.r, e)
+		}
 		return
 	}
 	res.Done = true
 	s := &h.j.r.Steps[h.step]
 	list, _ := h.j.lists(s.Side)
 	h.count(*list, s)
+}
+
+// readOnly reports whether a step on the source failed because its pool is imported
+// read-only. That is no failure of a backup whose data has arrived: as long as the
+// pool is read-only nothing in it can be destroyed, so that what was to be held stays
+// (P1), and the plan of a later run has the hold again. A bookmark, likewise.
+func (j *job) readOnly(s *record.Step, err error) bool {
+	var f *failure
+	if s.Side != record.SideSource || !errors.As(err, &f) || f.kind != zfs.KindReadOnlyPool {
+		return false
+	}
+	if s.Do == record.DoHold || s.Do == record.DoBookmark {
+		j.r.Warn("the pool '%s' is imported read-only, so that nothing in it can be held, nor destroyed: %s", zfs.Pool(s.Dataset), err)
+	}
+	return true
 }
 
 // count keeps the number of holds, where it is known.

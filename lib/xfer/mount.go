@@ -166,6 +166,8 @@ func (j *job) mount(ctx context.Context, host *zfs.Host) bool {
 	switch err := host.Mount(ctx, name, mountOptions); {
 	case err == nil:
 		return true
+	case zfs.KindOf(err) == zfs.KindZoned:
+		j.x.env.Verbosef("'%s' stays unmounted, which is for its zone to do: %s", name, err)
 	case zfs.KindOf(err) == zfs.KindReadOnly:
 		// Its parent's copy does not have the directory yet, and is
 		// mounted read-only, as it should be.

@@ -175,9 +175,17 @@ func TestCheckSteps(t *testing.T) {
 		{"clone of what has no guid", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", From: "x"}), "its guid"},
 		{"clone of a bookmark", step(record.Step{Do: "rename-aside", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", From: "#x", FromGUID: "2"}), "its guid"},
 		{"rename back", step(record.Step{Do: "rename-back", Dataset: "b/a", GUID: "1", To: "a_diverged-20261122030000", Tag: "t"}), ""},
-		{"unknown", step(record.Step{Do: "rename", Dataset: "b/a"}), "does not know"},
+		{"rename", step(record.Step{Do: "rename", Dataset: "b/a", From: "b/old", GUID: "1", Snapshot: "x", FromGUID: "7"}), ""},
+		{"rename of what is above", step(record.Step{Do: "rename", Dataset: "b", From: "c", GUID: "1", Snapshot: "x", FromGUID: "7"}), "cannot be renamed"},
+		{"rename of another", step(record.Step{Do: "rename", Dataset: "b/c", From: "b/old", GUID: "1", Snapshot: "x", FromGUID: "7"}), "neither the target"},
+		{"rename to another pool", step(record.Step{Do: "rename", Dataset: "b/a", From: "c/old", GUID: "1", Snapshot: "x", FromGUID: "7"}), "cannot be renamed"},
+		{"rename of a pool", step(record.Step{Do: "rename", Dataset: "b/a", From: "b", GUID: "1", Snapshot: "x", FromGUID: "7"}), "cannot be renamed"},
+		{"rename into itself", step(record.Step{Do: "rename", Dataset: "b/a", From: "b/a/x", GUID: "1", Snapshot: "x", FromGUID: "7"}), "not apart"},
+		{"rename of what is no copy", step(record.Step{Do: "rename", Dataset: "b/a", From: "b/old", GUID: "1", Snapshot: "x", FromGUID: "8"}), "none of"},
+		{"rename without a guid", step(record.Step{Do: "rename", Dataset: "b/a", From: "b/old", Snapshot: "x", FromGUID: "7"}), `"guid"`},
+		{"unknown", step(record.Step{Do: "explode", Dataset: "b/a"}), "does not know"},
 	} {
-		r := &record.Record{Name: "t/a", Target: &record.Target{Name: "b/a"}, Steps: []record.Step{c.s}}
+		r := &record.Record{Name: "t/a", Snapshots: []record.Snapshot{{Name: "x", GUID: "7"}}, Target: &record.Target{Name: "b/a"}, Steps: []record.Step{c.s}}
 		err := check(r, false)
 		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", c.name, err)

@@ -23,6 +23,7 @@ type queue struct {
 	came    int
 	busy    bool            // with a long one
 	open    map[where]*item // the newest that is not done, by target
+	moving  map[where]*item // the same, by what it renames, and to what
 	ended   bool
 	dropped bool // nothing more is begun
 	workers sync.WaitGroup
@@ -86,7 +87,7 @@ func isLong(r *record.Record) bool {
 const maxWaiting = 1024
 
 func newQueue(ctx context.Context, workers int, long func(*record.Record) bool, work func(context.Context, int, *record.Record), idle func()) *queue {
-	q := &queue{work: work, long: long, idle: sync.OnceFunc(idle), open: map[where]*item{}}
+	q := &queue{work: work, long: long, idle: sync.OnceFunc(idle), open: map[where]*item{}, moving: map[where]*item{}}
 	q.cond.L = &q.mu
 	for range workers {
 		q.workers.Go(func() {
@@ -116,8 +117,10 @@ func (q *queue) add(r *record.Record) {
 	it := &item{r: r, number: q.came, long: q.long(r)}
 	q.came++
 	depends := func(w where) bool {
-		if o := q.open[w]; o != nil {
-			it.after = append(it.after, o)
+		for _, o := range []*item{q.open[w], q.moving[w]} {
+			if o != nil {
+				it.after = append(it.after, o)
+			}
 		}
 		return false
 	}
@@ -130,11 +133,32 @@ func (q *queue) add(r *record.Record) {
 				ds, _, _ := strings.Cut(o, "@")
 				depends(where{r.Target.Host, ds})
 			}
+			if s := &r.Steps[i]; s.Do == record.DoRename {
+				q.renames(it, where{r.Target.Host, s.From}, where{r.Target.Host, s.Dataset})
+			}
 		}
 		q.open[me] = it
 	}
 	q.waiting = append(q.waiting, it)
 	q.cond.Broadcast()
+}
+
+// renames notes that an item renames a dataset, with all below it: it waits for all
+// that work on what is above or below either name, and is waited for.
+func (q *queue) renames(it *item, from, to where) {
+	for _, open := range []map[where]*item{q.open, q.moving} {
+		for w, o := range open {
+			if w.host == from.host && (related(w.dataset, from.dataset) || related(w.dataset, to.dataset)) {
+				it.after = append(it.after, o)
+			}
+		}
+	}
+	q.moving[from], q.moving[to] = it, it
+}
+
+// related reports whether two datasets are the same, or one is above the other.
+func related(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
 }
 
 func (it *item) ready() bool {
@@ -188,6 +212,11 @@ func (q *queue) done(it *item) {
 	if t := it.r.Target; t != nil {
 		if me := (where{t.Host, t.Name}); q.open[me] == it {
 			delete(q.open, me)
+		}
+		for w, o := range q.moving {
+			if o == it {
+				delete(q.moving, w)
+			}
 		}
 	}
 	q.cond.Broadcast()

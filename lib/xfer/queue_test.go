@@ -268,3 +268,33 @@ func TestLockNames(t *testing.T) {
 		}
 	}
 }
+
+// A rename waits for all that work above or below either of its names, and they for it.
+func TestQueueRenames(t *testing.T) {
+	rename := func(target, from, to string) *record.Record {
+		r := &record.Record{Zab: 1, Type: "dataset", Name: "t/" + target, Target: &record.Target{Name: target}}
+		r.Steps = []record.Step{{Do: record.DoRename, Dataset: to, From: from}}
+		return r
+	}
+	input := []*record.Record{to("b/old/x/y"), to("c"), rename("b/q", "b/old/x", "b/q"), rename("b/new/z", "b/old", "b/new"), to("b/old"), to("b/old/k"), to("b/new/other"), to("b/q/s"), to("d")}
+	needs := map[string][]string{"b/q": {"b/old/x/y"}, "b/new/z": {"b/q"}, "b/old": {"b/new/z"}, "b/old/k": {"b/old", "b/new/z"}, "b/new/other": {"b/new/z"}, "b/q/s": {"b/q"}}
+	var mu sync.Mutex
+	var done []string
+	q := newQueue(context.Background(), 4, never, func(_ context.Context, _ int, r *record.Record) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, need := range needs[r.Target.Name] {
+			if !slices.Contains(done, need) {
+				t.Errorf("%s before %s", r.Target.Name, need)
+			}
+		}
+		done = append(done, r.Target.Name)
+	}, func() {})
+	for _, r := range input {
+		q.add(r)
+	}
+	q.finish()
+	if len(done) != len(input) || len(q.moving) > 0 {
+		t.Errorf("%v, %v", done, q.moving)
+	}
+}

@@ -22,6 +22,9 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 	}
 	recv := *s
 	recv.Set = also(s.Set, s.Exclude, j.keep)
+	if j.zoned {
+		recv.Set, recv.Exclude = forZone(recv.Set, recv.Exclude)
+	}
 	return &transfer{
 		src:  j.x.source(j.r),
 		dst:  j.x.target(j.r),
@@ -65,8 +68,11 @@ func (j *job) receive(ctx context.Context, i int) error {
 			continue
 		}
 		refused := !anew && todo[0].Token != "" && tokenRefused(err)
+		if !refused && j.zoneRefuses(&todo[0], err) {
+			continue
+		}
 		if !refused && !passing(err) {
-			return j.settled(ctx, i, err)
+			return j.failed(ctx, i, err)
 		}
 		if refused && j.movedOn(ctx, &todo[0]) {
 			// The receive that has saved it went on after it was asked for.
@@ -79,7 +85,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 		}
 		if !refused {
 			if try++; try > j.x.o.Retries {
-				return j.settled(ctx, i, receiving(err, &todo[0]))
+				return j.failed(ctx, i, receiving(err, &todo[0]))
 			}
 			j.x.env.Verbosef("%s; trying again, %d of %d", err, try, j.x.o.Retries)
 			if e := zfs.Pause(ctx, try); e != nil {
@@ -114,6 +120,69 @@ func (j *job) receive(ctx context.Context, i int) error {
 	return nil
 }
 
+// failed is what becomes of a step whose stream has failed for good: its error has
+// the cause, and what would fail in the same way again is given up.
+func (j *job) failed(ctx context.Context, i int, err error) error {
+	s := &j.r.Steps[i]
+	f, c := j.explain(ctx, s, err)
+	if ctx.Err() != nil {
+		return j.settled(ctx, i, f)
+	}
+	if f.kind == zfs.KindUnreadable {
+		if without := j.leaveOut(ctx, i, c.lost); without != nil {
+			j.result(i).Message = f.Error()
+			what := object(j.r.Name, without[0])
+			if more := len(without) - 1; more > 0 {
+				what += fmt.Sprintf(" and %d later ones", more)
+			}
+			j.r.Warn("%s cannot be sent, for a block of it cannot be read, and the copy goes on without: %s", what, c.text)
+			return nil
+		}
+		return j.settled(ctx, i, f)
+	}
+	if j.stuck(ctx, s, f) {
+		f.text += "; it broke off where it had broken off before, so what was saved is given up"
+		f.hint = "run again: the stream begins anew"
+		j.forget(ctx, s)
+	}
+	if s.NoResume && strings.HasPrefix(f.hint, goesOn) {
+		f.hint = "run again: the stream begins anew, for the target's pool cannot keep a part of one"
+	}
+	return j.settled(ctx, i, f)
+}
+
+// zoneRefuses reports whether a stream was refused for properties that zfs does not
+// set from outside on the dataset of a zone. Then the stream goes without them: what
+// they were set to when the copy was made stays.
+func (j *job) zoneRefuses(s *record.Step, err error) bool {
+	var f *failure
+	if j.zoned || !errors.As(err, &f) || f.kind != zfs.KindZoned || f.program != receiver {
+		return false
+	}
+	set, _ := forZone(also(s.Set, s.Exclude, j.keep), nil)
+	if len(set) == len(also(s.Set, s.Exclude, j.keep)) {
+		return false
+	}
+	j.zoned = true
+	j.x.env.Verbosef("%s; '%s' belongs to a zone (zoned=on), so the stream goes without setting that", err, s.Dataset)
+	return true
+}
+
+// forZone takes out of the properties of a stream, P=V, those that zfs (2.1 to 2.4)
+// does not set where zoned is on, and excludes them.
+func forZone(set, exclude []string) (zset, zexclude []string) {
+	exclude = slices.Clone(exclude)
+	for _, pv := range set {
+		name, value, _ := strings.Cut(pv, "=")
+		if name != "sharenfs" && name != "sharesmb" && (name != "mountpoint" || !strings.HasPrefix(value, "/")) {
+			zset = append(zset, pv)
+		} else if !slices.Contains(exclude, name) {
+			exclude = append(exclude, name)
+		}
+	}
+	return zset, exclude
+}
+
 // settled is what becomes of a step whose stream has failed for good.
 func (j *job) settled(ctx context.Context, i int, err error) error {
 	s := &j.r.Steps[i]
@@ -146,7 +215,11 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 		debug(c.text)
 	}
 	shown := j.x.meter.start(object(j.r.Name, s.To), s.Bytes, c)
-	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall})
+	lost := make(chan error, 2)
+	give := func(err error) { lost <- err }
+	defer j.x.source(j.r).Watch(ctx, []string{zfs.Pool(j.r.Name)}, give)()
+	defer j.x.target(j.r).Watch(ctx, []string{zfs.Pool(s.Dataset)}, give)()
+	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall, Lost: lost})
 	j.x.meter.stop(shown)
 	measure(j.result(i), c, out.Seconds)
 	j.refused = refused(out)
@@ -214,7 +287,7 @@ func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.
 		return nil, err
 	}
 	rest := record.Step{Do: s.Do, Side: s.Side, Dataset: s.Dataset, From: s.From, FromGUID: s.FromGUID,
-		Flags: s.Flags, Set: s.Set, Exclude: s.Exclude, Force: s.Force, Origin: s.Origin, Why: s.Why}
+		NoResume: s.NoResume, Flags: s.Flags, Set: s.Set, Exclude: s.Exclude, Force: s.Force, Origin: s.Origin, Why: s.Why}
 	if len(rest.Flags) == 0 && s.Token != "" {
 		// Without them an encrypted dataset would be sent decrypted (P10).
 		return nil, errors.New("the plan does not say with which flags to send it anew")
@@ -418,7 +491,7 @@ func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) er
 	if cause == nil {
 		return nil
 	}
-	f := &failure{cause.Err.Kind, what + ": " + cause.Err.Error(), hint(cause.Err.Kind)}
+	f := &failure{kind: cause.Err.Kind, text: what + ": " + cause.Err.Error(), hint: hintOf(cause.Err), program: cause.Name, from: cause.Err, saved: saved}
 	if again := zfs.KindPartial.Hint(); saved && f.hint != again {
 		f.hint = strings.TrimPrefix(f.hint+"; then "+again, "; then ")
 	}

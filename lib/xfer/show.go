@@ -75,6 +75,11 @@ func (j *job) command(i, n int) (string, error) {
 		argv = zfs.AbortReceiveArgv(s.Dataset)
 	case record.DoCreateParent:
 		argv = zfs.CreateParentArgv(s.Dataset)
+	case record.DoRename:
+		argv = zfs.RenameArgv(j.r.Target.Kind, s.From, s.Dataset)
+		if s.Dataset != j.r.Target.Name {
+			argv = zfs.RenameArgv("filesystem", s.From, s.Dataset)
+		}
 	case record.DoRollback:
 		if s.OnlyRead {
 			line := "test -z \"$(" + zfs.Quote(zfs.DiffArgv(s.Dataset, full)...) + ")\" && " + zfs.Quote(zfs.RollbackArgv(full)...)

@@ -40,11 +40,13 @@ var ownHints = map[zfs.Kind]string{
 	KindParentFailed: "run again when the parent's trouble is solved",
 	KindNotReceived:  "look at the target's snapshots with 'zfs list -t snapshot -o name,guid'; run zab-plan again",
 	KindNoOrigin:     "run zab-plan again, with --clones never if the origin cannot be sent",
-	KindStalled:      "run again: the stream goes on where it broke off",
+	KindStalled:      goesOn,
 	KindReceiving:    "wait until it has ended: 'fuser -v /dev/zfs' and 'ps' on the target tell which it is",
-	zfs.KindKilled:   "run again: the stream goes on where it broke off",
-	KindInterrupted:  "run again: the stream goes on where it broke off",
+	zfs.KindKilled:   goesOn,
+	KindInterrupted:  goesOn,
 }
+
+var goesOn = zfs.KindPartial.Hint()
 
 func hint(k zfs.Kind) string {
 	if h := ownHints[k]; h != "" {
@@ -53,34 +55,48 @@ func hint(k zfs.Kind) string {
 	return k.Hint()
 }
 
+// hintOf is the hint of an error of a program.
+func hintOf(err error) string {
+	if h := ownHints[zfs.KindOf(err)]; h != "" {
+		return h
+	}
+	return zfs.HintOf(err)
+}
+
 // failure is an error with the words of this stage.
 type failure struct {
 	kind zfs.Kind
 	text string
 	hint string
+	// program is the one of a stream that failed, from its error; saved: what was
+	// received is kept.
+	program string
+	from    *zfs.Error
+	saved   bool
 }
 
 func (f *failure) Error() string { return f.text }
 
 func failf(kind zfs.Kind, format string, a ...any) error {
-	return &failure{kind, fmt.Sprintf(format, a...), hint(kind)}
+	return &failure{kind: kind, text: fmt.Sprintf(format, a...), hint: hint(kind)}
 }
 
 // because is an error of a program in the words "cannot VERB 'object': cause".
 func because(err error, format string, a ...any) error {
-	kind := zfs.KindOf(err)
+	one := failure{kind: zfs.KindOf(err), hint: hintOf(err)}
 	var f *failure
 	if errors.As(err, &f) {
-		kind = f.kind
+		one.kind, one.hint = f.kind, hint(f.kind)
 	}
-	return &failure{kind, fmt.Sprintf(format, a...) + ": " + err.Error(), hint(kind)}
+	one.text = fmt.Sprintf(format, a...) + ": " + err.Error()
+	return &one
 }
 
 // fail puts an error into the record.
 func fail(r *record.Record, err error) {
 	var f *failure
 	if !errors.As(err, &f) {
-		f = &failure{zfs.KindOf(err), err.Error(), hint(zfs.KindOf(err))}
+		f = &failure{kind: zfs.KindOf(err), text: err.Error(), hint: hintOf(err)}
 	}
 	r.Fail(record.Error{Stage: "xfer", Kind: string(f.kind), Message: f.text, Hint: f.hint})
 }
@@ -195,6 +211,8 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 		return dataset(r.Target.Name)
 	case record.DoRenameAside, record.DoRenameBack, record.DoRenameDone:
 		return errors.Join(dataset(r.Target.Name), need("guid", s.GUID), checkAside(s))
+	case record.DoRename:
+		return errors.Join(need("guid", s.GUID), need("snapshot", s.Snapshot), need("from", s.From), checkRename(r, s))
 	case record.DoReceive:
 		return errors.Join(dataset(r.Target.Name), checkReceive(r, s, guid))
 	}
@@ -210,6 +228,8 @@ func isMark(pv string) bool {
 		return record.CheckFrom(value) == nil
 	case zfs.StreamProp:
 		return record.CheckStream(value) == nil
+	case zfs.PoolProp:
+		return record.CheckPool(value) == nil
 	}
 	return pv == "keylocation=prompt"
 }

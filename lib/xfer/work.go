@@ -32,6 +32,9 @@ type stage struct {
 	parents map[where]*parent
 	// lost are the targets whose first receive failed.
 	lost map[where]bool
+	// reserved are the reservations of pools that were asked for; see cause.go.
+	reservedMu sync.Mutex
+	reserved   map[where][]zfs.Reservation
 }
 
 // parent is a create-parent step, done once however many records have it.
@@ -64,6 +67,10 @@ type job struct {
 	warnings int
 	// keep are properties, P=V, that every stream has to set; see renameAside.
 	keep []string
+	// zoned: the copy belongs to a zone; see zoneRefuses.
+	zoned bool
+	// leftOut is how many times steps were replaced by others; see leaveOut.
+	leftOut int
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -100,9 +107,17 @@ func (x *stage) work(ctx context.Context, number int, r *record.Record) {
 			x.mu.Unlock()
 		}
 	}
+	if r.Error != nil && hopeless(zfs.Kind(r.Error.Kind)) {
+		j.giveUp(ctx)
+	}
 	if r.Error != nil && j.displaced() {
 		x.mu.Lock()
 		x.lost[where{r.Target.Host, r.Target.Name}] = true
+		for i := range r.Steps {
+			if r.Steps[i].Do == record.DoRename {
+				x.lost[where{r.Target.Host, r.Steps[i].Dataset}] = true
+			}
+		}
 		x.mu.Unlock()
 	}
 	if len(j.arrived)+len(j.later) == 0 {
@@ -155,18 +170,11 @@ func (j *job) execute(ctx context.Context) error {
 	if err := j.x.orphaned(me, j.r); err != nil {
 		return err
 	}
-	for _, name := range lockNames(j.r.Target) {
-		release, err := j.x.locks.Take(name)
-		if err != nil {
-			var taken *lock.Taken
-			if errors.As(err, &taken) {
-				return failf(KindLocked, "cannot work on '%s': %s", me.dataset, taken)
-			}
-			return err
-		}
-		before := j.unlock
-		j.unlock = func() { release(); before() }
+	unlock, err := j.x.lock(j.r.Target)
+	if err != nil {
+		return err
 	}
+	j.unlock = unlock
 	if err := j.x.pin(ctx, j.r); err != nil {
 		return err
 	}
@@ -203,6 +211,25 @@ func (j *job) execute(ctx context.Context) error {
 		i += n - 1
 	}
 	return nil
+}
+
+// lock takes the locks on a target.
+func (x *stage) lock(t *record.Target) (unlock func(), err error) {
+	unlock = func() {}
+	for _, name := range lockNames(t) {
+		release, err := x.locks.Take(name)
+		if err != nil {
+			unlock()
+			var taken *lock.Taken
+			if errors.As(err, &taken) {
+				return func() {}, failf(KindLocked, "cannot work on '%s': %s", t.Name, taken)
+			}
+			return func() {}, err
+		}
+		before := unlock
+		unlock = func() { release(); before() }
+	}
+	return unlock, nil
 }
 
 // lockNames are the locks on a target: that of the dataset in its pool, since a
@@ -263,6 +290,8 @@ func (j *job) step(ctx context.Context, i, n int) error {
 		return j.rollback(ctx, i)
 	case record.DoReceive:
 		return j.receive(ctx, i)
+	case record.DoRename:
+		return j.rename(ctx, i)
 	case record.DoRenameAside:
 		return j.renameAside(ctx, i)
 	case record.DoRenameBack:

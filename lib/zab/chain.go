@@ -96,17 +96,20 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	if err != nil {
 		return err
 	}
-	if err := wait(ctx, first); err != nil {
+	if err := wait(ctx, first); err != nil && (exitCode(err) != cli.ExitFailed || len(rep.unlisted) == 0) {
 		// The stage has said why.
 		return silent{fmt.Errorf("cannot select the datasets to back up")}
 	}
 	if rep.target != "" {
-		if _, err := plan.Map(selected, rep.target, o.StripPath); err != nil {
+		if _, _, err := plan.Map(selected, rep.target, o.StripPath); err != nil {
 			return &record.Error{Stage: "zab", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
 		}
 	}
-	if rep.total == 0 {
-		return nil // all are excluded
+	if rep.total == 0 { // all are excluded, or cannot be read
+		for _, r := range rep.unlisted {
+			rep.tell(r)
+		}
+		return nil
 	}
 	return o.rest(ctx, stages, begin, pipes, selected, rep)
 }

@@ -26,16 +26,19 @@ type report struct {
 	waiting map[string]bool // selected datasets without a verdict yet
 	order   []string
 	total   int
-	failed  int
-	sent    int
-	bytes   int64
-	thinned int
-	quiet   int // nothing to do
-	orphans int
-	attempt bool // some record came out of the chain
-	dead    bool // a stage ended as it never should
-	stopped bool // at the first failure, under --debug
-	begun   time.Time
+	// unlisted are what the first stage could not list on the source. They count as
+	// failed, beside the datasets.
+	unlisted []*record.Record
+	failed   int
+	sent     int
+	bytes    int64
+	thinned  int
+	quiet    int // nothing to do
+	orphans  int
+	attempt  bool // some record came out of the chain
+	dead     bool // a stage ended as it never should
+	stopped  bool // at the first failure, under --debug
+	begun    time.Time
 	// unwritten is why the report, or the records, cannot be written any more.
 	// That is no reason to end the backup.
 	unwritten error
@@ -80,6 +83,10 @@ func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, 
 	}
 	for _, rec := range all {
 		if rec.Excluded {
+			continue
+		}
+		if rec.Type == record.TypeUnlisted {
+			r.unlisted = append(r.unlisted, rec)
 			continue
 		}
 		r.waiting[rec.Name] = true
@@ -267,6 +274,16 @@ func (r *report) story(rec *record.Record) (line string, idle bool) {
 	if resumed {
 		kind += ", resumed"
 	}
+	for _, res := range rec.Results {
+		if res.Do == record.DoRename && res.Step < len(rec.Steps) && (res.Done || r.o.DryRun) {
+			verb := ""
+			if r.o.DryRun {
+				verb = "would be "
+			}
+			s := rec.Steps[res.Step]
+			add("copy %srenamed from '%s'", verb, s.From+strings.TrimPrefix(rec.Target.Name, s.Dataset))
+		}
+	}
 	switch {
 	case streams > 0:
 		r.sent++
@@ -364,7 +381,7 @@ func (r *report) end(err error) error {
 			r.env.Errorf("'%s' has no verdict: a stage ended before it was done", n)
 		}
 	}
-	if r.total == 0 && !r.dead {
+	if r.total == 0 && !r.dead && len(r.unlisted) == 0 {
 		r.say("backup %s: nothing to back up, all datasets are excluded", r.backup)
 		return nil
 	}
@@ -376,7 +393,12 @@ func (r *report) end(err error) error {
 	case r.failed > 0 && !r.attempt:
 		r.env.Status(exitNothing)
 	case r.failed > 0:
-		r.env.Errorf("%d of %s failed", r.failed, count(r.total, "dataset"))
+		if n := r.failed - len(r.unlisted); n > 0 {
+			r.env.Errorf("%d of %s failed", n, count(r.total, "dataset"))
+		}
+		if n := len(r.unlisted); n > 0 {
+			r.env.Errorf("%s of the source could not be listed", count(n, "part"))
+		}
 		r.env.Status(min(r.failed, exitMost))
 	case r.dead, r.unwritten != nil:
 		r.env.Status(1)

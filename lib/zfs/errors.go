@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ const (
 	KindHeld           Kind = "held"            // a hold protects the snapshot
 	KindMounted        Kind = "mounted"         // it is mounted already
 	KindReadOnly       Kind = "read-only"       // of a file system
+	KindReadOnlyPool   Kind = "read-only-pool"  // the pool is imported read-only
 	KindClones         Kind = "has-clones"      // a clone depends on it
 	KindNoSpace        Kind = "no-space"        // full pool or quota
 	KindModified       Kind = "modified"        // the target changed since its newest snapshot
@@ -39,6 +41,8 @@ const (
 	KindKey            Kind = "key"             // an encryption key is missing or another
 	KindEncryption     Kind = "encryption"      // it does not fit how the data or the copy is encrypted
 	KindPoolIO         Kind = "pool-io"         // the pool is suspended or fails
+	KindUnreadable     Kind = "unreadable"      // a block of the data is lost
+	KindZoned          Kind = "zoned"           // the dataset belongs to a zone, which alone may do this
 	KindTooLong        Kind = "too-long"        // more arguments than the system takes
 	KindKilled         Kind = "killed"          // a signal ended the program
 	KindTimeout        Kind = "timeout"         // a question was not answered in time
@@ -55,6 +59,9 @@ type Error struct {
 	Code   int // exit status, -1 where there is none
 	Signal syscall.Signal
 	Lines  []string // the program's own words
+	// Partial: the program ended with status 0, and said that something is not in its
+	// answer.
+	Partial bool
 }
 
 // Message returns the program's own words in one line, for people, with the number
@@ -81,6 +88,9 @@ func (e *Error) Complete() bool {
 	return e.Code > 0 && e.Signal == 0 && !(e.Host != "" && e.Code == sshFailed)
 }
 
+// answered reports whether what the program said can be taken apart by name.
+func (e *Error) answered() bool { return (e.Complete() || e.Partial) && e.Kind != KindBadAnswer }
+
 // sshFailed is the exit status of ssh itself. zfs never ends with it.
 const sshFailed = 255
 
@@ -104,6 +114,12 @@ func (e *Error) Error() string {
 // through (zfs 2.1 to 2.3).
 func (e *Error) Saved() bool {
 	return strings.Contains(strings.ToLower(e.Message()), "partially received snapshot is saved")
+}
+
+// Quota reports whether zfs says that it was a quota or a limit that is reached (zfs
+// 2.1 to 2.3). It says "out of space" of some as well.
+func (e *Error) Quota() bool {
+	return e != nil && strings.Contains(strings.ToLower(e.Message()), "quota exceeded")
 }
 
 // Created tells whether a create that failed said that the filesystem is there,
@@ -134,6 +150,23 @@ func (k Kind) Transient() bool {
 // message says it all.
 func (k Kind) Hint() string { return hints[k] }
 
+// HintOf returns what a person can do about an error that this package gave: that
+// of its kind, or a better one where the program tells more.
+func HintOf(err error) string {
+	var e *Error
+	if !errors.As(err, &e) {
+		return KindOther.Hint()
+	}
+	if p := program(e.Argv); e.Kind == KindMissingProgram && (strings.HasPrefix(p, "zfs") || strings.HasPrefix(p, "zpool")) {
+		where, host := "this user's PATH, which in a crontab is a short one", ""
+		if e.Host != "" {
+			where, host = "the PATH that "+e.Host+" gives to a command of this user", "ssh "+Quote(e.Host)+" "
+		}
+		return fmt.Sprintf("zfs and zpool are often in /usr/sbin or /sbin, and those not in %s: '%s' shows it, and SSH in zab(7) what to do", where, host+`'echo $PATH'`)
+	}
+	return e.Kind.Hint()
+}
+
 var hints = map[Kind]string{
 	KindUnreachable:    "check that the host is up and that 'ssh -o BatchMode=yes HOST true' works for this user",
 	KindAuth:           "install this user's ssh key on the host; zab never asks for a password",
@@ -143,16 +176,22 @@ var hints = map[Kind]string{
 	KindPermission:     "run as root, or allow it with 'zfs allow'",
 	KindHeld:           "'zfs holds SNAPSHOT' shows who holds it",
 	KindClones:         "a clone depends on the snapshot: promote or destroy the clone first",
-	KindNoSpace:        "free space or raise the quota; what was received is kept and the next run goes on from there",
+	KindReadOnlyPool:   "import the pool without '-o readonly=on', or leave it as it is with --no-snapshot, --no-thinning and --no-holds",
+	KindNoSpace:        "free space or raise the quota",
 	KindModified:       "'zfs diff' shows what changed; see the remedies of the conflict that zab-plan reports, such as --rollback",
 	KindStaleToken:     "run again: the token is aborted and the stream starts anew",
 	KindPartial:        "run again: the stream goes on where it broke off",
+	KindStream:         "something else came in the place of the stream: a login shell that prints, or a pipe that does not give back what was put into it",
 	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
+	KindPoolIO:         "'zpool status -v POOL' shows what the pool suffers from; 'zpool clear POOL' has it go on once its devices are back",
+	KindFeature:        "compare what the pools on both sides can do: 'zpool get all POOL' lists their features, 'zfs version' tells the software's age",
+	KindUnreadable:     "'zpool status -v' names what is lost: restore or destroy it; what is sent then is the first snapshot without it",
+	KindZoned:          "'zfs get zoned' shows it: where zoned is on, mount and share the dataset inside of its zone, or 'zfs set zoned=off' on the copy",
 	KindTooLong:        "select fewer datasets for each run",
 	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
-	KindBadAnswer:      "nothing was done with this answer; look at the host that gave it, or at what its login shell prints",
+	KindBadAnswer:      "nothing was done with this answer; most often the login shell of that host prints it, from a file such as .bashrc or .profile: 'ssh HOST true' must print nothing",
 }
 
 // A pattern of the catalogue: a text found in a program's message, in lower
@@ -251,6 +290,9 @@ var catalogue = []pattern{
 	{"no such tag", KindNotFound},
 	{"filesystem already mounted", KindMounted},
 	{"read-only file system", KindReadOnly},
+	{"pool is read-only", KindReadOnlyPool},
+	{"in a non-global zone", KindZoned},
+	{"exported to a local zone", KindZoned},
 	{"has dependent clones", KindClones},
 	{"snapshot is cloned", KindClones},
 	{"it's being held", KindHeld},
@@ -282,14 +324,48 @@ func Classify(line string) Kind {
 	return KindOther
 }
 
+// openings are how the messages of zfs and zpool begin, in lower case. Most are
+// "cannot VERB 'OBJECT': cause".
+var openings = []string{
+	"cannot ", "could not ", "couldn't ", "unable to ", "failed to ", "internal error", "warning: ", "error: ",
+	"invalid ", "missing ", "bad ", "too many ", "no such ", "out of memory", "permission denied", "insufficient ",
+	"pool ", "bookmark '", "'", "the zfs ", "/dev/zfs", "key load error", "channel program", "operation not",
+	"zfs: ", "zpool: ", "memory allocation", "dataset ", "property ", "snapshot ", "no snapshots ",
+	"ssh: ", "connection ", "zab: ",
+}
+
+// prefixed are lines that name in front the program or file that they come from,
+// as those of a login shell's script do: "mesg: ", "/etc/profile: line 3: ".
+var prefixed = regexp.MustCompile(`^-?[A-Za-z0-9_./+~-]+: `)
+
+// isNoise reports whether a line of a program's stderr has none of the forms in
+// which zfs speaks. Login scripts, loaders and locales print such lines.
+func isNoise(line string) bool {
+	low := strings.ToLower(line)
+	if slices.ContainsFunc(openings, func(o string) bool { return strings.HasPrefix(low, o) }) {
+		return false
+	}
+	return Classify(line) == KindOther || prefixed.MatchString(low)
+}
+
+// telling returns the lines of a message that zfs itself may have said. Where there
+// is nothing but noise, that is all that is known, and it is returned.
+func telling(lines []string) []string {
+	own := slices.DeleteFunc(slices.Clone(lines), isNoise)
+	if len(own) == 0 {
+		return lines
+	}
+	return own
+}
+
 // classify returns the kind of a message of several lines: that of the line which
 // comes first in the catalogue. That something does not exist, or exists already,
 // is the kind of the whole only if no line says anything worse: callers go on
-// after it.
+// after it. Noise tells nothing.
 func classify(lines []string) Kind {
 	kind, at := KindOther, len(catalogue)
 	mild := func(k Kind) bool { return k == KindNotFound || k == KindExists }
-	for _, l := range lines {
+	for _, l := range telling(lines) {
 		low := strings.ToLower(l)
 		for i, p := range catalogue {
 			if !strings.Contains(low, p.text) {
@@ -398,14 +474,15 @@ func join(errs []error) error {
 			all = &one
 		default:
 			switch {
-			case !all.Complete():
-			case !e.Complete() || all.Kind == KindBadAnswer || e.Kind == KindBadAnswer:
+			case !all.Complete() && !all.Partial:
+			case !e.Complete() && !e.Partial || all.Kind == KindBadAnswer || e.Kind == KindBadAnswer:
 				lines := all.Lines
 				one := *e
 				all, all.Lines = &one, slices.Concat(e.Lines, lines)
 			default:
 				all.Lines = slices.Concat(all.Lines, e.Lines)
 				all.Kind = classify(all.Lines)
+				all.Partial = all.Partial || e.Partial
 			}
 		}
 	}
@@ -424,12 +501,15 @@ func ignoreKind(err error, fine Kind) error {
 		return err
 	}
 	var rest []string
+	own := telling(e.Lines)
+	fatal := false
 	for _, l := range e.Lines {
 		if Classify(l) != fine {
 			rest = append(rest, l)
+			fatal = fatal || slices.Contains(own, l)
 		}
 	}
-	if len(rest) == 0 {
+	if !fatal {
 		return nil
 	}
 	one := *e
@@ -445,7 +525,7 @@ func (e *Error) Of(name string, all func(name string) bool) error {
 		return e
 	}
 	var mine []string
-	for _, l := range e.Lines {
+	for _, l := range telling(e.Lines) {
 		quoted := quotedNames(l)
 		if slices.Contains(quoted, name) || !slices.ContainsFunc(quoted, all) {
 			mine = append(mine, l)

@@ -61,6 +61,21 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot mount 'tank/a': filesystem already mounted", KindMounted},
 	{"zfs 2.3.2", "cannot mount '/backup/tank/a': failed to create mountpoint: Read-only file system", KindReadOnly},
 
+	{"zfs 2.3.2", "cannot hold: pool is read-only", KindReadOnlyPool},
+	{"zfs 2.3.2", "cannot release: pool is read-only", KindReadOnlyPool},
+	{"zfs 2.3.2", "cannot create snapshots : pool is read-only", KindReadOnlyPool},
+	{"zfs 2.3.2", "cannot create bookmark 'tank/a#x': pool is read-only", KindReadOnlyPool},
+	{"zfs 2.3.2", "cannot destroy snapshots: pool is read-only", KindReadOnlyPool},
+	{"zfs 2.3.2", "cannot receive incremental stream: 'sharenfs' cannot be set on dataset in a non-global zone\ncannot receive incremental stream: invalid property value", KindZoned},
+	{"zfs 2.3.2", "cannot mount 'backup/z': dataset is exported to a local zone", KindZoned},
+
+	// beside what a login script prints
+	{"dash", "mesg: ttyname failed: Inappropriate ioctl for device\ncannot release hold from snapshot 'tank/a@1': no such tag on this dataset", KindNotFound},
+	{"bash 5", "/root/.bashrc: line 3: foo: command not found\ncannot open 'tank/nope': dataset does not exist", KindNotFound},
+	{"bash 5", "bash: warning: setlocale: LC_ALL: cannot change locale (de_DE.UTF-8)\ncannot open 'tank/a': I/O error", KindPoolIO},
+	{"bash 5", "-bash: /etc/profile.d/x.sh: Permission denied\ncannot hold snapshot 'tank/a@1': tag already exists on this dataset", KindExists},
+	{"bash 5", "/root/.bashrc: line 3: foo: command not found", KindMissingProgram},
+
 	// the copy does not fit
 	{"zfs 2.3.2", "cannot receive incremental stream: destination backup/new has been modified\nsince most recent snapshot", KindModified},
 	{"zfs 2.3.2", "cannot receive resume stream: destination backup/pp1 has been modified\nsince most recent snapshot", KindModified},
@@ -404,5 +419,65 @@ func TestErrorOf(t *testing.T) {
 	}
 	if err := (&Error{Code: -1, Signal: 9, Lines: e.Lines}).Of("tank/c@1", snapshot); err == nil {
 		t.Error("a program that was killed has not said all")
+	}
+}
+
+// What a login script prints on stderr makes no failure of what is tolerated, and
+// does not hide what is not.
+func TestNoise(t *testing.T) {
+	gone := "cannot release hold from snapshot 'tank/a@1': no such tag on this dataset"
+	busy := "cannot release hold from snapshot 'tank/b@1': dataset is busy"
+	new := "cannot release hold from snapshot 'tank/b@1': of a kind that nobody knew"
+	for _, noise := range []string{
+		"mesg: ttyname failed: Inappropriate ioctl for device",
+		"stdin: is not a tty",
+		"perl: warning: Setting locale failed.",
+		"-bash: /etc/profile.d/x.sh: Permission denied",
+		"/root/.bashrc: line 3: foo: command not found",
+		"Welcome to nas, and mind the quota exceeded sign",
+		"tput: No value for $TERM and no -T specified",
+		"*** System restart required ***",
+		"direnv: error .envrc is blocked",
+	} {
+		e := func(lines ...string) *Error {
+			return &Error{Kind: classify(lines), Code: 1, Lines: lines}
+		}
+		tolerated := noise != "Welcome to nas, and mind the quota exceeded sign" // reads as zfs's
+		if err := ignoreKind(e(noise, gone), KindNotFound); (err == nil) != tolerated {
+			t.Errorf("%q: %v", noise, err)
+		}
+		for _, worse := range []string{busy, new} {
+			if err := ignoreKind(e(noise, gone, worse), KindNotFound); err == nil {
+				t.Errorf("%q hides %q", noise, worse)
+			}
+			all := func(n string) bool { return strings.Contains(n, "@") }
+			if err := e(noise, worse).Of("tank/a@1", all); (err == nil) != tolerated {
+				t.Errorf("%q with a failure of another: %v", noise, err)
+			}
+			if err := e(noise, worse).Of("tank/b@1", all); err == nil {
+				t.Errorf("%q hides %q of the same", noise, worse)
+			}
+		}
+		if err := ignoreKind(e(noise), KindNotFound); err == nil {
+			t.Errorf("%q alone, with a status that is not 0, is tolerated", noise)
+		}
+	}
+}
+
+// Where zfs is not found, the likeliest reason is the PATH of a command over ssh.
+func TestHintOfPath(t *testing.T) {
+	for _, c := range []struct {
+		e    *Error
+		want string
+	}{
+		{&Error{Kind: KindMissingProgram, Host: "root@nas", Argv: []string{"zfs", "get"}, Code: 127}, "ssh root@nas 'echo $PATH'"},
+		{&Error{Kind: KindMissingProgram, Host: "root@nas", Argv: []string{"zfs receive"}, Code: 127}, "ssh root@nas 'echo $PATH'"},
+		{&Error{Kind: KindMissingProgram, Argv: []string{"zpool", "get"}, Code: -1}, "crontab"},
+		{&Error{Kind: KindMissingProgram, Host: "root@nas", Argv: []string{"zstd"}, Code: 127}, "install the program"},
+		{&Error{Kind: KindBusy}, ""},
+	} {
+		if got := HintOf(c.e); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%v: %q", c.e.Argv, got)
+		}
 	}
 }

@@ -13,7 +13,7 @@ var FactProps = []string{
 	"type", "guid", "createtxg", "creation", "origin",
 	"encryption", "encryptionroot", "keystatus", "keyguid",
 	"written", "used", "referenced", "volsize",
-	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp, AsideProp,
+	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp, AsideProp, PoolProp,
 }
 
 // FromProp is the user property of a copy that tells which pools it came
@@ -38,6 +38,11 @@ const StreamParent = "parent"
 // AsideProp is the user property of a copy that --rename-aside has renamed, or
 // is about to: see record.Facts.SetAside.
 const AsideProp = "zab:aside"
+
+// PoolProp is the user property of a copy that tells in which pool it was, by the
+// pool's guid, when its base was held for it last. In a pool that was split off,
+// restored from an image, or given another guid, it is that of the pool before.
+const PoolProp = "zab:pool"
 
 // MissingProp is the user property of a copy that tells since when its source is
 // known to be missing, for --destroy-missing: seconds since the epoch, a colon,
@@ -83,6 +88,7 @@ func (d *Dataset) Facts() record.Facts {
 		From:           d.mark(FromProp, record.CheckFrom, "local", "received"),
 		Stream:         d.mark(StreamProp, record.CheckStream, "local"),
 		Aside:          d.mark(AsideProp, record.CheckAside, "local"),
+		Pool:           d.mark(PoolProp, record.CheckPool, "local"),
 
 		SnapshotsChanged: num(ChangedProp),
 	}

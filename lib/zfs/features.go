@@ -15,6 +15,9 @@ type Features struct {
 	LargeBlocks bool
 	// EmbeddedData: small blocks inside their pointers; zfs send -e.
 	EmbeddedData bool
+	// Resumable: what came of a stream that breaks off can be kept; zfs receive -s,
+	// which takes extensible_dataset.
+	Resumable bool
 	// GUID is that of the pool, by which it is the same pool whatever its host is
 	// called here; another with every zpool reguid, and of every copy.
 	GUID string
@@ -43,13 +46,14 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	if len(ask) == 0 {
 		return maps.Clone(c.pools), nil
 	}
-	got, err := h.poolProps(ctx, []string{"guid", "feature@large_blocks", "feature@embedded_data"}, ask)
+	got, err := h.poolProps(ctx, []string{"guid", "feature@large_blocks", "feature@embedded_data", "feature@extensible_dataset"}, ask)
 	if err != nil {
 		return maps.Clone(c.pools), err
 	}
 	on := func(v string) bool { return v == "enabled" || v == "active" }
 	for name, p := range got {
-		f := Features{LargeBlocks: on(p["feature@large_blocks"]), EmbeddedData: on(p["feature@embedded_data"])}
+		f := Features{LargeBlocks: on(p["feature@large_blocks"]), EmbeddedData: on(p["feature@embedded_data"]),
+			Resumable: on(p["feature@extensible_dataset"])}
 		if isGUID(p["guid"]) {
 			f.GUID = p["guid"]
 		}
@@ -100,8 +104,10 @@ func (h *Host) Pools(ctx context.Context) (map[string]string, error) {
 	return pools, err
 }
 
-// Pool is the pool of a dataset.
+// Pool is the pool of a dataset, snapshot or bookmark.
 func Pool(dataset string) string {
-	pool, _, _ := strings.Cut(dataset, "/")
-	return pool
+	if i := strings.IndexAny(dataset, "/@#"); i >= 0 {
+		return dataset[:i]
+	}
+	return dataset
 }

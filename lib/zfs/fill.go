@@ -3,15 +3,20 @@ package zfs
 import (
 	"context"
 	"fmt"
-	"slices"
+	"maps"
 
 	"zab/lib/record"
 )
 
 // Fill lists the snapshots and bookmarks of records, which are all on h, into
-// them: one program. excluded tells of a full name whether to act as if the
-// snapshot were not there. gone are the records whose dataset is no more.
-func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (gone []*record.Record, err error) {
+// them: one program where all can be read. excluded tells of a full name whether to
+// act as if the snapshot were not there. failed are the records whose dataset is no
+// more, of KindNotFound, or whose lists cannot be read: they stop none of the others.
+func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
+	failed = map[*record.Record]error{}
+	if len(set) == 0 {
+		return failed, nil
+	}
 	byName := map[string]*record.Record{}
 	var names []string
 	for _, r := range set {
@@ -37,28 +42,51 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 		SortByAge(r.Snapshots)
 		SortByAge(r.Bookmarks)
 	}
-	if KindOf(err) != KindNotFound {
+	if err == nil {
+		return failed, nil
+	}
+	// One dataset must not stop the others; but what came with that error may not be
+	// all, so they are listed again.
+	absent, unread, ok := parts(err, names)
+	if !ok {
 		return nil, err
 	}
-	// One dataset that is gone must not stop the others; but what came with that error
-	// may not be all, so they are listed again.
-	gone, err2 := h.Gone(ctx, set)
-	if err2 != nil {
-		return nil, err2
+	for _, n := range absent {
+		failed[byName[n]] = err
 	}
-	if len(gone) == 0 {
-		return nil, err
+	for _, u := range unread {
+		if u.Name != "" {
+			failed[byName[u.Name]] = u.Err
+		}
 	}
-	rest := slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return slices.Contains(gone, r) })
-	if len(rest) == 0 {
-		return gone, nil
+	var rest []*record.Record
+	for _, r := range set {
+		if byName[r.Name] == r && failed[r] == nil {
+			rest = append(rest, r)
+		}
 	}
-	more, err := h.Fill(ctx, rest, excluded)
-	return append(gone, more...), err
+	var sets [][]*record.Record
+	switch {
+	case len(failed) > 0:
+		sets = [][]*record.Record{rest}
+	case len(rest) == 1:
+		failed[rest[0]] = err
+	default:
+		// Of one of them a snapshot cannot be opened, and zfs does not say of which.
+		sets = [][]*record.Record{rest[:len(rest)/2], rest[len(rest)/2:]}
+	}
+	for _, set := range sets {
+		more, err := h.Fill(ctx, set, excluded)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(failed, more)
+	}
+	return failed, nil
 }
 
 // Fill is that of the hosts for records of any of them: one program for each.
-func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (gone []*record.Record, err error) {
+func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
 	var order []string
 	byHost := map[string][]*record.Record{}
 	for _, r := range set {
@@ -67,15 +95,28 @@ func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(
 		}
 		byHost[r.Host] = append(byHost[r.Host], r)
 	}
+	failed = map[*record.Record]error{}
 	for _, dest := range order {
 		host := m.Host(dest)
-		g, err := host.Fill(ctx, byHost[dest], excluded)
+		f, err := host.Fill(ctx, byHost[dest], excluded)
 		if err != nil {
 			return nil, fmt.Errorf("cannot list the snapshots of %s: %w", host, err)
 		}
-		gone = append(gone, g...)
+		maps.Copy(failed, f)
 	}
-	return gone, nil
+	return failed, nil
+}
+
+// Unfilled is the error of a record that Fill has failed, at the stage that could not
+// do what verb says.
+func Unfilled(stage, verb, name string, err error) record.Error {
+	e := record.Error{Stage: stage, Kind: string(KindOf(err)), Hint: KindOf(err).Hint(),
+		Message: fmt.Sprintf("cannot %s '%s': its snapshots cannot be listed: %s", verb, name, err)}
+	if Absent(err, name) {
+		e.Hint = ""
+		e.Message = fmt.Sprintf("cannot %s '%s': the dataset is gone since it was selected", verb, name)
+	}
+	return e
 }
 
 // Gone finds the records whose dataset does not exist any more.

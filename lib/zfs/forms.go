@@ -59,9 +59,10 @@ var forms = map[string]form{
 	"zfs promote":  {operands: []check{argDataset}},
 	"zfs unmount":  {operands: []check{argDataset}},
 
-	"zpool get":  {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argProperties, argPool}, more: true, optional: true},
-	"zpool list": {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argPool}, more: true, optional: true},
-	"zpool sync": {operands: []check{argPool}, more: true, optional: true},
+	"zpool get":    {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argProperties, argPool}, more: true, optional: true},
+	"zpool list":   {flags: "Hp", values: map[string]check{"-o": argWords}, operands: []check{argPool}, more: true, optional: true},
+	"zpool status": {flags: "v", operands: []check{argPool}},
+	"zpool sync":   {operands: []check{argPool}, more: true, optional: true},
 }
 
 // CheckArgv refuses a command of zfs or zpool that is not one of those that zab
@@ -219,7 +220,7 @@ func argOwnSetting(s string) error {
 	}
 	name, value, _ := strings.Cut(s, "=")
 	switch name {
-	case FromProp, StreamProp, AsideProp, MissingProp:
+	case FromProp, StreamProp, AsideProp, PoolProp, MissingProp:
 		if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' && r != ' ' || r == 0x7f }) {
 			return fmt.Errorf("%q contains a control character", s)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -82,7 +83,8 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 	err = h.batches(argv, names, func(argv, names []string) error {
 		p := getParser{columns: columns, scope: newScope(names, depth)}
 		err := h.ask(ctx, p.row, argv...)
-		if err == nil {
+		var told *Error
+		if err == nil || errors.As(err, &told) && told.answered() {
 			if e := p.end(); e != nil {
 				err = h.badAnswer(argv, "%s", e)
 			}
@@ -234,12 +236,15 @@ var shapes = map[string]func(string) bool{
 	"type":     oneOf("filesystem", "volume"),
 	"guid":     isGUID,
 	"creation": isAmount, "createtxg": isNumber, "keyguid": isNumber, "load_guid": isNumber,
-	"origin":         isSnapshot,
-	"encryption":     isWord,
+	"origin":      isSnapshot,
+	"encryption":  isWord,
+	"compression": isWord, "dnodesize": isWord,
 	"encryptionroot": isDataset,
 	"keystatus":      oneOf("none", "available", "unavailable"),
 	"written":        isAmount, "used": isAmount, "referenced": isAmount, "volsize": isAmount, "userrefs": isAmount,
-	"quota": isAmount, "refquota": isAmount,
+	"quota": isAmount, "refquota": isAmount, "available": isAmount, "usedbyrefreservation": isAmount,
+	"filesystem_limit": isCountOrNone, "filesystem_count": isCountOrNone,
+	"snapshot_limit": isCountOrNone, "snapshot_count": isCountOrNone,
 	"reservation": isAmountOr("none", "auto"), "refreservation": isAmountOr("none", "auto"),
 	"mounted":  oneOf("yes", "no"),
 	"canmount": oneOf("on", "off", "noauto"),
@@ -264,6 +269,8 @@ func isAmount(s string) bool {
 func isAmountOr(words ...string) func(string) bool {
 	return func(s string) bool { return isAmount(s) || slices.Contains(words, s) }
 }
+
+func isCountOrNone(s string) bool { return isNumber(s) || s == "none" }
 
 func isNumber(s string) bool { return dataset.CheckNumber(s) == nil }
 

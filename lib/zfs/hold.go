@@ -109,9 +109,36 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) e
 	if len(snapshots) == 0 {
 		return nil
 	}
-	return h.batches(argv, snapshots, func(argv, _ []string) error {
-		return ignoreKind(h.run(ctx, argv...), fine)
-	})
+	do := func(snapshots []string) error {
+		return h.batches(argv, snapshots, func(argv, _ []string) error {
+			return ignoreKind(h.run(ctx, argv...), fine)
+		})
+	}
+	err := do(snapshots)
+	pools := map[string][]string{}
+	for _, s := range snapshots {
+		pools[Pool(s)] = append(pools[Pool(s)], s)
+	}
+	if KindOf(err) != KindReadOnlyPool || len(pools) < 2 {
+		return err
+	}
+	// Of a pool that is imported read-only zfs says so without a name, which would
+	// then be said of the others, too.
+	var errs []error
+	for _, pool := range slices.Sorted(maps.Keys(pools)) {
+		err := do(pools[pool])
+		var e *Error
+		if errors.As(err, &e) && e.Kind == KindReadOnlyPool {
+			one := *e
+			one.Lines = nil
+			for _, s := range pools[pool] {
+				one.Lines = append(one.Lines, fmt.Sprintf("cannot %s '%s': pool is read-only", argv[1], s))
+			}
+			err = &one
+		}
+		errs = append(errs, err)
+	}
+	return join(errs)
 }
 
 // Holder is a hold on a snapshot.

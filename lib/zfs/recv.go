@@ -9,14 +9,18 @@ import (
 
 // RecvArgv is the zfs receive of a receive step into target: -u, so that it
 // changes nothing about what is mounted; -s, so that what came through is kept
-// when the stream breaks; -h, for the holds of the source say nothing about the
+// when the stream breaks, where the pool can; -h, for the holds of the source say nothing about the
 // copy.
 //
 // A step of one snapshot names it: zfs (2.1 to 2.4) then refuses a package of
 // several datasets before it has changed anything, and gives no snapshot of the
 // stream another place or name. Without it the stream decides.
 func RecvArgv(target string, s *record.Step) []string {
-	argv := []string{"zfs", "receive", "-u", "-s", "-h"}
+	argv := []string{"zfs", "receive", "-u"}
+	if !s.NoResume {
+		argv = append(argv, "-s")
+	}
+	argv = append(argv, "-h")
 	if s.Force {
 		argv = append(argv, "-F")
 	}

@@ -140,9 +140,9 @@ func TestHookLanguage(t *testing.T) {
 
 // One program tells what pools can do and which they are.
 func TestFeatures(t *testing.T) {
-	h, started := fakeZFS(t, `printf 'tank\tguid\t12345678901234567890\ntank\tfeature@large_blocks\tactive\ntank\tfeature@embedded_data\tdisabled\n'`)
+	h, started := fakeZFS(t, `printf 'tank\tguid\t12345678901234567890\ntank\tfeature@large_blocks\tactive\ntank\tfeature@embedded_data\tdisabled\ntank\tfeature@extensible_dataset\tactive\n'`)
 	got, err := h.Features(context.Background(), []string{"tank"})
-	if want := (Features{LargeBlocks: true, GUID: "12345678901234567890"}); err != nil || got["tank"] != want {
+	if want := (Features{LargeBlocks: true, Resumable: true, GUID: "12345678901234567890"}); err != nil || got["tank"] != want {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := h.Features(context.Background(), []string{"tank"}); err != nil || len(started()) != 1 {

@@ -295,6 +295,17 @@ func (t *Token) Resume() *record.Resume {
 	return r
 }
 
+// SamePlace reports whether two texts are tokens for going on with one stream at one
+// place.
+func SamePlace(a, b string) bool {
+	x, err := DecodeToken(a)
+	if err != nil {
+		return false
+	}
+	y, err := DecodeToken(b)
+	return err == nil && x.toGUID == y.toGUID && x.fromGUID == y.fromGUID && x.object == y.object && x.offset == y.offset
+}
+
 // TokenWant is the stream that a token must belong to.
 type TokenWant struct {
 	Source, To       string // the dataset and its snapshot

@@ -35,9 +35,15 @@ type Machine struct {
 	SSHConfig string
 	// Debug, if set, is told every command, as text to paste into a shell.
 	Debug func(command string)
+	// Noise, if set, is told what a listing printed on stderr that is no failure, such
+	// as a line of a login script.
+	Noise func(h *Host, line string)
 	// QueryTimeout is how long a program that changes nothing, and one that makes
 	// snapshots, may take; 0 is for ever.
 	QueryTimeout time.Duration
+	// Kstat is where this machine's kernel tells the states of its pools; "" for
+	// where Linux does.
+	Kstat string
 
 	mu    sync.Mutex
 	hosts map[string]*Host
@@ -57,6 +63,7 @@ type Host struct {
 
 	features featureCache
 	trees    treeNames
+	lost     lostPools
 }
 
 // Host gives the host behind an ssh destination, or this machine for "".
@@ -160,6 +167,9 @@ func (h *Host) do(ctx context.Context, c call) error {
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := h.suspended(argv, c.question); err != nil {
+		return err
+	}
 	if limit := h.m.QueryTimeout; c.question && limit > 0 {
 		defer time.AfterFunc(limit, func() { cancel(errTimeout) }).Stop()
 	}
@@ -168,6 +178,19 @@ func (h *Host) do(ctx context.Context, c call) error {
 	stderr := tail{size: maxMessages, most: 16 * maxMessages}
 	cmd.Stderr = &stderr
 	cmd.Stdout = c.out
+	watch := func() (end func()) {
+		stuck := func() bool { return true }
+		pools := PoolsOf(argv)
+		if c.question {
+			// It asks about many pools, of which zfs leaves out those that are
+			// suspended: that one is does not tell that it waits for it.
+			pools, stuck = nil, stuckIn(cmd.Process.Pid)
+			if !h.Here() {
+				return func() {}
+			}
+		}
+		return h.watch(ctx, pools, stuck, func(err error) { cancel(err) })
+	}
 	var rowErr error
 	if c.row != nil {
 		out, err := cmd.StdoutPipe()
@@ -177,6 +200,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 		if err := cmd.Start(); err != nil {
 			return h.failed(argv, err, "")
 		}
+		defer watch()()
 		// A grandchild may hold the pipe when the program was ended.
 		if f, ok := out.(*os.File); ok {
 			defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(cmd.WaitDelay)) })()
@@ -186,14 +210,21 @@ func (h *Host) do(ctx context.Context, c call) error {
 		}
 	} else if err := cmd.Start(); err != nil {
 		return h.failed(argv, err, "")
+	} else {
+		defer watch()()
 	}
-	err = waitFor(ctx, cmd)
+	err = cmd.Wait()
+	var lost *Error
 	switch {
 	case outer.Err() != nil && (err != nil || rowErr != nil):
 		return context.Cause(outer)
+	case errors.As(context.Cause(ctx), &lost) && (err != nil || rowErr != nil):
+		one := *lost
+		one.Argv = argv
+		return &one
 	case errors.Is(context.Cause(ctx), errTimeout) && (err != nil || rowErr != nil):
 		what := "was ended"
-		if errors.Is(err, errDeaf) {
+		if errors.Is(err, proc.ErrLeft) {
 			what = "cannot be ended before its pool answers"
 		}
 		return &Error{Kind: KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
@@ -202,31 +233,13 @@ func (h *Host) do(ctx context.Context, c call) error {
 		// What a program printed before it failed may well be cut off.
 		return h.failed(argv, err, stderr.String())
 	case rowErr == nil:
+		if isListing(argv) {
+			return h.notWhole(argv, stderr.String())
+		}
 		return nil
 	}
 	return h.badAnswer(argv, "%s", rowErr)
 }
-
-// waitFor waits for a program that was started, but for one that the context's end
-// cannot end only a little longer: what waits for a pool that hangs is deaf to any
-// signal, and is left to the kernel.
-func waitFor(ctx context.Context, cmd *proc.Group) error {
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(2 * cmd.WaitDelay):
-		return errDeaf
-	}
-}
-
-var errDeaf = errors.New("it does not end")
 
 // drain reads what is left of an answer that is of no use, so that the program can
 // tell why it failed if it did; one that goes on and on is ended.

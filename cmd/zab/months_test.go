@@ -1,0 +1,62 @@
+package main_test
+
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"zab/lib/months"
+)
+
+// monthsShort is how long the short form may take.
+const monthsShort = 45 * time.Second
+
+// TestMonths: whatever is wrong with some of what is selected, everything else is
+// backed up, what is not is named with an exit status that is not 0, and all comes
+// to rest when the faults are gone (P4, P11). ZAB_MONTHS is how many months,
+// ZAB_MONTHS_SEED the number of the first, ZAB_MONTHS_NIGHTS how many nights each
+// has, ZAB_MONTHS_JOBS how many months run side by side; ZAB_MONTHS_ONLY
+// leaves faults of the kinds with this in their names; ZAB_MONTHS_VERBOSE prints all.
+func TestMonths(t *testing.T) {
+	if !haveZFS() {
+		t.Skip("needs a real ZFS")
+	}
+	if *only != "" && os.Getenv("ZAB_MONTHS") == "" {
+		t.Skip("only some scripts are wanted")
+	}
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.MkdirTemp(memory(), "zabm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(root)
+	c := months.Config{Bin: bin, Dir: root, Seed: time.Now().UnixNano() % 1e6, Months: 1, Jobs: 1, Nights: 30, Only: os.Getenv("ZAB_MONTHS_ONLY"), Log: os.Stderr, Verbose: os.Getenv("ZAB_MONTHS_VERBOSE") != ""}
+	if os.Getenv("ZAB_MONTHS") == "" {
+		c.Until = time.Now().Add(monthsShort)
+	}
+	for env, to := range map[string]*int{"ZAB_MONTHS": &c.Months, "ZAB_MONTHS_JOBS": &c.Jobs, "ZAB_MONTHS_NIGHTS": &c.Nights} {
+		if s := os.Getenv(env); s != "" {
+			if *to, err = strconv.Atoi(s); err != nil {
+				t.Fatalf("%s: %v", env, err)
+			}
+		}
+	}
+	if s := os.Getenv("ZAB_MONTHS_SEED"); s != "" {
+		if c.Seed, err = strconv.ParseInt(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, err := months.Run(c)
+	if err != nil {
+		t.Error(err)
+	}
+	t.Log(sum.ByKind)
+	os.Stderr.WriteString(sum.String() + "\n")
+	if sum.Broken > 0 {
+		t.Fail()
+	}
+}

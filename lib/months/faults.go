@@ -1,0 +1,265 @@
+package months
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// fault is something that is wrong for some nights.
+type fault struct {
+	kind, what string
+	until      int // the night in which it ends
+	begin, end func()
+	// meanwhile is what goes on while zab runs, until stop is closed.
+	meanwhile func(stop <-chan struct{})
+	// touches tells what may fail because of it.
+	touches func(*source) bool
+	// general: it stops whole runs, so that what fails need not be named.
+	general bool
+	// silent: what it touches is not there for zab, or changes while zab runs.
+	silent bool
+	// options are those of zab while it lasts.
+	options []string
+}
+
+func all(*source) bool { return true }
+
+func (p *pool) has(s *source) bool { return s.pool == p }
+
+// below tells what lies at or below a dataset.
+func below(name string) func(*source) bool {
+	return func(s *source) bool { return s.name == name || strings.HasPrefix(s.name, name+"/") }
+}
+
+// kinds are the faults that there are. Each gives nil where it is not possible now.
+var kinds = []struct {
+	kind string
+	make func(m *month) *fault
+}{
+	{"source's disk pulled", func(m *month) *fault { return m.pulled(m.usb) }},
+	{"target's disk pulled", func(m *month) *fault { return m.pulled(m.dst) }},
+	{"source's disk unsteady", func(m *month) *fault {
+		if m.usb.gone {
+			return nil
+		}
+		p := m.usb
+		return &fault{touches: p.has, begin: func() { p.device("flakey") }, end: p.put}
+	}},
+	{"source full", func(m *month) *fault { return m.full(m.src) }},
+	{"target full", func(m *month) *fault { return m.full(m.dst) }},
+	{"source imported read-only", func(m *month) *fault {
+		if m.usb.gone {
+			return nil
+		}
+		p := m.usb
+		return &fault{touches: p.has, begin: func() { p.again("-o readonly=on") }, end: func() { p.again("") }}
+	}},
+	{"source exported", func(m *month) *fault {
+		if m.usb.gone {
+			return nil
+		}
+		p := m.usb
+		return &fault{touches: p.has, silent: true,
+			begin: func() { m.must("zpool export -f %s", p.name); p.gone = true },
+			end:   func() { m.must("zpool import -d /dev/mapper %s", p.name); p.gone = false }}
+	}},
+	{"quota of a copy", func(m *month) *fault {
+		s := m.any(func(s *source) bool { return !s.volume && s.copy != nil && !m.dst.gone })
+		if s == nil {
+			return nil
+		}
+		c := m.copyOf(s.name)
+		return &fault{touches: below(s.name), begin: func() { m.sh("zfs set quota=$(zfs get -Hpo value used '%[1]s') '%[1]s'", c) },
+			end: func() { m.onTarget("zfs set quota=none '%s'", c) }}
+	}},
+	{"limit of snapshots on the source", func(m *month) *fault {
+		s := m.any(func(s *source) bool { return !s.volume && !m.src.gone && s.pool == m.src })
+		if s == nil {
+			return nil
+		}
+		return &fault{touches: below(s.name), begin: func() { m.sh("zfs set snapshot_limit=1 '%s'", s.name) },
+			end: func() { m.sh("zfs set snapshot_limit=none '%s'", s.name) }}
+	}},
+	{"limit of snapshots on a copy", func(m *month) *fault {
+		s := m.any(func(s *source) bool { return !s.volume && s.copy != nil && !m.dst.gone })
+		if s == nil {
+			return nil
+		}
+		c := m.copyOf(s.name)
+		return &fault{touches: below(s.name), begin: func() { m.sh("zfs set snapshot_limit=1 '%s'", c) },
+			end: func() { m.onTarget("zfs set snapshot_limit=none '%s'", c) }}
+	}},
+	{"thick volume without room", func(m *month) *fault {
+		if m.src.gone {
+			return nil
+		}
+		m.n++
+		v := fmt.Sprintf("%s/t/thick%d", m.src.name, m.n)
+		return &fault{touches: below(v),
+			begin: func() {
+				m.sh("zfs create -V 40M '%[1]s' && udevadm settle; dd if=/dev/urandom of='/dev/zvol/%[1]s' bs=1M count=40 2>&1 && zpool sync %[2]s && zfs set reservation=$(($(zfs get -Hpo value available %[2]s) - 4000000)) %[2]s/other", v, m.src.name)
+			},
+			end: func() { m.sh("zfs set reservation=none %s/other; zfs destroy -r '%s'", m.src.name, v) }}
+	}},
+	{"half of a foreign receive", func(m *month) *fault {
+		if m.src.gone {
+			return nil
+		}
+		m.n++
+		in := fmt.Sprintf("%s/t/in%d", m.src.name, m.n)
+		return &fault{touches: below(in),
+			begin: func() {
+				m.sh("head -c 3000000 /dev/urandom >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@x%[3]d && { zfs send %[2]s/other@x%[3]d | head -c 1000000 | zfs receive -s -u '%[4]s'; zfs destroy %[2]s/other@x%[3]d; }", m.dir, m.src.name, m.n, in)
+			},
+			end: func() { m.sh("zfs receive -A '%s'", in) }}
+	}},
+	{"another tool's snapshots", func(m *month) *fault {
+		if m.src.gone {
+			return nil
+		}
+		// They touch nothing: all must be backed up all the same.
+		return &fault{touches: func(*source) bool { return false }, begin: func() {}, end: func() {},
+			meanwhile: func(stop <-chan struct{}) {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					case <-time.After(300 * time.Millisecond):
+						_ = exec.Command("zfs", "snapshot", "-r", fmt.Sprintf("%s/t@auto-%d-%d", m.src.name, m.nights, i)).Run()
+					}
+				}
+			}}
+	}},
+	{"a copy written to", func(m *month) *fault {
+		s := m.any(func(s *source) bool {
+			return !s.volume && s.copy != nil && !m.dst.gone && !strings.Contains(s.name, "/enc")
+		})
+		if s == nil {
+			return nil
+		}
+		c := m.copyOf(s.name)
+		return &fault{touches: below(s.name),
+			begin: func() {
+				m.sh("zfs set readonly=off '%[1]s'; zfs mount '%[1]s'; mount -o remount,rw '%[2]s'; echo x >'%[2]s/foreign'", c, m.dir+"/"+c)
+			},
+			end: func() {
+				m.onTarget("zfs rollback \"$(zfs list -Hr -d 1 -t snapshot -o name -s createtxg '%[1]s' | tail -n 1)\"; zfs inherit readonly '%[1]s'", c)
+			}}
+	}},
+	{"a key that is not loaded", func(m *month) *fault {
+		if m.src.gone {
+			return nil
+		}
+		e := m.src.name + "/t/enc"
+		return &fault{touches: below(e), begin: func() { m.sh("zfs unmount -f '%[1]s'; zfs unload-key '%[1]s'", e) },
+			end: func() { m.sh("zfs load-key '%[1]s' && zfs mount '%[1]s'", e) }}
+	}},
+	{"a hook that fails", func(m *month) *fault {
+		return &fault{touches: all, general: true, begin: func() {}, end: func() {}, options: []string{"--pre-snapshot-cmd=exit 3"}}
+	}},
+	{"a value that means nothing", func(m *month) *fault {
+		if m.src.gone {
+			return nil
+		}
+		return &fault{touches: all, general: true, begin: func() { m.sh("zfs set autobackup:%s=yes %s/other", m.name, m.src.name) },
+			end: func() { m.sh("zfs inherit autobackup:%s %s/other", m.name, m.src.name) }}
+	}},
+	{"another's hold", func(m *month) *fault {
+		s := m.any(func(s *source) bool { return !m.src.gone && s.pool == m.src && s.newest != "" })
+		if s == nil {
+			return nil
+		}
+		m.n++
+		tag := fmt.Sprintf("other%d", m.n)
+		list := fmt.Sprintf("zfs list -Hr -d 1 -t snapshot -o name '%s'", s.name)
+		// Thinning fails; the backup does not.
+		return &fault{touches: func(*source) bool { return false }, begin: func() { m.sh("%s | xargs -d '\\n' -r zfs hold %s", list, tag) },
+			end: func() {
+				m.sh("zfs list -Hr -t snapshot -o name %s | xargs -d '\\n' -r zfs release %s 2>/dev/null; true", m.src.name, tag)
+			}}
+	}},
+}
+
+// draw gives a fault that is possible now and that is not there yet.
+func (m *month) draw() *fault {
+	k := kinds[m.rng.Intn(len(kinds))]
+	if !strings.Contains(k.kind, m.c.Only) {
+		return nil
+	}
+	for _, f := range m.active {
+		if f.kind == k.kind {
+			return nil
+		}
+	}
+	f := k.make(m)
+	if f != nil {
+		f.kind = k.kind
+		f.what = k.kind
+	}
+	return f
+}
+
+// any gives one of the sources that something is possible with.
+func (m *month) any(fits func(*source) bool) *source {
+	var list []*source
+	for _, s := range m.sources() {
+		if fits(s) {
+			list = append(list, s)
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return list[m.rng.Intn(len(list))]
+}
+
+// onTarget runs a line of shell that changes the target, when its disk is there.
+func (m *month) onTarget(format string, a ...any) {
+	if m.dst.gone {
+		// It is put right when the disk is back.
+		m.active = append(m.active, &fault{kind: "put right later", what: "put right later", touches: all, begin: func() {},
+			until: m.nights + 1, end: func() { m.onTarget(format, a...) }})
+		return
+	}
+	_, _ = m.sh(format, a...)
+}
+
+func (m *month) pulled(p *pool) *fault {
+	if p.gone || p.readOnly() {
+		return nil
+	}
+	touches := p.has
+	if p == m.dst {
+		touches = all
+	}
+	seen := m.one(2)
+	return &fault{touches: touches, begin: func() { p.pull(seen) }, end: p.put}
+}
+
+func (m *month) full(p *pool) *fault {
+	if p.gone {
+		return nil
+	}
+	touches := p.has
+	if p == m.dst {
+		touches = all
+	}
+	file := m.dir + "/" + p.name + "/other/fill"
+	return &fault{touches: touches, begin: func() { m.sh("dd if=/dev/urandom of=%s bs=256k 2>&1 | tail -n 1; zpool sync %s", file, p.name) },
+		end: func() {
+			if p.gone {
+				p.put()
+			}
+			m.sh("rm -f %s; zpool sync %s", file, p.name)
+		}}
+}
+
+// again exports the pool and imports it with other options.
+func (p *pool) again(options string) {
+	if p.gone {
+		return
+	}
+	p.m.must("zpool export -f %[1]s && zpool import %[2]s -d /dev/mapper %[1]s", p.name, options)
+}

@@ -1,0 +1,160 @@
+package months
+
+import (
+	"bytes"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// source is a dataset that is selected.
+type source struct {
+	name   string
+	pool   *pool
+	volume bool
+	// newest is the guid of its newest snapshot of the backup's, after which
+	// written bytes came.
+	newest, written string
+	// copy has the guids of the snapshots of its copy.
+	copy map[string]bool
+	// unseen: its pool could not be asked, or that of the copies.
+	unseen bool
+}
+
+// sources are the selected datasets, by name.
+func (m *month) sources() (out []*source) {
+	for _, s := range m.known {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *source) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// rows are the fields of what zfs prints.
+func rows(argv ...string) (out [][]string) {
+	b, _ := exec.Command("zfs", argv...).Output()
+	for l := range bytes.Lines(b) {
+		out = append(out, strings.Split(strings.TrimSuffix(string(l), "\n"), "\t"))
+	}
+	return out
+}
+
+// look reads how source and target are now. What of them cannot be read stays as
+// it was known.
+func (m *month) look() {
+	copies := map[string]map[string]bool{}
+	if !m.dst.gone {
+		for _, r := range rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", m.target()) {
+			ds, _, _ := strings.Cut(r[0], "@")
+			if copies[ds] == nil {
+				copies[ds] = map[string]bool{}
+			}
+			copies[ds][r[1]] = true
+		}
+	}
+	for _, s := range m.known {
+		s.unseen = s.pool.gone || m.dst.gone
+		if !m.dst.gone {
+			s.copy = copies[m.copyOf(s.name)]
+		}
+	}
+	for _, p := range []*pool{m.src, m.usb} {
+		if p.gone {
+			continue
+		}
+		if !p.readOnly() {
+			_ = exec.Command("zpool", "sync", p.name).Run()
+		}
+		for name, s := range m.known {
+			if s.pool == p {
+				delete(m.known, name)
+			}
+		}
+		newest := map[string][]string{}
+		for _, r := range rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", "-s", "createtxg", p.name) {
+			if ds, snap, _ := strings.Cut(r[0], "@"); strings.HasPrefix(snap, m.name+"-") {
+				newest[ds] = []string{snap, r[1]}
+			}
+		}
+		for _, r := range rows("get", "-Hpr", "-t", "filesystem,volume", "-o", "name,value", "autobackup:"+m.name, p.name) {
+			if r[1] != "true" || strings.Contains(r[0], "%") {
+				continue
+			}
+			s := &source{name: r[0], pool: p, copy: copies[m.copyOf(r[0])], unseen: m.dst.gone, written: "-"}
+			typ := rows("get", "-Hp", "-o", "value", "type", r[0])
+			s.volume = len(typ) == 1 && typ[0][0] == "volume"
+			if n := newest[s.name]; n != nil {
+				s.newest = n[1]
+				if w := rows("get", "-Hp", "-o", "value", "written@"+n[0], s.name); len(w) == 1 {
+					s.written = w[0][0]
+				}
+			}
+			m.known[s.name] = s
+		}
+	}
+}
+
+// behind tells why a dataset is not backed up, and "" if it is.
+func (m *month) behind(s *source) string {
+	switch {
+	case s.unseen:
+		return "it could not be looked at"
+	case s.newest == "":
+		return "it has no snapshot"
+	case s.written != "0":
+		return s.written + " bytes were written since its newest snapshot"
+	case !s.copy[s.newest]:
+		return "its newest snapshot is not in the copy"
+	}
+	return ""
+}
+
+// judge looks after a night whether everything selected is backed up, or named in a
+// report with an exit status that is not 0; and whether what no fault touches is
+// backed up.
+func (m *month) judge(status int, report string) {
+	for _, s := range m.sources() {
+		why := m.behind(s)
+		if why == "" {
+			continue
+		}
+		var touching []string
+		silent, general := false, false
+		for _, f := range m.active {
+			if f.touches(s) {
+				touching = append(touching, f.what)
+				silent = silent || f.silent
+				general = general || f.general
+			}
+		}
+		switch {
+		case silent:
+		case touching == nil:
+			m.breaks("no fault touches '%s', and yet it is not backed up: %s", s.name, why)
+		case status == 0:
+			m.breaks("'%s' is not backed up (%s; %s), and the exit status is 0", s.name, why, strings.Join(touching, ", "))
+		case general:
+		case !names(report, s.name) && !names(report, m.copyOf(s.name)) &&
+			!(s.pool.gone && names(report, s.pool.name)) && !(m.dst.gone && (names(report, m.target()) || names(report, m.dst.name))):
+			m.breaks("'%s' is not backed up (%s; %s), and the report does not name it", s.name, why, strings.Join(touching, ", "))
+		}
+	}
+}
+
+// names tells whether a report says of a dataset that something went wrong with it.
+func names(report, name string) bool {
+	for line := range strings.Lines(report) {
+		if rest, ok := strings.CutPrefix(line, name+": "); ok && strings.Contains(rest, "FAILED") {
+			return true
+		}
+		if _, _, ok := strings.Cut(line, "cannot "); !ok {
+			continue
+		}
+		for _, end := range []string{"'", "@", "#"} {
+			if strings.Contains(line, "'"+name+end) {
+				return true
+			}
+		}
+	}
+	return false
+}

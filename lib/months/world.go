@@ -1,0 +1,179 @@
+package months
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// pool is one on a device that can be pulled.
+type pool struct {
+	m    *month
+	name string
+	loop string
+	// gone: it is suspended, or not imported; nothing must touch it.
+	gone bool
+}
+
+// size of the pools in MiB.
+const size = 128
+
+func (p *pool) table(kind string) string {
+	sectors := size << 11
+	switch kind {
+	case "error":
+		return fmt.Sprintf("0 %d error", sectors)
+	case "flakey":
+		// In every five seconds one in which all fails.
+		return fmt.Sprintf("0 %d flakey %s 0 4 1", sectors, p.loop)
+	}
+	return fmt.Sprintf("0 %d linear %s 0", sectors, p.loop)
+}
+
+// device replaces what is under the pool.
+func (p *pool) device(kind string) {
+	p.m.must("dmsetup suspend --noflush --nolockfs %[1]s && dmsetup load %[1]s --table '%[2]s' && dmsetup resume %[1]s", p.name, p.table(kind))
+}
+
+func (p *pool) state() string {
+	b, _ := os.ReadFile("/proc/spl/kstat/zfs/" + p.name + "/state")
+	return strings.TrimSpace(string(b))
+}
+
+// pull takes the disk away. The pool may see it at once, or when it is next written
+// to, which may be by zab.
+func (p *pool) pull(seen bool) {
+	_, _ = p.m.sh("zpool sync %s", p.name)
+	p.gone = true
+	p.device("error")
+	if !seen {
+		return
+	}
+	p.m.say("zfs set zab.test:x=1 %[1]s & zpool sync %[1]s &", p.name)
+	for _, argv := range [][]string{{"zfs", "set", fmt.Sprintf("zab.test:x=%d", p.m.nights), p.name}, {"zpool", "sync", p.name}} {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		if cmd.Start() == nil {
+			go func() { _ = cmd.Wait() }() // when the pool is back
+		}
+	}
+	for range 200 {
+		if p.state() == "SUSPENDED" {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	panic(cannot{fmt.Errorf("the pool %s is not suspended but '%s'", p.name, p.state())})
+}
+
+// put brings the disk back.
+func (p *pool) put() {
+	p.device("linear")
+	for range 100 {
+		_, _ = p.m.sh("timeout 20 zpool clear %s", p.name)
+		if p.state() == "ONLINE" {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	if p.state() != "ONLINE" {
+		panic(cannot{fmt.Errorf("the pool %s does not come back: '%s'", p.name, p.state())})
+	}
+	p.gone = false
+	// Errors of what was written meanwhile are told again and again otherwise.
+	_, _ = p.m.sh("zpool sync %[1]s; zpool clear %[1]s", p.name)
+}
+
+func (p *pool) create() {
+	m := p.m
+	file := m.dir + "/" + p.name + ".img"
+	m.must("truncate -s %dM %s", size, file)
+	_, _ = m.sh("modprobe -a loop dm-mod dm-flakey")
+	p.loop = strings.TrimSpace(m.must("losetup -f --show %s", file))
+	m.must("dmsetup create %s --table '%s'", p.name, p.table("linear"))
+	m.must("zpool create -O atime=off -O sync=disabled -m %[1]s/%[2]s %[2]s /dev/mapper/%[2]s", m.dir, p.name)
+}
+
+func (p *pool) destroy() {
+	m := p.m
+	if p.loop == "" {
+		return
+	}
+	_, _ = m.sh("dmsetup suspend --noflush --nolockfs %[1]s; dmsetup load %[1]s --table '%[2]s'; dmsetup resume %[1]s", p.name, p.table("linear"))
+	if p.state() == "SUSPENDED" {
+		_, _ = m.sh("zpool clear %s", p.name)
+	}
+	for range 50 {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		out, err := m.output(ctx, "zpool", "destroy", "-f", p.name)
+		cancel()
+		if err == nil || strings.Contains(out, "no such pool") {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	_, _ = m.sh("dmsetup remove --retry %s; losetup -d %s", p.name, p.loop)
+}
+
+func (m *month) setup() {
+	if err := os.MkdirAll(m.dir, 0o777); err != nil {
+		panic(cannot{err})
+	}
+	for _, p := range m.pools() {
+		p.create()
+	}
+	m.must("zfs create %s", m.target())
+	m.must("zfs create %[1]s/t && zfs create '%[1]s/t/a b' && zfs create '%[1]s/t/a b/c' && zfs create %[1]s/t/d && zfs create -s -V 4M %[1]s/t/vol", m.src.name)
+	m.must("head -c 32 /dev/zero | tr '\\0' k >%[1]s/key && zfs create -o encryption=on -o keyformat=raw -o keylocation=file://%[1]s/key %[2]s/t/enc", m.dir, m.src.name)
+	m.must("zfs create %[1]s/x && zfs create %[1]s/x/y", m.usb.name)
+	// Room that somebody else may take.
+	m.must("zfs create %[1]s/other && zfs create %[2]s/other", m.src.name, m.dst.name)
+	m.must("zfs set autobackup:%[1]s=true %[2]s/t %[3]s/x", m.name, m.src.name, m.usb.name)
+	m.look()
+}
+
+func (m *month) clean() {
+	for _, p := range m.pools() {
+		p.destroy()
+	}
+	os.RemoveAll(m.dir)
+}
+
+// live1 is a day: some of what is selected is written to, some datasets come and
+// go.
+func (m *month) live1() {
+	for _, s := range m.sources() {
+		if s.pool.gone || s.pool.readOnly() || m.one(3) || m.locked(s.name) {
+			continue
+		}
+		if s.volume {
+			_, _ = m.sh("dd if=/dev/urandom of='/dev/zvol/%s' bs=64k count=1 seek=%d conv=notrunc 2>&1", s.name, m.rng.Intn(60))
+			continue
+		}
+		_, _ = m.sh("head -c %d /dev/urandom >'%s/f%d'", 1+m.rng.Intn(100000), m.dir+"/"+s.name, m.rng.Intn(5))
+	}
+	if m.one(6) && !m.src.gone {
+		m.n++
+		_, _ = m.sh("zfs create '%s/t/new%d'", m.src.name, m.n)
+	}
+	if m.one(10) && !m.src.gone {
+		m.n++
+		_, _ = m.sh("zfs rename '%[1]s/t/d' '%[1]s/t/d%[2]d'", m.src.name, m.n)
+		if m.aside {
+			// The copy of the old one is in the way of the new one's.
+			_, _ = m.sh("zfs create '%[1]s/t/d'", m.src.name)
+		}
+	}
+}
+
+func (p *pool) readOnly() bool {
+	out, err := exec.Command("zpool", "get", "-H", "-o", "value", "readonly", p.name).Output()
+	return err != nil || strings.TrimSpace(string(out)) == "on"
+}
+
+func (m *month) locked(name string) bool {
+	out, _ := exec.Command("zfs", "get", "-H", "-o", "value", "keystatus", name).Output()
+	return strings.TrimSpace(string(out)) == "unavailable"
+}

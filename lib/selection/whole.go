@@ -1,0 +1,218 @@
+package selection
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"zab/lib/cli"
+	"zab/lib/dataset"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file sees to it that the listing of a host is whole, or says by name what is
+// not in it: zfs leaves out a pool that is suspended without a word, and a dataset
+// that cannot be opened with a line on stderr, together with those that come after
+// it, and ends with status 0. All of it costs nothing where all can be read, save the
+// list of pools on another host.
+
+// listing is what is known of the datasets of a host.
+type listing struct {
+	host     *zfs.Host
+	rules    *Rules
+	props    []string
+	datasets []zfs.Dataset
+	// unread are the pools and datasets that could not be read.
+	unread []zfs.Unread
+	// broken: zfs said that it left something out, and did not say what.
+	broken bool
+}
+
+// add adds datasets that have not come before.
+func (l *listing) add(more []zfs.Dataset) {
+	seen := l.names()
+	for _, d := range more {
+		if !seen[d.Name] {
+			l.datasets = append(l.datasets, d)
+		}
+	}
+}
+
+func (l *listing) names() map[string]bool {
+	seen := make(map[string]bool, len(l.datasets))
+	for i := range l.datasets {
+		seen[l.datasets[i].Name] = true
+	}
+	return seen
+}
+
+// note takes what could not be read of what was asked for by name.
+func (l *listing) note(unread []zfs.Unread) {
+	for _, u := range unread {
+		switch {
+		case u.Name == "":
+			l.broken = true
+		case !slices.ContainsFunc(l.unread, func(o zfs.Unread) bool { return o.Name == u.Name }):
+			l.unread = append(l.unread, u)
+		}
+	}
+}
+
+// get lists datasets of all pools down to depth, or all the way with -1, and sees
+// that each pool that the host knows has answered: zfs says of a suspended one what
+// is wrong with it when it is asked for by name.
+func (l *listing) get(ctx context.Context, depth int) error {
+	type known struct {
+		pools map[string]string
+		err   error
+	}
+	// Asked for before, or meanwhile: what is imported later is not missed.
+	pools := make(chan known, 1)
+	go func() {
+		p, err := l.host.PoolStates(ctx)
+		pools <- known{p, err}
+	}()
+	var k known
+	if l.host.Here() {
+		k = <-pools
+	}
+	datasets, err := whole(func() ([]zfs.Dataset, error) { return l.host.GetDepth(ctx, l.props, nil, depth) })
+	if !l.host.Here() {
+		k = <-pools
+	}
+	switch {
+	case zfs.IsPartial(err):
+		l.broken = true
+	case err != nil:
+		return err
+	}
+	if k.err != nil {
+		return k.err
+	}
+	l.datasets = datasets
+	came := l.names()
+	var silent []string
+	for _, p := range slices.Sorted(maps.Keys(k.pools)) {
+		if _, excluded := l.rules.excludedBy(p); !came[p] && !excluded {
+			silent = append(silent, p)
+		}
+	}
+	more, _, unread, err := l.host.Readable(ctx, l.props, silent, depth)
+	if err != nil {
+		return err
+	}
+	l.add(more)
+	l.note(unread)
+	return nil
+}
+
+// below lists all that is below names, which came just now, and the names. gone
+// reports that one of them is no more.
+func (l *listing) below(ctx context.Context, names []string) (deep []zfs.Dataset, gone bool, err error) {
+	deep, absent, unread, err := l.host.Readable(ctx, l.props, names, -1)
+	if err != nil || len(absent) > 0 {
+		return nil, len(absent) > 0, err
+	}
+	l.note(unread)
+	return deep, false, nil
+}
+
+// mend finds out, after zfs has left something out without a name, what it may be:
+// it finds the filesystems below which something is missing, and asks by name for
+// those datasets below them that are known from elsewhere, because they are mounted,
+// or have a copy on the target. ZFS gives the names of the others to nobody: a
+// channel program that looks for them brings the kernel down where it meets the
+// one that cannot be opened.
+func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
+	if !l.broken {
+		return nil
+	}
+	outside := func(n string) bool {
+		_, excluded := l.rules.excludedBy(n)
+		return !excluded && (o.SSHSource != o.SSHTarget || o.Target == "" || n != o.Target && !strings.HasPrefix(n, o.Target+"/"))
+	}
+	var pools []string
+	for n := range l.names() {
+		if !strings.Contains(n, "/") && outside(n) {
+			pools = append(pools, n)
+		}
+	}
+	slices.Sort(pools)
+	places, err := l.host.Unlisted(ctx, pools)
+	if err != nil {
+		return err
+	}
+	places = slices.DeleteFunc(places, func(u zfs.Unread) bool { return !outside(u.Name) })
+	l.note(places)
+	seen := l.names()
+	missing := map[string]bool{}
+	may := func(n string) {
+		if _, err := dataset.ParseName(n); err == nil && !seen[n] && outside(n) &&
+			slices.ContainsFunc(places, func(p zfs.Unread) bool { return strings.HasPrefix(n, p.Name+"/") }) {
+			missing[n] = true
+		}
+	}
+	// What cannot be asked here only leaves more datasets without a name.
+	if _, mounted, err := l.host.Paths(ctx, nil); err == nil {
+		for _, m := range mounted {
+			may(m.Dataset)
+		}
+	}
+	if o.Target != "" {
+		copies, _, _, err := env.Machine.Host(o.SSHTarget).Readable(ctx, []string{"guid"}, []string{o.Target}, -1)
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, p := range places {
+			parts := strings.Split(p.Name, "/")
+			if len(parts) < o.StripPath {
+				continue
+			}
+			of := strings.Join(append([]string{o.Target}, parts[o.StripPath:]...), "/")
+			for _, c := range copies {
+				if rest, ok := strings.CutPrefix(c.Name, of+"/"); ok {
+					may(p.Name + "/" + rest)
+				}
+			}
+		}
+	}
+	more, _, unread, err := l.host.Readable(ctx, l.props, slices.Sorted(maps.Keys(missing)), -1)
+	if err != nil {
+		return err
+	}
+	for _, d := range more {
+		env.Verbosef("'%s' was left out of the list, and asked for by name", d.Name)
+	}
+	l.add(more)
+	l.note(unread)
+	// Parents come before their children.
+	slices.SortStableFunc(l.datasets, func(a, b zfs.Dataset) int { return strings.Compare(a.Name, b.Name) })
+	return ctx.Err()
+}
+
+// records are those of what could not be read, for the stages that follow: nothing is
+// concluded from its absence, and it counts as failed.
+func (l *listing) records(backup, host string) (out []*record.Record) {
+	for i := range l.unread {
+		u := &l.unread[i]
+		if _, excluded := l.rules.excludedBy(u.Name); excluded {
+			continue
+		}
+		pool := zfs.Pool(u.Name)
+		e := record.Error{Stage: "select", Kind: string(u.Err.Kind), Hint: fmt.Sprintf("'zpool status %s' tells of the errors of its devices", zfs.Quote(pool))}
+		switch {
+		case u.Below:
+			e.Message = fmt.Sprintf("cannot list all that is below '%s': %s: what is not in the list is not backed up", u.Name, u.Cause())
+		case u.Name == pool:
+			e.Message = fmt.Sprintf("cannot read the pool '%s': %s: what is selected there is not backed up", u.Name, u.Cause())
+			e.Hint = fmt.Sprintf("'zpool status %s' shows what is wrong, and 'zpool clear %s' has it go on once its devices are back", zfs.Quote(pool), zfs.Quote(pool))
+		default:
+			e.Message = fmt.Sprintf("cannot read '%s': %s: it is not backed up, nor what is below it", u.Name, u.Cause())
+		}
+		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: u.Name, Error: &e})
+	}
+	return out
+}

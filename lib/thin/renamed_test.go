@@ -1,0 +1,38 @@
+package thin
+
+import (
+	"strings"
+	"testing"
+
+	"zab/lib/record"
+)
+
+// P1: what a source has in common with its copy under another name stays, though a full
+// stream is on its way; and a copy that is to be renamed is not thinned where it is not
+// yet.
+func TestRenamedCopies(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/new", "9 8 7", "")
+	r.Target.Exists, r.Target.Snapshots = false, nil
+	r.Target.Elsewhere, r.Target.ElsewhereGUID = "backup/tank/old", r.Snapshots[0].GUID
+	moved := both("tank/moved", "9 8 7", "9 8 7")
+	moved.Target.Elsewhere = "backup/tank/was"
+	there := both("tank/there", "9 8 7", "9 8 7")
+	there.Target.Elsewhere = "backup/tank/was2"
+	there.Steps = []record.Step{{Do: record.DoRename, Side: record.SideTarget, Dataset: "backup/tank/there", From: "backup/tank/was2", GUID: "5", Snapshot: "x", FromGUID: "6"}}
+	there.Results = []record.Result{{Do: record.DoRename, Done: true}}
+	p.has(t, r, moved, there)
+	out, _, stderr := run(t, "--keep-source=1 --keep-target=1", lines(t, r, moved, there))
+	if v := verdict(t, out[0].Thin.Source, ours(9)); !v.Keep || !strings.Contains(strings.Join(v.Why, " "), "backup/tank/old") {
+		t.Errorf("%+v", v)
+	}
+	log := strings.Join(p.log(t), "\n")
+	for _, what := range []string{"destroy tank/new@" + ours(8), "destroy tank/moved@" + ours(9), "destroy backup/tank/there@" + ours(9)} {
+		if !strings.Contains(log, what) {
+			t.Errorf("%q is not in %s, %s", what, log, stderr)
+		}
+	}
+	if strings.Contains(log, "backup/tank/moved") || len(out[1].Target.Snapshots) != 3 {
+		t.Errorf("%s, %+v", log, out[1].Target.Snapshots)
+	}
+}

@@ -1,0 +1,330 @@
+package xfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file finds out why a transfer has failed, where the words of its programs
+// tell a symptom. It asks nothing before one has failed for good.
+
+// cause is what was found out about a failure: its kind, where that is another than
+// the words had, and what comes after the message and in place of the hint.
+type cause struct {
+	kind       zfs.Kind
+	text, hint string
+	// lost are the snapshots in which blocks are lost, with what zpool says of them;
+	// "" is the dataset itself.
+	lost map[string][]string
+}
+
+// The programs at the ends of a stream, as failures name them.
+const (
+	sender   = "zfs send"
+	receiver = "zfs receive"
+)
+
+// explain returns the error of the stream of a step with its cause. What cannot be
+// found out is left out.
+func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure, *cause) {
+	var f *failure
+	if !errors.As(err, &f) {
+		k := zfs.KindOf(err)
+		return &failure{kind: k, text: err.Error(), hint: hint(k)}, &cause{}
+	}
+	c := &cause{}
+	if ctx.Err() == nil {
+		switch {
+		case f.kind == zfs.KindNoSpace && f.program == receiver:
+			c = j.noSpace(ctx, s.Dataset, f.from.Quota())
+		case f.kind == zfs.KindFeature && f.program == receiver:
+			c = j.noFeature(ctx, s)
+		case f.kind == zfs.KindPoolIO && f.program == receiver:
+			c = poolHealth(ctx, j.x.target(j.r), s.Dataset, nil)
+		case f.kind == zfs.KindPoolIO && f.program == sender:
+			c = poolHealth(ctx, j.x.source(j.r), j.r.Name, &j.r.Facts)
+		}
+	}
+	one := *f
+	if c.kind != "" {
+		one.kind = c.kind
+	}
+	if c.text != "" {
+		one.text = strings.TrimSuffix(one.text, ".") + "; " + c.text
+	}
+	if c.hint != "" {
+		one.hint = c.hint
+		if f.saved && c.kind == "" {
+			one.hint += "; then " + zfs.KindPartial.Hint()
+		}
+	}
+	return &one, c
+}
+
+// at returns a command for a hint, with the host to run it on.
+func at(host *zfs.Host, argv ...string) string {
+	text := "'" + zfs.Quote(argv...) + "'"
+	if !host.Here() {
+		text += " on " + host.Dest
+	}
+	return text
+}
+
+func inBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// noSpace finds which of the limits there are the copy has come to.
+func (j *job) noSpace(ctx context.Context, copied string, quota bool) *cause {
+	host := j.x.target(j.r)
+	limits, err := host.Limits(ctx, copied)
+	if err != nil || len(limits) == 0 {
+		return &cause{}
+	}
+	l, ok := nearest(limits, copied, quota)
+	switch {
+	case !ok:
+		return &cause{}
+	case l.prop != "":
+		return limited(host, l, copied)
+	}
+	c := &cause{
+		text: fmt.Sprintf("the pool '%s' has %s left", l.dataset, inBytes(l.left)),
+		hint: "free space there: " + at(host, "zfs", "list", "-o", "space", "-r", l.dataset) + " shows what takes it",
+	}
+	reserved := j.x.reservations(ctx, host, l.dataset)
+	var texts, commands []string
+	for _, r := range reserved[:min(3, len(reserved))] {
+		texts = append(texts, fmt.Sprintf("%s for '%s' (%s)", inBytes(r.Free), r.Dataset, r.Prop))
+		commands = append(commands, at(host, "zfs", "set", r.Prop+"=none", r.Dataset))
+	}
+	if texts != nil {
+		c.text += ", and keeps free " + strings.Join(texts, ", ")
+		c.hint += "; what is kept free is given up with " + strings.Join(commands, ", ")
+	}
+	return c
+}
+
+// limit is one that a dataset has, with what is left of it; without prop it is the
+// size of the pool.
+type limit struct {
+	dataset, prop, source string
+	value, left           int64
+}
+
+// nearest returns the limit that leaves the least, of a copy and the datasets above
+// it, the copy's first. Where zfs speaks of a quota it is not the pool's size.
+func nearest(limits []zfs.Dataset, copied string, quota bool) (least limit, ok bool) {
+	consider := func(l limit) {
+		if !ok || l.left < least.left {
+			least, ok = l, true
+		}
+	}
+	number := func(d *zfs.Dataset, prop string) int64 {
+		n, _ := d.Props[prop].Int()
+		return n
+	}
+	for i := range limits {
+		d := &limits[i]
+		for _, p := range []struct{ prop, used string }{{"quota", "used"}, {"refquota", "referenced"}} {
+			if n := number(d, p.prop); n > 0 && (p.prop == "quota" || d.Name == copied) {
+				consider(limit{d.Name, p.prop, d.Props[p.prop].Source, n, n - number(d, p.used)})
+			}
+		}
+	}
+	if quota {
+		for i := range limits {
+			d := &limits[i]
+			for _, p := range []struct{ prop, used string }{{"filesystem_limit", "filesystem_count"}, {"snapshot_limit", "snapshot_count"}} {
+				n, set := d.Props[p.prop].Int()
+				if used, counted := d.Props[p.used].Int(); set && counted && n < math.MaxInt64 && used >= n {
+					// A number that is reached explains more than space of which much is left.
+					if !ok || least.left > least.value/20 {
+						least, ok = limit{d.Name, p.prop, d.Props[p.prop].Source, n, 0}, true
+					}
+				}
+			}
+		}
+		return least, ok
+	}
+	pool := &limits[len(limits)-1]
+	consider(limit{dataset: pool.Name, left: number(pool, "available")})
+	return least, ok
+}
+
+// limited is the cause that a limit is reached.
+func limited(host *zfs.Host, l limit, copied string) *cause {
+	c := &cause{}
+	if strings.HasSuffix(l.prop, "_limit") {
+		c.text = fmt.Sprintf("the %s of '%s' is %d, which is reached", l.prop, l.dataset, l.value)
+	} else {
+		c.text = fmt.Sprintf("the %s of '%s' is %s, of which %s are left", l.prop, l.dataset, inBytes(l.value), inBytes(l.left))
+	}
+	switch {
+	case l.source == "received":
+		c.text += "; it came with the stream"
+		c.hint = at(host, "zfs", "set", l.prop+"=none", l.dataset) + "; --filter-properties " + l.prop + " keeps it from new copies"
+	case l.dataset == copied:
+		c.hint = at(host, "zfs", "set", l.prop+"=none", l.dataset)
+	case strings.HasSuffix(l.prop, "_limit"):
+		c.hint = "raise it: " + at(host, "zfs", "set", l.prop+"=N", l.dataset)
+	default:
+		c.hint = "free space below it, or raise it: " + at(host, "zfs", "set", l.prop+"=SIZE", l.dataset)
+	}
+	return c
+}
+
+// reservations asks once for those of a pool: all of its datasets have to be looked
+// at.
+func (x *stage) reservations(ctx context.Context, host *zfs.Host, pool string) []zfs.Reservation {
+	x.reservedMu.Lock()
+	defer x.reservedMu.Unlock()
+	key := where{host.Dest, pool}
+	list, ok := x.reserved[key]
+	if !ok {
+		list, _ = host.Reservations(ctx, pool)
+		x.reserved[key] = list
+	}
+	return list
+}
+
+// noFeature finds what the target's pool cannot store of what the source's pool has.
+func (j *job) noFeature(ctx context.Context, s *record.Step) *cause {
+	host, pool := j.x.target(j.r), zfs.Pool(s.Dataset)
+	from, err := j.x.source(j.r).FeatureStates(ctx, zfs.Pool(j.r.Name))
+	if err != nil {
+		return &cause{}
+	}
+	to, err := host.FeatureStates(ctx, pool)
+	if err != nil {
+		return &cause{}
+	}
+	// What a dataset uses is known of some only; of others the pool's use has to do.
+	got, _ := j.x.source(j.r).Existing(ctx, []string{"dnodesize", "compression"}, []string{j.r.Name})
+	missing := lacked(from, to, s.Flags)
+	uses := slices.DeleteFunc(slices.Clone(missing), func(m [2]string) bool {
+		p := got[j.r.Name].Props
+		return m[0] == "large_dnode" && p["dnodesize"].Value == "legacy" ||
+			m[0] == "zstd_compress" && p["compression"].Value != "" && !strings.HasPrefix(p["compression"].Value, "zstd")
+	})
+	if len(uses) > 0 {
+		missing = uses
+	}
+	return lacking(host, pool, missing)
+}
+
+// lacked returns the features that are in use in the source's pool, that a stream
+// with these flags asks for, and that the target's pool has not, each with its state
+// there.
+func lacked(from, to map[string]string, flags []string) (out [][2]string) {
+	given := func(one ...string) bool {
+		return slices.ContainsFunc(one, func(f string) bool { return slices.Contains(flags, f) })
+	}
+	for _, f := range zfs.StreamFeatures {
+		asked := true
+		switch f {
+		case "large_blocks", "large_microzap":
+			asked = given("-L", "-w")
+		case "embedded_data":
+			asked = given("-e", "-w")
+		case "lz4_compress":
+			asked = given("-c", "-w", "-e")
+		case "zstd_compress":
+			asked = given("-c", "-w")
+		case "encryption":
+			asked = given("-w")
+		}
+		if asked && from[f] == "active" && to[f] != "active" && to[f] != "enabled" {
+			out = append(out, [2]string{f, to[f]})
+		}
+	}
+	return out
+}
+
+// lacking is the cause that a pool is without features.
+func lacking(host *zfs.Host, pool string, missing [][2]string) *cause {
+	if len(missing) == 0 {
+		return &cause{}
+	}
+	var names, hints []string
+	unknown := false
+	for _, m := range missing {
+		names = append(names, "feature@"+m[0])
+		if m[1] == "disabled" {
+			hints = append(hints, at(host, "zpool", "set", "feature@"+m[0]+"=enabled", pool))
+		} else {
+			unknown = true
+		}
+	}
+	if unknown {
+		hints = append(hints, fmt.Sprintf("the ZFS of %s does not know all of them: update it first", host))
+	}
+	for _, m := range missing {
+		switch m[0] {
+		case "large_dnode":
+			hints = append(hints, "a dataset that never had another dnodesize than legacy does without large_dnode")
+		case "zstd_compress", "lz4_compress":
+			if !slices.Contains(hints, withoutC) {
+				hints = append(hints, withoutC)
+			}
+		}
+	}
+	return &cause{
+		text: fmt.Sprintf("the pool '%s' is without %s, in use in the source's pool", pool, strings.Join(names, ", ")),
+		hint: strings.Join(hints, "; "),
+	}
+}
+
+const withoutC = "a stream without --zfs-compressed, where it is not raw, does without compression"
+
+// poolHealth asks what the pool of a dataset suffers from. facts are those of the
+// dataset where it is the source.
+func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.Facts) *cause {
+	pool := zfs.Pool(name)
+	h, err := host.Health(ctx, pool)
+	status := at(host, "zpool", "status", "-v", pool)
+	switch {
+	case err != nil:
+		return &cause{}
+	case h.State == "SUSPENDED", h.State == "UNAVAIL", h.State == "FAULTED":
+		return &cause{text: fmt.Sprintf("the pool '%s' is %s: its devices do not answer", pool, strings.ToLower(h.State)),
+			hint: status + " shows which; when they are back, " + at(host, "zpool", "clear", pool)}
+	case h.Count == 0:
+		return &cause{hint: status + " shows what the pool suffers from"}
+	case facts == nil:
+		return &cause{text: fmt.Sprintf("blocks are lost in the pool '%s'", pool), hint: status + " names what they were in"}
+	}
+	mountpoint := ""
+	if facts.Mounted == "yes" {
+		mountpoint = facts.MountPoint
+	}
+	c := &cause{kind: zfs.KindUnreadable, lost: h.LostIn(name, mountpoint)}
+	// What is of this dataset is named first.
+	var list []string
+	for _, snap := range slices.Sorted(maps.Keys(c.lost)) {
+		list = append(list, c.lost[snap]...)
+	}
+	for _, l := range h.Lost {
+		if !slices.Contains(list, l) {
+			list = append(list, l)
+		}
+	}
+	shown := list[:min(3, len(list))]
+	what := "'" + strings.Join(shown, "', '") + "'"
+	if more := h.Count - len(shown); len(shown) == 0 {
+		what = fmt.Sprintf("%d places", h.Count)
+	} else if more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	c.text = fmt.Sprintf("blocks are lost in the pool '%s', in %s", pool, what)
+	c.hint = fmt.Sprintf("%s names all that is lost: restore or remove it from '%s'; the first snapshot without it is sent then", status, name)
+	return c
+}

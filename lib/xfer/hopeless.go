@@ -1,0 +1,159 @@
+package xfer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file ends what would fail in the same way every night: a snapshot that cannot
+// be read is left out, what a receive has saved of it is given up, and what is held
+// for it is let go.
+
+// mostLeftOut is how many times a record's stream is begun anew without a snapshot
+// that cannot be read; then only the newest is tried. A block that is still part of
+// the dataset is in all of them, and each stream may be long.
+const mostLeftOut = 2
+
+// leaveOut replaces the rest of the record's receive steps, from step i on, after its
+// stream came to a block that is lost: by steps that bring what comes after that
+// snapshot. It returns the snapshots that these leave out; none where there is
+// nothing that could be sent. In each case what was saved of the stream is given up.
+func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) []string {
+	s := &j.r.Steps[i]
+	left, err := j.afresh(ctx, s, true)
+	if err != nil {
+		j.x.env.Verbosef("cannot try without it: %s", err)
+		return nil
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
+	last := i
+	for last+1 < len(j.r.Steps) && j.r.Steps[last+1].Do == record.DoReceive && j.r.Steps[last+1].From == j.r.Steps[last].To {
+		last++
+	}
+	steps := append([]record.Step{left[0]}, j.r.Steps[i+1:last+1]...)
+	j.leftOut++
+	bad, steps := without(steps, lost, j.leftOut > mostLeftOut)
+	if len(steps) == 0 {
+		return nil
+	}
+	j.r.Steps = slices.Concat(j.r.Steps[:i+1], steps, j.r.Steps[last+1:])
+	return bad
+}
+
+// without returns steps that bring what the given receive steps bring, but for the
+// first snapshot, which cannot be read, and those in which blocks are lost as well;
+// or of all these only the newest; with the snapshots left out. There are no steps
+// where the newest is lost.
+func without(steps []record.Step, lost map[string][]string, newest bool) (bad []string, out []record.Step) {
+	type point struct {
+		record.Through
+		step int
+	}
+	var all []point
+	for k := range steps {
+		for _, t := range append(slices.Clone(steps[k].Through), record.Through{Name: steps[k].To, GUID: steps[k].ToGUID}) {
+			all = append(all, point{t, k})
+		}
+	}
+	end := len(all) - 1
+	if end == 0 || lost[all[end].Name] != nil {
+		return nil, nil
+	}
+	first := steps[0]
+	base := record.Through{Name: first.From, GUID: first.FromGUID} // of the stream after the last
+	before := -1                                                   // the place in all of the last that is taken
+	// bare: what lies between the base and the first of the last stream is what is to
+	// be left out, so that it can bring no other with it.
+	bare := true
+	for i, p := range all {
+		if i == 0 || lost[p.Name] != nil || newest && i < end {
+			bad = append(bad, p.Name)
+			continue
+		}
+		next := before >= 0 && before == i-1
+		if n := len(out) - 1; next && !bare && all[before].step == p.step {
+			out[n].Through = append(out[n].Through, record.Through{Name: out[n].To, GUID: out[n].ToGUID})
+			out[n].To, out[n].ToGUID = p.Name, p.GUID
+			before, base = i, p.Through
+			continue
+		}
+		s := steps[p.step]
+		s.From, s.FromGUID, s.Through, s.Origin, s.Force, s.Token = base.Name, base.GUID, nil, "", false, ""
+		if len(out) == 0 {
+			// It begins where the other was to begin, and makes the copy if need be.
+			s.Origin, s.Force, s.Set, s.Exclude = first.Origin, first.Force, first.Set, first.Exclude
+		}
+		s.To, s.ToGUID, s.Bytes = p.Name, p.GUID, nil
+		s.Why = fmt.Sprintf("'%s' cannot be read", all[0].Name)
+		out = append(out, s)
+		before, base, bare = i, p.Through, !next
+	}
+	return bad, out
+}
+
+// stuck reports whether a stream that went on from what an earlier run had saved has
+// brought nothing more, and failed because of itself, not of the network or of what
+// it was given: it would the next time, too.
+func (j *job) stuck(ctx context.Context, s *record.Step, f *failure) bool {
+	if s.Token == "" || f.program != sender && f.program != receiver {
+		return false
+	}
+	switch f.kind {
+	case zfs.KindPartial, zfs.KindOther, zfs.KindStream, zfs.KindPoolIO, zfs.KindUnreadable:
+	default:
+		return false
+	}
+	token, err := resumeToken(ctx, j.x.target(j.r), s.Dataset)
+	return err == nil && zfs.SamePlace(token, s.Token)
+}
+
+// giveUp lets go of what was held for streams that cannot succeed, where none of
+// them has been received in part: what did arrive stays held (P1).
+func (j *job) giveUp(ctx context.Context) {
+	held, _ := j.x.pinned(j.r)
+	if len(held) == 0 || ctx.Err() != nil {
+		return
+	}
+	target := j.r.Target
+	if token, err := resumeToken(ctx, j.x.target(j.r), target.Name); err != nil || token != "" {
+		return
+	}
+	var there []string
+	for _, full := range held {
+		there = append(there, target.Name+strings.TrimPrefix(full, j.r.Name))
+	}
+	found, err := j.x.target(j.r).Find(ctx, there)
+	if err != nil {
+		return
+	}
+	var free []string
+	for i, full := range held {
+		if _, ok := found[there[i]]; !ok {
+			free = append(free, full)
+		}
+	}
+	if len(free) == 0 {
+		return
+	}
+	if err := j.x.source(j.r).Release(ctx, target.Pin, free); err != nil {
+		j.x.env.Verbosef("cannot let go of what was held to be sent: %s", err)
+	}
+}
+
+// hopeless reports whether a stream that failed in this way will do so again, until
+// a person has done something about it.
+func hopeless(k zfs.Kind) bool {
+	switch k {
+	case zfs.KindUnreadable, zfs.KindFeature, zfs.KindEncryption, zfs.KindForeignStream:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,80 @@
+package xfer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file gives a copy the name that its source has now, for --follow-renames, with
+// all that is below it: one command of zfs, which does all or nothing.
+
+// renamed is the copy before the step: what is renamed, or a dataset below that.
+func renamed(r *record.Record, s *record.Step) string {
+	return s.From + strings.TrimPrefix(r.Target.Name, s.Dataset)
+}
+
+func checkRename(r *record.Record, s *record.Step) error {
+	of := func(guid string) bool {
+		has := func(x record.Snapshot) bool { return x.GUID == guid }
+		return slices.ContainsFunc(r.Snapshots, has) || slices.ContainsFunc(r.Bookmarks, has)
+	}
+	switch {
+	case s.Dataset != r.Target.Name && !strings.HasPrefix(r.Target.Name, s.Dataset+"/"):
+		return fmt.Errorf("%q is neither the target %q nor above it", s.Dataset, r.Target.Name)
+	case zfs.Pool(s.From) != zfs.Pool(s.Dataset) || !strings.Contains(s.From, "/") || !strings.Contains(s.Dataset, "/"):
+		return fmt.Errorf("%q cannot be renamed to %q", s.From, s.Dataset)
+	case s.From == s.Dataset || strings.HasPrefix(s.Dataset, s.From+"/") || strings.HasPrefix(s.From, s.Dataset+"/"):
+		return fmt.Errorf("%q and %q are not apart", s.From, s.Dataset)
+	case s.FromGUID == "" || !of(s.FromGUID):
+		return fmt.Errorf("the snapshot with the guid %q is none of '%s'", s.FromGUID, r.Name)
+	}
+	return nil
+}
+
+// rename renames what the plan found, if it is that still and has the snapshot by which
+// it was found. What has the name already is not renamed again.
+func (j *job) rename(ctx context.Context, i int) error {
+	s := &j.r.Steps[i]
+	host := j.x.target(j.r)
+	what := fmt.Sprintf("cannot rename '%s' to '%s'", s.From, s.Dataset)
+	// Another run may be at work on it under its old name.
+	unlock, err := j.x.lock(&record.Target{Host: j.r.Target.Host, Name: renamed(j.r, s), ZPoolGUID: j.r.Target.ZPoolGUID})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	got, err := host.Existing(ctx, []string{"type", "guid", "mounted"}, []string{s.From, s.Dataset})
+	if err != nil {
+		return because(err, "%s: cannot look at them", what)
+	}
+	old, is := got[s.From]
+	now, taken := got[s.Dataset]
+	switch {
+	case taken && guidOf(&now) == s.GUID:
+		j.result(i).Done = true
+		return nil
+	case taken:
+		return failf(KindMovedOn, "%s: there is another dataset of that name", what)
+	case !is || guidOf(&old) != s.GUID:
+		return failf(KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
+	}
+	full := renamed(j.r, s) + "@" + s.Snapshot
+	found, err := host.Find(ctx, []string{full})
+	switch {
+	case err != nil:
+		return because(err, "%s: cannot look for '%s'", what, full)
+	case found[full].GUID != s.FromGUID:
+		return failf(KindMovedOn, "%s: '%s', which it has in common with '%s', is not there any more", what, full, j.r.Name)
+	}
+	if err := host.Rename(ctx, kindOf(&old), s.From, s.Dataset); err != nil {
+		return because(err, "%s", what)
+	}
+	j.x.env.Verbosef("renamed '%s' to '%s'", s.From, s.Dataset)
+	j.result(i).Done = true
+	return nil
+}

@@ -1,0 +1,100 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"zab/lib/dataset"
+)
+
+// poolStates is where Linux keeps what it counts of ZFS: a directory for each pool
+// that is imported, with a file "state" in it (from 0.8 on).
+const poolStates = "/proc/spl/kstat/zfs"
+
+// PoolStates returns the state of every pool that the host has imported, such as
+// ONLINE or SUSPENDED, by name: those too that zfs leaves out of its listings
+// without a word. No program here on Linux, one elsewhere; neither looks into a pool,
+// so that none waits for one that is suspended.
+func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
+	if states, told := h.toldStates(); told {
+		return states, nil
+	}
+	states := map[string]string{}
+	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
+	err := h.ask(ctx, func(line string) error {
+		name, state, ok := strings.Cut(line, "\t")
+		if _, err := dataset.ParseName(name); err != nil || !ok || strings.Contains(name, "/") || !isState(state) {
+			return fmt.Errorf("%q is not a pool with its state", cutText(line))
+		}
+		if _, twice := states[name]; twice {
+			return fmt.Errorf("'%s' comes twice", name)
+		}
+		states[name] = state
+		return nil
+	}, argv...)
+	if err != nil {
+		return nil, err
+	}
+	return states, nil
+}
+
+// toldStates are those that the kernel of this machine tells; told is false where it
+// does not, and of other hosts.
+func (h *Host) toldStates() (states map[string]string, told bool) {
+	if !h.Here() {
+		return nil, false
+	}
+	states, err := readStates(cmp.Or(h.m.Kstat, poolStates))
+	return states, err == nil
+}
+
+func isState(s string) bool {
+	return s == "-" || s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+// readStates reads the states of pools from the kernel. An error means that it does
+// not tell them, as within a container that has no such directory.
+func readStates(dir string) (map[string]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	states := map[string]string{}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "state"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// It may have been exported since the directory was read, or never have
+			// had such a file.
+			if _, err := os.Stat(filepath.Join(dir, e.Name())); err == nil {
+				return nil, fmt.Errorf("the state of '%s' is not told", e.Name())
+			}
+			continue
+		case err != nil:
+			return nil, err
+		}
+		states[e.Name()] = strings.TrimSpace(string(text))
+	}
+	return states, nil
+}
+
+// Missing says of a target that zfs says does not exist what is missing: it, or its
+// pool. It asks only here, after the failure.
+func (h *Host) Missing(ctx context.Context, target string) (message, hint string) {
+	states, err := h.PoolStates(ctx)
+	if _, ok := states[Pool(target)]; err == nil && !ok {
+		return fmt.Sprintf("the target does not exist on %s: no pool '%s' is imported there", h, Pool(target)),
+			"'zpool import' lists the pools that can be imported"
+	}
+	return fmt.Sprintf("the target does not exist on %s", h),
+		fmt.Sprintf("please create this dataset first: 'zfs create %s'", Quote(target))
+}

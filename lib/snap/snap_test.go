@@ -479,7 +479,7 @@ func TestPending(t *testing.T) {
 
 	newPool(t, map[string]string{"list": list, "broken": "tank\n"})
 	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 1"))
-	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x "+name || strings.Count(stderr, "its snapshots cannot be listed") != 2 {
+	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x "+name || strings.Count(stderr, "its snapshots cannot be listed: cannot open 'tank/") != 2 {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 

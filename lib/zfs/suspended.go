@@ -56,8 +56,8 @@ func (h *Host) poolLost(pool string) *Error {
 // suspended returns why a command should not be started: a pool of it is known to
 // be suspended. It starts no program. Questions are zfs's to answer, for it answers
 // many of them from its memory.
-func (h *Host) suspended(argv []string, question bool) error {
-	if question || len(argv) == 0 || argv[0] != "zfs" && argv[0] != "zpool" {
+func (h *Host) suspended(argv []string) error {
+	if len(argv) == 0 || argv[0] != "zfs" && argv[0] != "zpool" || isListing(argv) {
 		return nil
 	}
 	h.lost.mu.Lock()

@@ -169,7 +169,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := h.suspended(argv, c.question); err != nil {
+	if err := h.suspended(argv); err != nil {
 		return err
 	}
 	if limit := h.m.QueryTimeout; (c.question || c.limited) && limit > 0 {
@@ -183,7 +183,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 	watch := func() (end func()) {
 		stuck := func() bool { return true }
 		pools := PoolsOf(argv)
-		if c.question {
+		if isListing(argv) {
 			// It asks about many pools, of which zfs leaves out those that are
 			// suspended: that one is does not tell that it waits for it.
 			pools, stuck = nil, stuckIn(cmd.Process.Pid)

@@ -261,7 +261,7 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 	if len(batches) <= 1 {
 		// On a pool that hangs it would wait for ever. One that is given up is made whole
 		// when the pool comes back, or not at all, and the next run finds it.
-		return withoutSummary(h.do(ctx, call{argv: append(argv, names...), question: true}))
+		return withoutSummary(h.do(ctx, call{argv: append(argv, names...), limited: true}))
 	}
 	if len(props) > 0 {
 		return &Error{Kind: KindTooLong, Host: h.Dest, Argv: argv, Code: -1,

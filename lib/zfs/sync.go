@@ -15,7 +15,7 @@ func (h *Host) Sync(ctx context.Context, pools []string) map[string]error {
 	errs := map[string]error{}
 	for _, p := range pools {
 		wg.Go(func() {
-			err := h.do(ctx, call{argv: []string{"zpool", "sync", p}, question: true})
+			err := h.do(ctx, call{argv: []string{"zpool", "sync", p}, limited: true})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

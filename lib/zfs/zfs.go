@@ -136,9 +136,11 @@ type call struct {
 	// row is given each line of the output; out all of it.
 	row func(line string) error
 	out io.Writer
-	// question: it changes nothing, or nothing by halves, so that it may be ended when
-	// it takes too long.
+	// question: it changes nothing, so that it may be ended when it takes too long.
 	question bool
+	// limited: it does something to its pools, and may be ended in the same way, for
+	// it does nothing by halves.
+	limited bool
 }
 
 // ask runs a program that changes nothing, and gives each line of what it prints to
@@ -170,7 +172,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 	if err := h.suspended(argv); err != nil {
 		return err
 	}
-	if limit := h.m.QueryTimeout; c.question && limit > 0 {
+	if limit := h.m.QueryTimeout; (c.question || c.limited) && limit > 0 {
 		defer time.AfterFunc(limit, func() { cancel(errTimeout) }).Stop()
 	}
 	cmd := h.m.Command(ctx, local)

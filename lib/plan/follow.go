@@ -119,7 +119,7 @@ func (p *planner) search(list []*draft) (found []*elsewhere) {
 		d := p.drafts[n]
 		return p.held[n] == "" && (d == nil || lacks(d)) // else the copy of another source
 	}
-	if !slices.ContainsFunc(p.state.order, free) {
+	if !slices.ContainsFunc(list, lacks) || !slices.ContainsFunc(p.state.order, free) {
 		return nil
 	}
 	want := map[string][]point{}

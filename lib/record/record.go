@@ -12,6 +12,7 @@ package record
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -383,13 +384,14 @@ func (e *Error) Error() string { return e.Message }
 // did: the first error is the cause.
 func (r *Record) Fail(e Error) {
 	if r.Error == nil {
+		e.Message = strings.ToValidUTF8(e.Message, "\uFFFD")
 		r.Error = &e
 	}
 }
 
 // Warn adds a warning once.
 func (r *Record) Warn(format string, a ...any) {
-	s := fmt.Sprintf(format, a...)
+	s := strings.ToValidUTF8(fmt.Sprintf(format, a...), "\uFFFD")
 	for _, w := range r.Warnings {
 		if w == s {
 			return

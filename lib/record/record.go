@@ -12,6 +12,7 @@ package record
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -464,6 +465,7 @@ func (e *Error) Error() string { return e.Message }
 // did: the first error is the cause.
 func (r *Record) Fail(e Error) {
 	if r.Error == nil {
+		e.Message = strings.ToValidUTF8(e.Message, "\uFFFD")
 		r.Error = &e
 	}
 }
@@ -479,7 +481,7 @@ func (r *Record) Failure() *Error {
 
 // Warn adds a warning once.
 func (r *Record) Warn(format string, a ...any) {
-	s := fmt.Sprintf(format, a...)
+	s := strings.ToValidUTF8(fmt.Sprintf(format, a...), "\uFFFD")
 	for _, w := range r.Warnings {
 		if w == s {
 			return

@@ -602,3 +602,19 @@ func canonical(r *Record) *Record {
 	walk(reflect.ValueOf(r))
 	return r
 }
+
+// P7: what a program has said, in whatever encoding, keeps no record from being
+// written.
+func TestMessagesOfAnyBytes(t *testing.T) {
+	r := &Record{Type: TypeDataset, Name: "tank/a"}
+	r.Warn("%s", "\xfcber")
+	r.Fail(Error{Stage: "xfer", Kind: "other", Message: "a\xff"})
+	var b bytes.Buffer
+	if err := NewWriter(&b).Write(r); err != nil {
+		t.Fatal(err)
+	}
+	all, err := NewReader(&b).ReadAll()
+	if err != nil || len(all) != 1 || all[0].Error.Message != "a\uFFFD" || all[0].Warnings[0] != "\uFFFDber" {
+		t.Errorf("%+v, %v", all, err)
+	}
+}

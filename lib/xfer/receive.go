@@ -132,7 +132,10 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 		if without := j.leaveOut(ctx, i, c.lost); without != nil {
 			j.result(i).Message = f.Error()
 			what := object(j.r.Name, without[0])
-			if more := len(without) - 1; more > 0 {
+			switch more := len(without) - 1; {
+			case more == 1:
+				what += " and a later one"
+			case more > 1:
 				what += fmt.Sprintf(" and %d later ones", more)
 			}
 			j.r.Warn("%s cannot be sent, for a block of it cannot be read, and the copy goes on without: %s", what, c.text)

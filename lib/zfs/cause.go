@@ -140,7 +140,7 @@ func (p *healthParser) row(line string) error {
 			return nil
 		}
 		if p.Count++; len(p.Lost) < mostLost {
-			p.Lost = append(p.Lost, cutText(text))
+			p.Lost = append(p.Lost, strings.ToValidUTF8(cutText(text), "\uFFFD"))
 		}
 	case strings.HasPrefix(text, "state: "):
 		if s := strings.TrimPrefix(text, "state: "); p.State == "" && len(s) < 20 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {

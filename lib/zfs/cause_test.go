@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // What zpool status tells people, of several versions.
@@ -83,5 +84,18 @@ done`)
 func TestSamePlace(t *testing.T) {
 	if SamePlace("", "") || SamePlace("1-2-3-4", "1-2-3-4") {
 		t.Error("texts that are no tokens are at one place")
+	}
+}
+
+// What a program says is text of a record, whatever it is made of.
+func TestErrorIsUTF8(t *testing.T) {
+	h, _ := fakeZFS(t, `printf 'Willkommen auf nas \374ber ssh\ncannot open '"'tank/a'"': dataset does not exist\n%02000d\303\274\n' 1 >&2; exit 1`)
+	_, err := h.Get(context.Background(), []string{"guid"}, []string{"tank/a"}, false)
+	if KindOf(err) != KindNotFound || !utf8.ValidString(err.Error()) {
+		t.Errorf("%q", err)
+	}
+	long := &Error{Lines: []string{strings.Repeat("x", 999) + "\u00fc"}}
+	if !utf8.ValidString(long.Message()) {
+		t.Errorf("%q", long.Message())
 	}
 }

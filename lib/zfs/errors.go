@@ -71,7 +71,7 @@ func (e *Error) Message() string {
 	var out []string
 	for _, l := range e.Lines[:min(len(e.Lines), mostLines)] {
 		if len(l) > mostBytes {
-			l = l[:mostBytes] + "..."
+			l = strings.ToValidUTF8(l[:mostBytes], "") + "..."
 		}
 		out = append(out, l)
 	}
@@ -437,8 +437,10 @@ func program(argv []string) string {
 	return argv[0]
 }
 
-// splitLines returns the lines of a message that tell something.
+// splitLines returns the lines of a message that tell something. They end in records,
+// which are of UTF-8; what a login script prints need not be.
 func splitLines(s string) []string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	var out []string
 	for l := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\n' || r == '\r' }) {
 		l = strings.TrimSpace(strings.ReplaceAll(l, "\t", " "))

@@ -83,7 +83,7 @@ func (p *planner) newPool(ctx context.Context, host *zfs.Host, list []*draft, lo
 	}
 	for k, d := range idle {
 		if f, ok := found[names[k]]; ok && f.GUID == p.state.datasets[d.r.Target.Name].GUID {
-			d.again, d.r.Target.Pool = f.Pool != pool, f.Pool
+			d.again, d.r.Target.Pool, d.r.Target.Written = f.Pool != pool, f.Pool, f.Written
 		}
 	}
 	return nil
@@ -106,7 +106,11 @@ func (p *planner) holdAgain(d *draft) []record.Step {
 		step(record.DoHold, record.SideSource, r.Name, d.base.Source, d.base.GUID, t.Pin)
 	}
 	step(record.DoHold, record.SideTarget, t.Name, old.Name, old.GUID, t.Pin)
-	steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: t.Name, Set: []string{zfs.PoolProp + "=" + p.pool}})
+	if t.Written != nil && *t.Written == 0 {
+		// Else it is told by the mark, when something is sent to it, that what was
+		// written may be no more than zpool split does.
+		steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: t.Name, Set: []string{zfs.PoolProp + "=" + p.pool}})
+	}
 	source, target := p.formerPins(d)
 	for _, tag := range source {
 		if held {

@@ -16,8 +16,7 @@ const monthsShort = 45 * time.Second
 // backed up, what is not is named with an exit status that is not 0, and all comes
 // to rest when the faults are gone (P4, P11). ZAB_MONTHS is how many months,
 // ZAB_MONTHS_SEED the number of the first, ZAB_MONTHS_NIGHTS how many nights each
-// has, ZAB_MONTHS_JOBS how many months run side by side; ZAB_MONTHS_ONLY
-// leaves faults of the kinds with this in their names; ZAB_MONTHS_VERBOSE prints all.
+// has; ZAB_MONTHS_ONLY leaves faults of the kinds with this in their names; ZAB_MONTHS_VERBOSE prints all.
 func TestMonths(t *testing.T) {
 	if !haveZFS() {
 		t.Skip("needs a real ZFS")
@@ -34,11 +33,11 @@ func TestMonths(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(root)
-	c := months.Config{Bin: bin, Dir: root, Seed: time.Now().UnixNano() % 1e6, Months: 1, Jobs: 1, Nights: 30, Only: os.Getenv("ZAB_MONTHS_ONLY"), Log: os.Stderr, Verbose: os.Getenv("ZAB_MONTHS_VERBOSE") != ""}
+	c := months.Config{Bin: bin, Dir: root, Seed: time.Now().UnixNano() % 1e6, Months: 1, Nights: 30, Only: os.Getenv("ZAB_MONTHS_ONLY"), Log: os.Stderr, Verbose: os.Getenv("ZAB_MONTHS_VERBOSE") != ""}
 	if os.Getenv("ZAB_MONTHS") == "" {
 		c.Until = time.Now().Add(monthsShort)
 	}
-	for env, to := range map[string]*int{"ZAB_MONTHS": &c.Months, "ZAB_MONTHS_JOBS": &c.Jobs, "ZAB_MONTHS_NIGHTS": &c.Nights} {
+	for env, to := range map[string]*int{"ZAB_MONTHS": &c.Months, "ZAB_MONTHS_NIGHTS": &c.Nights} {
 		if s := os.Getenv(env); s != "" {
 			if *to, err = strconv.Atoi(s); err != nil {
 				t.Fatalf("%s: %v", env, err)

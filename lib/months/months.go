@@ -32,9 +32,9 @@ type Config struct {
 	Bin, Dir string
 	// Seed is the number of the first month; each depends on its number alone.
 	Seed int64
-	// Months is how many are run, Jobs how many of them side by side, Nights how
-	// many each has.
-	Months, Jobs, Nights int
+	// Months is how many are run, Nights how many each has. They run one after the
+	// other: a run of zab looks at all pools of the machine.
+	Months, Nights int
 	// Only are the kinds of faults that there are, by parts of their names; "" is all.
 	Only string
 	// Until ends the last month early; the zero time does not.
@@ -59,46 +59,30 @@ func (r *Result) String() string {
 // Run runs all the months. An error is one of the test itself.
 func Run(c Config) (*Result, error) {
 	sum := &Result{ByKind: map[string]int{}}
-	var mu sync.Mutex
-	var wait sync.WaitGroup
-	var failed error
-	next := 0
-	for range max(1, c.Jobs) {
-		wait.Go(func() {
-			for {
-				mu.Lock()
-				n := next
-				next++
-				stop := n >= c.Months || failed != nil || sum.Broken >= 8 || !c.Until.IsZero() && time.Now().After(c.Until)
-				mu.Unlock()
-				if stop {
-					return
-				}
-				m := newMonth(&c, c.Seed+int64(n))
-				err := m.live()
-				mu.Lock()
-				sum.Months++
-				sum.Nights += m.nights
-				for _, k := range m.begun {
-					sum.Faults++
-					sum.ByKind[k]++
-				}
-				if m.broken != "" {
-					sum.Broken++
-				}
-				if err != nil && failed == nil {
-					failed = fmt.Errorf("month %d: %w", m.seed, err)
-				}
-				if err != nil || m.broken != "" || c.Verbose {
-					fmt.Fprintf(c.Log, "month %d:\n\t%s\n", m.seed, strings.Join(m.story, "\n\t"))
-				}
-				fmt.Fprintf(c.Log, "month %d: %d nights, %d faults%s\n", m.seed, m.nights, len(m.begun), m.broken)
-				mu.Unlock()
-			}
-		})
+	for n := range c.Months {
+		if sum.Broken >= 8 || !c.Until.IsZero() && time.Now().After(c.Until) {
+			break
+		}
+		m := newMonth(&c, c.Seed+int64(n))
+		err := m.live()
+		sum.Months++
+		sum.Nights += m.nights
+		for _, k := range m.begun {
+			sum.Faults++
+			sum.ByKind[k]++
+		}
+		if m.broken != "" {
+			sum.Broken++
+		}
+		if err != nil || m.broken != "" || c.Verbose {
+			fmt.Fprintf(c.Log, "month %d:\n\t%s\n", m.seed, strings.Join(m.story, "\n\t"))
+		}
+		fmt.Fprintf(c.Log, "month %d: %d nights, %d faults%s\n", m.seed, m.nights, len(m.begun), m.broken)
+		if err != nil {
+			return sum, fmt.Errorf("month %d: %w", m.seed, err)
+		}
 	}
-	wait.Wait()
-	return sum, failed
+	return sum, nil
 }
 
 // month is one of them, on pools of its own.
@@ -320,14 +304,6 @@ func (m *month) zab() (status int, report string) {
 	args := []string{"-v", "--utc", "--now=" + m.now.Format(time.RFC3339), "--keep-source=3", "--keep-target=10,1d1w", "--retries=1"}
 	if m.aside {
 		args = append(args, "--rename-aside")
-	}
-	// What is selected is looked for on all pools of the machine.
-	for other := m.seed - int64(m.c.Jobs); other <= m.seed+int64(m.c.Jobs); other++ {
-		if other != m.seed && m.c.Jobs > 1 {
-			for _, p := range newMonth(m.c, other).pools() {
-				args = append(args, "--exclude-path="+p.name)
-			}
-		}
 	}
 	for _, f := range m.active {
 		args = append(args, f.options...)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"zab/lib/dataset"
 )
@@ -116,8 +117,14 @@ type PoolHealth struct {
 	Count int
 }
 
+// healthTime is how long zpool status may take. It was seen to wait for ever where a
+// dataset's own block is lost, which it looks up by name.
+const healthTime = 30 * time.Second
+
 // Health asks what a pool suffers from.
 func (h *Host) Health(ctx context.Context, pool string) (PoolHealth, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
 	var p healthParser
 	err := h.ask(ctx, p.row, "zpool", "status", "-v", pool)
 	return p.PoolHealth, err

@@ -185,7 +185,7 @@ var hints = map[Kind]string{
 	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
 	KindKey:            "load the key with 'zfs load-key'",
 	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
-	KindPoolIO:         "'zpool status -v POOL' shows what the pool suffers from; 'zpool clear POOL' has it go on once its devices are back",
+	KindPoolIO:         "'zpool status POOL' shows what the pool suffers from; 'zpool clear POOL' has it go on once its devices are back",
 	KindFeature:        "compare what the pools on both sides can do: 'zpool get all POOL' lists their features, 'zfs version' tells the software's age",
 	KindUnreadable:     "'zpool status -v' names what is lost: restore or destroy it; what is sent then is the first snapshot without it",
 	KindZoned:          "'zfs get zoned' shows it: where zoned is on, mount and share the dataset inside of its zone, or 'zfs set zoned=off' on the copy",

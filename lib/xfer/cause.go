@@ -290,6 +290,13 @@ const withoutC = "a stream without --zfs-compressed, where it is not raw, does w
 func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.Facts) *cause {
 	pool := zfs.Pool(name)
 	h, err := host.Health(ctx, pool)
+	if err == nil && h.Count == 0 && (h.State == "ONLINE" || h.State == "DEGRADED") && facts != nil {
+		// zfs tells of what it has just failed to read after the next transaction
+		// group. A pool that does not answer would keep it waiting for ever.
+		if host.Sync(ctx, []string{pool}) == nil {
+			h, err = host.Health(ctx, pool)
+		}
+	}
 	status := at(host, "zpool", "status", "-v", pool)
 	switch {
 	case err != nil:

@@ -204,7 +204,8 @@ for x; do :; done
 case ${0##*/} in
 zpool)
 	case $1 in
-	status) cat status; exit 0;;
+	status) if [ -e synced ] && [ -e later ]; then cat later; else cat status; fi; exit 0;;
+	sync) touch synced; exit 0;;
 	get) cat "features.$x"; exit 0;;
 	esac;;
 esac
@@ -355,12 +356,20 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// zfs tells of a lost block only when the transaction group is over.
+func TestUnreadableLater(t *testing.T) {
+	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "s1", "status": status(), "later": status("tank/a@s1:/f")}, toSend(1))
+	if r.Error == nil || r.Error.Kind != string(zfs.KindUnreadable) || !strings.Contains(log, "zpool sync tank") {
+		t.Errorf("%+v\n%s", r.Error, log)
+	}
+}
+
 // A pool that is suspended is no lost block: what was saved stays.
 func TestSuspended(t *testing.T) {
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "s1",
 		"status": "  pool: tank\n state: SUSPENDED\n\nerrors: 3 data errors, use '-v' for a list\n"}, toSend(2))
 	if r.Error == nil || r.Error.Kind != string(zfs.KindPoolIO) || !strings.Contains(r.Error.Message, "the pool 'tank' is suspended") ||
-		!strings.Contains(r.Error.Hint, "'zpool clear tank'") || strings.Contains(log, "receive -A") || strings.Contains(log, "release") {
+		!strings.Contains(r.Error.Hint, "'zpool clear tank'") || strings.Contains(log, "receive -A") || strings.Contains(log, "release") || strings.Contains(log, "sync") {
 		t.Errorf("%+v\n%s", r.Error, log)
 	}
 }

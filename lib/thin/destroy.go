@@ -221,6 +221,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		t.env.Verbosef("cannot list the holds on %d snapshots: %s", len(held), err)
 		return nil, nil
 	}
+	t.withPool(ctx, list, holders, pin)
 	pinned, others := map[string][]string{}, map[string]bool{}
 	noteWaits(list, holders, pin, tag, copies)
 	for _, h := range holders {
@@ -269,6 +270,34 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		}
 	}
 	return free, ctxCause(ctx)
+}
+
+// withPool puts the guid of the target's pool into those of the pins, by snapshot,
+// that are without it, as where nothing was sent; but only where something is held for
+// the target in one pool or another, for it takes a program.
+func (t *thinner) withPool(ctx context.Context, list []one, holders []zfs.Holder, pins map[string]string) {
+	tags := map[string][]string{}
+	for _, h := range holders {
+		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
+	}
+	for _, o := range list {
+		for _, n := range o.doomed {
+			full := o.dataset + "@" + n
+			p, ok := chain.ParsePin(pins[full])
+			if !ok || p.Pool != "" || !slices.ContainsFunc(tags[full], func(tag string) bool { return tag != pins[full] && p.OfCopy(tag) }) {
+				continue
+			}
+			pool := zfs.Pool(o.r.Target.Name)
+			// One program for each pool, however often it is asked.
+			all, err := t.env.Machine.Host(o.r.Target.Host).Features(ctx, []string{pool})
+			if err != nil {
+				t.env.Verbosef("cannot tell the guid of the pool '%s': %s", pool, err)
+				continue
+			}
+			p.Pool = all[pool].GUID
+			pins[full] = p.String()
+		}
+	}
 }
 
 // noteWaits puts into the records which of the snapshots that are to go are held

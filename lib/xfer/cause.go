@@ -293,7 +293,7 @@ func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.
 	if err == nil && h.Count == 0 && (h.State == "ONLINE" || h.State == "DEGRADED") && facts != nil {
 		// zfs tells of what it has just failed to read after the next transaction
 		// group. A pool that does not answer would keep it waiting for ever.
-		if host.Sync(ctx, []string{pool}) == nil {
+		if len(host.Sync(ctx, []string{pool})) == 0 {
 			h, err = host.Health(ctx, pool)
 		}
 	}

@@ -290,7 +290,7 @@ const withoutC = "a stream without --zfs-compressed, where it is not raw, does w
 func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.Facts) *cause {
 	pool := zfs.Pool(name)
 	h, err := host.Health(ctx, pool)
-	if err == nil && h.Count == 0 && (h.State == "ONLINE" || h.State == "DEGRADED") && facts != nil {
+	if err == nil && h.Count == 0 && !h.Errors && (h.State == "ONLINE" || h.State == "DEGRADED") && facts != nil {
 		// zfs tells of what it has just failed to read after the next transaction
 		// group. A pool that does not answer would keep it waiting for ever.
 		if len(host.Sync(ctx, []string{pool})) == 0 {
@@ -304,7 +304,7 @@ func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.
 	case h.State == "SUSPENDED", h.State == "UNAVAIL", h.State == "FAULTED":
 		return &cause{text: fmt.Sprintf("the pool '%s' is %s: its devices do not answer", pool, strings.ToLower(h.State)),
 			hint: status + " shows which; when they are back, " + at(host, "zpool", "clear", pool)}
-	case h.Count == 0:
+	case h.Count == 0 && !h.Errors:
 		return &cause{hint: status + " shows what the pool suffers from"}
 	case facts == nil:
 		return &cause{text: fmt.Sprintf("blocks are lost in the pool '%s'", pool), hint: status + " names what they were in"}
@@ -325,13 +325,16 @@ func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.
 		}
 	}
 	shown := list[:min(3, len(list))]
-	what := "'" + strings.Join(shown, "', '") + "'"
-	if more := h.Count - len(shown); len(shown) == 0 {
-		what = fmt.Sprintf("%d places", h.Count)
-	} else if more > 0 {
+	what := ", in '" + strings.Join(shown, "', '") + "'"
+	switch more := h.Count - len(shown); {
+	case h.Count == 0:
+		what = ": its devices have errors"
+	case len(shown) == 0:
+		what = fmt.Sprintf(", in %d places", h.Count)
+	case more > 0:
 		what += fmt.Sprintf(" and %d more", more)
 	}
-	c.text = fmt.Sprintf("blocks are lost in the pool '%s', in %s", pool, what)
+	c.text = fmt.Sprintf("blocks are lost in the pool '%s'%s", pool, what)
 	c.hint = fmt.Sprintf("%s names all that is lost: restore or remove it from '%s'; the first snapshot without it is sent then", status, name)
 	return c
 }

@@ -155,7 +155,8 @@ func TestWithout(t *testing.T) {
 		{[]record.Step{step("0 1 2")}, "", false, "0>2", "1"},
 		{[]record.Step{step("0 1 2 3 4")}, "", false, "0>2 2>3>4", "1"},
 		{[]record.Step{step("0 1 2 3 4")}, "3", false, "0>2 2>4", "1 3"},
-		{[]record.Step{step("0 1 2 3 4")}, "4", false, "", ""},
+		{[]record.Step{step("0 1 2 3 4")}, "4", false, "0>2 2>3>4", "1"},
+		{[]record.Step{step("0 1 2 3 4")}, "2 3 4", false, "0>4", "1 2 3"},
 		{[]record.Step{step("0 1 2 3 4")}, "", true, "0>4", "1 2 3"},
 		{[]record.Step{step("- 1", "first"), step("1 2 3", "more")}, "", false, ">2first 2>3more", "1"},
 		{[]record.Step{step("- 1", "first"), step("1 2", "more")}, "", false, ">2first", "1"},
@@ -330,8 +331,9 @@ func TestUnreadable(t *testing.T) {
 	}{
 		{"the only one", "s1", status("tank/a@s1:/f"), 1, "-i s0 s1", true, "blocks are lost in the pool 'tank', in 'tank/a@s1:/f'"},
 		{"one that a later one does not have", "s1", status("tank/a@s1:/f"), 3, "-I s0 s3, -i s0 s2, -i s2 s3", false, "'tank/a@s1' cannot be sent"},
-		{"all of them", "s1 s2 s3", status("/tank/a/f", "tank/a@s1:/f", "tank/a@s2:/f", "tank/a@s3:/f"), 3, "-I s0 s3", true, "and 1 more"},
+		{"all of them", "s1 s2 s3", status("/tank/a/f", "tank/a@s1:/f", "tank/a@s2:/f", "tank/a@s3:/f"), 3, "-I s0 s3, -i s0 s3", true, "and 1 more"},
 		{"all, of which zpool does not name each", "s1 s2 s3 s4", status("<0x44>:<0x2>"), 4, "-I s0 s4, -i s0 s2, -i s0 s3, -i s0 s4", true, "'<0x44>:<0x2>'"},
+		{"in snapshots alone, of which zpool tells nothing", "s1", strings.Replace(status(), "tank  ONLINE", "tank  ONLINE  0  0  2", 1), 2, "-I s0 s2, -i s0 s2", false, "blocks are lost in the pool 'tank': its devices have errors"},
 		{"nothing is known to be lost", "s1", status(), 2, "-I s0 s2", true, "Input/output error"},
 	}
 	for _, c := range cases {
@@ -342,7 +344,7 @@ func TestUnreadable(t *testing.T) {
 		if (r.Error != nil) != c.fails || !strings.Contains(stderr, c.message) {
 			t.Errorf("%s: %+v\n%s", c.name, r.Error, stderr)
 		}
-		lost := !strings.Contains(c.status, "No known")
+		lost := !strings.Contains(c.status, "No known") || strings.Contains(c.status, "0  2")
 		if lost && c.fails && (r.Error.Kind != string(zfs.KindUnreadable) || !strings.Contains(r.Error.Hint, "'zpool status -v tank'")) {
 			t.Errorf("%s: %+v", c.name, r.Error)
 		}
@@ -350,7 +352,10 @@ func TestUnreadable(t *testing.T) {
 		if released := strings.Contains(log, "zfs release t:1 tank/a@s1"); released != lost {
 			t.Errorf("%s: %s", c.name, log)
 		}
-		if !c.fails && !slices.ContainsFunc(r.Results, func(x record.Result) bool { return x.Done && x.To == "s3" }) {
+		if c.fails && len(r.Warnings) > 0 {
+			t.Errorf("%s: %q", c.name, r.Warnings)
+		}
+		if !c.fails && !slices.ContainsFunc(r.Results, func(x record.Result) bool { return x.Done && x.To == "s"+strconv.Itoa(c.n) }) {
 			t.Errorf("%s: %+v", c.name, r.Results)
 		}
 	}

@@ -49,9 +49,10 @@ func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) []s
 }
 
 // without returns steps that bring what the given receive steps bring, but for the
-// first snapshot, which cannot be read, and those in which blocks are lost as well;
-// or of all these only the newest; with the snapshots left out. There are no steps
-// where the newest is lost.
+// first snapshot, which cannot be read, and those before the newest in which blocks are
+// lost as well; or of all these only the newest; with the snapshots left out. zpool
+// (2.3) goes on naming what was written anew since, until the pool has been scrubbed,
+// so the newest is tried whatever it says.
 func without(steps []record.Step, lost map[string][]string, newest bool) (bad []string, out []record.Step) {
 	type point struct {
 		record.Through
@@ -64,7 +65,7 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad []
 		}
 	}
 	end := len(all) - 1
-	if end == 0 || lost[all[end].Name] != nil {
+	if end == 0 {
 		return nil, nil
 	}
 	first := steps[0]
@@ -74,7 +75,7 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad []
 	// be left out, so that it can bring no other with it.
 	bare := true
 	for i, p := range all {
-		if i == 0 || lost[p.Name] != nil || newest && i < end {
+		if i == 0 || i < end && (newest || lost[p.Name] != nil) {
 			bad = append(bad, p.Name)
 			continue
 		}

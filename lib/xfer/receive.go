@@ -138,7 +138,7 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 			case more > 1:
 				what += fmt.Sprintf(" and %d later ones", more)
 			}
-			j.r.Warn("%s cannot be sent, for a block of it cannot be read, and the copy goes on without: %s", what, c.text)
+			j.omitted = append(j.omitted, fmt.Sprintf("%s cannot be sent, for a block of it cannot be read, and the copy goes on without: %s", what, c.text))
 			return nil
 		}
 		return j.settled(ctx, i, f)

@@ -80,6 +80,8 @@ type job struct {
 	zoned bool
 	// leftOut is how many times steps were replaced by others; see leaveOut.
 	leftOut int
+	// omitted are warnings about what was left out, where the rest arrives.
+	omitted []string
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
@@ -108,6 +110,11 @@ func (x *stage) work(ctx context.Context, number int, r *record.Record) {
 		return
 	}
 	err := j.execute(ctx)
+	if err == nil {
+		for _, w := range j.omitted {
+			r.Warn("%s", w)
+		}
+	}
 	if err != nil {
 		fail(r, err)
 		if !r.Target.Exists && len(j.arrived) == 0 {

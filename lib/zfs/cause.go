@@ -115,6 +115,9 @@ type PoolHealth struct {
 	// them, at most some hundred. Count is how many zpool speaks of.
 	Lost  []string
 	Count int
+	// Errors: devices have failed to read, or zpool speaks of lost blocks, though it
+	// may name none: those that are left in snapshots alone it forgets (zfs 2.3).
+	Errors bool
 }
 
 // healthTime is how long zpool status may take. It was seen to wait for ever where a
@@ -153,11 +156,13 @@ func (p *healthParser) row(line string) error {
 		if s := strings.TrimPrefix(text, "state: "); p.State == "" && len(s) < 20 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
 			p.State = s
 		}
+	case deviceErrors(text):
+		p.Errors = true
 	case strings.HasPrefix(text, "errors: "):
 		n := 0
 		switch rest := strings.TrimPrefix(text, "errors: "); {
 		case strings.HasPrefix(rest, "Permanent errors"):
-			p.listing = true
+			p.listing, p.Errors = true, true
 		case strings.Contains(rest, " data errors"):
 			if _, err := fmt.Sscanf(rest, "%d data errors", &n); err == nil && n > 0 {
 				p.Count = n
@@ -165,6 +170,17 @@ func (p *healthParser) row(line string) error {
 		}
 	}
 	return nil
+}
+
+// deviceErrors reports whether a row of the table of devices, NAME STATE READ WRITE
+// CKSUM, counts errors of reading.
+func deviceErrors(row string) bool {
+	f := strings.Fields(row)
+	if len(f) < 5 || strings.Trim(f[1], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return false
+	}
+	counts := func(s string) bool { return s[0] >= '1' && s[0] <= '9' }
+	return counts(f[2]) || counts(f[4])
 }
 
 // LostIn returns those of the lost files and objects that are of a dataset, by

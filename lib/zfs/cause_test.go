@@ -22,13 +22,17 @@ func TestHealth(t *testing.T) {
 		{"not mounted", "errors: Permanent errors have been detected in the following files:\n\n        tank/e:/big\n        tank/e:<0x1>\n", "", 2, ":tank/e:/big tank/e:<0x1>"},
 		{"not root", "  pool: tank\n state: DEGRADED\n\nerrors: 3 data errors, use '-v' for a list\n", "DEGRADED", 3, ""},
 		{"suspended", "  pool: tank\n state: SUSPENDED\n", "SUSPENDED", 0, ""},
+		{"in snapshots alone", "  pool: tank\n state: ONLINE\nconfig:\n\n\tNAME              STATE     READ WRITE CKSUM\n\ttank              ONLINE       0     0     0\n\t  /var/tmp/S.img  ONLINE       0     0     2\n\nerrors: No known data errors\n", "ONLINE", 0, "!"},
+		{"and not listed", "errors: Permanent errors have been detected in the following files:\n\n", "", 0, "!"},
 		{"unavailable list", "errors: List of errors unavailable: permission denied\n", "", 0, ""},
 		{"no words of its own", " state: \x1b[31mROOT\n state: ONLINE\nerrors: -7 data errors\n", "ONLINE", 0, ""},
 		{"a file with a strange name", "errors: Permanent errors have been detected in the following files:\n\n        tank/e@bad name!:/x\n        /tank/e2/x\n", "", 2, ""},
 	} {
 		h, _ := fakeZFS(t, "cat <<'END'\n"+c.text+"END")
 		got, err := h.Health(context.Background(), "tank")
-		if err != nil || got.State != c.state || got.Count != c.count {
+		want, errs := strings.CutPrefix(c.lost, "!")
+		c.lost = want
+		if err != nil || got.State != c.state || got.Count != c.count || got.Errors != (errs || got.Lost != nil) {
 			t.Errorf("%s: %+v, %v", c.name, got, err)
 		}
 		var lost []string

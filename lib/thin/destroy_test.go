@@ -312,6 +312,28 @@ func TestLeftHolds(t *testing.T) {
 	t.Run("no holds", func(t *testing.T) { leftHolds(t, func(to *record.Target, tag string) { to.OldPin = tag }) })
 }
 
+// So it is where nothing was sent, and the record has no guid of the target's pool.
+func TestLeftHoldsNothingSent(t *testing.T) {
+	p := newPool(t)
+	p.write(t, "zpool", "#!/bin/sh\neval pool=\\${$#}; for w in $(echo \"$5\" | tr , ' '); do [ $w = guid ] && v=5 || v=enabled; printf '%s\\t%s\\t%s\\n' $pool $w $v; done\n")
+	if err := os.Chmod(filepath.Join(p.dir, "zpool"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := both("tank/a", "9! 8! 7", "7")
+	p.has(t, r)
+	for i := range r.Snapshots {
+		r.Snapshots[i].UserRefs = nil
+	}
+	r.Target.Pin = "zfs_autobackup:b:77"
+	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
+	p.held(t, hold(ours(9), "zfs_autobackup:b:77.6")+hold(ours(8), "zfs_autobackup:b:77.5"))
+	_, _, stderr := run(t, "--keep-source=1", lines(t, r))
+	want := []string{"release zfs_autobackup:b tank/a@" + ours(8), "release zfs_autobackup:b:77.5 tank/a@" + ours(8), "destroy tank/a@" + ours(8)}
+	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+}
+
 func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	p := newPool(t)
 	r := both("tank/a", "9! 8! 7! 6! 5", "5")

@@ -37,7 +37,7 @@ hostile:
 	contrib/make/hostile
 
 # Nightly backups for simulated months in which disks are pulled, pools are full
-# and other tools are at work: ZAB_MONTHS=50 of them; make test does some nights.
+# and other tools are at work: ZAB_MONTHS=50 of them.
 months:
 	contrib/make/tools
 	contrib/make/months

@@ -157,7 +157,7 @@ func HintOf(err error) string {
 	if !errors.As(err, &e) {
 		return KindOther.Hint()
 	}
-	if p := program(e.Argv); e.Kind == KindMissingProgram && (strings.HasPrefix(p, "zfs") || strings.HasPrefix(p, "zpool")) {
+	if e.Kind == KindMissingProgram && e.missesZFS() {
 		where, host := "this user's PATH, which in a crontab is a short one", ""
 		if e.Host != "" {
 			where, host = "the PATH that "+e.Host+" gives to a command of this user", "ssh "+Quote(e.Host)+" "
@@ -165,6 +165,22 @@ func HintOf(err error) string {
 		return fmt.Sprintf("zfs and zpool are often in /usr/sbin or /sbin, and those not in %s: '%s' shows it, and SSH in zab(7) what to do", where, host+`'echo $PATH'`)
 	}
 	return e.Kind.Hint()
+}
+
+// missesZFS reports whether the program that was not found is zfs or zpool, and not
+// another of the same pipeline, such as a compressor.
+func (e *Error) missesZFS() bool {
+	ours := func(s string) bool { return strings.Contains(s, "zfs") || strings.Contains(s, "zpool") }
+	var lines []string
+	for _, l := range e.Lines {
+		if Classify(l) == KindMissingProgram {
+			lines = append(lines, l)
+		}
+	}
+	if lines == nil {
+		return ours(program(e.Argv))
+	}
+	return slices.ContainsFunc(lines, ours)
 }
 
 var hints = map[Kind]string{

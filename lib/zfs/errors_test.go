@@ -481,3 +481,19 @@ func TestHintOfPath(t *testing.T) {
 		}
 	}
 }
+
+// The hint is about the program that is missing, whichever was to be run beside it.
+func TestHintOfMissing(t *testing.T) {
+	for _, c := range []struct {
+		argv, line, hint string
+	}{
+		{"zfs receive", "zstd: command not found", "install the program"},
+		{"zfs receive", "sh: 1: zfs: not found", "/usr/sbin"},
+		{"zfs list", "", "/usr/sbin"},
+	} {
+		e := &Error{Kind: KindMissingProgram, Argv: []string{c.argv}, Host: "nas", Lines: splitLines(c.line)}
+		if h := HintOf(e); !strings.Contains(h, c.hint) {
+			t.Errorf("%+v: %s", c, h)
+		}
+	}
+}

@@ -47,19 +47,48 @@ func (p Pin) Former() string {
 // ParsePin takes a tag apart that has the form of a pin.
 func ParsePin(s string) (p Pin, ok bool) {
 	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
+	if i < 1 {
 		return p, false
 	}
 	p.Tag = s[:i]
-	var pooled bool
-	p.Dataset, p.Pool, pooled = strings.Cut(s[i+1:], ".")
-	if _, err := dataset.ParseGUID(p.Dataset); err != nil || p.Tag == "" {
-		return Pin{}, false
-	}
-	if _, err := dataset.ParseGUID(p.Pool); pooled && err != nil {
+	if p.Dataset, p.Pool, ok = guids(s[i+1:]); !ok {
 		return Pin{}, false
 	}
 	return p, true
+}
+
+// guids reads what follows the backup's tag in a pin: DATASET.POOL, or DATASET.
+func guids(s string) (of, pool string, ok bool) {
+	of, pool, pooled := strings.Cut(s, ".")
+	if _, err := dataset.ParseGUID(of); err != nil {
+		return "", "", false
+	}
+	if _, err := dataset.ParseGUID(pool); pooled && err != nil {
+		return "", "", false
+	}
+	return of, pool, true
+}
+
+// PinTarget tells for which target a hold stands, given its tag and the one that all
+// targets of the backup share: it returns the guid of the dataset below which the
+// copies are, and that of its pool where the tag has it. Of a tag that stands for no
+// single target ok is false.
+func PinTarget(tag, shared string) (of, pool string, ok bool) {
+	rest, ok := strings.CutPrefix(tag, shared+":")
+	if !ok {
+		return "", "", false
+	}
+	return guids(rest)
+}
+
+// WithoutPool is a pin without the guid of the pool, which a run that sends nothing
+// need not know.
+func WithoutPool(pin string) string {
+	i := strings.LastIndexByte(pin, ':')
+	if of, _, ok := guids(pin[i+1:]); ok {
+		return pin[:i+1] + of
+	}
+	return pin
 }
 
 // OfCopy reports whether a hold on a snapshot of the target with the tag other

@@ -60,8 +60,9 @@ type file struct {
 
 // Begin notes that work begins on copies, by the names of their datasets, before
 // anything is changed. The key tells whose copies they are: the tag of the holds that
-// stand for their target, without the guid of its pool. The function it returns waits until the note is on disk, so
-// that the disk may be written while zfs is asked something.
+// stand for their target, without the guid of its pool. The function it returns waits
+// until the note is on disk, so that the disk may be written while zfs is asked
+// something.
 func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
 	onDisk = func() {}
 	if j.Dir == "" || key == "" || len(names) == 0 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -331,8 +332,8 @@ func (p *planner) asideName(d *draft) (name, why string) {
 			longest = full
 		}
 	}
-	if len(longest) > maxName {
-		return "", fmt.Sprintf("the name '%s' would be longer than %d bytes", longest, maxName)
+	if len(longest) > dataset.MaxName {
+		return "", fmt.Sprintf("the name '%s' would be longer than %d bytes", longest, dataset.MaxName)
 	}
 	return name, ""
 }

@@ -93,11 +93,8 @@ func (o *Options) check(args []string) error {
 	if _, err := dataset.ParseHost(o.SSHTarget); err != nil {
 		return fmt.Errorf("--ssh-target: %w", err)
 	}
-	if o.StripPath < 0 {
-		return fmt.Errorf("--strip-path: %d is negative", o.StripPath)
-	}
-	if o.StripPath > maxName {
-		return fmt.Errorf("--strip-path: no name has %d parts", o.StripPath)
+	if err := dataset.CheckStrip(o.StripPath); err != nil {
+		return fmt.Errorf("--strip-path: %w", err)
 	}
 	if _, err := snapname.HoldTag(o.HoldFormat, "x"); err != nil {
 		return fmt.Errorf("--hold-format: %w", err)
@@ -141,13 +138,10 @@ func CheckTarget(target string) error {
 	return nil
 }
 
-// maxName is the most bytes of a name, be it of a dataset or of a property.
-const maxName = 255
-
 // isProperty tells whether name can be that of a property, which zfs knows
 // better: it may be one of another version.
 func isProperty(name string) bool {
-	return name != "" && len(name) <= maxName && name[0] != '-' &&
+	return name != "" && len(name) <= dataset.MaxName && name[0] != '-' &&
 		!strings.ContainsFunc(name, func(r rune) bool { return r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }
 
@@ -359,7 +353,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			continue
 		}
 		// As above: nothing is made in the place of what may come another time.
-		if n, err := TargetName(r.Name, target, o.StripPath); err == nil && s.datasets[n] == nil && s.coming[n] == nil && p.drafts[n] == nil {
+		if n, err := dataset.TargetName(r.Name, target, o.StripPath); err == nil && s.datasets[n] == nil && s.coming[n] == nil && p.drafts[n] == nil {
 			s.coming[n] = r
 		}
 	}
@@ -561,7 +555,7 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 		if r.Type != record.TypeDataset || !r.Excluded {
 			continue
 		}
-		if n, err := TargetName(r.Name, target, o.StripPath); err == nil && !used[n] {
+		if n, err := dataset.TargetName(r.Name, target, o.StripPath); err == nil && !used[n] {
 			excluded[n] = r
 			use(n)
 		}
@@ -631,11 +625,11 @@ func (o *Options) unlisted(all []*record.Record, target, name string) *record.Re
 		if r.Type != record.TypeUnlisted {
 			continue
 		}
-		of, err := TargetName(r.Name, target, o.StripPath)
+		of, err := dataset.TargetName(r.Name, target, o.StripPath)
 		if err != nil {
 			of = target // less is left of its name than --strip-path takes: it may be any
 		}
-		if name == of || strings.HasPrefix(name, of+"/") {
+		if within(name, of) {
 			return r
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -58,8 +59,7 @@ type elsewhere struct {
 }
 
 // lacks reports whether a draft has something to send and no copy in its place to which
-// an increment could go, so that one elsewhere is
-// of interest.
+// an increment could go, so that one elsewhere is of interest.
 func lacks(d *draft) bool {
 	return d.r.Error == nil && !d.has && d.begun == nil && len(d.wanted) > 0
 }
@@ -95,7 +95,7 @@ func (p *planner) heldPlaces(all []*record.Record, names map[*record.Record]stri
 		}
 		name := names[r]
 		if name == "" && r.Excluded {
-			name, _ = TargetName(r.Name, p.target, p.o.StripPath)
+			name, _ = dataset.TargetName(r.Name, p.target, p.o.StripPath)
 		}
 		if name != "" && p.drafts[name] == nil {
 			out[name] = r.Name
@@ -387,7 +387,7 @@ func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 
 // within reports whether a dataset is another or below it.
 func within(name, top string) bool {
-	return name == top || strings.HasPrefix(name, top+"/")
+	return name == top || dataset.Name(name).Below(dataset.Name(top))
 }
 
 // sorted gives the drafts in an order in which parents come before children, and the
@@ -507,8 +507,8 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 		for i := range r.Snapshots {
 			longest = max(longest, len(r.Snapshots[i].Full(n)))
 		}
-		if longest-len(from)+len(to) > maxName {
-			return nil, fmt.Errorf("a name below it would be longer than %d bytes", maxName)
+		if longest-len(from)+len(to) > dataset.MaxName {
+			return nil, fmt.Errorf("a name below it would be longer than %d bytes", dataset.MaxName)
 		}
 	}
 	for i := len(p.target) + 1; i < len(to); i++ {

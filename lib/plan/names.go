@@ -8,20 +8,6 @@ import (
 	"zab/lib/record"
 )
 
-// TargetName is where a source dataset goes: below target, without the first
-// strip parts of its own name. Stripping all of them gives the target itself.
-func TargetName(source, target string, strip int) (string, error) {
-	parts := strings.Split(source, "/")
-	if strip > len(parts) {
-		return "", fmt.Errorf("cannot strip %d parts of the path '%s', which has %d", strip, source, len(parts))
-	}
-	name := strings.Join(append([]string{target}, parts[strip:]...), "/")
-	if _, err := dataset.ParseName(name); err != nil {
-		return "", fmt.Errorf("cannot back up '%s' to '%s': %w", source, name, err)
-	}
-	return name, nil
-}
-
 // Map finds the target of every record that takes part. Those for which no name can
 // be made, because it would be too long, are in bad, each with the reason. An error
 // means that nothing at all may be sent: the names of the sources do not fit the
@@ -33,8 +19,8 @@ func Map(records []*record.Record, target string, strip int) (names map[*record.
 		if r.Type != record.TypeDataset || r.Selected != nil && !*r.Selected {
 			continue
 		}
-		name, err := TargetName(r.Name, target, strip)
-		if long := len(target) + len(r.Name); err != nil && long >= maxName && strip <= strings.Count(r.Name, "/") {
+		name, err := dataset.TargetName(r.Name, target, strip)
+		if long := len(target) + len(r.Name); err != nil && long >= dataset.MaxName && strip <= strings.Count(r.Name, "/") {
 			bad[r] = err
 			continue
 		}

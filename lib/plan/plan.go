@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"zab/lib/chain"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/schedule"
 	"zab/lib/snapname"
@@ -254,8 +255,8 @@ func (p *planner) finish(d *draft) {
 		if b := d.begun; b != nil {
 			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
 		}
-		if full := d.longest(); len(full) > maxName {
-			r.Fail(p.failure("bad-mapping", fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, maxName), tooLong))
+		if full := d.longest(); len(full) > dataset.MaxName {
+			r.Fail(p.failure("bad-mapping", fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, dataset.MaxName), tooLong))
 			return
 		}
 		steps = slices.Concat(renames, pre, p.streams(d), after, p.mark(r, p.flags(d)))

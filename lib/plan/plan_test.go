@@ -14,6 +14,7 @@ import (
 
 	"zab/lib/chain"
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 	"zab/lib/zfs/zfstest"
@@ -885,7 +886,7 @@ func TestMapping(t *testing.T) {
 		{"tank/my data", 1, "backup/my data"},
 		{strings.Repeat("x", 249), 0, ""}, // with backup/ longer than zfs allows
 	} {
-		got, err := TargetName(c.source, "backup", c.strip)
+		got, err := dataset.TargetName(c.source, "backup", c.strip)
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%.20s less %d: %q, %v", c.source, c.strip, got, err)
 		}

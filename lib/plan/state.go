@@ -100,7 +100,7 @@ func readState(path, target string, excluded func(string) bool) (*state, error) 
 	s := newState()
 	s.complete = true
 	for _, r := range all {
-		if r.Name == target || strings.HasPrefix(r.Name, target+"/") {
+		if within(r.Name, target) {
 			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
 			s.add(r)
 		}

@@ -68,11 +68,8 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.StripPath < 0 {
-		return nil, fmt.Errorf("--strip-path: %d is negative", o.StripPath)
-	}
-	if o.StripPath > dataset.MaxName {
-		return nil, fmt.Errorf("--strip-path: no name has %d parts", o.StripPath)
+	if err := dataset.CheckStrip(o.StripPath); err != nil {
+		return nil, fmt.Errorf("--strip-path: %w", err)
 	}
 	if o.ExcludeUnchanged < 0 {
 		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)

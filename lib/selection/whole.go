@@ -132,7 +132,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	outside := func(n string) bool {
 		_, excluded := l.rules.excludedBy(n)
-		return !excluded && (o.SSHSource != o.SSHTarget || o.Target == "" || n != o.Target && !strings.HasPrefix(n, o.Target+"/"))
+		return !excluded && (o.SSHSource != o.SSHTarget || o.Target == "" || n != o.Target && !dataset.Name(n).Below(dataset.Name(o.Target)))
 	}
 	var pools []string
 	for n := range l.names() {
@@ -151,7 +151,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	missing := map[string]bool{}
 	may := func(n string) {
 		if _, err := dataset.ParseName(n); err == nil && !seen[n] && outside(n) &&
-			slices.ContainsFunc(places, func(p zfs.Unread) bool { return strings.HasPrefix(n, p.Name+"/") }) {
+			slices.ContainsFunc(places, func(p zfs.Unread) bool { return dataset.Name(n).Below(dataset.Name(p.Name)) }) {
 			missing[n] = true
 		}
 	}
@@ -167,11 +167,10 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 			return context.Cause(ctx)
 		}
 		for _, p := range places {
-			parts := strings.Split(p.Name, "/")
-			if len(parts) < o.StripPath {
-				continue
+			of, err := dataset.TargetName(p.Name, o.Target, o.StripPath)
+			if err != nil {
+				continue // nothing that was sent has come below it
 			}
-			of := strings.Join(append([]string{o.Target}, parts[o.StripPath:]...), "/")
 			for _, c := range copies {
 				if rest, ok := strings.CutPrefix(c.Name, of+"/"); ok {
 					may(p.Name + "/" + rest)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -24,11 +25,11 @@ func checkRename(r *record.Record, s *record.Step) error {
 		return slices.ContainsFunc(r.Snapshots, has) || slices.ContainsFunc(r.Bookmarks, has)
 	}
 	switch {
-	case s.Dataset != r.Target.Name && !strings.HasPrefix(r.Target.Name, s.Dataset+"/"):
+	case s.Dataset != r.Target.Name && !dataset.Name(r.Target.Name).Below(dataset.Name(s.Dataset)):
 		return fmt.Errorf("%q is neither the target %q nor above it", s.Dataset, r.Target.Name)
 	case zfs.Pool(s.From) != zfs.Pool(s.Dataset) || !strings.Contains(s.From, "/") || !strings.Contains(s.Dataset, "/"):
 		return fmt.Errorf("%q cannot be renamed to %q", s.From, s.Dataset)
-	case s.From == s.Dataset || strings.HasPrefix(s.Dataset, s.From+"/") || strings.HasPrefix(s.From, s.Dataset+"/"):
+	case related(s.From, s.Dataset):
 		return fmt.Errorf("%q and %q are not apart", s.From, s.Dataset)
 	case s.FromGUID == "" || !of(s.FromGUID):
 		return fmt.Errorf("the snapshot with the guid %q is none of '%s'", s.FromGUID, r.Name)

@@ -153,7 +153,7 @@ func (p *healthParser) row(line string) error {
 			p.Lost = append(p.Lost, strings.ToValidUTF8(cutText(text), "\uFFFD"))
 		}
 	case strings.HasPrefix(text, "state: "):
-		if s := strings.TrimPrefix(text, "state: "); p.State == "" && len(s) < 20 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+		if s := strings.TrimPrefix(text, "state: "); p.State == "" && len(s) < 20 && isCapitals(s) {
 			p.State = s
 		}
 	case deviceErrors(text):
@@ -176,7 +176,7 @@ func (p *healthParser) row(line string) error {
 // CKSUM, counts errors of reading.
 func deviceErrors(row string) bool {
 	f := strings.Fields(row)
-	if len(f) < 5 || strings.Trim(f[1], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+	if len(f) < 5 || !isCapitals(f[1]) {
 		return false
 	}
 	counts := func(s string) bool { return s[0] >= '1' && s[0] <= '9' }

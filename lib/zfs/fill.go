@@ -118,26 +118,3 @@ func Unfilled(stage, verb, name string, err error) record.Error {
 	}
 	return e
 }
-
-// Gone finds the records whose dataset does not exist any more.
-func (h *Host) Gone(ctx context.Context, set []*record.Record) ([]*record.Record, error) {
-	var names []string
-	for _, r := range set {
-		names = append(names, r.Name)
-	}
-	there := map[string]bool{}
-	err := h.List(ctx, names, ListOptions{Types: Datasets}, func(row Row) error {
-		there[row.Dataset] = true
-		return nil
-	})
-	if err != nil && KindOf(err) != KindNotFound {
-		return nil, err
-	}
-	var gone []*record.Record
-	for _, r := range set {
-		if !there[r.Name] {
-			gone = append(gone, r)
-		}
-	}
-	return gone, nil
-}

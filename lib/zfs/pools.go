@@ -60,7 +60,12 @@ func (h *Host) toldStates() (states map[string]string, told bool) {
 }
 
 func isState(s string) bool {
-	return s == "-" || s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+	return s == "-" || isCapitals(s)
+}
+
+// isCapitals reports whether a text is a word in which zpool tells a state.
+func isCapitals(s string) bool {
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 // readStates reads the states of pools from the kernel. An error means that it does

@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+
+	"zab/lib/dataset"
 )
 
 // SnapshotMost takes as many of the snapshots, all of one pool, as can be taken, and
@@ -18,8 +20,6 @@ import (
 // With another run at work that gives the same names, taken is true and none was made:
 // the caller looks again at what exists and chooses another name. With alone, a name
 // that exists is a failure as any other.
-//
-// gone returns those of the datasets that do not exist any more: zfs names only one.
 func (h *Host) SnapshotMost(ctx context.Context, names, props []string, alone bool) (made []string, failed map[string]error, taken bool) {
 	m := most{
 		try:   func(set []string) error { return h.Snapshot(ctx, set, props) },
@@ -34,7 +34,9 @@ func (h *Host) SnapshotMost(ctx context.Context, names, props []string, alone bo
 // and in most cases names the datasets that are the cause: these fail, and the rest is
 // tried again as one set. Where it names none, halves of the set are tried.
 type most struct {
-	try   func(names []string) error
+	try func(names []string) error
+	// gone returns those of the snapshots whose datasets do not exist any more: zfs
+	// names only one of them.
 	gone  func(names []string) ([]string, error)
 	alone bool
 
@@ -179,7 +181,7 @@ func blame(err error, set []string) (culprits map[string]error, groups [][]strin
 			}
 			var group []string
 			for _, n := range set {
-				if ds, _, _ := strings.Cut(n, "@"); (ds == q || strings.HasPrefix(ds, q+"/")) && !inGroup[n] {
+				if ds, _, _ := strings.Cut(n, "@"); (ds == q || dataset.Name(ds).Below(dataset.Name(q))) && !inGroup[n] {
 					group = append(group, n)
 				}
 			}
@@ -294,8 +296,6 @@ func withoutSummary(err error) error {
 // snapshotProgram does the same through a channel program, whose one
 // synchronous task is as atomic as one command.
 func (h *Host) snapshotProgram(ctx context.Context, names []string) error {
-	pool, _, _ := strings.Cut(names[0], "/")
-	pool, _, _ = strings.Cut(pool, "@")
 	var lua strings.Builder
 	// The message is ours to make: a channel program has none of its own.
 	lua.WriteString(`
@@ -328,5 +328,5 @@ for i, name in ipairs(names) do try(zfs.sync.snapshot, name) end
 done()
 return #names
 `)
-	return h.program(ctx, pool, lua.String(), nil)
+	return h.program(ctx, Pool(names[0]), lua.String(), nil)
 }

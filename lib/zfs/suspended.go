@@ -40,10 +40,7 @@ func PoolsOf(argv []string) []string {
 		if w == "" || w[0] == '-' || strings.ContainsAny(w, "=,") && !isPoint(w) {
 			continue
 		}
-		pool, _, _ := strings.Cut(w, "/")
-		pool, _, _ = strings.Cut(pool, "@")
-		pool, _, _ = strings.Cut(pool, "#")
-		pools[pool] = true
+		pools[Pool(w)] = true
 	}
 	return slices.Sorted(maps.Keys(pools))
 }

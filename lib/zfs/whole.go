@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"zab/lib/dataset"
 )
 
 // This file is about answers that are not whole. zfs list and zfs get go on where a
@@ -189,7 +191,7 @@ func (h *Host) Unlisted(ctx context.Context, names []string) ([]Unread, error) {
 	}
 	var below []string
 	for _, c := range children {
-		if strings.HasPrefix(c.Name, names[0]+"/") {
+		if dataset.Name(c.Name).Below(dataset.Name(names[0])) {
 			below = append(below, c.Name)
 		}
 	}

@@ -8,73 +8,14 @@ import (
 	"testing"
 
 	"zab/lib/record"
+	"zab/lib/zfs/zfstest"
 )
-
-// treeZFS is a zfs get of the datasets in TREE, one a word, a pool before what is below
-// it; all have the property. It treats pools and datasets that cannot be read as zfs
-// 2.1 to 2.4 do: a pool in SUSPENDED is left out without a word, and an error where it
-// is named; what comes after the dataset BAD below the same parent is left out, with a
-// line that names nothing, and status 0. Pools in LATE come only when named.
-const treeZFS = `#!/bin/sh
-echo "$*" >>"$LOG"
-[ "$1" = get ] || { echo "$1?" >&2; exit 9; }
-shift
-names= depth=0
-while [ $# -gt 0 ]; do
-	case $1 in
-	-Hp) ;;
-	-r) depth=99 ;;
-	-d) depth=$2; shift ;;
-	-t|-o) shift ;;
-	*) props=$1; shift; names="$*"; break ;;
-	esac
-	shift
-done
-if [ -z "$names" ]; then
-	[ $depth != 0 ] || depth=99
-	for n in $TREE; do case $n in */*) ;; *) case " $SUSPENDED $LATE " in *" $n "*) ;; *) names="$names $n" ;; esac ;; esac; done
-fi
-printf '%s\n' $TREE | awk -v names="$names" -v depth="$depth" -v bad="$BAD" -v suspended=" $SUSPENDED " -v props="$props" '
-function show(n,  i, v) {
-	for (i = 1; i <= np; i++) {
-		v = "-\t-"
-		if (p[i] == "type") v = "filesystem\t-"
-		else if (p[i] == "guid") v = guid[n] "\t-"
-		else if (p[i] == "createtxg") v = guid[n] "\t-"
-		else if (p[i] ~ /^autobackup:/) v = "true\tlocal"
-		print n "\t" p[i] "\t" v
-	}
-}
-function walk(n, d,  i, rest) {
-	show(n)
-	if (d == 0) return
-	for (i = 1; i <= count; i++) {
-		rest = substr(t[i], length(n) + 2)
-		if (index(t[i], n "/") != 1 || index(rest, "/")) continue
-		if (t[i] == bad) { print "cannot iterate filesystems: I/O error" >"/dev/stderr"; return }
-		walk(t[i], d - 1)
-	}
-}
-BEGIN { np = split(props, p, ",") }
-{ t[++count] = $0; guid[$0] = 10 + count }
-END {
-	k = split(names, name, " ")
-	for (j = 1; j <= k; j++) {
-		n = name[j]; pool = n; sub("/.*", "", pool)
-		if (index(suspended, " " pool " ")) { print "cannot open \047" n "\047: pool I/O is currently suspended" >"/dev/stderr"; code = 1 }
-		else if (!guid[n]) { print "cannot open \047" n "\047: dataset does not exist" >"/dev/stderr"; code = 1 }
-		else if (n == bad) { print "cannot open \047" n "\047: I/O error" >"/dev/stderr"; code = 1 }
-		else walk(n, depth)
-	}
-	exit code
-}'
-`
 
 // onTree prepares a machine with such a zfs.
 func onTree(t *testing.T, env ...string) (log func() []string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"zfs": treeZFS, "zpool": "#!/bin/sh\necho \"zpool $*\" >>\"$LOG\"\nprintf '%b' \"$STATES\"\n"} {
+	for name, text := range map[string]string{"zfs": "#!/bin/sh\necho \"$*\" >>\"$LOG\"\n" + zfstest.Tree, "zpool": "#!/bin/sh\necho \"zpool $*\" >>\"$LOG\"\nprintf '%b' \"$STATES\"\n"} {
 		if err := os.WriteFile(dir+"/"+name, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -54,17 +54,29 @@ exit $rc
 func newPool(t *testing.T) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	for name, text := range map[string]string{"zfs": fakeZFS, "list": "", "holds": "", "trouble": "", "log": "", "answer": "", "get": "", "pools": "", "zpool": "#!/bin/sh\n"} {
+	for name, text := range map[string]string{"list": "", "holds": "", "trouble": "", "log": "", "answer": "", "get": "", "pools": ""} {
 		p.write(t, name, text)
 	}
-	for _, name := range []string{"zfs", "zpool"} {
-		if err := os.Chmod(filepath.Join(p.dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.program(t, "zfs", fakeZFS)
+	p.program(t, "zpool", "#!/bin/sh\n")
 	t.Setenv("PATH", p.dir+":"+os.Getenv("PATH"))
 	t.Setenv("POOL", p.dir)
 	return p
+}
+
+// program makes a stand-in of that name.
+func (p *pool) program(t *testing.T, name, script string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// asListed takes out of a record what a listing does not tell: who holds its snapshots.
+func asListed(r *record.Record) {
+	for i := range r.Snapshots {
+		r.Snapshots[i].UserRefs = nil
+	}
 }
 
 func (p *pool) write(t *testing.T, name, text string) {
@@ -284,9 +296,7 @@ func TestHeld(t *testing.T) {
 	alone := both("tank/b", "9! 8", "")
 	alone.Target = nil
 	p.has(t, r, alone)
-	for i := range r.Snapshots {
-		r.Snapshots[i].UserRefs = nil // as the listing leaves it
-	}
+	asListed(r)
 	alone.Snapshots[0].UserRefs = nil
 	p.write(t, "holds", fmt.Sprintf("tank/a@%[1]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[2]s\tother\tSun Nov 22 23:08 2026\n"+
 		"tank/a@%[3]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[3]s\tzfs_autobackup:bb\tSun Nov 22 23:08 2026\n", ours(9), ours(8), ours(7)))
@@ -315,15 +325,10 @@ func TestLeftHolds(t *testing.T) {
 // So it is where nothing was sent, and the record has no guid of the target's pool.
 func TestLeftHoldsNothingSent(t *testing.T) {
 	p := newPool(t)
-	p.write(t, "zpool", "#!/bin/sh\neval pool=\\${$#}; for w in $(echo \"$5\" | tr , ' '); do [ $w = guid ] && v=5 || v=enabled; printf '%s\\t%s\\t%s\\n' $pool $w $v; done\n")
-	if err := os.Chmod(filepath.Join(p.dir, "zpool"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	p.program(t, "zpool", "#!/bin/sh\neval pool=\\${$#}; for w in $(echo \"$5\" | tr , ' '); do [ $w = guid ] && v=5 || v=enabled; printf '%s\\t%s\\t%s\\n' $pool $w $v; done\n")
 	r := both("tank/a", "9! 8! 7", "7")
 	p.has(t, r)
-	for i := range r.Snapshots {
-		r.Snapshots[i].UserRefs = nil
-	}
+	asListed(r)
 	r.Target.Pin = "zfs_autobackup:b:77"
 	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
 	p.held(t, hold(ours(9), "zfs_autobackup:b:77.6")+hold(ours(8), "zfs_autobackup:b:77.5"))
@@ -338,9 +343,7 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	p := newPool(t)
 	r := both("tank/a", "9! 8! 7! 6! 5", "5")
 	p.has(t, r)
-	for i := range r.Snapshots {
-		r.Snapshots[i].UserRefs = nil
-	}
+	asListed(r)
 	own(r.Target, "zfs_autobackup:b:77.5")
 	hold := func(snapshot, tag string) string {
 		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
@@ -379,9 +382,7 @@ func TestWaits(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "8! 7! 6", "6")
 	p.has(t, r)
-	for i := range r.Snapshots {
-		r.Snapshots[i].UserRefs = nil
-	}
+	asListed(r)
 	r.Target.Pin = "zfs_autobackup:b:77"
 	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
 	p.held(t, hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:78")+hold(ours(8), "zfs_autobackup:b:79")+
@@ -407,9 +408,7 @@ func TestLeftHoldThatStays(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "8! 7! 6", "6")
 	p.has(t, r)
-	for i := range r.Snapshots {
-		r.Snapshots[i].UserRefs = nil
-	}
+	asListed(r)
 	r.Target.Pin = "zfs_autobackup:b:77"
 	full := "tank/a@" + ours(7)
 	p.held(t, full+"\tzfs_autobackup:b\tSun\n"+full+"\tzfs_autobackup:b:77\tSun\n")

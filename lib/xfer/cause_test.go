@@ -1,8 +1,6 @@
 package xfer
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -10,9 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/zfs"
 	"zab/lib/zfs/zfstest"
@@ -241,42 +237,16 @@ get)
 esac
 `
 
-// run executes the steps of one record against stand-ins.
+// runBroken executes the steps of one record against stand-ins.
 func runBroken(t *testing.T, files map[string]string, r *record.Record) (out *record.Record, log, stderr string) {
 	t.Helper()
-	dir := t.TempDir()
 	for _, name := range []string{"zfs", "zpool"} {
 		files[name] = broken
 	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	t.Setenv("POOL", dir)
-	p := Program()
-	if _, err := p.Parser().ParseArgs([]string{"--no-progress", "--retries", "0"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Check(nil); err != nil {
-		t.Fatal(err)
-	}
-	var in, stdout, errs bytes.Buffer
-	if err := record.NewWriter(&in).Write(r); err != nil {
-		t.Fatal(err)
-	}
-	env := &cli.Env{Program: p.Name, Common: &p.Options.(*command).Common, Machine: &zfs.Machine{},
-		Stdin: &in, Stdout: &stdout, Stderr: &errs, Now: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)}
-	if err := p.Run(context.Background(), env, nil); err != nil {
-		t.Errorf("%v\n%s", err, errs.String())
-	}
-	records, err := record.NewReader(&stdout).ReadAll()
-	if err != nil || len(records) != 1 {
-		t.Fatalf("%d records, %v\n%s", len(records), err, errs.String())
-	}
+	dir := machine(t, files)
+	records, stderr := runProgram(t, []string{"--no-progress", "--retries", "0"}, r)
 	b, _ := os.ReadFile(filepath.Join(dir, "log"))
-	return records[0], string(b), errs.String()
+	return records[0], string(b), stderr
 }
 
 // toSend is a record of tank/a, the copy of which has s0, with one step that brings

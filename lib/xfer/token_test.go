@@ -1,17 +1,13 @@
 package xfer
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/zfs"
 	"zab/lib/zfs/zfstest"
@@ -94,48 +90,21 @@ func TestHostileToken(t *testing.T) {
 		{x: "moved", next: token("moved", func(all []zfstest.Pair) []zfstest.Pair { return all[:len(all)-1] }), token: token("moved", asIs),
 			fail: "cannot receive resume stream: kernel modules must be upgraded to receive this stream.", why: "not raw, as"},
 	}
-	dir := t.TempDir()
 	files := map[string]string{"zfs": hostile}
-	var in bytes.Buffer
-	w := record.NewWriter(&in)
+	var all []*record.Record
 	for _, c := range cases {
 		files["list"] += "tank/" + c.x + "@s1\t6\t1\ntank/" + c.x + "@s2\t7\t2\npool/" + c.x + "@s1\t6\t3\n"
 		files["next."+c.x], files["fail."+c.x] = c.next+"\n", c.fail+"\n"
 		if c.fail == "" {
 			files["fail."+c.x] = "killed\n"
 		}
-		if err := w.Write(&record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/" + c.x, Selected: record.Ptr(true),
+		all = append(all, &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/" + c.x, Selected: record.Ptr(true),
 			Target: &record.Target{Name: "pool/" + c.x, Exists: true, Snapshots: []record.Snapshot{{Name: "s1", GUID: "6"}}},
 			Steps: []record.Step{{Do: record.DoReceive, Dataset: "pool/" + c.x, From: "s1", FromGUID: "6", To: "s2", ToGUID: "7",
-				Flags: []string{"-L", "-e", "-w", "-p"}, Token: c.token}}}); err != nil {
-			t.Fatal(err)
-		}
+				Flags: []string{"-L", "-e", "-w", "-p"}, Token: c.token}}})
 	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	t.Setenv("POOL", dir)
-
-	p := Program()
-	if _, err := p.Parser().ParseArgs([]string{"--no-progress", "--jobs", "20"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Check(nil); err != nil {
-		t.Fatal(err)
-	}
-	var out, stderr bytes.Buffer
-	env := &cli.Env{Program: p.Name, Common: &p.Options.(*command).Common, Machine: &zfs.Machine{},
-		Stdin: &in, Stdout: &out, Stderr: &stderr, Now: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)}
-	if err := p.Run(context.Background(), env, nil); err != nil {
-		t.Errorf("%v\n%s", err, stderr.String())
-	}
-	records, err := record.NewReader(&out).ReadAll()
-	if err != nil || len(records) != len(cases) {
-		t.Fatalf("%d records, %v\n%s", len(records), err, stderr.String())
-	}
+	dir := machine(t, files)
+	records, _ := runProgram(t, []string{"--no-progress", "--jobs", "20"}, all...)
 	resumed, err := os.ReadFile(filepath.Join(dir, "log.token"))
 	if err != nil {
 		t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"zab/lib/record"
+	"zab/lib/zfs/zfstest"
 )
 
 // What a listing says on stderr with status 0 is read: lines of zfs's own make it not
@@ -126,50 +127,6 @@ func TestPoolStates(t *testing.T) {
 	}
 }
 
-// brokenTree is a zfs get of the datasets in TREE, in that order, that ends the list
-// of what is below a filesystem at the first dataset in BAD, as zfs does, and cannot
-// open that nor those of the pools in SUSPENDED.
-const brokenTree = `names= depth=0
-shift # get
-while [ $# -gt 0 ]; do
-	case $1 in
-	-Hp) ;;
-	-r) depth=99 ;;
-	-d) depth=$2; shift ;;
-	-t|-o) shift ;;
-	*) props=$1; shift; names="$*"; break ;;
-	esac
-	shift
-done
-[ -n "$names" ] || { names=$POOLS; depth=99; }
-{ printf '%s\n' $TREE; } | awk -v names="$names" -v depth="$depth" -v bad="$BAD" -v suspended="$SUSPENDED" -v props="$props" '
-function show(n,  i, p, np) {
-	np = split(props, p, ",")
-	for (i = 1; i <= np; i++) print n "\t" p[i] "\t" (p[i] == "guid" ? length(n) + 70 : (p[i] == "createtxg" ? 5 : "-")) "\t-"
-}
-function walk(n, d,  i, rest) {
-	show(n)
-	if (d == 0) return
-	for (i = 1; i <= count; i++) {
-		rest = substr(tree[i], length(n) + 2)
-		if (index(tree[i], n "/") != 1 || index(rest, "/")) continue
-		if (tree[i] == bad) { print "cannot iterate filesystems: I/O error" >"/dev/stderr"; return }
-		walk(tree[i], d - 1)
-	}
-}
-{ tree[++count] = $0; known[$0] = 1 }
-END {
-	k = split(names, name, " ")
-	for (j = 1; j <= k; j++) {
-		n = name[j]; pool = n; sub("/.*", "", pool)
-		if (pool == suspended) { print "cannot open \047" n "\047: pool I/O is currently suspended" >"/dev/stderr"; code = 1 }
-		else if (!known[n]) { print "cannot open \047" n "\047: dataset does not exist" >"/dev/stderr"; code = 1 }
-		else if (n == bad) { print "cannot open \047" n "\047: I/O error" >"/dev/stderr"; code = 1 }
-		else walk(n, depth)
-	}
-	exit code
-}'`
-
 // The filesystem whose list of children broke off is found by halving.
 func TestUnlisted(t *testing.T) {
 	for _, c := range []struct{ name, tree, bad, suspended, want string }{
@@ -179,7 +136,7 @@ func TestUnlisted(t *testing.T) {
 		{"many beside it", "p p/1 p/2 p/3 p/4 p/5 p/6 p/7 p/7/x p/8 p/9 q", "p/7/x", "", "p/7 below"},
 		{"a pool besides", "p p/a p/b p/b/c q q/c", "p/b/c", "q", "p/b below, q"},
 	} {
-		h, _ := fakeZFS(t, brokenTree)
+		h, _ := fakeZFS(t, zfstest.Tree)
 		t.Setenv("TREE", c.tree)
 		t.Setenv("BAD", c.bad)
 		t.Setenv("SUSPENDED", c.suspended)
@@ -200,7 +157,7 @@ func TestUnlisted(t *testing.T) {
 }
 
 func TestReadable(t *testing.T) {
-	h, _ := fakeZFS(t, brokenTree)
+	h, _ := fakeZFS(t, zfstest.Tree)
 	t.Setenv("TREE", "p p/a p/b q")
 	t.Setenv("BAD", "p/b")
 	t.Setenv("SUSPENDED", "q")

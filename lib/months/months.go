@@ -223,7 +223,7 @@ func (m *month) live() (err error) {
 		}
 		m.say("# night %d, %s", night, m.now.Format(time.DateOnly))
 		m.come(night)
-		m.live1()
+		m.day()
 		m.night()
 		m.nights++
 		m.now = m.now.Add(24 * time.Hour)
@@ -237,7 +237,7 @@ func (m *month) live() (err error) {
 	}
 	// What was wrong in the last night may leave something to be put right first.
 	for i := range 2 {
-		m.live1()
+		m.day()
 		m.say("# run %d of 2", i+1)
 		status, report := m.zab()
 		m.now = m.now.Add(24 * time.Hour)

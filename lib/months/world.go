@@ -141,9 +141,9 @@ func (m *month) clean() {
 	os.RemoveAll(m.dir)
 }
 
-// live1 is a day: some of what is selected is written to, some datasets come and
-// go.
-func (m *month) live1() {
+// day is what users do between two nights: some of what is selected is written to, and
+// some datasets come and go.
+func (m *month) day() {
 	for _, s := range m.sources() {
 		if s.pool.gone || s.pool.readOnly() || m.one(3) || m.locked(s.name) {
 			continue

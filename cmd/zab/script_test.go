@@ -330,12 +330,13 @@ func cmdAlone(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdDisk: disk pool NAME SIZE makes a pool on a disk that can be pulled out: disk pull
-// NAME does so, writes to the pool, and waits until it is suspended; disk return NAME
+// NAME does so, writes to the pool, and waits until it is suspended; disk out NAME only
+// pulls it, so that the pool misses it when it is next written to; disk return NAME
 // puts it back and has the pool go on. The disk returns with the end of the script.
 // Since all of the machine sees a pool that is suspended, the script has to be alone.
 func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: disk pool|pull|return name [size]")
+		ts.Fatalf("usage: disk pool|pull|out|return name [size]")
 	}
 	name := args[1]
 	sh := func(script string, more ...string) error {
@@ -382,6 +383,8 @@ zpool create -f -O atime=off -m "$3" "$0" "/dev/mapper/$0"`, args[2], ts.MkAbs(n
 mnt=$(zfs get -Ho value mountpoint "$0")
 setsid sh -c 'head -c 3000000 /dev/urandom >"$1/written"; zpool sync "$0"' "$0" "$mnt" </dev/null >/dev/null 2>&1 &
 i=0; while [ "$(state)" != SUSPENDED ]; do [ $((i += 1)) -le 300 ]; sleep 0.2; done`))
+	case "out":
+		ts.Check(sh(table + `set_table "0 $size error"`))
 	case "return":
 		ts.Check(back())
 	default:

@@ -432,7 +432,7 @@ func TestSameSecond(t *testing.T) {
 	}
 
 	// All of them, with the same name, where unchanged ones are wanted too.
-	p = newPool(t, map[string]string{"list": list, "race": "tank/b\n"})
+	newPool(t, map[string]string{"list": list, "race": "tank/b\n"})
 	out, stderr, err = run(t, []string{"--allow-empty"}, input(t, "tank/a", "tank/b"))
 	if err != nil || stderr != "" || outcome(out) != "tank/a "+next+", tank/b "+next {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)

@@ -220,8 +220,8 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	switch {
 	case l.err != nil && (!zfs.Absent(l.err, target) || l.s.datasets[target] != nil):
 		// Where the target came, something below it did not: the listing is not whole.
-		fatal = &record.Error{Stage: "plan", Kind: string(zfs.KindOf(l.err)), Hint: zfs.HintOf(l.err),
-			Message: fmt.Sprintf("cannot list the target '%s': %s", target, l.err)}
+		e := zfs.Failed("plan", l.err, "cannot list the target '%s': %s", target, l.err)
+		fatal = &e
 	case l.s.datasets[target] == nil:
 		fatal = &record.Error{Stage: "plan", Kind: "target-missing",
 			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
@@ -334,9 +334,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			return cli.UsageError{Err: err}
 		}
 		if of, err := s.unreadable(names[r]); err != nil {
-			k := zfs.KindOf(err)
-			r.Fail(record.Error{Stage: "plan", Kind: string(k), Hint: k.Hint(),
-				Message: fmt.Sprintf("cannot back up '%s': its copy, or what is above it, cannot be read: '%s': %s", r.Name, of, err)})
+			r.Fail(zfs.Failed("plan", err, "cannot back up '%s': its copy, or what is above it, cannot be read: '%s': %s", r.Name, of, err))
 			env.Report(r)
 			if s.datasets[names[r]] == nil {
 				s.coming[names[r]] = r
@@ -359,7 +357,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	}
 	if s.broken != nil {
 		env.Warnf("the list of the target '%s' is not whole, and no copy is called missing: %s", target, s.broken)
-		env.Hintf("%s", zfs.KindOf(s.broken).Hint())
+		env.Hintf("%s", zfs.HintOf(s.broken))
 		env.Fail()
 	}
 	p.pools = pools(all)

@@ -164,7 +164,7 @@ func (s *snapper) do(ctx context.Context, work []*record.Record) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			s.failAll(set, zfs.KindOf(err), fmt.Sprintf("cannot list the snapshots of %s: %s", host, err))
+			s.failAll(set, zfs.Failed("snap", err, "cannot list the snapshots of %s: %s", host, err))
 			continue
 		}
 		if err := s.snapshots(ctx, host, set); err != nil {
@@ -174,13 +174,11 @@ func (s *snapper) do(ctx context.Context, work []*record.Record) error {
 	return nil
 }
 
-// failAll fails records that still stand, with one message for all of them.
-func (s *snapper) failAll(set []*record.Record, kind zfs.Kind, message string) {
-	s.env.Errorf("%s", message)
-	s.env.Hintf("%s", kind.Hint())
-	s.env.Fail()
+// failAll fails records, with one message for all of them.
+func (s *snapper) failAll(set []*record.Record, e record.Error) {
+	s.env.ReportError(&e)
 	for _, r := range set {
-		r.Fail(record.Error{Stage: "snap", Kind: string(kind), Message: message, Hint: kind.Hint()})
+		r.Fail(e)
 	}
 }
 
@@ -220,7 +218,7 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 				return err
 			}
 			if err != nil {
-				s.failAll(of, zfs.KindOf(err), fmt.Sprintf("cannot list the snapshots of pool '%s' on %s: %s", zfs.Pool(of[0].Name), host, err))
+				s.failAll(of, zfs.Failed("snap", err, "cannot list the snapshots of pool '%s' on %s: %s", zfs.Pool(of[0].Name), host, err))
 			}
 			maps.Copy(failed, some)
 		}
@@ -427,7 +425,7 @@ func (s *snapper) sync(ctx context.Context, host *zfs.Host, set []*record.Record
 			s.env.Verbosef("cannot sync pool '%s': %s", pools[i], err)
 			out = append(out, of...)
 		default:
-			s.failAll(of, zfs.KindOf(err), fmt.Sprintf("cannot find out what changed in pool '%s': %s", pools[i], err))
+			s.failAll(of, zfs.Failed("snap", err, "cannot find out what changed in pool '%s': %s", pools[i], err))
 		}
 	}
 	return out, nil

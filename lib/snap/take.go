@@ -1,6 +1,7 @@
 package snap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -35,14 +36,14 @@ func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record
 	t.hooks = hooks{env: s.env, host: host, o: s.o, backup: set[0].Backup, snapshot: t.name, set: set}
 	defer t.hooks.post(ctx)
 	if err := t.hooks.pre(ctx); err != nil {
-		s.failAll(set, "hook", err.Error())
+		s.failAll(set, record.Error{Stage: "snap", Kind: "hook", Message: err.Error()})
 		return nil
 	}
 	fail := func(err error) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		s.failAll(standing(set), zfs.KindOf(err), fmt.Sprintf("cannot find out what changed on %s: %s", host, err))
+		s.failAll(standing(set), zfs.Failed("snap", err, "cannot find out what changed on %s: %s", host, err))
 		return nil
 	}
 	if len(s.o.PreCommand) > 0 && !s.env.Common.DryRun {
@@ -156,7 +157,7 @@ func (t *taking) pool(ctx context.Context, set []*record.Record) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			t.failAll(standing(set), zfs.KindOf(err), fmt.Sprintf("cannot look again at what changed on %s: %s", t.host, err))
+			t.failAll(standing(set), zfs.Failed("snap", err, "cannot look again at what changed on %s: %s", t.host, err))
 			return nil
 		}
 		name, free := t.freeName(t.format.Name, set, tried)
@@ -213,18 +214,19 @@ func (t *taking) failed(set []*record.Record, failed map[string]error) {
 	}
 	for _, err := range order {
 		list := same[err]
-		kind := zfs.KindOf(err)
 		what := fmt.Sprintf("cannot snapshot %d datasets of pool '%s' as '@%s': %s", len(list), zfs.Pool(list[0].Name), t.name, err)
 		if len(list) == 1 {
 			what = fmt.Sprintf("cannot snapshot '%s@%s': %s", list[0].Name, t.name, err)
 		}
-		switch {
-		case !zfs.OfDatasets(err):
-			t.failAll(list, kind, what)
-		case len(list) == 1:
-			t.fail(list[0], record.Error{Kind: string(kind), Hint: hint(kind, list[0]), Message: what})
-		default:
-			e := record.Error{Stage: "snap", Kind: string(kind), Message: what, Hint: hint(kind, list[0])}
+		e := zfs.Failed("snap", err, "%s", what)
+		if !zfs.OfDatasets(err) {
+			t.failAll(list, e)
+			continue
+		}
+		e.Hint = cmp.Or(hint(zfs.KindOf(err), list[0]), e.Hint)
+		if len(list) == 1 {
+			t.fail(list[0], e)
+		} else {
 			t.env.ReportError(&e)
 			for _, r := range list {
 				one := e
@@ -234,7 +236,8 @@ func (t *taking) failed(set []*record.Record, failed map[string]error) {
 	}
 }
 
-// hint is what a person can do so that a snapshot can be made.
+// hint is what a person can do so that a snapshot of this dataset can be made, where
+// more is known of it than zfs.HintOf has.
 func hint(kind zfs.Kind, r *record.Record) string {
 	switch {
 	case kind == zfs.KindBusy:
@@ -244,7 +247,7 @@ func hint(kind zfs.Kind, r *record.Record) string {
 	case kind == zfs.KindNoSpace:
 		return "free space, or raise the quota or the snapshot_limit of what it is below; snapshots that exist are sent and thinned all the same"
 	}
-	return kind.Hint()
+	return ""
 }
 
 // identify reads the guids of the new snapshots, which a plan matches by.

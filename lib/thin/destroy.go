@@ -2,7 +2,6 @@ package thin
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -387,9 +386,7 @@ func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names [
 }
 
 func (t *thinner) fail(o one, err error) {
-	k := zfs.KindOf(err)
-	o.r.Fail(record.Error{Stage: "thin", Kind: string(k), Hint: k.Hint(),
-		Message: fmt.Sprintf("cannot destroy snapshots of '%s': %s", o.dataset, err)})
+	o.r.Fail(zfs.Failed("thin", err, "cannot destroy snapshots of '%s': %s", o.dataset, err))
 	t.env.Report(o.r)
 }
 

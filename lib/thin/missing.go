@@ -231,9 +231,7 @@ func (t *thinner) mark(ctx context.Context, fresh []*orphanAge) error {
 
 // cannotDate fails a record whose mark cannot be read or set.
 func (t *thinner) cannotDate(r *record.Record, verb string, err error) {
-	k := zfs.KindOf(err)
-	r.Fail(record.Error{Stage: "thin", Kind: string(k), Hint: k.Hint(),
-		Message: fmt.Sprintf("cannot %s since when the source of '%s' is missing: %s", verb, r.Name, err)})
+	r.Fail(zfs.Failed("thin", err, "cannot %s since when the source of '%s' is missing: %s", verb, r.Name, err))
 	r.Thin.Dataset = "missing on the source: kept, for it cannot be told since when"
 	t.env.Report(r)
 }
@@ -469,8 +467,7 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 		return keep("%s", why)
 	}
 	if err := host.DestroyDataset(ctx, r.Name); err != nil {
-		r.Fail(record.Error{Stage: "thin", Kind: string(zfs.KindOf(err)), Hint: zfs.KindOf(err).Hint(),
-			Message: fmt.Sprintf("cannot destroy '%s', which is missing on the source: %s", r.Name, err)})
+		r.Fail(zfs.Failed("thin", err, "cannot destroy '%s', which is missing on the source: %s", r.Name, err))
 		t.env.Report(r)
 		return keep("zfs refused: %s", err)
 	}

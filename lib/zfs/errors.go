@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"zab/lib/record"
 )
 
 // Kind is what went wrong, as a word that scripts can rely on.
@@ -158,13 +160,19 @@ func HintOf(err error) string {
 		return KindOther.Hint()
 	}
 	if e.Kind == KindMissingProgram && e.missesZFS() {
-		where, host := "this user's PATH, which in a crontab is a short one", ""
+		where, host := "this user's PATH, which in a crontab is a short one", "sh -c "
 		if e.Host != "" {
 			where, host = "the PATH that "+e.Host+" gives to a command of this user", "ssh "+Quote(e.Host)+" "
 		}
-		return fmt.Sprintf("zfs and zpool are often in /usr/sbin or /sbin, and those not in %s: '%s' shows it, and SSH in zab(7) what to do", where, host+`'echo $PATH'`)
+		return fmt.Sprintf("zfs and zpool are often in /usr/sbin or /sbin, and those not in %s, as %s shows: SSH in zab(7) tells what to do", where, host+`'echo $PATH'`)
 	}
 	return e.Kind.Hint()
+}
+
+// Failed is the error of a record at a stage, with the kind and the hint of what a
+// program said.
+func Failed(stage string, err error, format string, a ...any) record.Error {
+	return record.Error{Stage: stage, Kind: string(KindOf(err)), Hint: HintOf(err), Message: fmt.Sprintf(format, a...)}
 }
 
 // missesZFS reports whether the program that was not found is zfs or zpool, and not

@@ -110,8 +110,7 @@ func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(
 // Unfilled is the error of a record that Fill has failed, at the stage that could not
 // do what verb says.
 func Unfilled(stage, verb, name string, err error) record.Error {
-	e := record.Error{Stage: stage, Kind: string(KindOf(err)), Hint: KindOf(err).Hint(),
-		Message: fmt.Sprintf("cannot %s '%s': its snapshots cannot be listed: %s", verb, name, err)}
+	e := Failed(stage, err, "cannot %s '%s': its snapshots cannot be listed: %s", verb, name, err)
 	if Absent(err, name) {
 		e.Hint = ""
 		e.Message = fmt.Sprintf("cannot %s '%s': the dataset is gone since it was selected", verb, name)

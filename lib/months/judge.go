@@ -76,20 +76,26 @@ func (m *month) look() {
 				newest[ds] = []string{snap, r[1]}
 			}
 		}
-		for _, r := range rows("get", "-Hpr", "-t", "filesystem,volume", "-o", "name,value", "autobackup:"+m.name, p.name) {
-			if r[1] != "true" || strings.Contains(r[0], "%") {
-				continue
-			}
-			s := &source{name: r[0], pool: p, copy: copies[m.copyOf(r[0])], unseen: m.dst.gone, written: "-"}
-			typ := rows("get", "-Hp", "-o", "value", "type", r[0])
-			s.volume = len(typ) == 1 && typ[0][0] == "volume"
-			if n := newest[s.name]; n != nil {
-				s.newest = n[1]
-				if w := rows("get", "-Hp", "-o", "value", "written@"+n[0], s.name); len(w) == 1 {
-					s.written = w[0][0]
+		bySnapshot := map[string][]string{}
+		of := func(kind string) {
+			for _, r := range rows("get", "-Hpr", "-t", kind, "-o", "name,value", "autobackup:"+m.name, p.name) {
+				if r[1] != "true" || strings.Contains(r[0], "%") {
+					continue
 				}
+				s := &source{name: r[0], pool: p, volume: kind == "volume", copy: copies[m.copyOf(r[0])], unseen: m.dst.gone, written: "-"}
+				if n := newest[s.name]; n != nil {
+					s.newest = n[1]
+					bySnapshot[n[0]] = append(bySnapshot[n[0]], s.name)
+				}
+				m.known[s.name] = s
 			}
-			m.known[s.name] = s
+		}
+		of("filesystem")
+		of("volume")
+		for snap, names := range bySnapshot {
+			for _, r := range rows(append([]string{"get", "-Hp", "-o", "name,value", "written@" + snap}, names...)...) {
+				m.known[r[0]].written = r[1]
+			}
 		}
 	}
 }

@@ -144,8 +144,17 @@ func (m *month) clean() {
 // day is what users do between two nights: some of what is selected is written to, and
 // some datasets come and go.
 func (m *month) day() {
+	locked, readOnly := map[string]bool{}, map[*pool]bool{}
+	if !m.src.gone {
+		for _, r := range rows("get", "-Hpr", "-t", "filesystem,volume", "-o", "name,value", "keystatus", m.src.name) {
+			locked[r[0]] = r[1] == "unavailable"
+		}
+	}
+	for _, p := range []*pool{m.src, m.usb} {
+		readOnly[p] = !p.gone && p.readOnly()
+	}
 	for _, s := range m.sources() {
-		if s.pool.gone || s.pool.readOnly() || m.one(3) || m.locked(s.name) {
+		if s.pool.gone || readOnly[s.pool] || m.one(3) || locked[s.name] {
 			continue
 		}
 		if s.volume {
@@ -171,9 +180,4 @@ func (m *month) day() {
 func (p *pool) readOnly() bool {
 	out, err := exec.Command("zpool", "get", "-H", "-o", "value", "readonly", p.name).Output()
 	return err != nil || strings.TrimSpace(string(out)) == "on"
-}
-
-func (m *month) locked(name string) bool {
-	out, _ := exec.Command("zfs", "get", "-H", "-o", "value", "keystatus", name).Output()
-	return strings.TrimSpace(string(out)) == "unavailable"
 }

@@ -235,7 +235,13 @@ func (m *month) pulled(p *pool) *fault {
 		touches = all
 	}
 	seen := m.one(2)
-	return &fault{touches: touches, begin: func() { p.pull(seen) }, end: p.put}
+	cold := !seen && m.one(2)
+	return &fault{touches: touches, end: p.put, begin: func() {
+		if cold {
+			p.again("") // nothing of it is in memory
+		}
+		p.pull(seen)
+	}}
 }
 
 func (m *month) full(p *pool) *fault {

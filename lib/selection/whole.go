@@ -2,6 +2,7 @@ package selection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -86,6 +87,9 @@ func (l *listing) get(ctx context.Context, depth int) error {
 	switch {
 	case zfs.IsPartial(err):
 		l.broken = true
+	case err != nil && stuck(err) && k.err == nil:
+		// The pools are asked one after the other, as those that did not answer.
+		datasets = nil
 	case err != nil:
 		return err
 	}
@@ -100,7 +104,7 @@ func (l *listing) get(ctx context.Context, depth int) error {
 			silent = append(silent, p)
 		}
 	}
-	more, _, unread, err := l.host.Readable(ctx, l.props, silent, depth)
+	more, _, unread, err := l.read(ctx, silent, depth)
 	if err != nil {
 		return err
 	}
@@ -109,10 +113,40 @@ func (l *listing) get(ctx context.Context, depth int) error {
 	return nil
 }
 
+// stuck reports whether an answer did not come because of a pool that does not answer:
+// others may.
+func stuck(err error) bool { return zfs.KindOf(err) == zfs.KindPoolIO }
+
+// read is Readable for names in several pools, of which one may keep zfs from answering
+// for any of them: then each pool is asked by itself.
+func (l *listing) read(ctx context.Context, names []string, depth int) (got []zfs.Dataset, absent []string, unread []zfs.Unread, err error) {
+	got, absent, unread, err = l.host.Readable(ctx, l.props, names, depth)
+	byPool := map[string][]string{}
+	for _, n := range names {
+		byPool[zfs.Pool(n)] = append(byPool[zfs.Pool(n)], n)
+	}
+	var of *zfs.Error
+	if err == nil || !stuck(err) || !errors.As(err, &of) {
+		return got, absent, unread, err
+	}
+	if len(byPool) == 1 {
+		return nil, nil, []zfs.Unread{{Name: zfs.Pool(names[0]), Err: of}}, ctx.Err()
+	}
+	got, absent, unread = nil, nil, nil
+	for _, pool := range slices.Sorted(maps.Keys(byPool)) {
+		g, a, u, err := l.read(ctx, byPool[pool], depth)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		got, absent, unread = append(got, g...), append(absent, a...), append(unread, u...)
+	}
+	return got, absent, unread, nil
+}
+
 // below lists all that is below names, which came just now, and the names. gone
 // reports that one of them is no more.
 func (l *listing) below(ctx context.Context, names []string) (deep []zfs.Dataset, gone bool, err error) {
-	deep, absent, unread, err := l.host.Readable(ctx, l.props, names, -1)
+	deep, absent, unread, err := l.read(ctx, names, -1)
 	if err != nil || len(absent) > 0 {
 		return nil, len(absent) > 0, err
 	}
@@ -178,7 +212,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 			}
 		}
 	}
-	more, _, unread, err := l.host.Readable(ctx, l.props, slices.Sorted(maps.Keys(missing)), -1)
+	more, _, unread, err := l.read(ctx, slices.Sorted(maps.Keys(missing)), -1)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func onTree(t *testing.T, env ...string) (log func() []string) {
 		}
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	for _, e := range append([]string{"LOG=" + dir + "/log", "BAD=", "SUSPENDED=", "LATE="}, env...) {
+	for _, e := range append([]string{"LOG=" + dir + "/log", "BAD=", "SUSPENDED=", "LATE=", "STUCK="}, env...) {
 		name, value, _ := strings.Cut(e, "=")
 		t.Setenv(name, value)
 	}
@@ -44,6 +44,27 @@ func told(all []*record.Record) (datasets string, unlisted []string) {
 	}
 	slices.Sort(names)
 	return strings.Join(names, " "), unlisted
+}
+
+// P4: a pool that keeps zfs from answering fails alone, whether all pools are asked for,
+// or some of them by name.
+func TestPoolStuck(t *testing.T) {
+	for _, c := range []struct{ args, datasets string }{
+		{"b", "big tank tank/a"},
+		{"--target=tank/a b", "big tank"},
+		{"--exclude-path=usb b", "big tank tank/a"},
+	} {
+		log := onTree(t, "TREE=big tank tank/a usb usb/x", "STUCK=usb")
+		all, stderr, err := runOn(t, c.args, "big ONLINE", "tank ONLINE", "usb ONLINE")
+		datasets, unlisted := told(all)
+		want := "usb: cannot read the pool 'usb': internal error: pool I/O is currently suspended: what is selected there is not backed up"
+		if strings.Contains(c.args, "=usb") {
+			want = ""
+		}
+		if err != nil || datasets != c.datasets || strings.Join(unlisted, "\n") != want {
+			t.Errorf("%s: %q, %q, %v\n%s\n%q", c.args, datasets, unlisted, err, stderr, log())
+		}
+	}
 }
 
 // P7: a pool that the host knows and that does not answer fails by name, and the others

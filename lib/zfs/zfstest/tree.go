@@ -6,7 +6,8 @@ package zfstest
 // cannot be read as zfs 2.1 to 2.4 do: a pool in $SUSPENDED is left out without a word,
 // and an error where it is named; what comes after the dataset $BAD below the same
 // parent is left out, with a line that names nothing, and status 0. Pools in $LATE come
-// only when they are named.
+// only when they are named. Who asks for the pool $STUCK, by a name or by none, is given
+// no answer about any.
 const Tree = `[ "$1" = get ] || { echo "$1?" >&2; exit 9; }
 shift
 names= depth=0
@@ -24,6 +25,9 @@ if [ -z "$names" ]; then
 	[ $depth != 0 ] || depth=99
 	for n in $TREE; do case $n in */*) ;; *) case " $SUSPENDED $LATE " in *" $n "*) ;; *) names="$names $n" ;; esac ;; esac; done
 fi
+for n in $names; do
+	if [ "${n%%/*}" = "$STUCK" ]; then echo "internal error: pool I/O is currently suspended" >&2; exit 1; fi
+done
 printf '%s\n' $TREE | awk -v names="$names" -v depth="$depth" -v bad="$BAD" -v suspended=" $SUSPENDED " -v props="$props" '
 function show(n,  i, v) {
 	for (i = 1; i <= np; i++) {

@@ -100,8 +100,8 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	if source == "received" && r.ExcludeReceived {
 		return excluded("having been received")
 	}
-	if pool := r.back(source, from, f); pool != "" {
-		v, err := excluded("being a copy of what came from the pool '" + pool + "' on the target's host")
+	if why := r.back(name, source, from, f); why != "" {
+		v, err := excluded(why)
 		v.Copy = source != "received"
 		return v, err
 	}
@@ -111,8 +111,8 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	return Verdict{Selected: true, Reason: reason}, nil
 }
 
-// back tells whether sending the dataset would bring it back to where it came
-// from, and gives the pool. Two hosts that back each other up would else send
+// back returns why a copy must not be sent, because that would bring it back to where
+// it came from, or to where it is. Two hosts that back each other up would else send
 // each other their copies, and copies of copies, without an end.
 //
 // A property that came with the stream was not meant for here: where the target is
@@ -121,18 +121,24 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 // as by zfs-autobackup; there is no second host that would send anything back, and
 // as no copy comes to a pool that it came through, the row has an end. So it is with
 // a property that the copy inherits from above, for a copy may well go on to another
-// disk. One that was set on the copy itself says what its owner wants.
-func (r *Rules) back(source, from string, f *record.Facts) string {
+// disk. Nor does a copy that received the property go to another place in its own
+// pool: two backups into one pool would send each other's copies. One that was set on
+// the copy itself says what its owner wants.
+func (r *Rules) back(name, source, from string, f *record.Facts) string {
 	if f.From == "" || len(r.TargetPools) == 0 {
 		return ""
 	}
+	own := zfs.Pool(r.Target)
+	if r.oneHost && source == "received" && zfs.Pool(name) == own {
+		return "being a copy in the target's own pool"
+	}
 	through := strings.Split(f.From, ",")
-	for name, guid := range r.TargetPools {
+	for pool, guid := range r.TargetPools {
 		if !slices.Contains(through, guid) {
 			continue
 		}
-		if source == "received" && !r.oneHost || (source == "received" || from != "") && name == zfs.Pool(r.Target) {
-			return name
+		if source == "received" && !r.oneHost || (source == "received" || from != "") && pool == own {
+			return "being a copy of what came from the pool '" + pool + "' on the target's host"
 		}
 	}
 	return ""

@@ -354,10 +354,10 @@ func TestDecideCopies(t *testing.T) {
 }
 
 // On one host pools may be backed up in a row, each from the one before, and to
-// several others; but nothing goes back to a pool that it came through.
+// several others; but nothing goes back to a pool that it came through, or that it is in.
 func TestDecideRow(t *testing.T) {
 	all := tree("one true local\none/a true ^one\ntwo - -\ntwo/bk - -\ntwo/bk/one true received\ntwo/bk/one/a true ^two/bk/one\n" +
-		"three - -\nthree/bk - -\nthree/bk/one true received\nthree/bk/two true received\nfour - -\nfour/bk - -")
+		"three - -\nthree/bk - -\nthree/bk/one true received\nthree/bk/two true received\nfour - -\nfour/bk - -\ntwo/again - -")
 	from := map[string]string{"two/bk/one": "100", "two/bk/one/a": "100", "three/bk/one": "100", "three/bk/two": "100,102"}
 	at := map[string]string{}
 	for i := range all {
@@ -370,6 +370,7 @@ func TestDecideRow(t *testing.T) {
 	}
 	for _, c := range []struct{ target, want string }{
 		{"two/bk", "one one/a three/bk/one"},
+		{"two/again", "one one/a three/bk/one"}, // and not what is in the same pool
 		{"three/bk", "one one/a two/bk/one two/bk/one/a"},
 		{"four/bk", "one one/a two/bk/one two/bk/one/a three/bk/one three/bk/two"},
 		{"one/a", "one"},

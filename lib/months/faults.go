@@ -2,6 +2,7 @@ package months
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -99,7 +100,7 @@ var kinds = []struct {
 		v := fmt.Sprintf("%s/t/thick%d", m.src.name, m.n)
 		return &fault{touches: below(v),
 			begin: func() {
-				m.sh("zfs create -V 40M '%[1]s' && udevadm settle; dd if=/dev/urandom of='/dev/zvol/%[1]s' bs=1M count=40 2>&1 && zpool sync %[2]s && zfs set reservation=$(($(zfs get -Hpo value available %[2]s) - 4000000)) %[2]s/other", v, m.src.name)
+				m.sh("zfs create -V 16M '%[1]s' && { udevadm settle -t 10; dd if=/dev/zero of='/dev/zvol/%[1]s' bs=1M count=16 oflag=direct 2>&1; } && zpool sync %[2]s && zfs set reservation=$(($(zfs get -Hpo value available %[2]s) - 4000000)) %[2]s/other", v, m.src.name)
 			},
 			end: func() { m.sh("zfs set reservation=none %s/other; zfs destroy -r '%s'", m.src.name, v) }}
 	}},
@@ -111,9 +112,24 @@ var kinds = []struct {
 		in := fmt.Sprintf("%s/t/in%d", m.src.name, m.n)
 		return &fault{touches: below(in),
 			begin: func() {
-				m.sh("head -c 3000000 /dev/urandom >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@x%[3]d && { zfs send %[2]s/other@x%[3]d | head -c 1000000 | zfs receive -s -u '%[4]s'; zfs destroy %[2]s/other@x%[3]d; }", m.dir, m.src.name, m.n, in)
+				m.sh("head -c 3000000 /dev/zero >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@x%[3]d && { zfs send %[2]s/other@x%[3]d | head -c 1000000 | zfs receive -s -u '%[4]s'; zfs destroy %[2]s/other@x%[3]d; }", m.dir, m.src.name, m.n, in)
 			},
 			end: func() { m.sh("zfs receive -A '%s'", in) }}
+	}},
+	{"a foreign receive meanwhile", func(m *month) *fault {
+		if m.src.gone {
+			return nil
+		}
+		m.n++
+		in, stream := fmt.Sprintf("%s/t/received%d", m.src.name, m.n), fmt.Sprintf("%s/stream%d", m.dir, m.n)
+		// It is there before zab looks, or comes later, and stays.
+		return &fault{touches: below(in), silent: true, end: func() { os.Remove(stream) },
+			begin: func() {
+				m.sh("head -c 3000000 /dev/zero >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@y%[3]d && { zfs send %[2]s/other@y%[3]d >%[4]s; zfs destroy %[2]s/other@y%[3]d; }", m.dir, m.src.name, m.n, stream)
+			},
+			meanwhile: func(<-chan struct{}) {
+				_ = exec.Command("sh", "-c", fmt.Sprintf("(head -c 1000000; sleep 2; cat) <%s | zfs receive -u '%s'", stream, in)).Run()
+			}}
 	}},
 	{"another tool's snapshots", func(m *month) *fault {
 		if m.src.gone {
@@ -253,7 +269,7 @@ func (m *month) full(p *pool) *fault {
 		touches = all
 	}
 	file := m.dir + "/" + p.name + "/other/fill"
-	return &fault{touches: touches, begin: func() { m.sh("dd if=/dev/urandom of=%s bs=256k 2>&1 | tail -n 1; zpool sync %s", file, p.name) },
+	return &fault{touches: touches, begin: func() { m.sh("dd if=/dev/zero of=%s bs=1M 2>&1 | tail -n 1; zpool sync %s", file, p.name) },
 		end: func() {
 			if p.gone {
 				p.put()

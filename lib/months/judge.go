@@ -1,8 +1,7 @@
 package months
 
 import (
-	"bytes"
-	"os/exec"
+	"context"
 	"slices"
 	"strings"
 )
@@ -30,11 +29,16 @@ func (m *month) sources() (out []*source) {
 	return out
 }
 
-// rows are the fields of what zfs prints.
-func rows(argv ...string) (out [][]string) {
-	b, _ := exec.Command("zfs", argv...).Output()
-	for l := range bytes.Lines(b) {
-		out = append(out, strings.Split(strings.TrimSuffix(string(l), "\n"), "\t"))
+// rows are the fields of what zfs prints; of a pool that is suspended just then, those
+// that it gets.
+func (m *month) rows(argv ...string) (out [][]string) {
+	ctx, cancel := context.WithTimeout(context.Background(), shTime/2)
+	defer cancel()
+	text, _ := m.output(ctx, append([]string{"zfs"}, argv...)...)
+	for l := range strings.Lines(text) {
+		if f := strings.Split(strings.TrimSuffix(l, "\n"), "\t"); len(f) > 1 {
+			out = append(out, f)
+		}
 	}
 	return out
 }
@@ -43,8 +47,8 @@ func rows(argv ...string) (out [][]string) {
 // it was known.
 func (m *month) look() {
 	copies := map[string]map[string]bool{}
-	if !m.dst.gone {
-		for _, r := range rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", m.target()) {
+	if !m.dst.silent() {
+		for _, r := range m.rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", m.target()) {
 			ds, _, _ := strings.Cut(r[0], "@")
 			if copies[ds] == nil {
 				copies[ds] = map[string]bool{}
@@ -53,17 +57,24 @@ func (m *month) look() {
 		}
 	}
 	for _, s := range m.known {
-		s.unseen = s.pool.gone || m.dst.gone
-		if !m.dst.gone {
+		s.unseen = s.pool.silent() || m.dst.silent()
+		if !m.dst.silent() {
 			s.copy = copies[m.copyOf(s.name)]
 		}
 	}
 	for _, p := range []*pool{m.src, m.usb} {
-		if p.gone {
+		if p.silent() {
 			continue
 		}
 		if !p.readOnly() {
-			_ = exec.Command("zpool", "sync", p.name).Run()
+			_, _ = m.sh("timeout 10 zpool sync %s", p.name)
+		}
+		if p.silent() {
+			// Its disk is an unsteady one.
+			for _, s := range m.known {
+				s.unseen = s.unseen || s.pool == p
+			}
+			continue
 		}
 		for name, s := range m.known {
 			if s.pool == p {
@@ -71,18 +82,18 @@ func (m *month) look() {
 			}
 		}
 		newest := map[string][]string{}
-		for _, r := range rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", "-s", "createtxg", p.name) {
+		for _, r := range m.rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", "-s", "createtxg", p.name) {
 			if ds, snap, _ := strings.Cut(r[0], "@"); strings.HasPrefix(snap, m.name+"-") {
 				newest[ds] = []string{snap, r[1]}
 			}
 		}
 		bySnapshot := map[string][]string{}
 		of := func(kind string) {
-			for _, r := range rows("get", "-Hpr", "-t", kind, "-o", "name,value", "autobackup:"+m.name, p.name) {
+			for _, r := range m.rows("get", "-Hpr", "-t", kind, "-o", "name,value", "autobackup:"+m.name, p.name) {
 				if r[1] != "true" || strings.Contains(r[0], "%") {
 					continue
 				}
-				s := &source{name: r[0], pool: p, volume: kind == "volume", copy: copies[m.copyOf(r[0])], unseen: m.dst.gone, written: "-"}
+				s := &source{name: r[0], pool: p, volume: kind == "volume", copy: copies[m.copyOf(r[0])], unseen: m.dst.silent(), written: "-"}
 				if n := newest[s.name]; n != nil {
 					s.newest = n[1]
 					bySnapshot[n[0]] = append(bySnapshot[n[0]], s.name)
@@ -93,7 +104,7 @@ func (m *month) look() {
 		of("filesystem")
 		of("volume")
 		for snap, names := range bySnapshot {
-			for _, r := range rows(append([]string{"get", "-Hp", "-o", "name,value", "written@" + snap}, names...)...) {
+			for _, r := range m.rows(append([]string{"get", "-Hp", "-o", "name,value", "written@" + snap}, names...)...) {
 				m.known[r[0]].written = r[1]
 			}
 		}
@@ -121,8 +132,8 @@ func (m *month) behind(s *source) string {
 func (m *month) judge(status int, report string) {
 	for _, s := range m.sources() {
 		why := m.behind(s)
-		if why == "" {
-			continue
+		if why == "" || s.unseen && !s.pool.gone && !m.dst.gone {
+			continue // an unsteady disk may have failed after the run
 		}
 		var touching []string
 		silent, general := false, false

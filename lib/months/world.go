@@ -19,7 +19,7 @@ type pool struct {
 }
 
 // size of the pools in MiB.
-const size = 128
+const size = 96
 
 func (p *pool) table(kind string) string {
 	sectors := size << 11
@@ -37,6 +37,9 @@ func (p *pool) table(kind string) string {
 func (p *pool) device(kind string) {
 	p.m.must("dmsetup suspend --noflush --nolockfs %[1]s && dmsetup load %[1]s --table '%[2]s' && dmsetup resume %[1]s", p.name, p.table(kind))
 }
+
+// silent: it cannot be looked at now.
+func (p *pool) silent() bool { return p.gone || p.state() == "SUSPENDED" }
 
 func (p *pool) state() string {
 	b, _ := os.ReadFile("/proc/spl/kstat/zfs/" + p.name + "/state")
@@ -93,7 +96,7 @@ func (p *pool) create() {
 	_, _ = m.sh("modprobe -a loop dm-mod dm-flakey")
 	p.loop = strings.TrimSpace(m.must("losetup -f --show %s", file))
 	m.must("dmsetup create %s --table '%s'", p.name, p.table("linear"))
-	m.must("zpool create -O atime=off -O sync=disabled -m %[1]s/%[2]s %[2]s /dev/mapper/%[2]s", m.dir, p.name)
+	m.must("zpool create -O atime=off -O compression=off -O sync=disabled -m %[1]s/%[2]s %[2]s /dev/mapper/%[2]s", m.dir, p.name)
 }
 
 func (p *pool) destroy() {
@@ -141,12 +144,12 @@ func (m *month) clean() {
 	os.RemoveAll(m.dir)
 }
 
-// day is what users do between two nights: some of what is selected is written to, and
+// day is what users do between two nights: a third of what is selected is written to, and
 // some datasets come and go.
 func (m *month) day() {
 	locked, readOnly := map[string]bool{}, map[*pool]bool{}
 	if !m.src.gone {
-		for _, r := range rows("get", "-Hpr", "-t", "filesystem,volume", "-o", "name,value", "keystatus", m.src.name) {
+		for _, r := range m.rows("get", "-Hpr", "-t", "filesystem,volume", "-o", "name,value", "keystatus", m.src.name) {
 			locked[r[0]] = r[1] == "unavailable"
 		}
 	}
@@ -154,7 +157,7 @@ func (m *month) day() {
 		readOnly[p] = !p.gone && p.readOnly()
 	}
 	for _, s := range m.sources() {
-		if s.pool.gone || readOnly[s.pool] || m.one(3) || locked[s.name] {
+		if s.pool.gone || readOnly[s.pool] || m.rng.Intn(3) > 0 || locked[s.name] {
 			continue
 		}
 		if s.volume {

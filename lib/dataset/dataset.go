@@ -57,6 +57,11 @@ func (n Name) Below(top Name) bool {
 	return len(n) > len(top) && n[:len(top)] == top && n[len(top)] == '/'
 }
 
+// Within reports whether the dataset name is top or a descendant of it.
+func Within(name, top string) bool {
+	return name == top || Name(name).Below(Name(top))
+}
+
 // Depth returns how many datasets are above this one.
 func (n Name) Depth() int { return strings.Count(string(n), "/") }
 

@@ -77,6 +77,9 @@ func TestBelow(t *testing.T) {
 		if c.name.Below(c.top) != c.want {
 			t.Errorf("%s below %s: %v", c.name, c.top, !c.want)
 		}
+		if Within(string(c.name), string(c.top)) != (c.want || c.name == c.top) {
+			t.Errorf("%s within %s", c.name, c.top)
+		}
 	}
 	if n := Name("a/b/c"); n.Pool() != "a" || n.Depth() != 2 {
 		t.Error(n.Pool(), n.Depth())

@@ -109,12 +109,16 @@ var kinds = []struct {
 			return nil
 		}
 		m.n++
-		in := fmt.Sprintf("%s/t/in%d", m.src.name, m.n)
+		in, stream := fmt.Sprintf("%s/t/in%d", m.src.name, m.n), fmt.Sprintf("%s/stream%d", m.dir, m.n)
 		return &fault{touches: below(in),
 			begin: func() {
-				m.sh("head -c 3000000 /dev/zero >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@x%[3]d && { zfs send %[2]s/other@x%[3]d | head -c 1000000 | zfs receive -s -u '%[4]s'; zfs destroy %[2]s/other@x%[3]d; }", m.dir, m.src.name, m.n, in)
+				m.foreign(stream)
+				m.sh("head -c 1000000 %s | zfs receive -s -u '%s'", stream, in)
 			},
-			end: func() { m.sh("zfs receive -A '%s'", in) }}
+			end: func() {
+				m.sh("zfs receive -A '%s'", in)
+				os.Remove(stream)
+			}}
 	}},
 	{"a foreign receive meanwhile", func(m *month) *fault {
 		if m.src.gone {
@@ -122,11 +126,8 @@ var kinds = []struct {
 		}
 		m.n++
 		in, stream := fmt.Sprintf("%s/t/received%d", m.src.name, m.n), fmt.Sprintf("%s/stream%d", m.dir, m.n)
-		// It is there before zab looks, or comes later, and stays.
-		return &fault{touches: below(in), silent: true, end: func() { os.Remove(stream) },
-			begin: func() {
-				m.sh("head -c 3000000 /dev/zero >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@y%[3]d && { zfs send %[2]s/other@y%[3]d >%[4]s; zfs destroy %[2]s/other@y%[3]d; }", m.dir, m.src.name, m.n, stream)
-			},
+		// The received dataset may come before zab looks or later, and it stays.
+		return &fault{touches: below(in), silent: true, begin: func() { m.foreign(stream) }, end: func() { os.Remove(stream) },
 			meanwhile: func(<-chan struct{}) {
 				_ = exec.Command("sh", "-c", fmt.Sprintf("(head -c 1000000; sleep 2; cat) <%s | zfs receive -u '%s'", stream, in)).Run()
 			}}
@@ -196,6 +197,11 @@ var kinds = []struct {
 				m.sh("zfs list -Hr -t snapshot -o name %s | xargs -d '\\n' -r zfs release %s 2>/dev/null; true", m.src.name, tag)
 			}}
 	}},
+}
+
+// foreign writes into a file the stream of a snapshot that zab has no part in.
+func (m *month) foreign(file string) {
+	m.sh("head -c 3000000 /dev/zero >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@foreign && { zfs send %[2]s/other@foreign >%[3]s; zfs destroy %[2]s/other@foreign; }", m.dir, m.src.name, file)
 }
 
 // draw gives a fault that is possible now and that is not there yet.

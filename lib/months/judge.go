@@ -29,8 +29,8 @@ func (m *month) sources() (out []*source) {
 	return out
 }
 
-// rows are the fields of what zfs prints; of a pool that is suspended just then, those
-// that it gets.
+// rows returns the fields of the lines that zfs prints before it ends, or hangs because
+// a pool was suspended just then.
 func (m *month) rows(argv ...string) (out [][]string) {
 	ctx, cancel := context.WithTimeout(context.Background(), shTime/2)
 	defer cancel()
@@ -88,7 +88,7 @@ func (m *month) look() {
 			}
 		}
 		bySnapshot := map[string][]string{}
-		of := func(kind string) {
+		for _, kind := range []string{"filesystem", "volume"} {
 			for _, r := range m.rows("get", "-Hpr", "-t", kind, "-o", "name,value", "autobackup:"+m.name, p.name) {
 				if r[1] != "true" || strings.Contains(r[0], "%") {
 					continue
@@ -101,8 +101,6 @@ func (m *month) look() {
 				m.known[s.name] = s
 			}
 		}
-		of("filesystem")
-		of("volume")
 		for snap, names := range bySnapshot {
 			for _, r := range m.rows(append([]string{"get", "-Hp", "-o", "name,value", "written@" + snap}, names...)...) {
 				m.known[r[0]].written = r[1]

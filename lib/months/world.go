@@ -38,7 +38,7 @@ func (p *pool) device(kind string) {
 	p.m.must("dmsetup suspend --noflush --nolockfs %[1]s && dmsetup load %[1]s --table '%[2]s' && dmsetup resume %[1]s", p.name, p.table(kind))
 }
 
-// silent: it cannot be looked at now.
+// silent reports whether the pool cannot be looked at now.
 func (p *pool) silent() bool { return p.gone || p.state() == "SUSPENDED" }
 
 func (p *pool) state() string {

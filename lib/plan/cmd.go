@@ -627,7 +627,7 @@ func (o *Options) unlisted(all []*record.Record, target, name string) *record.Re
 		if err != nil {
 			of = target // less is left of its name than --strip-path takes: it may be any
 		}
-		if within(name, of) {
+		if dataset.Within(name, of) {
 			return r
 		}
 	}

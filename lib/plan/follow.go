@@ -362,7 +362,7 @@ func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 			}
 			d.follow = f
 			for _, x := range list {
-				if t := x.r.Target.Name; x != d && (within(t, f.from) || within(t, f.to)) {
+				if t := x.r.Target.Name; x != d && (dataset.Within(t, f.from) || dataset.Within(t, f.to)) {
 					x.needs = append(x.needs, d)
 				}
 			}
@@ -383,11 +383,6 @@ func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 		}
 	}
 	return list
-}
-
-// within reports whether a dataset is another or below it.
-func within(name, top string) bool {
-	return name == top || dataset.Name(name).Below(dataset.Name(top))
 }
 
 // sorted gives the drafts in an order in which parents come before children, and the
@@ -466,7 +461,7 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 	s := p.state
 	from, to := p.widest(now, e.d.r.Target.Name, of)
 	switch {
-	case within(to, from):
+	case dataset.Within(to, from):
 		return nil, errors.New("its new name is below its own")
 	case s.datasets[to] != nil:
 		return nil, fmt.Errorf("'%s' exists", to)
@@ -476,7 +471,7 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 		return nil, errors.New("its guid is not known")
 	}
 	for _, d := range before {
-		if within(d.r.Target.Name, from) && s.datasets[d.r.Target.Name] == nil {
+		if dataset.Within(d.r.Target.Name, from) && s.datasets[d.r.Target.Name] == nil {
 			return nil, fmt.Errorf("'%s' is to be received below it", d.r.Target.Name)
 		}
 	}
@@ -497,7 +492,7 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 				return nil, fmt.Errorf("'%s' below it is being set aside", n)
 			}
 		}
-		if root := r.EncryptionRoot; r.Encrypted() && root != "" && !within(root, s.actual(from)) {
+		if root := r.EncryptionRoot; r.Encrypted() && root != "" && !dataset.Within(root, s.actual(from)) {
 			up := s.nearest(to)
 			if up == nil || up.EncryptionRoot != root {
 				return nil, fmt.Errorf("'%s' has its key from '%s', which would not be above it any more", n, root)
@@ -536,7 +531,7 @@ func (p *planner) widest(from, to string, of map[*draft]*elsewhere) (string, str
 			return from, to
 		}
 		for n := range p.drafts {
-			if within(n, up) {
+			if dataset.Within(n, up) {
 				return from, to // something is, or comes, there
 			}
 		}
@@ -558,12 +553,12 @@ func (p *planner) widest(from, to string, of map[*draft]*elsewhere) (string, str
 func (s *state) rename(from, to string) (names []string) {
 	moved := map[string]*record.Record{}
 	for i, n := range s.order {
-		if !within(n, from) {
+		if !dataset.Within(n, from) {
 			continue
 		}
 		name := to + n[len(from):]
 		moved[name] = s.datasets[n]
-		if r := s.datasets[n]; within(r.EncryptionRoot, from) {
+		if r := s.datasets[n]; dataset.Within(r.EncryptionRoot, from) {
 			r.EncryptionRoot = to + r.EncryptionRoot[len(from):]
 		}
 		if s.asides[n] {

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 )
 
@@ -207,11 +208,11 @@ type tree map[string]int
 
 func (tr tree) rename(from, to string) bool {
 	up, _ := record.SplitName(to)
-	if tr[from] == 0 || tr[to] != 0 || tr[up] == 0 || within(to, from) {
+	if tr[from] == 0 || tr[to] != 0 || tr[up] == 0 || dataset.Within(to, from) {
 		return false
 	}
 	for n, what := range maps.Clone(tr) {
-		if within(n, from) {
+		if dataset.Within(n, from) {
 			delete(tr, n)
 			tr[to+n[len(from):]] = what
 		}
@@ -252,7 +253,7 @@ func TestFollowRandomRenames(t *testing.T) {
 			case 1:
 				if n := any(); n != "s" {
 					for m := range maps.Clone(src) {
-						if within(m, n) {
+						if dataset.Within(m, n) {
 							delete(src, m)
 						}
 					}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -100,7 +101,7 @@ func readState(path, target string, excluded func(string) bool) (*state, error) 
 	s := newState()
 	s.complete = true
 	for _, r := range all {
-		if within(r.Name, target) {
+		if dataset.Within(r.Name, target) {
 			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
 			s.add(r)
 		}

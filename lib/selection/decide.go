@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -111,8 +112,8 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	return Verdict{Selected: true, Reason: reason}, nil
 }
 
-// back returns why a copy must not be sent, because that would bring it back to where
-// it came from, or to where it is. Two hosts that back each other up would else send
+// back returns why a copy is not sent: it would come back to a pool that it came from,
+// or that it is in; "" where it may be sent. Two hosts that back each other up would else send
 // each other their copies, and copies of copies, without an end.
 //
 // A property that came with the stream was not meant for here: where the target is
@@ -122,8 +123,8 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 // as no copy comes to a pool that it came through, the row has an end. So it is with
 // a property that the copy inherits from above, for a copy may well go on to another
 // disk. Nor does a copy that received the property go to another place in its own
-// pool: two backups into one pool would send each other's copies. One that was set on
-// the copy itself says what its owner wants.
+// pool: two backups into one pool would send each other's copies. A property that was
+// set on the copy itself says what its owner wants.
 func (r *Rules) back(name, source, from string, f *record.Facts) string {
 	if f.From == "" || len(r.TargetPools) == 0 {
 		return ""
@@ -173,7 +174,7 @@ func (r *Rules) ownPools(datasets []zfs.Dataset) map[string]string {
 // excludedBy gives the excluded path that a dataset is below.
 func (r *Rules) excludedBy(name string) (path string, excluded bool) {
 	for _, p := range r.ExcludePaths {
-		if name == p || strings.HasPrefix(name, p+"/") {
+		if dataset.Within(name, p) {
 			return p, true
 		}
 	}

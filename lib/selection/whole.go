@@ -87,8 +87,8 @@ func (l *listing) get(ctx context.Context, depth int) error {
 	switch {
 	case zfs.IsPartial(err):
 		l.broken = true
-	case err != nil && stuck(err) && k.err == nil:
-		// The pools are asked one after the other, as those that did not answer.
+	case stuck(err) && k.err == nil:
+		// No pool has answered: each is asked by itself below.
 		datasets = nil
 	case err != nil:
 		return err
@@ -113,21 +113,20 @@ func (l *listing) get(ctx context.Context, depth int) error {
 	return nil
 }
 
-// stuck reports whether an answer did not come because of a pool that does not answer:
-// others may.
+// stuck reports whether zfs gave no answer because one pool does not answer.
 func stuck(err error) bool { return zfs.KindOf(err) == zfs.KindPoolIO }
 
-// read is Readable for names in several pools, of which one may keep zfs from answering
-// for any of them: then each pool is asked by itself.
+// read is Host.Readable for names in several pools. Where one of the pools keeps zfs from
+// answering for any, each is asked by itself, and the one that is stuck is in unread.
 func (l *listing) read(ctx context.Context, names []string, depth int) (got []zfs.Dataset, absent []string, unread []zfs.Unread, err error) {
 	got, absent, unread, err = l.host.Readable(ctx, l.props, names, depth)
+	var of *zfs.Error
+	if !stuck(err) || !errors.As(err, &of) {
+		return got, absent, unread, err
+	}
 	byPool := map[string][]string{}
 	for _, n := range names {
 		byPool[zfs.Pool(n)] = append(byPool[zfs.Pool(n)], n)
-	}
-	var of *zfs.Error
-	if err == nil || !stuck(err) || !errors.As(err, &of) {
-		return got, absent, unread, err
 	}
 	if len(byPool) == 1 {
 		return nil, nil, []zfs.Unread{{Name: zfs.Pool(names[0]), Err: of}}, ctx.Err()
@@ -166,7 +165,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	outside := func(n string) bool {
 		_, excluded := l.rules.excludedBy(n)
-		return !excluded && (o.SSHSource != o.SSHTarget || o.Target == "" || n != o.Target && !dataset.Name(n).Below(dataset.Name(o.Target)))
+		return !excluded && (o.SSHSource != o.SSHTarget || o.Target == "" || !dataset.Within(n, o.Target))
 	}
 	var pools []string
 	for n := range l.names() {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"zab/lib/dataset"
 	"zab/lib/record"
 )
 
@@ -158,7 +159,7 @@ func (q *queue) renames(it *item, from, to where) {
 
 // related reports whether two datasets are the same, or one is above the other.
 func related(a, b string) bool {
-	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
+	return dataset.Within(a, b) || dataset.Within(b, a)
 }
 
 func (it *item) ready() bool {

@@ -25,7 +25,7 @@ func checkRename(r *record.Record, s *record.Step) error {
 		return slices.ContainsFunc(r.Snapshots, has) || slices.ContainsFunc(r.Bookmarks, has)
 	}
 	switch {
-	case s.Dataset != r.Target.Name && !dataset.Name(r.Target.Name).Below(dataset.Name(s.Dataset)):
+	case !dataset.Within(r.Target.Name, s.Dataset):
 		return fmt.Errorf("%q is neither the target %q nor above it", s.Dataset, r.Target.Name)
 	case zfs.Pool(s.From) != zfs.Pool(s.Dataset) || !strings.Contains(s.From, "/") || !strings.Contains(s.Dataset, "/"):
 		return fmt.Errorf("%q cannot be renamed to %q", s.From, s.Dataset)

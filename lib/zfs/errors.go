@@ -160,17 +160,16 @@ func HintOf(err error) string {
 		return KindOther.Hint()
 	}
 	if e.Kind == KindMissingProgram && e.missesZFS() {
-		where, host := "this user's PATH, which in a crontab is a short one", "sh -c "
-		if e.Host != "" {
-			where, host = "the PATH that "+e.Host+" gives to a command of this user", "ssh "+Quote(e.Host)+" "
+		if e.Host == "" {
+			return "zfs and zpool are often in /usr/sbin or /sbin, which must be in this user's PATH: cron gives its commands a short one, unless the crontab sets PATH"
 		}
-		return fmt.Sprintf("zfs and zpool are often in /usr/sbin or /sbin, and those not in %s, as %s shows: SSH in zab(7) tells what to do", where, host+`'echo $PATH'`)
+		return fmt.Sprintf("zfs and zpool are often in /usr/sbin or /sbin, which may not be in the PATH that %s gives to a command of this user: ssh %s 'echo $PATH' shows it, and SSH in zab(7) tells what to do", e.Host, Quote(e.Host))
 	}
 	return e.Kind.Hint()
 }
 
-// Failed is the error of a record at a stage, with the kind and the hint of what a
-// program said.
+// Failed returns the error of a record at a stage, of the kind and with the hint of
+// err; the message is made by format.
 func Failed(stage string, err error, format string, a ...any) record.Error {
 	return record.Error{Stage: stage, Kind: string(KindOf(err)), Hint: HintOf(err), Message: fmt.Sprintf(format, a...)}
 }

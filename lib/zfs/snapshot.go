@@ -181,7 +181,7 @@ func blame(err error, set []string) (culprits map[string]error, groups [][]strin
 			}
 			var group []string
 			for _, n := range set {
-				if ds, _, _ := strings.Cut(n, "@"); (ds == q || dataset.Name(ds).Below(dataset.Name(q))) && !inGroup[n] {
+				if ds, _, _ := strings.Cut(n, "@"); dataset.Within(ds, q) && !inGroup[n] {
 					group = append(group, n)
 				}
 			}

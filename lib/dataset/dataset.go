@@ -166,9 +166,9 @@ func ParseGUID(s string) (GUID, error) {
 }
 
 // CheckNumber refuses what is not a decimal number of 64 bits, such as a
-// transaction group.
+// transaction group, in the one form in which zfs prints it.
 func CheckNumber(s string) error {
-	if _, err := strconv.ParseUint(s, 10, 64); err != nil || s[0] == '+' {
+	if n, err := strconv.ParseUint(s, 10, 64); err != nil || strconv.FormatUint(n, 10) != s {
 		return fmt.Errorf("%s is not a decimal number of 64 bits", brief(s))
 	}
 	return nil

@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		{"bookmark", bookmark, []string{"tank#a", "tank/a b#-r"}, []string{"", "tank", "#a", "tank#", "tank@a", "tank#a#b"}},
 		{"guid", guid, []string{"1", "18446744073709551615"},
 			[]string{"", "0", "00", "01", "+1", "-1", " 1", "1 ", "0x1", "1_0", "1e9", "1.0", "18446744073709551616", "a", "1\n", "1\x00"}},
-		{"number", CheckNumber, []string{"0", "1", "18446744073709551615"}, []string{"", "+1", "-1", " 1", "0x1", "1_0", "18446744073709551616"}},
+		{"number", CheckNumber, []string{"0", "1", "18446744073709551615"}, []string{"", "+1", "-1", " 1", "07", "00", "0x1", "1_0", "18446744073709551616"}},
 		{"guids", guids, []string{"1", "1,2", "7,18446744073709551615"}, []string{"", ",", "1,", ",1", "1,,2", "1, 2", "1,a", "1,0", "9\x00mountpoint=/etc"}},
 		{"property", CheckProperty, []string{"readonly", "zab:from", "userquota@a b", "written@offsite1-1", `userquota@DOM\me`},
 			[]string{"", "-o", "a=b", "a,b", "a\x00b", "a\nb", "a'b", "a$b", long + "x"}},

@@ -96,7 +96,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		return err
 	}
 	w := record.NewWriter(env.Stdout)
-	s := &snapper{o: o, env: env, stale: map[*record.Record]bool{}}
+	s := &snapper{o: o, env: env, written: map[*record.Record]int64{}}
 	var work []*record.Record
 	touched := map[*record.Record]bool{}
 	for _, r := range all {
@@ -151,15 +151,21 @@ func lineOf(err error) string {
 type snapper struct {
 	o   *Options
 	env *cli.Env
-	// stale are the records that have another newest snapshot than when zab-select
-	// read what was written since.
-	stale map[*record.Record]bool
+	// written are the bytes since the newest snapshot of any name, as zfs said after the
+	// pool had written all out and before the snapshots were listed.
+	written map[*record.Record]int64
 }
 
 // do lists and snapshots, host by host and pool by pool.
 func (s *snapper) do(ctx context.Context, work []*record.Record) error {
 	for _, set := range groups(work, func(r *record.Record) string { return r.Host }) {
 		host := s.env.Machine.Host(set[0].Host)
+		if !s.hooked() && !s.o.NoSnapshot {
+			if err := s.measure(ctx, host, s.idle(set)); err != nil {
+				return err
+			}
+			set = standing(set)
+		}
 		if err := s.list(ctx, host, set); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -239,29 +245,23 @@ func (s *snapper) unlisted(set []*record.Record, failed map[*record.Record]error
 	}
 }
 
-// again lists records whose snapshots may have changed meanwhile.
+// again looks once more at what is written in records and at their snapshots, which may
+// have changed meanwhile.
 func (s *snapper) again(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	excluded, err := s.o.Compile()
 	if err != nil {
 		return err
 	}
-	newest := func(r *record.Record) (s record.Snapshot) {
-		if n := len(r.Snapshots); n > 0 {
-			s = r.Snapshots[n-1]
-		}
-		return s
-	}
-	before := map[*record.Record]string{}
 	for _, r := range set {
-		before[r] = newest(r).GUID
-		r.Remembered = false
+		r.Written, r.Remembered = nil, false
 	}
+	if err := s.measure(ctx, host, set); err != nil {
+		return err
+	}
+	set = standing(set)
 	failed, err := host.Fill(ctx, set, excluded)
 	if err != nil {
 		return err
-	}
-	for _, r := range set {
-		s.stale[r] = s.stale[r] || newest(r).GUID != before[r]
 	}
 	s.unlisted(set, failed)
 	return s.ours(set)
@@ -327,62 +327,117 @@ func newestOurs(r *record.Record) int {
 	return -1
 }
 
-// changed returns the records that need a snapshot and notes it in the others.
+// hooked reports whether commands run before the snapshots: what was written, and the
+// snapshots, count as they are after them.
+func (s *snapper) hooked() bool { return len(s.o.PreCommand) > 0 && !s.env.Common.DryRun }
+
+// all reports whether each record gets a snapshot, whatever was written.
+func (s *snapper) all() bool { return s.o.AllowEmpty || s.o.MinChange == 0 }
+
+// idle are the records of which zab-select has not read that enough is written for a
+// snapshot: that can only become more.
+func (s *snapper) idle(set []*record.Record) []*record.Record {
+	return slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return r.Written != nil && *r.Written >= s.o.MinChange })
+}
+
+// measure reads what is written in records since their newest snapshot. It counts only
+// what is on the disks, and what was written before the run began, or by a command
+// before the snapshots, may still be in memory: so their pools write that out first.
 //
-// What zab-select read in written is the answer where it is enough for a snapshot.
-// Where it is not, zfs is asked again: written counts only what is on the disks, and
-// what was written before the run began, or by a command before the snapshots, may
-// still be in memory. First its pool writes that out. Where our newest snapshot is not
-// the newest of all, and where some were left out of the listing, zfs is asked for
-// written@OURS.
+// The snapshots are listed after it, never before: what another run snapshots between
+// the two would be missing from the list, and no longer count as written. A list that
+// is remembered must be as new, so when its snapshots changed last is read again too.
+//
+// What cannot be read stays unknown. An error ends the command.
+func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Record) error {
+	for _, r := range set {
+		delete(s.written, r)
+	}
+	// Where some snapshots are not looked at, nobody knows whether the newest is one of
+	// ours.
+	if len(set) == 0 || s.all() || len(s.o.Patterns) > 0 {
+		return nil
+	}
+	set, err := s.sync(ctx, host, set)
+	if err != nil || len(set) == 0 {
+		return err
+	}
+	props := []string{"written"}
+	var names []string
+	for _, r := range set {
+		names = append(names, r.Name)
+		if r.SnapshotsChanged != nil && len(props) == 1 {
+			props = append(props, zfs.ChangedProp)
+		}
+	}
+	got, err := host.Existing(ctx, props, names)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		s.env.Verbosef("cannot read what was written on %s: %s", host, err)
+	}
+	for _, r := range set {
+		d := got[r.Name]
+		if n, known := d.Props["written"].Int(); known {
+			s.written[r] = n
+		}
+		r.SnapshotsChanged = nil
+		if at, known := d.Props[zfs.ChangedProp].Int(); known {
+			r.SnapshotsChanged = &at
+		}
+	}
+	return nil
+}
+
+// changed returns the records that need a snapshot and notes it in the others. Where
+// our newest snapshot is not the newest of all, or nobody knows whether it is, zfs is
+// asked for written@OURS.
 func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Record) ([]*record.Record, error) {
-	if s.o.AllowEmpty || s.o.MinChange == 0 {
+	if s.all() {
 		return set, nil
 	}
 	written := map[*record.Record]int64{}
-	plain := map[*record.Record]bool{} // written is since our newest
 	var unsure []*record.Record
 	for _, r := range set {
 		i := newestOurs(r)
 		if i < 0 {
 			continue
 		}
-		plain[r] = i == len(r.Snapshots)-1 && len(s.o.Patterns) == 0
-		if plain[r] && r.Written != nil && !s.stale[r] {
-			written[r] = *r.Written
+		n, known := s.written[r]
+		if !known && r.Written != nil {
+			n, known = *r.Written, true
 		}
-		if n, ok := written[r]; !ok || n < s.o.MinChange {
+		switch newest := i == len(r.Snapshots)-1 && len(s.o.Patterns) == 0; {
+		case known && (newest || n >= s.o.MinChange):
+			written[r] = n // what is written since the newest is so since ours
+		default:
 			unsure = append(unsure, r)
 		}
 	}
-	unsure, err := s.sync(ctx, host, unsure)
+	// The pools of those that were measured have been synced for it.
+	measured := func(r *record.Record) bool { _, ok := s.written[r]; return ok }
+	synced, err := s.sync(ctx, host, slices.DeleteFunc(slices.Clone(unsure), measured))
 	if err != nil {
 		return nil, err
 	}
-	since := func(r *record.Record) string {
-		if plain[r] {
-			return "written"
+	unsure = append(synced, slices.DeleteFunc(unsure, func(r *record.Record) bool { return !measured(r) })...)
+	since := func(r *record.Record) string { return "written@" + r.Snapshots[newestOurs(r)].Name }
+	var props, names []string
+	for _, r := range unsure {
+		names = append(names, r.Name)
+		if p := since(r); !slices.Contains(props, p) {
+			props = append(props, p)
 		}
-		return "written@" + r.Snapshots[newestOurs(r)].Name
 	}
-	for _, same := range groups(unsure, func(r *record.Record) string { return fmt.Sprint(plain[r]) }) {
-		var props, names []string
-		for _, r := range same {
-			names = append(names, r.Name)
-			if p := since(r); !slices.Contains(props, p) {
-				props = append(props, p)
-			}
-		}
-		got, err := host.Existing(ctx, props, names)
-		if err != nil && !zfs.OfDatasets(err) {
-			return nil, err
-		}
-		for _, r := range same {
-			// One of which nothing is said gets a snapshot, or fails with that.
-			delete(written, r)
-			if n, ok := got[r.Name].Props[since(r)].Int(); ok {
-				written[r] = n
-			}
+	got, err := host.Existing(ctx, props, names)
+	if err != nil && !zfs.OfDatasets(err) {
+		return nil, err
+	}
+	for _, r := range unsure {
+		// One of which nothing is said gets a snapshot, or fails with that.
+		if n, ok := got[r.Name].Props[since(r)].Int(); ok {
+			written[r] = n
 		}
 	}
 	var out []*record.Record

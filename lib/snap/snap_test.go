@@ -105,7 +105,8 @@ func TestGroups(t *testing.T) {
 // not there any more, bad those that cannot be snapshotted, each with the reason, full
 // the pools that are full, stuck those that are suspended when they are synced, broken
 // before; race, in which dataset another
-// run takes the name first; log is what was started.
+// run takes the name first; after, the snapshots that another run makes right after
+// they were listed; log is what was started.
 type pool struct{ dir string }
 
 const fakeZFS = `#!/bin/sh
@@ -117,6 +118,7 @@ case $0 in
 	echo "zpool $*" >>log
 	grep -qx "$2" stuck && { echo "cannot sync '$2': pool I/O is currently suspended" >&2; exit 1; }
 	cat pending >>get
+	>pending
 	exit;;
 esac
 echo "$*" >>log
@@ -156,7 +158,15 @@ list)
 		*filesystem*) echo "$a${tab}1${tab}1";;
 		*) case $a in *@*) grep "^$a$tab" list;; *) grep "^$a[@#]" list;; esac;;
 		esac
-	done;;
+	done
+	if [ -s after ]; then
+		while read -r n; do
+			echo "$n${tab}555${tab}998" >>list
+			echo "${n%@*}${tab}written${tab}0${tab}-" >>get
+		done <after
+		>after
+		>pending
+	fi;;
 esac
 exit $rc
 `
@@ -164,7 +174,7 @@ exit $rc
 func newPool(t *testing.T, files map[string]string) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "broken": "", "race": "", "log": ""}
+	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "broken": "", "race": "", "after": "", "log": ""}
 	for name, text := range files {
 		all[name] = text
 	}
@@ -263,7 +273,7 @@ const name = "b-20261122030000"
 // One atomic snapshot for each pool, of all that changed, and its guid.
 func TestSnapshot(t *testing.T) {
 	p := newPool(t, map[string]string{"list": "tank/b@b-20261121030000\t5\t50\ntank/b@b-20261120030000\t4\t40\ntank/b@x\t3\t45\ntank/b#m\t4\t40\n"})
-	out, stderr, err := run(t, nil, input(t, "tank/a 0", "pool/x 9", "tank/b 1"))
+	out, stderr, err := run(t, nil, input(t, "tank/a 7", "pool/x 9", "tank/b 1"))
 	if err != nil || stderr != "" || outcome(out) != "tank/a "+name+", pool/x "+name+", tank/b "+name {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
@@ -282,6 +292,17 @@ func TestSnapshot(t *testing.T) {
 	// Two programs beyond the snapshots, however many datasets there are.
 	if n := len(p.log("")); n != 4 {
 		t.Errorf("%d programs: %q", n, p.log(""))
+	}
+}
+
+// P1: a host that says of the new snapshot that it is older than another is not believed:
+// it would never be sent.
+func TestMadeBefore(t *testing.T) {
+	newPool(t, map[string]string{"list": "tank/a@b-20261121030000\t5\t5000\ntank/b@b-20261121030000\t6\t50\n"})
+	out, stderr, err := run(t, nil, input(t, "tank/b 1", "tank/a 1"))
+	if err != nil || outcome(out) != "tank/b error bad-answer, tank/a error bad-answer" ||
+		!strings.Contains(stderr, "'tank/a@"+name+"' was made just now, and its createtxg 999 is not after that of '@b-20261121030000', 5000") {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 }
 
@@ -305,9 +326,10 @@ func TestUnchanged(t *testing.T) {
 		{"and in another way", []string{"--min-change=0"}, []string{"tank/a 0"}, "tank/a " + name, ""},
 		{"before a snapshot of others", nil, []string{"tank/b 0"}, "tank/b " + name, "tank/b"},
 		{"less than asked for, before a snapshot of others", []string{"--min-change=5000"}, []string{"tank/b 0"}, "tank/b unchanged", "tank/b"},
+		{"enough, since one of others", nil, []string{"tank/b 1"}, "tank/b " + name, ""},
 		{"before one of others that is not looked at", []string{"--exclude-snapshot-pattern=@x$"}, []string{"tank/b 0"}, "tank/b " + name, "tank/b"},
 		{"nobody knows", nil, []string{"tank/b"}, "tank/b " + name, "tank/b"},
-		{"no snapshot of ours", nil, []string{"tank/c 0"}, "tank/c " + name, ""},
+		{"no snapshot of ours", nil, []string{"tank/c 0"}, "tank/c " + name, "tank/c"},
 	} {
 		p := newPool(t, map[string]string{"list": list, "get": get})
 		out, stderr, err := run(t, c.args, input(t, c.input...))
@@ -323,7 +345,7 @@ func TestUnchanged(t *testing.T) {
 			t.Errorf("%s: asked %q", c.what, asked)
 		}
 		// The pool is synced before it is asked, and only then.
-		if sync := p.log("zpool sync tank"); len(sync) != len(p.log("get")) {
+		if sync := p.log("zpool sync tank"); len(sync) > 1 || (len(sync) > 0) != (asked != "") {
 			t.Errorf("%s: %q", c.what, p.log(""))
 		}
 	}
@@ -431,6 +453,14 @@ func TestSameSecond(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 
+	// The other run's snapshot comes after the list, and holds what this one was to have:
+	// it is in the records, whatever was asked when.
+	newPool(t, map[string]string{"list": list, "pending": "tank/a\twritten\t512\t-\n", "after": "tank/a@" + name + "\n"})
+	out, stderr, err = run(t, nil, input(t, "tank/a 0"))
+	if s := out[0].Snapshots; err != nil || stderr != "" || outcome(out) != "tank/a unchanged" || s[len(s)-1].GUID != "555" {
+		t.Errorf("%s, %+v, %s, %v", outcome(out), s, stderr, err)
+	}
+
 	// All of them, with the same name, where unchanged ones are wanted too.
 	newPool(t, map[string]string{"list": list, "race": "tank/b\n"})
 	out, stderr, err = run(t, []string{"--allow-empty"}, input(t, "tank/a", "tank/b"))
@@ -516,7 +546,7 @@ func TestHooks(t *testing.T) {
 	}
 	var got []string
 	for _, l := range p.log("") {
-		if !strings.HasPrefix(l, "list") {
+		if !strings.HasPrefix(l, "list") && !strings.HasPrefix(l, "get") && !strings.HasPrefix(l, "zpool") {
 			got = append(got, l)
 		}
 	}

@@ -46,7 +46,7 @@ func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record
 		s.failAll(standing(set), zfs.Failed("snap", err, "cannot find out what changed on %s: %s", host, err))
 		return nil
 	}
-	if len(s.o.PreCommand) > 0 && !s.env.Common.DryRun {
+	if s.hooked() {
 		// What the commands wrote counts, and what they made or destroyed.
 		if err := s.again(ctx, host, set); err != nil {
 			return fail(err)
@@ -260,6 +260,12 @@ func (t *taking) identify(ctx context.Context) error {
 		if r := t.made[row.Full()]; r != nil {
 			e := row.Entry()
 			e.Ours = true
+			// Taken for older, it would never be sent, and be thinned at once.
+			for _, before := range r.Snapshots {
+				if e.TXG() <= before.TXG() {
+					return fmt.Errorf("'%s' was made just now, and its createtxg %s is not after that of '@%s', %s", row.Full(), e.CreateTXG, before.Name, before.CreateTXG)
+				}
+			}
 			r.Snapshots = append(r.Snapshots, e)
 			r.Snapshot = &record.Made{Name: row.Snapshot}
 			t.env.Verbosef("snapshot '%s'", row.Full())

@@ -2,8 +2,11 @@ package zfs
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+
+	"zab/lib/dataset"
 )
 
 // Clone makes a dataset from a snapshot, with properties, P=V. A filesystem is
@@ -43,18 +46,32 @@ func RevertArgv(prop, dataset string) []string {
 	return []string{"zfs", "inherit", "-S", prop, dataset}
 }
 
+// maxLocals is how many properties a dataset may have that were set on it: those of
+// zfs are fewer than a hundred.
+const maxLocals = 1000
+
 // Locals are the properties that were set on a dataset itself, P=V, in zfs's
 // order. The names are asked for first, for values may look like anything.
-func (h *Host) Locals(ctx context.Context, dataset string) ([]string, error) {
+func (h *Host) Locals(ctx context.Context, name string) ([]string, error) {
 	var names []string
+	seen := map[string]bool{}
 	err := h.ask(ctx, func(line string) error {
+		if err := dataset.CheckProperty(line); err != nil {
+			return err
+		}
+		if seen[line] {
+			return fmt.Errorf("the property %q comes twice", line)
+		}
+		if seen[line] = true; len(seen) > maxLocals {
+			return fmt.Errorf("it has more than %d properties of its own", maxLocals)
+		}
 		names = append(names, line)
 		return nil
-	}, "zfs", "get", "-Hp", "-s", "local", "-o", "property", "all", dataset)
+	}, "zfs", "get", "-Hp", "-s", "local", "-o", "property", "all", name)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	got, err := h.Get(ctx, names, []string{dataset}, false)
+	got, err := h.Get(ctx, names, []string{name}, false)
 	if err != nil {
 		return nil, err
 	}

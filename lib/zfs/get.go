@@ -263,7 +263,7 @@ func oneOf(values ...string) func(string) bool {
 // isAmount reports whether s is a quantity or a time: decimal, of 63 bits.
 func isAmount(s string) bool {
 	n, err := strconv.ParseInt(s, 10, 64)
-	return err == nil && n >= 0 && s[0] != '+'
+	return err == nil && n >= 0 && strconv.FormatInt(n, 10) == s
 }
 
 func isAmountOr(words ...string) func(string) bool {

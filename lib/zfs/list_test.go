@@ -448,3 +448,30 @@ func TestBatchesGiveUp(t *testing.T) {
 		t.Errorf("%d programs after the end, %v", n, err)
 	}
 }
+
+// A name of a local property is one line, and comes once.
+func TestLocals(t *testing.T) {
+	h, _ := fakeZFS(t, `case $* in
+*' property all '*) printf '%b' "$TEXT";;
+*) printf 'tank/a\tcompression\tlz4\tlocal\ntank/a\tquota\t7\tinherited from tank\n';;
+esac`)
+	t.Setenv("TEXT", `compression\nquota\n`)
+	if got, err := h.Locals(context.Background(), "tank/a"); err != nil || !slices.Equal(got, []string{"compression=lz4"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, bad := range []string{`quota\nquota\n`, `a\tb\n`, `-r\n`, `\n`, strings.Repeat(`a`, 300) + `\n`, many(maxLocals + 1)} {
+		t.Setenv("TEXT", bad)
+		if got, err := h.Locals(context.Background(), "tank/a"); KindOf(err) != KindBadAnswer {
+			t.Errorf("%.40q: %.40q, %v", bad, got, err)
+		}
+	}
+}
+
+// many are rows that differ.
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `zab:%d\n`, i)
+	}
+	return b.String()
+}

@@ -32,6 +32,9 @@ func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
 	err := h.ask(ctx, func(line string) error {
 		name, state, ok := strings.Cut(line, "\t")
+		if isTrial(name) {
+			return nil
+		}
 		if _, err := dataset.ParseName(name); err != nil || !ok || strings.Contains(name, "/") || !isState(state) {
 			return fmt.Errorf("%q is not a pool with its state", cutText(line))
 		}
@@ -59,6 +62,11 @@ func (h *Host) toldStates() (states map[string]string, told bool) {
 	return states, err == nil
 }
 
+// isTrial reports whether a name is the one under which ZFS opens a pool for a moment
+// to see whether it could be imported, such as $import-ffff8881277e1840-tank (2.3): no
+// pool can bear it.
+func isTrial(name string) bool { return strings.HasPrefix(name, "$import") }
+
 func isState(s string) bool {
 	return s == "-" || isCapitals(s)
 }
@@ -77,7 +85,7 @@ func readStates(dir string) (map[string]string, error) {
 	}
 	states := map[string]string{}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || isTrial(e.Name()) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "state"))

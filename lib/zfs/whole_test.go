@@ -85,7 +85,7 @@ func TestAbsent(t *testing.T) {
 func TestPoolStates(t *testing.T) {
 	h, started := fakeZFS(t, `printf '%b' "$TEXT"; exit $CODE`)
 	h.m.Kstat = t.TempDir()
-	for name, text := range map[string]string{"tank/state": "ONLINE\n", "usb/state": "SUSPENDED\n", "fm": "", "arcstats": ""} {
+	for name, text := range map[string]string{"tank/state": "ONLINE\n", "usb/state": "SUSPENDED\n", "$import-ffff888127731840-usb2/state": "ONLINE\n", "fm": "", "arcstats": ""} {
 		p := filepath.Join(h.m.Kstat, name)
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			t.Fatal(err)
@@ -108,8 +108,8 @@ func TestPoolStates(t *testing.T) {
 			text string
 			n    int // -1: no answer
 		}{
-			{`tank\tONLINE\nusb\tSUSPENDED\nold\tUNAVAIL\nfar\t-\n`, 4}, {"", 0},
-			{`tank\n`, -1}, {`tank/a\tONLINE\n`, -1}, {`tank\tONLINE\ntank\tONLINE\n`, -1}, {`tank\tall is well\n`, -1}, {`-r\tONLINE\n`, -1},
+			{`tank\tONLINE\n$import-ffff888127731840-usb2\tONLINE\nusb\tSUSPENDED\nold\tUNAVAIL\nfar\t-\n`, 4}, {"", 0},
+			{`tank\n`, -1}, {`tank/a\tONLINE\n`, -1}, {`tank\tONLINE\ntank\tONLINE\n`, -1}, {`tank\tall is well\n`, -1}, {`-r\tONLINE\n`, -1}, {`$tank\tONLINE\n`, -1},
 		} {
 			t.Setenv("TEXT", c.text)
 			got, err := h.PoolStates(context.Background())

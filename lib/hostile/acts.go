@@ -593,10 +593,9 @@ func (c *call) receive(st *stream, name string, whole bool) {
 		d.Snaps = append(d.Snaps, n)
 	}
 	c.h.TXG += uint64(len(st.Snaps))
+	d.HasReceived = d.HasReceived || st.Props != nil
 	for _, p := range sortedKeys(st.Props) {
-		if !slices.Contains(c.opts["x"], p) {
-			d.Received[p] = st.Props[p]
-		}
+		d.Received[p] = st.Props[p]
 	}
 	for p, v := range c.local() {
 		if p != "origin" {
@@ -604,7 +603,16 @@ func (c *call) receive(st *stream, name string, whole bool) {
 		}
 	}
 	for _, p := range c.opts["x"] {
-		delete(d.Received, p)
+		_, local := d.Local[p]
+		switch {
+		case strings.HasPrefix(defaults[p], "."): // not inherited
+			delete(d.Received, p)
+		case d.HasReceived && !local:
+			if d.Inherits == nil {
+				d.Inherits = map[string]bool{}
+			}
+			d.Inherits[p] = true
+		}
 	}
 	if !c.has("u") && d.Kind == "filesystem" {
 		d.Mounted = true

@@ -60,7 +60,11 @@ type Dataset struct {
 	Origin           string
 	// Local and Received are the properties that were set or came in a stream.
 	Local, Received map[string]string
-	Written         int64
+	// HasReceived: a stream with properties came; only then does zfs keep receive -x,
+	// as Inherits, in the way of what later streams bring.
+	HasReceived bool
+	Inherits    map[string]bool
+	Written     int64
 	// Cipher is "" for plain data; KeyGUID is that of the master key.
 	Cipher, KeyGUID string
 	Locked          bool

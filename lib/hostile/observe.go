@@ -127,7 +127,7 @@ func (v *observer) below(full string) string {
 var (
 	poolValue   = regexp.MustCompile(`^[0-9]{1,20}$`)
 	fromValue   = regexp.MustCompile(`^[0-9]{1,20}(,[0-9]{1,20})*$`)
-	streamValue = regexp.MustCompile(`^(none|parent|[Lw](,[Lw])*)$`)
+	streamValue = regexp.MustCompile(`^(none|parent|[Lwx](,[Lwx])*)$`)
 	asideValue  = regexp.MustCompile(`^(begun|done):[A-Za-z0-9_.: -]+$`)
 	otherValue  = regexp.MustCompile(`^[A-Za-z0-9_.:,+-]{1,200}$`)
 	asideOf     = regexp.MustCompile(`_diverged-[0-9]{14}(-[0-9]+)?$`)

@@ -123,6 +123,9 @@ func (w *workflow) world(rng *rand.Rand) {
 		if w.what == "volume" && (n == "tank/srv" || n == "tank/home/bob") {
 			ds.Kind, ds.Mounted = "volume", false
 		}
+		if ds.Kind != "volume" {
+			ds.Local["sharenfs"] = "rw"
+		}
 		if w.what == "raw" && strings.HasPrefix(n, "tank/home") {
 			ds.Cipher, ds.Root, ds.KeyGUID, ds.Locked = "aes-256-gcm", "tank/home", guidFor("key"), rng.IntN(2) == 0
 			ds.Mounted = !ds.Locked
@@ -193,7 +196,12 @@ func (w *workflow) copyOf(ds *Dataset, g func() string, count int, pin, srcPool 
 		stream = "L,w"
 	}
 	c := d.add(&Dataset{Name: w.root + "/" + ds.Name, Kind: ds.Kind, GUID: g(), Local: map[string]string{"zab:from": srcPool, "zab:stream": stream},
-		Received: map[string]string{"autobackup:" + backup: "true"}, Cipher: ds.Cipher, KeyGUID: ds.KeyGUID, Locked: ds.Cipher != ""})
+		Received: map[string]string{"autobackup:" + backup: "true"}, HasReceived: true, Cipher: ds.Cipher, KeyGUID: ds.KeyGUID, Locked: ds.Cipher != ""})
+	if count%2 == 0 && c.Kind != "volume" {
+		// As after a night of zab's.
+		c.Local["zab:stream"] += ",x"
+		c.Inherits = map[string]bool{"sharenfs": true, "sharesmb": true}
+	}
 	if w.inPool != "" {
 		c.Local["zab:pool"] = w.inPool
 	}

@@ -58,7 +58,8 @@ func TestPinsOfPools(t *testing.T) {
 		if strings.Join(got, ", ") != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.what, strings.Join(got, ", "), c.want)
 		}
-		marked := slices.ContainsFunc(p.mark(with(d.r, func(r *record.Record) { r.PoolGUID = "5" }), nil), func(s record.Step) bool {
+		d.r = with(d.r, func(r *record.Record) { r.PoolGUID = "5" })
+		marked := slices.ContainsFunc(p.mark(d, nil, nil), func(s record.Step) bool {
 			return slices.ContainsFunc(s.Set, func(pv string) bool { return strings.HasPrefix(pv, "zab:pool=") })
 		})
 		if len(d.wanted) > 0 && marked != (c.pool != "" && c.pool != c.had) {

@@ -70,6 +70,15 @@ type draft struct {
 	begun *begun
 	// held are the holds, where a run died that had begun to work on the copy.
 	held held
+	// replaced: the target is set aside, so that what receives is another dataset than
+	// the one whose properties are known.
+	replaced bool
+}
+
+// unshared reports whether it is known of the copy that it shares nothing of what
+// streams bring: see zfs.StreamUnshared.
+func (d *draft) unshared() bool {
+	return d.has && !d.replaced && slices.Contains(strings.Split(d.r.Target.Stream, ","), zfs.StreamUnshared)
 }
 
 // newest is the newest of the snapshots that are to be sent. There must be one.
@@ -259,7 +268,9 @@ func (p *planner) finish(d *draft) {
 			r.Fail(p.failure("bad-mapping", fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, dataset.MaxName), tooLong))
 			return
 		}
-		steps = slices.Concat(renames, pre, p.streams(d), after, p.mark(r, p.flags(d)))
+		d.replaced = d.begun != nil || slices.ContainsFunc(pre, func(s record.Step) bool { return s.Do == record.DoRenameAside })
+		streams := p.streams(d)
+		steps = slices.Concat(renames, pre, streams, after, p.mark(d, p.flags(d), streams))
 		for _, w := range p.encryptionWarnings(d) {
 			r.Warn("%s", w)
 		}
@@ -386,7 +397,7 @@ func (p *planner) streams(d *draft) []record.Step {
 	if t.Resume != nil {
 		// The token brings one snapshot; the rest of its stream follows.
 		s := &streams[0]
-		exclude, set := p.properties(r, s.From == "" || strings.Contains(s.From, "@"))
+		exclude, set := p.properties(d, s.From == "" || strings.Contains(s.From, "@"))
 		steps = append(steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
 			Flags: flags, Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
@@ -405,7 +416,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		}
 	}
 	for _, s := range streams {
-		exclude, set := p.properties(r, s.From == "" || strings.Contains(s.From, "@"))
+		exclude, set := p.properties(d, s.From == "" || strings.Contains(s.From, "@"))
 		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
 			Flags: flags, Set: set, Exclude: exclude, NoResume: !p.able(r).Resumable}
@@ -448,7 +459,8 @@ func isParent(t *record.Target) bool {
 // mark notes on the copy which pools it came through, and with which flags it
 // was begun, and takes back what zfs receive cannot be kept from setting.
 // zfs-autobackup's copies get it with their next snapshot.
-func (p *planner) mark(r *record.Record, flags []string) []record.Step {
+func (p *planner) mark(d *draft, flags []string, streams []record.Step) []record.Step {
+	r := d.r
 	if r.PoolGUID == "" {
 		return nil // it does not come from zab-select
 	}
@@ -463,7 +475,8 @@ func (p *planner) mark(r *record.Record, flags []string) []record.Step {
 	if r.Target.From != from {
 		set = append(set, zfs.FromProp+"="+from)
 	}
-	if s := frozen(flags); r.Target.Stream != s {
+	unshared := d.unshared() || slices.ContainsFunc(streams, func(s record.Step) bool { return s.Unshares() })
+	if s := frozen(flags, unshared); r.Target.Stream != s {
 		set = append(set, zfs.StreamProp+"="+s)
 	}
 	if pool := p.pinnedIn(); pool != "" && r.Target.Pool != pool {
@@ -489,13 +502,17 @@ func (p *planner) able(r *record.Record) zfs.Features {
 	return p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
 }
 
-// frozen are those of the flags that decide how a copy is stored.
-func frozen(flags []string) string {
+// frozen is zab:stream: those of the flags that decide how a copy is stored, and
+// whether it shares nothing of what streams bring.
+func frozen(flags []string, unshared bool) string {
 	var out []string
 	for _, f := range flags {
 		if f == "-L" || f == "-w" {
 			out = append(out, f[1:])
 		}
+	}
+	if unshared {
+		out = append(out, zfs.StreamUnshared)
 	}
 	if out == nil {
 		return "none"
@@ -527,7 +544,8 @@ func (p *planner) flags(d *draft) []string {
 // properties are those for zfs recv -x and -o of a stream, first or
 // incremental: each once, and only those that the record's kind has, for zfs
 // refuses a whole stream for one that it does not like.
-func (p *planner) properties(r *record.Record, first bool) (exclude, set []string) {
+func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
+	r := d.r
 	taken := map[string]bool{}
 	add := func(to *[]string, name, arg string) {
 		if !taken[name] && !foreign(r.Kind, name) && !fixed(r.Kind, name) {
@@ -567,8 +585,11 @@ func (p *planner) properties(r *record.Record, first bool) (exclude, set []strin
 		}
 	}
 	// No stream begins to share anything, with whatever options it is received.
-	add(&exclude, "sharenfs", "sharenfs")
-	add(&exclude, "sharesmb", "sharesmb")
+	if first || !d.unshared() {
+		for _, name := range record.Sharing {
+			add(&exclude, name, name)
+		}
+	}
 	exclude, set = p.encrypting(r, exclude, set)
 	return exclude, set
 }

@@ -321,7 +321,7 @@ func TestMark(t *testing.T) {
 		{"", "", "", ""},
 	} {
 		src := with(source("tank/a", "b-1 b-2"), func(r *record.Record) { r.PoolGUID, r.From = c.pool, c.from })
-		dst := with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.From, r.Stream = c.have, "L" })
+		dst := with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.From, r.Stream = c.have, "L,x" })
 		r := plan(t, "--no-holds", []*record.Record{target("backup", ""), dst}, src).of(t, "tank/a")
 		got := ""
 		for _, s := range r.Steps {
@@ -401,10 +401,12 @@ func TestFrozenFlags(t *testing.T) {
 	for _, c := range []struct {
 		stream, snapshots, flags, mark string
 	}{
-		{"", "-", "-L", "zab:from=7 zab:stream=L"},
-		{"", "b-1", "-L", "zab:from=7 zab:stream=L"},
-		{"L", "b-1", "-L", "zab:from=7"},
-		{"none", "b-1", "", "zab:from=7"},
+		{"", "-", "-L", "zab:from=7 zab:stream=L,x"},
+		{"", "b-1", "-L", "zab:from=7 zab:stream=L,x"},
+		{"L", "b-1", "-L", "zab:from=7 zab:stream=L,x"},
+		{"none", "b-1", "", "zab:from=7 zab:stream=x"},
+		{"L,x", "b-1", "-L", "zab:from=7"},
+		{"x", "b-1", "", "zab:from=7"},
 	} {
 		state := []*record.Record{target("backup", "")}
 		if c.snapshots != "-" {
@@ -425,6 +427,58 @@ func TestFrozenFlags(t *testing.T) {
 		}
 		if mark != c.mark {
 			t.Errorf("%+v: %q", c, mark)
+		}
+	}
+}
+
+// P11: sharing is excluded until the copy is known to keep that, and again when what
+// receives is another dataset. Only a stream with properties makes it known.
+func TestSharing(t *testing.T) {
+	const known, not = "L,x", "L"
+	for _, c := range []struct {
+		what, args, source, target, stream string
+		change                             func(*record.Record)
+		excluded                           string // of each stream
+		mark                               string
+	}{
+		{"a new copy", "", "b-1 b-2", "-", "", nil, "yes yes", "L,x"},
+		{"not known", "", "b-1 b-2", "b-1", not, nil, "yes", "L,x"},
+		{"known", "", "b-1 b-2", "b-1", known, nil, "no", ""},
+		{"known, and asked for", "--filter-properties=sharenfs", "b-1 b-2", "b-1", known, nil, "half", ""},
+		{"set", "--set-properties=sharenfs=on", "b-1 b-2", "b-1", not, nil, "half", ""},
+		{"streams without properties", "--decrypt", "b-1 b-2", "b-1", not, func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }, "yes", ""},
+		{"overwritten", "--force", "b-1", "", not, nil, "yes", "L,x"},
+		{"set aside for another", "--rename-aside", "b-1=7 b-2=8", "b-1", known, nil, "yes yes", "L,x"},
+		{"set aside for a clone of it", "--rename-aside", "b-1 b-2", "b-1 x*", known, nil, "yes", ""},
+		{"a volume", "", "b-1 b-2", "b-1", not, func(r *record.Record) { r.Kind = "volume" }, "no", ""},
+	} {
+		src := with(source("tank", c.source), func(r *record.Record) {
+			if r.PoolGUID, r.From = "7", "7"; c.change != nil {
+				c.change(r)
+			}
+		})
+		state := []*record.Record{target("backup", "")}
+		if c.target != "-" {
+			state = append(state, with(target("backup/tank", c.target), func(r *record.Record) { r.Stream, r.Kind = c.stream, src.Kind }))
+		}
+		r := plan(t, "--no-holds --no-thinning "+c.args, state, src).of(t, "tank")
+		var excluded []string
+		mark := ""
+		for _, s := range r.Steps {
+			switch s.Do {
+			case record.DoMark:
+				for _, pv := range s.Set {
+					if v, ok := strings.CutPrefix(pv, "zab:stream="); ok {
+						mark = v
+					}
+				}
+			case record.DoReceive:
+				n := len(slices.DeleteFunc(slices.Clone(s.Exclude), func(p string) bool { return !shares(p) }))
+				excluded = append(excluded, []string{"no", "half", "yes"}[n])
+			}
+		}
+		if r.Error != nil || strings.Join(excluded, " ") != c.excluded || mark != c.mark {
+			t.Errorf("%s: %v, %v, excluded %q, marked %q", c.what, r.Error, r.Conflict, excluded, mark)
 		}
 	}
 }

@@ -190,11 +190,18 @@ func CheckPool(s string) error {
 
 // CheckStream refuses what zab does not write into the property zab:stream.
 func CheckStream(s string) error {
-	switch s {
-	case "none", "L", "w", "L,w", "parent":
+	if s == "none" || s == "parent" {
 		return nil
 	}
-	return fmt.Errorf("%q is none of the flags of a stream", s)
+	flags := "L,w,x"
+	for f := range strings.SplitSeq(s, ",") {
+		_, rest, ok := strings.Cut(flags, f) // each once, in this order
+		if !ok || len(f) != 1 || f == "," {
+			return fmt.Errorf("%q is none of the flags of a stream", s)
+		}
+		flags = rest
+	}
+	return nil
 }
 
 // CheckAside refuses what zab does not write into the property zab:aside: a phase,

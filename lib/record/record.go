@@ -12,6 +12,7 @@ package record
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -353,6 +354,17 @@ type Step struct {
 
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
+}
+
+// Sharing are the properties by which a filesystem is shared over the network.
+var Sharing = []string{"sharenfs", "sharesmb"}
+
+// Unshares reports whether a receive step keeps the copy from sharing anything, also
+// when later streams bring such a wish and are received without a word of it: a stream
+// with properties, from its beginning.
+func (s *Step) Unshares() bool {
+	return s.Do == DoReceive && s.Token == "" && slices.Contains(s.Flags, "-p") &&
+		!slices.ContainsFunc(Sharing, func(name string) bool { return !slices.Contains(s.Exclude, name) })
 }
 
 // Through is a snapshot that travels inside a stream.

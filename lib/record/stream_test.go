@@ -618,3 +618,17 @@ func TestMessagesOfAnyBytes(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
+
+// zab:stream is none, parent, or some of the flags, each once and in order.
+func TestCheckStream(t *testing.T) {
+	for _, good := range []string{"none", "parent", "L", "w", "x", "L,w", "L,x", "w,x", "L,w,x"} {
+		if err := CheckStream(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", ",", "L,", ",L", "x,L", "L,L", "Lx", "L,,x", "none,x", "parent,x", "l", "L w"} {
+		if CheckStream(bad) == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

@@ -425,7 +425,7 @@ func mark(ctx context.Context, batch []*job, late bool) {
 		}
 		for _, i := range j.later {
 			if s := &j.r.Steps[i]; s.Do == record.DoMark && late == (len(s.Set) == 1 && strings.HasPrefix(s.Set[0], zfs.PoolProp+"=")) {
-				g := find(j.x.target(j.r), s.Set)
+				g := find(j.x.target(j.r), j.marks(s))
 				g.held = append(g.held, held{j, i, s.Dataset})
 			}
 		}
@@ -451,6 +451,15 @@ func mark(ctx context.Context, batch []*job, late bool) {
 			res.Done = true
 		}
 	}
+}
+
+// marks are the properties that a mark step sets. What it says of sharing is for streams
+// that came whole: zfs need not have kept the -x of one that went on with a token.
+func (j *job) marks(s *record.Step) []string {
+	if j.unshared {
+		return s.Set
+	}
+	return zfs.NotUnshared(s.Set)
 }
 
 // held is a hold, release or mark step of a record.

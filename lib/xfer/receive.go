@@ -57,6 +57,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 	for try := 0; len(todo) > 0; {
 		err := j.stream(ctx, i, what, &todo[0])
 		if err == nil {
+			j.unshared = j.unshared || todo[0].Unshares()
 			todo = todo[1:]
 			continue
 		}

@@ -78,6 +78,9 @@ type job struct {
 	tags     map[sided][]string
 	// zoned: the copy belongs to a zone; see zoneRefuses.
 	zoned bool
+	// unshared: a stream came whole that was received with -x sharenfs -x sharesmb, and
+	// brought properties.
+	unshared bool
 	// leftOut is how many times steps were replaced by others; see leaveOut.
 	leftOut int
 	// omitted are warnings about what was left out, where the rest arrives.

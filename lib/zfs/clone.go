@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -89,7 +90,7 @@ func (h *Host) Locals(ctx context.Context, name string) ([]string, error) {
 // ForClone are those of the properties, P=V, that a clone of the dataset can be
 // given: not what it has from its origin, nor what only belongs to that one.
 func ForClone(props []string) []string {
-	return slices.DeleteFunc(slices.Clone(props), func(pv string) bool {
+	return slices.DeleteFunc(NotUnshared(props), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")
 		switch name {
 		case "keylocation", "volsize", "volblocksize", AsideProp, MissingProp:
@@ -97,6 +98,19 @@ func ForClone(props []string) []string {
 		}
 		return KeyParameter(name) || Reserves(name)
 	})
+}
+
+// NotUnshared are properties, P=V, without the claim that a copy shares nothing of what
+// streams bring.
+func NotUnshared(props []string) []string {
+	props = slices.Clone(props)
+	for i, pv := range props {
+		if flags, ok := strings.CutPrefix(pv, StreamProp+"="); ok {
+			flags = strings.TrimSuffix(strings.TrimSuffix(flags, StreamUnshared), ",")
+			props[i] = StreamProp + "=" + cmp.Or(flags, "none")
+		}
+	}
+	return props
 }
 
 // Reserves tells of the properties that take space that nothing is in.

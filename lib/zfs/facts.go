@@ -26,10 +26,18 @@ const FromProp = "zab:from"
 const ChangedProp = "snapshots_changed"
 
 // StreamProp is the user property of a copy that tells with which of the flags
-// of zfs send it was begun that must not change in its life: L and w, with a
-// comma between, or none. Old versions lose data where -L changes between two
-// increments (OpenZFS issue 6224), new ones refuse.
+// of zfs send it was begun that must not change in its life, L and w, and whether it
+// shares nothing of what streams bring, x: with commas between, or none. Old versions
+// lose data where -L changes between two increments (OpenZFS issue 6224), new ones
+// refuse.
 const StreamProp = "zab:stream"
+
+// StreamUnshared in StreamProp: a whole stream with properties was received with -x
+// sharenfs and -x sharesmb. That stays with a filesystem until somebody takes it back
+// (zfs inherit -S), and need not be said again, which would cost a transaction for
+// each. It does not stay where the dataset has never received properties, nor with a
+// clone (tried on 2.1.11 and 2.3.2).
+const StreamUnshared = "x"
 
 // StreamParent is what StreamProp says of a filesystem that CreateParent made:
 // no stream has begun it, and nothing is in it.

@@ -475,3 +475,17 @@ func many(n int) string {
 	}
 	return b.String()
 }
+
+// What a clone is given of a copy's own properties: not that it shares nothing, which
+// only what was received can make true.
+func TestForClone(t *testing.T) {
+	for had, want := range map[string]string{
+		"zab:stream=L,x": "zab:stream=L", "zab:stream=x": "zab:stream=none", "zab:stream=L,w,x": "zab:stream=L,w", "zab:stream=L": "zab:stream=L",
+		"zab:stream=none": "zab:stream=none", "zab:stream=parent": "zab:stream=parent", "x:y=x": "x:y=x", "compression=zstd": "compression=zstd",
+		"refreservation=5": "", "zab:aside=done:a": "",
+	} {
+		if got := strings.Join(ForClone([]string{had}), " "); got != want {
+			t.Errorf("%s: %s", had, got)
+		}
+	}
+}

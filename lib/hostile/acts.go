@@ -603,11 +603,13 @@ func (c *call) receive(st *stream, name string, whole bool) {
 		}
 	}
 	for _, p := range c.opts["x"] {
-		_, local := d.Local[p]
+		_, source := c.h.get(d, p)
 		switch {
 		case strings.HasPrefix(defaults[p], "."): // not inherited
 			delete(d.Received, p)
-		case d.HasReceived && !local:
+		case source == "local" || !fresh && strings.HasPrefix(source, "inherited"):
+			// zfs leaves out -x of what has a value that was not received.
+		case d.HasReceived:
 			if d.Inherits == nil {
 				d.Inherits = map[string]bool{}
 			}

@@ -68,6 +68,8 @@ type Outcome struct {
 	// Err is set where the chain was given up from here: a stall, the end of
 	// the context, or an error of a joint.
 	Err error
+	// Said is what the last program, which receives, printed on stderr.
+	Said string
 	// Seconds that it took, without those that it stood at a Gate.
 	Seconds float64
 }
@@ -190,6 +192,7 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 		took -= waited
 	}
 	out.Seconds = took.Seconds()
+	out.Said = children[len(children)-1].stderr.String()
 	for i, c := range children {
 		out.Failures = append(out.Failures, c.failures(i == len(children)-1)...)
 	}

@@ -402,9 +402,9 @@ func TestFrozenFlags(t *testing.T) {
 		stream, snapshots, flags, mark string
 	}{
 		{"", "-", "-L", "zab:from=7 zab:stream=L,x"},
-		{"", "b-1", "-L", "zab:from=7 zab:stream=L,x"},
-		{"L", "b-1", "-L", "zab:from=7 zab:stream=L,x"},
-		{"none", "b-1", "", "zab:from=7 zab:stream=x"},
+		{"", "b-1", "-L", "zab:from=7 zab:stream=L"},
+		{"L", "b-1", "-L", "zab:from=7"},
+		{"none", "b-1", "", "zab:from=7"},
 		{"L,x", "b-1", "-L", "zab:from=7"},
 		{"x", "b-1", "", "zab:from=7"},
 	} {
@@ -442,14 +442,14 @@ func TestSharing(t *testing.T) {
 		mark                               string
 	}{
 		{"a new copy", "", "b-1 b-2", "-", "", nil, "yes yes", "L,x"},
-		{"not known", "", "b-1 b-2", "b-1", not, nil, "yes", "L,x"},
+		{"not known", "", "b-1 b-2", "b-1", not, nil, "yes", ""},
 		{"known", "", "b-1 b-2", "b-1", known, nil, "no", ""},
 		{"known, and asked for", "--filter-properties=sharenfs", "b-1 b-2", "b-1", known, nil, "half", ""},
 		{"set", "--set-properties=sharenfs=on", "b-1 b-2", "b-1", not, nil, "half", ""},
 		{"streams without properties", "--decrypt", "b-1 b-2", "b-1", not, func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }, "yes", ""},
-		{"overwritten", "--force", "b-1", "", not, nil, "yes", "L,x"},
+		{"overwritten", "--force", "b-1", "", known, nil, "yes", "L"},
 		{"set aside for another", "--rename-aside", "b-1=7 b-2=8", "b-1", known, nil, "yes yes", "L,x"},
-		{"set aside for a clone of it", "--rename-aside", "b-1 b-2", "b-1 x*", known, nil, "yes", ""},
+		{"set aside for a clone of it", "--rename-aside", "b-1 b-2", "b-1 x*", known, nil, "yes", "L"},
 		{"a volume", "", "b-1 b-2", "b-1", not, func(r *record.Record) { r.Kind = "volume" }, "no", ""},
 	} {
 		src := with(source("tank", c.source), func(r *record.Record) {

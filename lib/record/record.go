@@ -360,10 +360,12 @@ type Step struct {
 var Sharing = []string{"sharenfs", "sharesmb"}
 
 // Unshares reports whether a receive step keeps the copy from sharing anything, also
-// when later streams bring such a wish and are received without a word of it: a stream
-// with properties, from its beginning.
+// when later streams bring such a wish and are received without a word of it: it makes
+// the dataset, from a stream with properties. To one that exists zfs does not apply -x
+// where the property is set on it or on something above it.
 func (s *Step) Unshares() bool {
-	return s.Do == DoReceive && s.Token == "" && slices.Contains(s.Flags, "-p") &&
+	return s.Do == DoReceive && s.Token == "" && !s.Force && (s.From == "" || strings.Contains(s.From, "@")) &&
+		slices.Contains(s.Flags, "-p") &&
 		!slices.ContainsFunc(Sharing, func(name string) bool { return !slices.Contains(s.Exclude, name) })
 }
 

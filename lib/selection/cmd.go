@@ -91,7 +91,7 @@ func (o *Options) rules(backup string) (*Rules, error) {
 		}
 	}
 	r := &Rules{Property: prop, ExcludePaths: o.ExcludePath,
-		ExcludeReceived: o.ExcludeReceived && !o.IncludeReceived, ExcludeUnchanged: o.ExcludeUnchanged}
+		ExcludeReceived: o.ExcludeReceived && !o.IncludeReceived, IncludeReceived: o.IncludeReceived, ExcludeUnchanged: o.ExcludeUnchanged}
 	if o.IgnoreReplicated && r.ExcludeUnchanged == 0 {
 		r.ExcludeUnchanged = 1
 	}

@@ -26,6 +26,8 @@ type Rules struct {
 	// all pools of its host by name: nil where no copy makes them matter.
 	Target, TargetGUID string
 	TargetPools        map[string]string
+	// IncludeReceived keeps what is left out only because it is a copy.
+	IncludeReceived bool
 	// oneHost: the datasets are on the target's own host.
 	oneHost bool
 }
@@ -123,15 +125,16 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 // as no copy comes to a pool that it came through, the row has an end. So it is with
 // a property that the copy inherits from above, for a copy may well go on to another
 // disk. Nor does a copy that received the property go to another place in its own
-// pool: two backups into one pool would send each other's copies. A property that was
-// set on the copy itself says what its owner wants.
+// pool, be it one that is not marked yet, as while its first stream is under way: two
+// backups into one pool would send each other's copies. A property that was set on the
+// copy itself says what its owner wants.
 func (r *Rules) back(name, source, from string, f *record.Facts) string {
+	own := zfs.Pool(r.Target)
+	if r.oneHost && !r.IncludeReceived && source == "received" && zfs.Pool(name) == own {
+		return "being a copy in the target's own pool"
+	}
 	if f.From == "" || len(r.TargetPools) == 0 {
 		return ""
-	}
-	own := zfs.Pool(r.Target)
-	if r.oneHost && source == "received" && zfs.Pool(name) == own {
-		return "being a copy in the target's own pool"
 	}
 	through := strings.Split(f.From, ",")
 	for pool, guid := range r.TargetPools {

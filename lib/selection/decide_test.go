@@ -357,7 +357,7 @@ func TestDecideCopies(t *testing.T) {
 // several others; but nothing goes back to a pool that it came through, or that it is in.
 func TestDecideRow(t *testing.T) {
 	all := tree("one true local\none/a true ^one\ntwo - -\ntwo/bk - -\ntwo/bk/one true received\ntwo/bk/one/a true ^two/bk/one\n" +
-		"three - -\nthree/bk - -\nthree/bk/one true received\nthree/bk/two true received\nfour - -\nfour/bk - -\ntwo/again - -")
+		"three - -\nthree/bk - -\nthree/bk/one true received\nthree/bk/two true received\nfour - -\nfour/bk - -\ntwo/again - -\ntwo/begun true received")
 	from := map[string]string{"two/bk/one": "100", "two/bk/one/a": "100", "three/bk/one": "100", "three/bk/two": "100,102"}
 	at := map[string]string{}
 	for i := range all {
@@ -371,9 +371,9 @@ func TestDecideRow(t *testing.T) {
 	for _, c := range []struct{ target, want string }{
 		{"two/bk", "one one/a three/bk/one"},
 		{"two/again", "one one/a three/bk/one"}, // and not what is in the same pool
-		{"three/bk", "one one/a two/bk/one two/bk/one/a"},
-		{"four/bk", "one one/a two/bk/one two/bk/one/a three/bk/one three/bk/two"},
-		{"one/a", "one"},
+		{"three/bk", "one one/a two/bk/one two/bk/one/a two/begun"},
+		{"four/bk", "one one/a two/bk/one two/bk/one/a three/bk/one three/bk/two two/begun"},
+		{"one/a", "one two/begun"},
 	} {
 		r := Rules{Property: prop, Target: c.target, TargetGUID: at[c.target]}
 		r.TargetPools = r.ownPools(all)
@@ -391,8 +391,14 @@ func TestDecideRow(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.target, got, c.want)
 		}
 	}
+	// What has begun to come to the pool has no mark yet, and is left alone all the same.
+	r := Rules{Property: prop, Target: "two/again", TargetGUID: at["two/again"], IncludeReceived: true}
+	verdicts, _, _ := r.Decide(all)
+	if last := verdicts[len(verdicts)-1]; !last.Selected {
+		t.Errorf("with --include-received: %+v", last)
+	}
 	// A target of that name on another host is none of these.
-	r := Rules{Property: prop, Target: "two/bk", TargetGUID: "5"}
+	r = Rules{Property: prop, Target: "two/bk", TargetGUID: "5"}
 	if p := r.ownPools(all); p != nil {
 		t.Errorf("%v", p)
 	}

@@ -164,7 +164,9 @@ func (s *snapper) do(ctx context.Context, work []*record.Record) error {
 			if err := s.measure(ctx, host, s.idle(set)); err != nil {
 				return err
 			}
-			set = standing(set)
+			if set = standing(set); len(set) == 0 {
+				continue
+			}
 		}
 		if err := s.list(ctx, host, set); err != nil {
 			if ctx.Err() != nil {
@@ -348,7 +350,10 @@ func (s *snapper) idle(set []*record.Record) []*record.Record {
 // the two would be missing from the list, and no longer count as written. A list that
 // is remembered must be as new, so when its snapshots changed last is read again too.
 //
-// What cannot be read stays unknown. An error ends the command.
+// (Somebody else's snapshot that is destroyed between the two has taken what it held
+// with it: the next run finds that written since ours.)
+//
+// What cannot be read is unknown then. An error ends the command.
 func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	for _, r := range set {
 		delete(s.written, r)
@@ -379,10 +384,10 @@ func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Rec
 	}
 	for _, r := range set {
 		d := got[r.Name]
+		r.Written, r.SnapshotsChanged = nil, nil
 		if n, known := d.Props["written"].Int(); known {
-			s.written[r] = n
+			s.written[r], r.Written = n, &n
 		}
-		r.SnapshotsChanged = nil
 		if at, known := d.Props[zfs.ChangedProp].Int(); known {
 			r.SnapshotsChanged = &at
 		}
@@ -404,13 +409,13 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 		if i < 0 {
 			continue
 		}
-		n, known := s.written[r]
-		if !known && r.Written != nil {
-			n, known = *r.Written, true
-		}
-		switch newest := i == len(r.Snapshots)-1 && len(s.o.Patterns) == 0; {
-		case known && (newest || n >= s.o.MinChange):
-			written[r] = n // what is written since the newest is so since ours
+		n, measured := s.written[r]
+		newest := i == len(r.Snapshots)-1 && len(s.o.Patterns) == 0
+		switch {
+		case r.Written != nil && *r.Written >= s.o.MinChange:
+			written[r] = *r.Written // what is written since the newest is so since ours
+		case measured && newest:
+			written[r] = n
 		default:
 			unsure = append(unsure, r)
 		}

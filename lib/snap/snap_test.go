@@ -106,7 +106,7 @@ func TestGroups(t *testing.T) {
 // the pools that are full, stuck those that are suspended when they are synced, broken
 // before; race, in which dataset another
 // run takes the name first; after, the snapshots that another run makes right after
-// they were listed; log is what was started.
+// they were listed; deaf, that the next zfs get fails; log is what was started.
 type pool struct{ dir string }
 
 const fakeZFS = `#!/bin/sh
@@ -142,6 +142,7 @@ snapshot)
 	[ $rc = 0 ] || { echo "no snapshots were created" >&2; exit $rc; }
 	for a in $(operands "$@"); do echo "$a${tab}777${tab}999" >>list; done;;
 get)
+	[ -s deaf ] && { >deaf; echo "internal error" >&2; exit 1; }
 	props=$(echo "$7" | tr , ' ')
 	for a in $(operands "$@"); do
 		missing "$a" && { rc=1; continue; }
@@ -174,7 +175,7 @@ exit $rc
 func newPool(t *testing.T, files map[string]string) *pool {
 	t.Helper()
 	p := &pool{t.TempDir()}
-	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "broken": "", "race": "", "after": "", "log": ""}
+	all := map[string]string{"zfs": fakeZFS, "zpool": fakeZFS, "list": "", "get": "", "pending": "", "gone": "", "bad": "", "full": "", "stuck": "", "broken": "", "race": "", "after": "", "deaf": "", "log": ""}
 	for name, text := range files {
 		all[name] = text
 	}
@@ -504,6 +505,21 @@ func TestPending(t *testing.T) {
 	newPool(t, map[string]string{"list": list, "stuck": "tank\n"})
 	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 0"))
 	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x unchanged" || strings.Count(stderr, "suspended") != 1 {
+		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
+	}
+
+	// With nothing left to list, and a list to be remembered.
+	t.Setenv("CACHE_DIRECTORY", t.TempDir())
+	newPool(t, map[string]string{"stuck": "tank\n"})
+	out, _, err = run(t, []string{"--cache"}, input(t, "tank/a 0"))
+	if err != nil || outcome(out) != "tank/a error pool-io" {
+		t.Errorf("%s, %v", outcome(out), err)
+	}
+
+	// What could not be read is asked again, and what was read before is not believed.
+	newPool(t, map[string]string{"list": list, "deaf": "yes\n", "get": "tank/a\twritten@" + old + "\t512\t-\n"})
+	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0"))
+	if err != nil || stderr != "" || outcome(out) != "tank/a "+name+", tank/b unchanged" {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 

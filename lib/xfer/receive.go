@@ -57,7 +57,8 @@ func (j *job) receive(ctx context.Context, i int) error {
 	for try := 0; len(todo) > 0; {
 		err := j.stream(ctx, i, what, &todo[0])
 		if err == nil {
-			j.unshared = j.unshared || todo[0].Unshares()
+			// Who may not set a property is told so, and receives all the same.
+			j.unshared = j.unshared || todo[0].Unshares() && !strings.Contains(j.said, "share")
 			todo = todo[1:]
 			continue
 		}
@@ -226,7 +227,7 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall, Lost: lost})
 	j.x.meter.stop(shown)
 	measure(j.result(i), c, out.Seconds)
-	j.refused = refused(out)
+	j.refused, j.said = refused(out), out.Said
 	return j.verdict(ctx, what, out)
 }
 

@@ -65,8 +65,10 @@ type job struct {
 	// ignored are the errors of transfers that --ignore-transfer-errors lets
 	// pass if the snapshot is there.
 	ignored map[int]error
-	// refused: it was the receiver that failed in the last stream.
+	// refused: it was the receiver that failed in the last stream; said is what it
+	// printed on stderr.
 	refused bool
+	said    string
 	// warnings is how many the record had before.
 	warnings int
 	// keep are properties, P=V, that every stream has to set; see renameAside.
@@ -78,8 +80,8 @@ type job struct {
 	tags     map[sided][]string
 	// zoned: the copy belongs to a zone; see zoneRefuses.
 	zoned bool
-	// unshared: a stream came whole that was received with -x sharenfs -x sharesmb, and
-	// brought properties.
+	// unshared: a stream that makes the copy share nothing came whole, and nothing was
+	// said of its not being so.
 	unshared bool
 	// leftOut is how many times steps were replaced by others; see leaveOut.
 	leftOut int

@@ -462,6 +462,13 @@ func TestSameSecond(t *testing.T) {
 		t.Errorf("%s, %+v, %s, %v", outcome(out), s, stderr, err)
 	}
 
+	// The next name is free in the pool that needs it, and taken in another.
+	newPool(t, map[string]string{"list": list + "pool/x@" + next + "\t7\t50\n", "race": "tank/a\n", "pending": "tank/a\twritten\t512\t-\n"})
+	out, _, err = run(t, nil, input(t, "tank/a 1", "pool/x 1"))
+	if err != nil || outcome(out) != "tank/a "+next+", pool/x "+name {
+		t.Errorf("%s, %v", outcome(out), err)
+	}
+
 	// All of them, with the same name, where unchanged ones are wanted too.
 	newPool(t, map[string]string{"list": list, "race": "tank/b\n"})
 	out, stderr, err = run(t, []string{"--allow-empty"}, input(t, "tank/a", "tank/b"))

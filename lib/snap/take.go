@@ -123,6 +123,11 @@ func (t *taking) pool(ctx context.Context, set []*record.Record) error {
 		}
 		return nil
 	}
+	if holders(set, t.name) > 0 {
+		// That which another pool got after a collision.
+		t.name, _ = t.freeName(t.format.Name, set, nil)
+		t.hooks.snapshot = t.name
+	}
 	tried := map[string]bool{}
 	for round := 1; ; round++ {
 		set = t.nameable(set)

@@ -13,7 +13,7 @@ import (
 // ends too early. The rank tells causes from such consequences.
 const (
 	rankCause = iota
-	rankShort // its input ended too early
+	rankShort // its input ended too early, or in a wrong way
 	rankPipe  // nobody read its output
 )
 
@@ -29,14 +29,25 @@ func (f *Failure) rank() int {
 	case f.Err.Kind == zfs.KindPartial:
 		return rankShort
 	}
-	if !f.Last {
-		for _, s := range short {
-			if strings.Contains(text, s) {
-				return rankShort
-			}
+	words := short
+	if f.Last {
+		words = invalid
+	}
+	for _, s := range words {
+		if strings.Contains(text, s) {
+			return rankShort
 		}
 	}
 	return rankCause
+}
+
+// invalid is what zfs receive (2.1 to 2.4) says of a stream that makes no sense to it.
+// A zfs send -I that cannot read a block ends its stream in such a way, and says why;
+// which of the two is heard first is a matter of chance.
+var invalid = []string{
+	"incompatible embedded data stream feature",
+	"kernel modules must be upgraded",
+	"invalid backup stream",
 }
 
 // short is what programs that decompress say of an input that ended too early:

@@ -188,6 +188,8 @@ func TestCauseTable(t *testing.T) {
 		{"sender seen later", []Failure{send(2, zfs.KindKey, "key not loaded"), recv(1, zfs.KindPartial, "failed to read from stream")}, "send"},
 		{"connection lost", []Failure{fail("ssh", 3, false, zfs.KindUnreachable, 0, 255, "client_loop: send disconnect: Broken pipe"), recv(1, zfs.KindPartial, "incomplete")}, "ssh"},
 		{"decompressor cut off", []Failure{send(1, zfs.KindOther, "boom"), fail("zstd -d", 2, false, zfs.KindOther, 0, 1, "zstd: /*stdin*\\: unexpected end of file"), recv(3, zfs.KindPartial, "incomplete stream")}, "send"},
+		{"sender seen later, and a stream that it spoiled", []Failure{send(2, zfs.KindUnreadable, "warning: cannot send 'a@b': Input/output error"), recv(1, zfs.KindFeature, "cannot receive incremental stream: incompatible embedded data stream feature with encrypted receive.")}, "send"},
+		{"a stream that is not understood", []Failure{fail("send", 1, false, zfs.KindKilled, syscall.SIGPIPE, -1, ""), recv(2, zfs.KindFeature, "cannot receive new filesystem stream: kernel modules must be upgraded to receive this stream.")}, "recv"},
 		{"only a bad stream", []Failure{fail("send", 2, false, zfs.KindKilled, syscall.SIGPIPE, -1, ""), recv(1, zfs.KindPartial, "checksum mismatch")}, "recv"},
 		{"the receiver was content", []Failure{fail("send", 2, false, zfs.KindKilled, syscall.SIGPIPE, -1, "")}, ""},
 		{"a marker of SIGPIPE", []Failure{fail("zfs send", 1, false, zfs.KindKilled, 0, 141, ""), recv(2, zfs.KindModified, "modified")}, "recv"},

@@ -164,6 +164,7 @@ func (s *snapper) do(ctx context.Context, work []*record.Record) error {
 			if err := s.measure(ctx, host, s.idle(set)); err != nil {
 				return err
 			}
+			failPools(set)
 			if set = standing(set); len(set) == 0 {
 				continue
 			}
@@ -187,6 +188,21 @@ func (s *snapper) failAll(set []*record.Record, e record.Error) {
 	s.env.ReportError(&e)
 	for _, r := range set {
 		r.Fail(e)
+	}
+}
+
+// failPools fails the other records too of a pool that could not be asked about one.
+func failPools(set []*record.Record) {
+	lost := map[string]*record.Error{}
+	for _, r := range set {
+		if r.Error != nil {
+			lost[zfs.Pool(r.Name)] = r.Error
+		}
+	}
+	for _, r := range set {
+		if e := lost[zfs.Pool(r.Name)]; e != nil && r.Error == nil {
+			r.Fail(*e)
+		}
 	}
 }
 

@@ -510,7 +510,7 @@ func TestPending(t *testing.T) {
 	}
 
 	newPool(t, map[string]string{"list": list, "stuck": "tank\n"})
-	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0", "pool/x 0"))
+	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 9", "pool/x 0"))
 	if err != nil || outcome(out) != "tank/a error pool-io, tank/b error pool-io, pool/x unchanged" || strings.Count(stderr, "suspended") != 1 {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}

@@ -41,9 +41,9 @@ func (f *Failure) rank() int {
 	return rankCause
 }
 
-// invalid is what zfs receive (2.1 to 2.4) says of a stream that makes no sense to it.
-// A zfs send -I that cannot read a block ends its stream in such a way, and says why;
-// which of the two is heard first is a matter of chance.
+// invalid is what zfs receive (2.1 to 2.4) says of a stream that makes no sense to it,
+// such as that of a sender that cannot read: see spoiled. Which of the two ends first
+// is a matter of chance.
 var invalid = []string{
 	"incompatible embedded data stream feature",
 	"kernel modules must be upgraded",

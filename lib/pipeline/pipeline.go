@@ -430,6 +430,7 @@ func (c *child) failures(last bool) []Failure {
 			e.Argv = []string{c.Name}
 			signalled(e)
 		}
+		e = spoiled(c.Host, e)
 		out = append(out, Failure{Name: c.Name, Place: c.place, Last: last, Err: e, At: c.at})
 	}
 	return out
@@ -460,7 +461,22 @@ func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 		e.Kind = zfs.KindMissingProgram
 	}
 	signalled(e)
-	return e
+	return spoiled(h, e)
+}
+
+// spoiled is the error of a program that said that it cannot read, and died only then,
+// of the pipe that its reader had closed: zfs send -I ends its stream with a record
+// that makes no sense where it is, and goes on.
+func spoiled(h *zfs.Host, e *zfs.Error) *zfs.Error {
+	if e.Signal != syscall.SIGPIPE {
+		return e
+	}
+	said := asError(h.Failed(e.Argv, errors.New(""), strings.Join(e.Lines, "\n")))
+	if said.Kind != zfs.KindPoolIO {
+		return e
+	}
+	said.Code = 1
+	return said
 }
 
 // signalled takes the signal from the exit status in which a shell hides it.

@@ -85,6 +85,14 @@ func TestCauseOfFailure(t *testing.T) {
 			sh("send", "exec cat /dev/zero"), between(&Joint{Buffer: 1 << 20}),
 			sh("receive", "read x </dev/null; echo 'cannot receive: out of space' >&2; exit 1"),
 		}, "receive", "out of space"},
+		{"a sender that cannot read spoils its stream", []Link{
+			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2; exec cat /dev/zero"), between(&Joint{}),
+			sh("receive", "sleep 0.1; echo 'cannot receive incremental stream: incompatible embedded data stream feature with encrypted receive.' >&2; exit 1"),
+		}, "send", "Input/output error"},
+		{"and behind a shell", []Link{
+			sh("mbuffer", `{ sh -c "echo 'warning: cannot send: Input/output error' >&2; exec cat /dev/zero" || echo "zab: zfs send failed: $?" >&2; } | head -c 1`), between(&Joint{}),
+			sh("receive", "cat >/dev/null; echo 'cannot receive incremental stream: invalid backup stream' >&2; exit 1"),
+		}, "zfs send", "Input/output error"},
 		{"a filter is killed", []Link{
 			sh("send", "exec cat /dev/zero"), between(&Joint{}), sh("filter", "kill -9 $$"), between(&Joint{}),
 			sh("receive", "cat >/dev/null; echo 'cannot receive incremental stream: checksum mismatch or incomplete stream.' >&2; exit 1"),

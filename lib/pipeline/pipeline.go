@@ -192,9 +192,15 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 		took -= waited
 	}
 	out.Seconds = took.Seconds()
-	out.Said = children[len(children)-1].stderr.String()
+	last := children[len(children)-1]
+	out.Said = last.stderr.String()
 	for i, c := range children {
 		out.Failures = append(out.Failures, c.failures(i == len(children)-1)...)
+	}
+	if last.err != nil {
+		for _, c := range children[:len(children)-1] {
+			out.Failures = append(out.Failures, c.warned()...)
+		}
 	}
 	return out
 }
@@ -462,6 +468,19 @@ func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 	}
 	signalled(e)
 	return spoiled(h, e)
+}
+
+// warned is the failure of a program that said that it cannot read, and ended as if all
+// were well, as zfs send -I does (2.1).
+func (c *child) warned() []Failure {
+	if c.err != nil {
+		return nil
+	}
+	e := exited(c.Host, c.Name, 1, c.stderr.String())
+	if e.Kind != zfs.KindPoolIO {
+		return nil
+	}
+	return []Failure{{Name: c.Name, Place: c.place, Err: e, At: c.at}}
 }
 
 // spoiled is the error of a program that said that it cannot read, and died only then,

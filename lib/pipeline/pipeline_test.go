@@ -89,6 +89,10 @@ func TestCauseOfFailure(t *testing.T) {
 			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2; exec cat /dev/zero"), between(&Joint{}),
 			sh("receive", "sleep 0.1; echo 'cannot receive incremental stream: incompatible embedded data stream feature with encrypted receive.' >&2; exit 1"),
 		}, "send", "Input/output error"},
+		{"and ends as if all were well", []Link{
+			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2"), between(&Joint{}),
+			sh("receive", "cat; echo 'cannot receive incremental stream: kernel modules must be upgraded to receive this stream.' >&2; exit 1"),
+		}, "send", "Input/output error"},
 		{"and behind a shell", []Link{
 			sh("mbuffer", `{ sh -c "echo 'warning: cannot send: Input/output error' >&2; exec cat /dev/zero" || echo "zab: zfs send failed: $?" >&2; } | head -c 1`), between(&Joint{}),
 			sh("receive", "cat >/dev/null; echo 'cannot receive incremental stream: invalid backup stream' >&2; exit 1"),

@@ -195,12 +195,11 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 	last := children[len(children)-1]
 	out.Said = last.stderr.String()
 	for i, c := range children {
-		out.Failures = append(out.Failures, c.failures(i == len(children)-1)...)
-	}
-	if last.err != nil {
-		for _, c := range children[:len(children)-1] {
-			out.Failures = append(out.Failures, c.warned()...)
+		failed := c.failures(i == len(children)-1)
+		if len(failed) == 0 && c.err == nil && last.err != nil {
+			failed = c.warned()
 		}
+		out.Failures = append(out.Failures, failed...)
 	}
 	return out
 }
@@ -473,9 +472,6 @@ func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 // warned is the failure of a program that said that it cannot read, and ended as if all
 // were well, as zfs send -I does (2.1).
 func (c *child) warned() []Failure {
-	if c.err != nil {
-		return nil
-	}
 	e := exited(c.Host, c.Name, 1, c.stderr.String())
 	if e.Kind != zfs.KindPoolIO {
 		return nil

@@ -397,7 +397,7 @@ func (p *planner) streams(d *draft) []record.Step {
 	if t.Resume != nil {
 		// The token brings one snapshot; the rest of its stream follows.
 		s := &streams[0]
-		exclude, set := p.properties(d, s.From == "" || strings.Contains(s.From, "@"))
+		exclude, set := p.properties(d, record.MakesDataset(s.From))
 		steps = append(steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
 			Flags: flags, Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
@@ -416,7 +416,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		}
 	}
 	for _, s := range streams {
-		exclude, set := p.properties(d, s.From == "" || strings.Contains(s.From, "@"))
+		exclude, set := p.properties(d, record.MakesDataset(s.From))
 		step := record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Through: s.Through,
 			Flags: flags, Set: set, Exclude: exclude, NoResume: !p.able(r).Resumable}

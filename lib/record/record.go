@@ -359,12 +359,16 @@ type Step struct {
 // Sharing are the properties by which a filesystem is shared over the network.
 var Sharing = []string{"sharenfs", "sharesmb"}
 
+// MakesDataset reports whether a stream from this base makes the dataset that it is
+// received into: a full one, or one from the origin of a clone.
+func MakesDataset(from string) bool { return from == "" || strings.Contains(from, "@") }
+
 // Unshares reports whether a receive step keeps the copy from sharing anything, also
 // when later streams bring such a wish and are received without a word of it: it makes
 // the dataset, from a stream with properties. To one that exists zfs does not apply -x
 // where the property is set on it or on something above it.
 func (s *Step) Unshares() bool {
-	return s.Do == DoReceive && s.Token == "" && !s.Force && (s.From == "" || strings.Contains(s.From, "@")) &&
+	return s.Do == DoReceive && s.Token == "" && !s.Force && MakesDataset(s.From) &&
 		slices.Contains(s.Flags, "-p") &&
 		!slices.ContainsFunc(Sharing, func(name string) bool { return !slices.Contains(s.Exclude, name) })
 }

@@ -115,8 +115,8 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 }
 
 // back returns why a copy is not sent: it would come back to a pool that it came from,
-// or that it is in; "" where it may be sent. Two hosts that back each other up would else send
-// each other their copies, and copies of copies, without an end.
+// or that it is in; "" where it may be sent. Two hosts that back each other up would
+// else send each other their copies, and copies of copies, without an end.
 //
 // A property that came with the stream was not meant for here: where the target is
 // on another host, every pool of that counts. On one host only the pool of the

@@ -2,8 +2,8 @@
 // of those only that changed.
 //
 // Goals: all that can be snapshotted together in one transaction group of their pool,
-// and what cannot fails alone; nothing where nothing changed; three zfs programs beyond
-// the snapshots themselves, and one for each pool, whatever the number of datasets.
+// and what cannot fails alone; nothing where nothing changed; at most four zfs
+// programs beyond the snapshots themselves, and one for each pool, whatever the number of datasets.
 //
 // Non-goals: it selects nothing and destroys nothing.
 package snap
@@ -96,7 +96,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		return err
 	}
 	w := record.NewWriter(env.Stdout)
-	s := &snapper{o: o, env: env, written: map[*record.Record]int64{}}
+	s := &snapper{o: o, env: env, measured: map[*record.Record]bool{}}
 	var work []*record.Record
 	touched := map[*record.Record]bool{}
 	for _, r := range all {
@@ -151,9 +151,9 @@ func lineOf(err error) string {
 type snapper struct {
 	o   *Options
 	env *cli.Env
-	// written are the bytes since the newest snapshot of any name, as zfs said after the
-	// pool had written all out and before the snapshots were listed.
-	written map[*record.Record]int64
+	// measured are the records whose Written zfs gave after their pool had written all
+	// out and before their snapshots were listed.
+	measured map[*record.Record]bool
 }
 
 // do lists and snapshots, host by host and pool by pool.
@@ -161,10 +161,9 @@ func (s *snapper) do(ctx context.Context, work []*record.Record) error {
 	for _, set := range groups(work, func(r *record.Record) string { return r.Host }) {
 		host := s.env.Machine.Host(set[0].Host)
 		if !s.hooked() && !s.o.NoSnapshot {
-			if err := s.measure(ctx, host, s.idle(set)); err != nil {
+			if err := s.measure(ctx, host, set); err != nil {
 				return err
 			}
-			failPools(set)
 			if set = standing(set); len(set) == 0 {
 				continue
 			}
@@ -188,21 +187,6 @@ func (s *snapper) failAll(set []*record.Record, e record.Error) {
 	s.env.ReportError(&e)
 	for _, r := range set {
 		r.Fail(e)
-	}
-}
-
-// failPools fails the other records too of a pool that could not be asked about one.
-func failPools(set []*record.Record) {
-	lost := map[string]*record.Error{}
-	for _, r := range set {
-		if r.Error != nil {
-			lost[zfs.Pool(r.Name)] = r.Error
-		}
-	}
-	for _, r := range set {
-		if e := lost[zfs.Pool(r.Name)]; e != nil && r.Error == nil {
-			r.Fail(*e)
-		}
 	}
 }
 
@@ -372,20 +356,24 @@ func (s *snapper) idle(set []*record.Record) []*record.Record {
 // What cannot be read is unknown then. An error ends the command.
 func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	for _, r := range set {
-		delete(s.written, r)
+		delete(s.measured, r)
 	}
-	// Where some snapshots are not looked at, nobody knows whether the newest is one of
-	// ours.
-	if len(set) == 0 || s.all() || len(s.o.Patterns) > 0 {
+	idle := s.idle(set)
+	if s.all() || len(idle) == 0 {
 		return nil
 	}
-	set, err := s.sync(ctx, host, set)
-	if err != nil || len(set) == 0 {
+	if err := s.sync(ctx, host, set, idle); err != nil {
 		return err
+	}
+	idle = standing(idle)
+	// Where some snapshots are not looked at, nobody knows whether the newest is one of
+	// ours.
+	if len(idle) == 0 || len(s.o.Patterns) > 0 {
+		return nil
 	}
 	props := []string{"written"}
 	var names []string
-	for _, r := range set {
+	for _, r := range idle {
 		names = append(names, r.Name)
 		if r.SnapshotsChanged != nil && len(props) == 1 {
 			props = append(props, zfs.ChangedProp)
@@ -398,11 +386,11 @@ func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Rec
 	if err != nil {
 		s.env.Verbosef("cannot read what was written on %s: %s", host, err)
 	}
-	for _, r := range set {
+	for _, r := range idle {
 		d := got[r.Name]
 		r.Written, r.SnapshotsChanged = nil, nil
 		if n, known := d.Props["written"].Int(); known {
-			s.written[r], r.Written = n, &n
+			s.measured[r], r.Written = true, &n
 		}
 		if at, known := d.Props[zfs.ChangedProp].Int(); known {
 			r.SnapshotsChanged = &at
@@ -425,24 +413,14 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 		if i < 0 {
 			continue
 		}
-		n, measured := s.written[r]
-		newest := i == len(r.Snapshots)-1 && len(s.o.Patterns) == 0
-		switch {
-		case r.Written != nil && *r.Written >= s.o.MinChange:
-			written[r] = *r.Written // what is written since the newest is so since ours
-		case measured && newest:
-			written[r] = n
-		default:
+		newest := i == len(r.Snapshots)-1
+		// What is written since the newest of all is so since ours.
+		if n := r.Written; n != nil && (*n >= s.o.MinChange || newest && s.measured[r]) {
+			written[r] = *n
+		} else {
 			unsure = append(unsure, r)
 		}
 	}
-	// The pools of those that were measured have been synced for it.
-	measured := func(r *record.Record) bool { _, ok := s.written[r]; return ok }
-	synced, err := s.sync(ctx, host, slices.DeleteFunc(slices.Clone(unsure), measured))
-	if err != nil {
-		return nil, err
-	}
-	unsure = append(synced, slices.DeleteFunc(unsure, func(r *record.Record) bool { return !measured(r) })...)
 	since := func(r *record.Record) string { return "written@" + r.Snapshots[newestOurs(r)].Name }
 	var props, names []string
 	for _, r := range unsure {
@@ -476,33 +454,30 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 	return out, nil
 }
 
-// sync has the pools of the records write out what they have in memory. It returns the
-// records whose pool can be asked now; those of a pool that hangs, or whose disks are
-// gone, have failed. A dry run leaves the pools as they are.
-func (s *snapper) sync(ctx context.Context, host *zfs.Host, set []*record.Record) ([]*record.Record, error) {
+// sync has the pools of idle records write out what they have in memory. Of a pool that
+// hangs, or whose disks are gone, all records of the set fail. A dry run leaves the
+// pools as they are.
+func (s *snapper) sync(ctx context.Context, host *zfs.Host, set, idle []*record.Record) error {
 	if s.env.Common.DryRun {
-		return set, nil
+		return nil
 	}
-	byPool := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
+	pool := func(r *record.Record) string { return zfs.Pool(r.Name) }
 	var pools []string
-	for _, of := range byPool {
-		pools = append(pools, zfs.Pool(of[0].Name))
+	for _, of := range groups(idle, pool) {
+		pools = append(pools, pool(of[0]))
 	}
 	errs := host.Sync(ctx, pools)
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	var out []*record.Record
-	for i, of := range byPool {
-		switch err := errs[pools[i]]; {
+	for _, of := range groups(set, pool) {
+		switch err := errs[pool(of[0])]; {
 		case err == nil:
-			out = append(out, of...)
 		case zfs.OfDatasets(err), zfs.KindOf(err) == zfs.KindMissingProgram:
-			s.env.Verbosef("cannot sync pool '%s': %s", pools[i], err)
-			out = append(out, of...)
+			s.env.Verbosef("cannot sync pool '%s': %s", pool(of[0]), err)
 		default:
-			s.failAll(of, zfs.Failed("snap", err, "cannot find out what changed in pool '%s': %s", pools[i], err))
+			s.failAll(of, zfs.Failed("snap", err, "cannot find out what changed in pool '%s': %s", pool(of[0]), err))
 		}
 	}
-	return out, nil
+	return nil
 }

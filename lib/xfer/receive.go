@@ -179,7 +179,7 @@ func forZone(set, exclude []string) (zset, zexclude []string) {
 	exclude = slices.Clone(exclude)
 	for _, pv := range set {
 		name, value, _ := strings.Cut(pv, "=")
-		if name != "sharenfs" && name != "sharesmb" && (name != "mountpoint" || !strings.HasPrefix(value, "/")) {
+		if !slices.Contains(record.Sharing, name) && (name != "mountpoint" || !strings.HasPrefix(value, "/")) {
 			zset = append(zset, pv)
 		} else if !slices.Contains(exclude, name) {
 			exclude = append(exclude, name)

@@ -36,8 +36,8 @@ const StreamProp = "zab:stream"
 // that was received with -x sharenfs and -x sharesmb. That stays with a filesystem
 // until somebody takes it back (zfs inherit -S), and need not be said again, which
 // would cost a transaction for each. It does not stay where the dataset has never
-// received properties, nor with a clone (tried on 2.1.11 and 2.3.2); and to one that exists zfs
-// does not apply -x where the property has a value from above.
+// received properties, nor with a clone (tried on 2.1.11 and 2.3.2); and to one
+// that exists zfs does not apply -x where the property has a value from above.
 const StreamUnshared = "x"
 
 // StreamParent is what StreamProp says of a filesystem that CreateParent made:

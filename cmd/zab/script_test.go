@@ -71,16 +71,25 @@ func TestScripts(t *testing.T) {
 	} else {
 		p.Dir = *scripts
 	}
-	testscript.RunT(told{t}, p)
+	testscript.RunT(told{T: t}, p)
 }
 
 // told tells of each script as soon as it is done, where somebody waits for
 // minutes, and counts.
-type told struct{ *testing.T }
+type told struct {
+	*testing.T
+	begun *time.Time // nil but for a script
+}
 
 var passed, failed, skipped atomic.Int32
 
 func (t told) Verbose() bool { return testing.Verbose() }
+
+// Parallel waits for the script's turn.
+func (t told) Parallel() {
+	t.T.Parallel()
+	*t.begun = time.Now()
+}
 
 func (t told) Run(name string, f func(testscript.T)) {
 	t.T.Run(name, func(t *testing.T) {
@@ -98,7 +107,7 @@ func (t told) Run(name string, f func(testscript.T)) {
 				fmt.Fprintf(os.Stderr, "%s %s (%.0f s)\n", word, name, time.Since(begun).Seconds())
 			}
 		})
-		f(told{t})
+		f(told{t, &begun})
 	})
 }
 

@@ -210,4 +210,5 @@ complete -c zab-thin -l no-thinning -d 'Destroy nothing, and send what the sched
 complete -c zab-thin -l destroy-missing -x -d 'Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old'
 complete -c zab-thin -l bookmark -d 'Keep the base on the source as a bookmark, so that no snapshot there has to stay'
 complete -c zab-thin -l hold-format -x -d 'Tag of our holds; {} is the backup name'
+complete -c zab-thin -l explain -x -d 'Print what a schedule keeps, in words, and do nothing'
 # options: end

@@ -39,7 +39,7 @@ import (
 
 // Remembering is the option of the commands that list.
 type Remembering struct {
-	Cache bool `long:"cache" description:"Remember what was listed, and list only what has changed since; needs zfs 2.2"`
+	Cache bool `long:"cache" section:"sent" description:"Remember what was listed, and list only what has changed since; needs zfs 2.2"`
 }
 
 // format is the version of the file. Another is as good as none.

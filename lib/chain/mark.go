@@ -11,7 +11,7 @@ import (
 
 // Keeping are the options of the commands that know what keeps a chain together.
 type Keeping struct {
-	Bookmark bool `long:"bookmark" description:"Keep the base on the source as a bookmark, so that no snapshot there has to stay"`
+	Bookmark bool `long:"bookmark" section:"sent" description:"Keep the base on the source as a bookmark, so that no snapshot there has to stay"`
 }
 
 // Mark is a bookmark of ours. Its name tells what it marks and which targets

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,13 +44,13 @@ const (
 
 // Common are the options that mean the same in every command.
 type Common struct {
-	DryRun    bool   `short:"n" long:"dry-run" description:"Change nothing; show what would be done"`
+	DryRun    bool   `short:"n" long:"dry-run" often:"yes" description:"Change nothing; show what would be done"`
 	Test      bool   `long:"test" hidden:"yes" description:"The same as --dry-run"`
-	Verbose   bool   `short:"v" long:"verbose" description:"Say what is done"`
+	Verbose   bool   `short:"v" long:"verbose" often:"yes" description:"Say what is done"`
 	Debug     bool   `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
 	Now       string `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
-	SSHConfig string `long:"ssh-config" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
-	Timeout   string `long:"query-timeout" value-name:"DURATION" unquote:"false" default:"1h" description:"End a question to a host, such as a listing, that is not answered in that time, and fail; 0 is never"`
+	SSHConfig string `long:"ssh-config" section:"remote" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
+	Timeout   string `long:"query-timeout" section:"remote" value-name:"DURATION" unquote:"false" default:"1h" description:"End a question to a host, such as a listing, that is not answered in that time, and fail; 0 is never"`
 	Help      bool   `short:"h" long:"help" description:"Show this help"`
 	Version   bool   `long:"version" description:"Print the version"`
 }
@@ -71,11 +72,16 @@ type Program struct {
 	MinArgs, MaxArgs int
 	// Options is a pointer to a struct that embeds Common.
 	Options any
+	// Sections are the parts in which --help lists them; nil for one.
+	Sections []Section
 	// Check is called with the operands before anything else is done; its
 	// error is one of the command line.
 	Check func(args []string) error
 	// Run does the work.
 	Run func(ctx context.Context, env *Env, args []string) error
+	// Answer is what an option asks to be told in place of all else; "" where none
+	// does. Its error is one of the command line.
+	Answer func() (string, error)
 	// ReadsRecords: standard input is a stream of records.
 	ReadsRecords bool
 	// UsageExit and FailExit replace ExitUsage and ExitFailed where not 0.
@@ -181,9 +187,12 @@ func Main(p Program, args []string) (code int) {
 	}
 	switch {
 	case err != nil:
-		return usage(usageError(err))
+		return usage(usageError(parser, err))
 	case c.Help:
-		parser.WriteHelp(env.Stdout)
+		if err := p.writeHelp(env.Stdout, widthOf(os.Stdout)); err != nil {
+			env.Errorf("cannot print the options: %s", err)
+			return p.FailExit
+		}
 		return ExitDone
 	case c.Version:
 		fmt.Fprintf(env.Stdout, "%s %s\n", p.Name, Version)
@@ -206,6 +215,16 @@ func Main(p Program, args []string) (code int) {
 	if p.Check != nil {
 		if err := p.Check(rest); err != nil {
 			return usage(err)
+		}
+	}
+	if p.Answer != nil {
+		text, err := p.Answer()
+		if err != nil {
+			return usage(err)
+		}
+		if text != "" {
+			fmt.Fprintln(env.Stdout, text)
+			return ExitDone
 		}
 	}
 	if p.ReadsRecords && isTerminal(os.Stdin) {
@@ -278,15 +297,40 @@ func (p Program) Parser() *flags.Parser {
 	return parser
 }
 
-// usageError rewords what go-flags says.
-func usageError(err error) error {
-	s := strings.TrimSpace(err.Error())
-	s = strings.ReplaceAll(s, "`", "'")
+// usageError rewords what go-flags says, and adds what somebody may have meant.
+func usageError(parser *flags.Parser, err error) error {
+	s := strings.ReplaceAll(strings.TrimSpace(err.Error()), "`", "'")
 	if s != "" {
 		s = strings.ToLower(s[:1]) + s[1:]
 	}
+	if m := badNumber.FindStringSubmatch(s); m != nil {
+		why := "is not a whole number"
+		if m[3] == "value out of range" {
+			why = "is out of range"
+		}
+		return fmt.Errorf("%s: %s %s", m[1], m[2], why)
+	}
+	if m := unknownOption.FindStringSubmatch(s); m != nil {
+		if len(m[1]) == 1 {
+			return fmt.Errorf("unknown option '-%s'", m[1])
+		}
+		s = "unknown option '--" + m[1] + "'"
+		if near := nearest(parser, m[1]); near != "" {
+			s += "; is it --" + near + "?"
+		}
+		return errors.New(s)
+	}
+	s = strings.Replace(s, "expected argument for flag", "a value is missing for the option", 1)
+	s = strings.Replace(s, "bool flag", "the option", 1)
+	s = strings.Replace(s, "cannot have an argument", "takes no value", 1)
 	return errors.New(s)
 }
+
+// What go-flags says of an option, with ' for `.
+var (
+	badNumber     = regexp.MustCompile(`^invalid argument for flag '(?:-\w, )?(.+)' \(expected u?int(?:64|32)?\): strconv\.\w+: parsing (".*"): (.*)$`)
+	unknownOption = regexp.MustCompile(`^unknown flag '(.*)'$`)
+)
 
 // refuseEmpty refuses an option that was given an empty value: it is a shell
 // variable that was not set far more often than a wish.

@@ -138,8 +138,8 @@ func TestExitStatus(t *testing.T) {
 
 		{"no operand", "", nil, 2, "zab-test: an operand is missing: zab-test A [B]\nzab-test: hint: 'zab-test --help' shows the options, 'man zab-test' the manual\n"},
 		{"too many", "a b c", nil, 2, "zab-test: unexpected operand \"c\""},
-		{"an unknown option", "--nope a", nil, 2, "zab-test: unknown flag 'nope'\n"},
-		{"an option without its value", "a --keep", nil, 2, "zab-test: expected argument for flag '--keep'"},
+		{"an unknown option", "--nope a", nil, 2, "zab-test: unknown option '--nope'\n"},
+		{"an option without its value", "a --keep", nil, 2, "zab-test: a value is missing for the option '--keep'"},
 		{"a value that is none of the choices", "--compress=zip a", nil, 2, "zab-test: invalid value 'zip' for option '--compress'"},
 		{"an empty value", "--keep= a", nil, 2, "zab-test: --keep: the value is empty\n"},
 		{"one of several", "--pipe=x --pipe= a", nil, 2, "zab-test: --pipe: the value is empty\n"},
@@ -486,4 +486,66 @@ func TestBatches(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// --help fits the terminal, and has every option that is not hidden once.
+func TestHelp(t *testing.T) {
+	p := Program{Name: "zab-x", Usage: "NAME", Summary: "Do something to many things with a lot of words.", Sections: []Section{{Often, "Used most"}, {"", "General"}, {"remote", "Remote sides"}},
+		Options: &struct {
+			Common
+			Clones string `long:"clones-of-everything-there-is" section:"remote" value-name:"HOW" default:"never" description:"What becomes of clones"`
+		}{}}
+	for _, width := range []int{leastWidth, helpWidth, 200} {
+		var b strings.Builder
+		if err := p.writeHelp(&b, width); err != nil {
+			t.Fatal(err)
+		}
+		help := b.String()
+		for line := range strings.Lines(help) {
+			if len(line) > width+1 && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("%d: %q", width, line)
+			}
+		}
+		at := 0
+		for _, part := range []string{"Usage: zab-x [options] NAME\n\nDo ", "\n\nUsed most:\n  -n, --dry-run", "\n  -v, --verbose", "\n\nGeneral:\n  -d, --debug",
+			"\n\nRemote sides:\n", "\n      --clones-of-everything-there-is=HOW\n"} {
+			i := strings.Index(help[at:], part)
+			if i < 0 {
+				t.Fatalf("%d: no %q after %d in\n%s", width, part, at, help)
+			}
+			at += i
+		}
+		if strings.Count(help, "--dry-run") != 1 || strings.Contains(help, "--test") {
+			t.Errorf("%d: %s", width, help)
+		}
+	}
+	p.Sections = nil
+	var b strings.Builder
+	if err := p.writeHelp(&b, helpWidth); err != nil || !strings.Contains(b.String(), "\n\nOptions:\n  -n, --dry-run") || strings.Contains(b.String(), "General") {
+		t.Errorf("%v, %s", err, b.String())
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--verbos":               "unknown option '--verbos'; is it --verbose?",
+		"--qury-timeout=3":       "unknown option '--qury-timeout'; is it --query-timeout?",
+		"--tst":                  "unknown option '--tst'", // hidden ones are not named
+		"--elephant":             "unknown option '--elephant'",
+		"-X":                     "unknown option '-X'",
+		"--depth=many":           "--depth: \"many\" is not a whole number",
+		"--depth=":               "--depth: \"\" is not a whole number",
+		"-c99999999999999999999": "--depth: \"99999999999999999999\" is out of range",
+		"--depth":                "a value is missing for the option '-c, --depth'",
+		"--verbose=1":            "the option '-v, --verbose' takes no value",
+	} {
+		parser := Program{Name: "zab-x", Options: &struct {
+			Common
+			Depth int `short:"c" long:"depth"`
+		}{}}.Parser()
+		_, err := parser.ParseArgs([]string{arg})
+		if err == nil || usageError(parser, err).Error() != want {
+			t.Errorf("%s: %v, %q", arg, err, usageError(parser, err))
+		}
+	}
 }

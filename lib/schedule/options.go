@@ -4,8 +4,8 @@ import "fmt"
 
 // Target are the options of the commands that know what the target keeps.
 type Target struct {
-	Keep       string `long:"keep-target" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the target keeps"`
-	NoThinning bool   `long:"no-thinning" description:"Destroy nothing, and send what the schedule would not keep"`
+	Keep       string `long:"keep-target" section:"thinning" often:"yes" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the target keeps"`
+	NoThinning bool   `long:"no-thinning" section:"thinning" description:"Destroy nothing, and send what the schedule would not keep"`
 }
 
 // KeepTarget is the target's schedule; nil with --no-thinning.
@@ -22,7 +22,7 @@ func (o *Target) KeepTarget() (*Schedule, error) {
 
 // Source is the option of the commands that know what the source keeps.
 type Source struct {
-	Keep string `long:"keep-source" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the source keeps"`
+	Keep string `long:"keep-source" section:"thinning" often:"yes" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the source keeps"`
 }
 
 // KeepSource is the source's schedule.

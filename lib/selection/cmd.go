@@ -24,11 +24,11 @@ import (
 
 // Select are the options that the wrapper has in common with zab-select.
 type Select struct {
-	SSHSource        string `long:"ssh-source" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
-	ExcludeUnchanged int64  `long:"exclude-unchanged" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
-	ExcludeReceived  bool   `long:"exclude-received" description:"Leave out datasets whose property was received with a stream"`
-	IncludeReceived  bool   `long:"include-received" description:"Keep datasets whose property was received where there is no target, and copies of what the target's host has itself"`
-	IgnoreReplicated bool   `long:"ignore-replicated" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
+	SSHSource        string `long:"ssh-source" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
+	ExcludeUnchanged int64  `long:"exclude-unchanged" section:"selection" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
+	ExcludeReceived  bool   `long:"exclude-received" section:"selection" description:"Leave out datasets whose property was received with a stream"`
+	IncludeReceived  bool   `long:"include-received" section:"selection" description:"Keep datasets whose property was received where there is no target, and copies of what the target's host has itself"`
+	IgnoreReplicated bool   `long:"ignore-replicated" section:"selection" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
 }
 
 // Options of zab-select.
@@ -37,12 +37,12 @@ type Options struct {
 	snapname.Selecting
 	Select
 	cache.Remembering
-	Target      string   `long:"target" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
-	SSHTarget   string   `long:"ssh-target" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath   int      `long:"strip-path" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
-	ExcludePath []string `long:"exclude-path" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
-	Excluded    bool     `long:"excluded" description:"Print the datasets too that the property selects and an option leaves out, with the reason"`
-	All         bool     `long:"all" description:"Print the datasets too that are not selected, with the reason"`
+	Target      string   `long:"target" section:"selection" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
+	SSHTarget   string   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
+	StripPath   int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
+	ExcludePath []string `long:"exclude-path" section:"selection" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
+	Excluded    bool     `long:"excluded" section:"selection" description:"Print the datasets too that the property selects and an option leaves out, with the reason"`
+	All         bool     `long:"all" section:"selection" description:"Print the datasets too that are not selected, with the reason"`
 }
 
 // Program describes zab-select.

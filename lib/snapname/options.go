@@ -8,8 +8,8 @@ import (
 
 // Options are those of every command that must know which snapshots are ours.
 type Options struct {
-	SnapshotFormat string `long:"snapshot-format" value-name:"FORMAT" default:"{}-%Y%m%d%H%M%S" unquote:"false" description:"Names of our snapshots: {} is the backup name, the rest as for strftime"`
-	UTC            bool   `long:"utc" description:"Times in snapshot names are UTC, not local time"`
+	SnapshotFormat string `long:"snapshot-format" section:"snapshots" value-name:"FORMAT" default:"{}-%Y%m%d%H%M%S" unquote:"false" description:"Names of our snapshots: {} is the backup name, the rest as for strftime"`
+	UTC            bool   `long:"utc" section:"snapshots" description:"Times in snapshot names are UTC, not local time"`
 }
 
 // Format is the format of one backup's names.
@@ -28,7 +28,7 @@ func (o *Options) Format(backup string) (Format, error) {
 // Selecting are the options of the commands that look at the property that
 // selects.
 type Selecting struct {
-	PropertyFormat string `long:"property-format" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
+	PropertyFormat string `long:"property-format" section:"selection" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
 }
 
 // Property is the property that selects for one backup.
@@ -42,7 +42,7 @@ func (s *Selecting) Property(backup string) (string, error) {
 
 // Exclusion are the options of the commands that list snapshots.
 type Exclusion struct {
-	Patterns []string `long:"exclude-snapshot-pattern" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`
+	Patterns []string `long:"exclude-snapshot-pattern" section:"snapshots" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`
 }
 
 // Compile gives a function that tells whether a full name is excluded.

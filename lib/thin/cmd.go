@@ -24,7 +24,7 @@ import (
 // Thin are the options that the wrapper has in common with zab-thin, besides
 // those about names and schedules.
 type Thin struct {
-	DestroyMissing string `long:"destroy-missing" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
+	DestroyMissing string `long:"destroy-missing" section:"thinning" often:"yes" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
 }
 
 // Options of zab-thin.
@@ -36,7 +36,8 @@ type Options struct {
 	schedule.Target
 	Thin
 	chain.Keeping
-	HoldFormat string `long:"hold-format" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
+	HoldFormat string `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
+	Explain    string `long:"explain" section:"thinning" value-name:"SCHEDULE" unquote:"false" description:"Print what a schedule keeps, in words, and do nothing"`
 }
 
 // Program describes zab-thin.
@@ -47,6 +48,7 @@ func Program() cli.Program {
 		Summary: "Destroy the snapshots of the records read that the schedules do not want.",
 		Options: o,
 		Check:   func([]string) error { _, err := o.rules("x", 0); return err },
+		Answer:  o.explain,
 		Run:     func(ctx context.Context, env *cli.Env, _ []string) error { return o.run(ctx, env) },
 	}
 }
@@ -83,6 +85,18 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 		r.Source = nil
 	}
 	return r, nil
+}
+
+// explain is what --explain prints.
+func (o *Options) explain() (string, error) {
+	if o.Explain == "" {
+		return "", nil
+	}
+	s, err := schedule.Parse(o.Explain)
+	if err != nil {
+		return "", fmt.Errorf("--explain: %w", err)
+	}
+	return "keeps " + s.Words(), nil
 }
 
 // batch is how many records share one look at the pools.

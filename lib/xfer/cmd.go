@@ -27,18 +27,18 @@ import (
 
 // Options are those of the transfer, which the wrapper has too.
 type Options struct {
-	Compress     Compression `long:"compress" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
-	Rate         string      `long:"rate" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
-	Buffer       string      `long:"buffer" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
-	BufferChunk  string      `long:"buffer-chunk-size" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
-	SendPipe     []string    `long:"send-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
-	RecvPipe     []string    `long:"recv-pipe" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
-	IgnoreErrors bool        `long:"ignore-transfer-errors" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
+	Compress     Compression `long:"compress" section:"stream" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
+	Rate         string      `long:"rate" section:"stream" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
+	Buffer       string      `long:"buffer" section:"stream" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
+	BufferChunk  string      `long:"buffer-chunk-size" section:"stream" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
+	SendPipe     []string    `long:"send-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
+	RecvPipe     []string    `long:"recv-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
+	IgnoreErrors bool        `long:"ignore-transfer-errors" section:"stream" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
 	Progress     bool        `long:"progress" description:"Show the progress on stderr, as on a terminal"`
 	NoProgress   bool        `long:"no-progress" description:"Show no progress"`
-	Jobs         string      `short:"j" long:"jobs" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
-	Retries      int         `long:"retries" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
-	Stall        string      `long:"stall-timeout" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
+	Jobs         string      `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
+	Retries      int         `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
+	Stall        string      `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
 	jobs                int // 0 is as atOnce decides
 	buffer, chunk, rate Size

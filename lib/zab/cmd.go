@@ -51,12 +51,24 @@ type Options struct {
 	chain.Keeping
 	cache.Remembering
 	Transfer
-	NoSend       bool `long:"no-send" description:"Send nothing: snapshot and thin only"`
+	NoSend       bool `long:"no-send" section:"sent" description:"Send nothing: snapshot and thin only"`
 	ShowPipeline bool `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
 	JSON         bool `long:"json" description:"Print the final records instead of a report"`
 	DebugOutput  bool `long:"debug-output" hidden:"yes" description:"The same as --debug"`
 	Resume       bool `long:"resume" hidden:"yes" description:"Obsolete: interrupted transfers are always resumed"`
 	Raw          bool `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
+}
+
+// sections are those of zab(8), after what is used most.
+var sections = []cli.Section{
+	{Tag: cli.Often, Title: "Used most"},
+	{Title: "General"},
+	{Tag: "remote", Title: "Remote sides"},
+	{Tag: "selection", Title: "Selection"},
+	{Tag: "snapshots", Title: "Snapshots"},
+	{Tag: "sent", Title: "What is sent, and how it is received"},
+	{Tag: "stream", Title: "The stream"},
+	{Tag: "thinning", Title: "Thinning"},
 }
 
 // Program describes zab.
@@ -65,9 +77,9 @@ func Program() cli.Program {
 	return cli.Program{
 		Name: "zab", Usage: "BACKUP-NAME [TARGET]", MinArgs: 1, MaxArgs: 2,
 		Summary: "Back up the datasets that the property autobackup:BACKUP-NAME selects to TARGET; without a target, snapshot and thin.",
-		Options: o,
-		Check:   o.check,
-		Run:     o.run,
+		Options: o, Sections: sections,
+		Check: o.check,
+		Run:   o.run,
 		// As in zfs-autobackup, the other numbers count failed datasets.
 		UsageExit: exitNothing, FailExit: exitNothing,
 	}
@@ -95,7 +107,13 @@ func (o *Options) check(args []string) error {
 			return err
 		}
 	}
-	for _, s := range o.stages(args) {
+	// Also of those stages that will not be started: what is wrong is wrong.
+	all := *o
+	all.NoSend, all.NoThinning = false, false
+	if len(args) == 1 {
+		args = append(args, "no-target")
+	}
+	for _, s := range all.stages(args) {
 		if s.program.Check == nil {
 			continue
 		}
@@ -107,6 +125,21 @@ func (o *Options) check(args []string) error {
 		}
 	}
 	return nil
+}
+
+// keeps says in words what the schedules keep, which check has found to be good.
+func (o *Options) keeps(hasTarget bool) string {
+	source, _ := o.KeepSource()
+	target, _ := o.KeepTarget()
+	switch {
+	case o.NoThinning:
+		return "all snapshots are kept, for --no-thinning was given"
+	case !hasTarget:
+		return "source keeps " + source.Words()
+	case source.Words() == target.Words():
+		return "source and target keep " + source.Words()
+	}
+	return "source keeps " + source.Words() + "; target keeps " + target.Words()
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {

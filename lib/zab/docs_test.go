@@ -1,6 +1,7 @@
 package zab
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -154,6 +155,50 @@ func TestDocsOptions(t *testing.T) {
 	}
 }
 
+// --help lists the options of zab in the sections of the page, after those that are
+// used most.
+func TestDocsHelpSections(t *testing.T) {
+	of := map[string]string{}
+	for _, s := range sections {
+		of[s.Tag] = s.Title
+	}
+	order, parts := sectionsOf(read(t, "man/zab.8"), "Ss")
+	documented := map[string]string{}
+	for _, title := range append([]string{""}, order...) {
+		for _, m := range regexp.MustCompile(`(?m)^\.It Fl (?:\w , )?-([a-z][a-z-]*)`).FindAllStringSubmatch(parts[title], -1) {
+			documented[m[1]] = cmp.Or(title, "General")
+		}
+	}
+	often := 0
+	for _, o := range options(Program()) {
+		if o.Hidden {
+			continue
+		}
+		if o.Field().Tag.Get("often") != "" {
+			often++
+		}
+		title, known := of[o.Field().Tag.Get("section")]
+		if !known || title != documented[o.LongName] {
+			t.Errorf("--%s is in the section %q of --help and in %q of the page", o.LongName, title, documented[o.LongName])
+		}
+	}
+	if often != 10 {
+		t.Errorf("%d options are used most", often)
+	}
+	var titles, want []string
+	for _, s := range sections[2:] {
+		titles = append(titles, s.Title)
+	}
+	for _, s := range order {
+		if slices.Contains(titles, s) {
+			want = append(want, s)
+		}
+	}
+	if !slices.Equal(titles, want) {
+		t.Errorf("--help has the sections\n\t%q, the page\n\t%q", titles, want)
+	}
+}
+
 // An option means the same in every command that has it.
 func TestDocsOptionsAgree(t *testing.T) {
 	type meaning struct{ short, value, def, description string }
@@ -206,12 +251,13 @@ func TestDocsOptionTextsAgree(t *testing.T) {
 }
 
 // Every option of a stage is one of the wrapper, or belongs to the stage alone
-// because it is about records.
+// because it is about records, or in place of them.
 func TestDocsWrapperHasAll(t *testing.T) {
 	alone := map[string][]string{
 		"zab-select": {"exclude-path", "all", "target", "excluded"},
 		"zab-list":   {"ssh", "depth", "holds", "no-snapshots", "backup"},
 		"zab-plan":   {"orphans", "target-state"},
+		"zab-thin":   {"explain"},
 	}
 	has := map[string]bool{}
 	for _, o := range options(Program()) {
@@ -226,8 +272,8 @@ func TestDocsWrapperHasAll(t *testing.T) {
 	}
 }
 
-// sections are the parts of a page, by heading, in order.
-func sections(text, macro string) (order []string, parts map[string]string) {
+// sectionsOf gives the parts of a page, by heading, in order.
+func sectionsOf(text, macro string) (order []string, parts map[string]string) {
 	parts = map[string]string{}
 	heading := ""
 	for line := range strings.Lines(text) {
@@ -248,7 +294,7 @@ func TestDocsSections(t *testing.T) {
 	order := []string{"NAME", "SYNOPSIS", "DESCRIPTION", "RECORDS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO", "CAVEATS"}
 	for _, path := range pages(t) {
 		name := filepath.Base(path)
-		have, _ := sections(read(t, "man/"+name), "Sh")
+		have, _ := sectionsOf(read(t, "man/"+name), "Sh")
 		var want []string
 		for _, s := range order {
 			optional := s == "ENVIRONMENT" || s == "FILES"
@@ -269,7 +315,7 @@ func TestDocsSections(t *testing.T) {
 var field = regexp.MustCompile(`(?m)^\.It Va ([\w:]+) Pq (\w+)\n((?:[^.].*\n|\.[^IE].*\n)*)`)
 
 func TestDocsRecordFields(t *testing.T) {
-	_, parts := sections(read(t, "man/zab-record.5"), "Ss")
+	_, parts := sectionsOf(read(t, "man/zab-record.5"), "Ss")
 	for heading, structs := range map[string][]any{
 		"The record":              {record.Record{}},
 		"Facts":                   {record.Facts{}},
@@ -445,7 +491,7 @@ func text(e ast.Expr) (string, bool) {
 }
 
 func TestDocsKinds(t *testing.T) {
-	_, parts := sections(read(t, "man/zab-record.5"), "Ss")
+	_, parts := sectionsOf(read(t, "man/zab-record.5"), "Ss")
 	w := code(t)
 	for k := range w.kinds {
 		w.errors[k] = true

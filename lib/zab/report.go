@@ -123,6 +123,7 @@ func (r *report) head() {
 		what += " (dry run: nothing is changed)"
 	}
 	r.say("%s", what)
+	r.say("%s", r.o.keeps(r.target != ""))
 }
 
 // results reads what the last stage prints, record by record.

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/jessevdk/go-flags"
+	"golang.org/x/sys/unix"
+)
+
+// Section is a part of the list of options that --help prints. An option belongs to the
+// one that the tag "section" of its field names.
+type Section struct {
+	// Tag is "" for the section of options that name none, and Often for the one that
+	// comes first: it takes from the others what has the tag often:"yes".
+	Tag   string
+	Title string
+}
+
+// Often is the tag of the section of options that are used most.
+const Often = "often"
+
+const (
+	helpWidth  = 80 // where there is no terminal
+	leastWidth = 40
+	// textColumn is where descriptions begin, below longer names; narrowColumn where a
+	// line has fewer than narrow columns.
+	textColumn, narrowColumn, narrow = 30, 10, 70
+)
+
+// writeHelp prints what --help shows, in lines of the width.
+func (p Program) writeHelp(w io.Writer, width int) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage: %s\n\n", strings.TrimSpace(p.Name+" [options] "+p.Usage))
+	for _, line := range wrap(p.Summary, width) {
+		b.WriteString(line + "\n")
+	}
+	for _, s := range p.sections() {
+		fmt.Fprintf(&b, "\n%s:\n", s.title)
+		for _, o := range s.options {
+			writeOption(&b, o, width)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// part is a section with its options.
+type part struct {
+	title   string
+	options []*flags.Option
+}
+
+// sections are those of the program that have an option that is shown.
+func (p Program) sections() (all []part) {
+	sections := p.Sections
+	if sections == nil {
+		sections = []Section{{Title: "Options"}}
+	}
+	for _, s := range sections {
+		all = append(all, part{title: s.Title})
+	}
+	hasOften := slices.ContainsFunc(sections, func(s Section) bool { return s.Tag == Often })
+	EachOption(p.Parser(), func(o *flags.Option) {
+		if o.Hidden {
+			return
+		}
+		tag := o.Field().Tag.Get("section")
+		if o.Field().Tag.Get("often") != "" && hasOften {
+			tag = Often
+		}
+		if p.Sections == nil {
+			tag = ""
+		}
+		i := slices.IndexFunc(sections, func(s Section) bool { return s.Tag == tag })
+		all[i].options = append(all[i].options, o)
+	})
+	return slices.DeleteFunc(all, func(s part) bool { return s.options == nil })
+}
+
+// writeOption prints one option: its names, and beside or below them what it does.
+func writeOption(b *strings.Builder, o *flags.Option, width int) {
+	names := "      --" + o.LongName
+	if o.ShortName != 0 {
+		names = fmt.Sprintf("  -%c, --%s", o.ShortName, o.LongName)
+	}
+	value := "=" + cmp.Or(o.ValueName, "VALUE")
+	switch _, isFlag := o.Value().(bool); {
+	case isFlag:
+	case o.OptionalArgument:
+		names += "[" + value + "]"
+	default:
+		names += value
+	}
+	text := o.Description
+	if len(o.Default) > 0 {
+		text += " (default: " + strings.Join(o.Default, ", ") + ")"
+	}
+	column := textColumn
+	if width < narrow {
+		column = narrowColumn
+	}
+	if len(names) > column-2 {
+		b.WriteString(names + "\n")
+		names = ""
+	}
+	for _, line := range wrap(text, width-column) {
+		fmt.Fprintf(b, "%-*s%s\n", column, names, line)
+		names = ""
+	}
+}
+
+// wrap breaks a text between words into lines of the width, but for longer words.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case len(line)+1+len(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}
+
+// widthOf is the number of columns of the terminal that a file is, less one, in which
+// some terminals break lines; helpWidth of what is none.
+func widthOf(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return helpWidth
+	}
+	return max(int(size.Col)-1, leastWidth)
+}
+
+// nearest is the option that somebody meant who wrote another; "" where none is near.
+func nearest(parser *flags.Parser, wrong string) string {
+	best, least := "", 2+len(wrong)/5
+	EachOption(parser, func(o *flags.Option) {
+		if d := levenshtein.ComputeDistance(wrong, o.LongName); d < least && !o.Hidden {
+			best, least = o.LongName, d
+		}
+	})
+	return best
+}

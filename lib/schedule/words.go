@@ -1,0 +1,41 @@
+package schedule
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Words says what the schedule keeps, after a word such as "keeps": "the newest 10,
+// one a day for a week, one a month for a year".
+func (s Schedule) Words() string {
+	var items []string
+	switch {
+	case s.newest == 1:
+		items = append(items, "the newest")
+	case s.newest > 1:
+		items = append(items, fmt.Sprintf("the newest %d", s.newest))
+	}
+	for _, r := range s.rules {
+		every := "every " + r.interval.words()
+		if r.interval.count == 1 {
+			every = r.interval.words()
+		}
+		items = append(items, "one "+every+" for "+r.ttl.words())
+	}
+	if items == nil {
+		return "nothing but what must stay"
+	}
+	return strings.Join(items, ", ")
+}
+
+// words is the span as somebody would say it, such as "a day" or "2 days".
+func (a age) words() string {
+	name := map[string]string{"s": "second", "min": "minute", "h": "hour", "d": "day", "w": "week", "m": "month", "y": "year"}[a.unit]
+	switch {
+	case a.count == 1 && a.unit == "h":
+		return "an hour"
+	case a.count == 1:
+		return "a " + name
+	}
+	return fmt.Sprintf("%d %ss", a.count, name)
+}

@@ -353,9 +353,11 @@ func TestSuspended(t *testing.T) {
 func TestLackingFeature(t *testing.T) {
 	features := func(pool, state string) (text string) {
 		for _, f := range zfs.StreamFeatures {
-			text += pool + "\tfeature@" + f + "\t" + state + "\n"
+			if f != "longname" { // as a version that does not know it
+				text += pool + "\tfeature@" + f + "\t" + state + "\n"
+			}
 		}
-		return text
+		return text + pool + "\tguid\t1\n"
 	}
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "",
 		"why":           "cannot receive incremental stream: pool must be upgraded to receive this stream.\n",

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -101,8 +102,8 @@ func (h *Host) FeatureStates(ctx context.Context, pool string) (map[string]strin
 	}
 	got, err := h.poolProps(ctx, props, []string{pool})
 	out := map[string]string{}
-	for p, v := range got[pool] {
-		out[strings.TrimPrefix(p, "feature@")] = v
+	for _, f := range StreamFeatures {
+		out[f] = cmp.Or(got[pool]["feature@"+f], "-")
 	}
 	return out, err
 }

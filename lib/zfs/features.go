@@ -46,7 +46,7 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	if len(ask) == 0 {
 		return maps.Clone(c.pools), nil
 	}
-	got, err := h.poolProps(ctx, []string{"guid", "feature@large_blocks", "feature@embedded_data", "feature@extensible_dataset"}, ask)
+	got, err := h.poolProps(ctx, []string{"feature@large_blocks", "feature@embedded_data", "feature@extensible_dataset"}, ask)
 	if err != nil {
 		return maps.Clone(c.pools), err
 	}
@@ -62,11 +62,13 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	return maps.Clone(c.pools), nil
 }
 
-// poolProps asks for properties of pools, by zpool get. A row counts only for a pool
-// and a property that were asked for, once, and all of them must come: a feature that
-// a version does not know has the value -.
-func (h *Host) poolProps(ctx context.Context, props, pools []string) (map[string]map[string]string, error) {
+// poolProps asks for features of pools and their guids, by zpool get. A row counts only
+// for a pool and a property that were asked for, once. The guid comes last, so that an
+// answer that breaks off is none. A feature that a version does not know has the value -
+// (2.3), or no row (2.1).
+func (h *Host) poolProps(ctx context.Context, features, pools []string) (map[string]map[string]string, error) {
 	out := map[string]map[string]string{}
+	props := append(slices.Clone(features), "guid")
 	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", strings.Join(props, ",")}, pools...)
 	err := h.ask(ctx, func(line string) error {
 		f := strings.Split(line, "\t")
@@ -75,6 +77,9 @@ func (h *Host) poolProps(ctx context.Context, props, pools []string) (map[string
 		}
 		if out[f[0]] == nil {
 			out[f[0]] = map[string]string{}
+		}
+		if _, whole := out[f[0]]["guid"]; whole {
+			return fmt.Errorf("'%s' of '%s' comes after its guid", f[1], f[0])
 		}
 		if _, twice := out[f[0]][f[1]]; twice {
 			return fmt.Errorf("'%s' of '%s' comes twice", f[1], f[0])
@@ -86,7 +91,7 @@ func (h *Host) poolProps(ctx context.Context, props, pools []string) (map[string
 		return nil, err
 	}
 	for _, p := range pools {
-		if len(out[p]) != len(props) {
+		if _, whole := out[p]["guid"]; !whole {
 			return nil, h.badAnswer(argv, "not all properties of '%s' are in it", p)
 		}
 	}

@@ -140,12 +140,33 @@ func TestHookLanguage(t *testing.T) {
 
 // One program tells what pools can do and which they are.
 func TestFeatures(t *testing.T) {
-	h, started := fakeZFS(t, `printf 'tank\tguid\t12345678901234567890\ntank\tfeature@large_blocks\tactive\ntank\tfeature@embedded_data\tdisabled\ntank\tfeature@extensible_dataset\tactive\n'`)
+	answer := "tank\tfeature@large_blocks\tactive\ntank\tfeature@embedded_data\tdisabled\ntank\tfeature@extensible_dataset\tactive\ntank\tguid\t12345678901234567890\n"
+	want := Features{LargeBlocks: true, Resumable: true, GUID: "12345678901234567890"}
+	h, started := fakeZFS(t, `printf '%s' "$ANSWER"`)
+	for _, c := range []struct {
+		what, answer string
+		ok           bool
+	}{
+		{"cut off", answer[:strings.Index(answer, "tank\tguid")], false},
+		{"cut off in a feature's place", "tank\tguid\t12345678901234567890\n" + answer[:strings.Index(answer, "tank\tguid")], false},
+		{"twice", "tank\tfeature@large_blocks\tdisabled\n" + answer, false},
+		{"of another pool", strings.Replace(answer, "tank", "usb", 1), false},
+		{"as 2.1 has it, for what it does not know", strings.Replace(answer, "tank\tfeature@embedded_data\tdisabled\n", "", 1), true},
+	} {
+		t.Setenv("ANSWER", c.answer)
+		h := (&Machine{}).Host("")
+		got, err := h.Features(context.Background(), []string{"tank"})
+		if (err == nil) != c.ok || c.ok && got["tank"] != want {
+			t.Errorf("%s: %+v, %v", c.what, got, err)
+		}
+	}
+	n := len(started())
+	t.Setenv("ANSWER", answer)
 	got, err := h.Features(context.Background(), []string{"tank"})
-	if want := (Features{LargeBlocks: true, Resumable: true, GUID: "12345678901234567890"}); err != nil || got["tank"] != want {
+	if err != nil || got["tank"] != want {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := h.Features(context.Background(), []string{"tank"}); err != nil || len(started()) != 1 {
+	if _, err := h.Features(context.Background(), []string{"tank"}); err != nil || len(started()) != n+1 {
 		t.Errorf("%q, %v", started(), err)
 	}
 }

@@ -4,7 +4,7 @@
 // Goals: one place that prints messages and one that ends the process; a
 // command is a function from options and records to records.
 //
-// Non-goals: it knows neither ZFS nor backups.
+// Non-goals: it starts no program of ZFS, and knows nothing of backups.
 package cli
 
 import (

@@ -15,7 +15,7 @@ type read struct {
 	err error
 }
 
-// Records reads the records of standard input in the background, so that a
+// records reads the records of standard input in the background, so that a
 // signal ends a command that waits for its next line. The channel is closed
 // after the last record or the first error. Lines are understood on all cores
 // and come in their order; no more of them are under way than there are cores,

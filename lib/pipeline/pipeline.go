@@ -5,8 +5,8 @@
 // is saved whatever happens to whom; no process is left behind; the cause of a
 // failure and not one of its consequences is reported.
 //
-// Non-goals: it knows neither zfs nor ssh. Which programs run where is decided
-// by its caller.
+// Non-goals: which programs run, and where, is decided by its caller. Of zfs and ssh it
+// knows the messages and exit statuses that tell a cause from a consequence.
 package pipeline
 
 import (

@@ -1,8 +1,8 @@
 // Package selection is zab-select: it finds the datasets that a ZFS property
 // selects for a backup, and says of each why.
 //
-// Goals: one zfs program whatever the number of datasets, and one that lists the pools
-// of another host; the same verdicts as zfs-autobackup; a reason for every one; a list
+// Goals: one zfs get whatever the number of datasets, and where there is a target a
+// second one for it, and one that lists the pools of another host; the same verdicts as zfs-autobackup; a reason for every one; a list
 // that is whole, or says what is not in it.
 //
 // Non-goals: it changes nothing and looks at no snapshot.

@@ -11,8 +11,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file is the one that changes pools: it destroys snapshots, and datasets
-// that are missing on the source.
+// This file destroys snapshots, and takes the holds off that were left on them.
 
 // one is a dataset with what is to go from it.
 type one struct {

@@ -55,9 +55,10 @@ func newEarly() early {
 func (x *stage) pin(ctx context.Context, r *record.Record) error {
 	e := &x.early
 	e.ask(r, true)
-	defer e.ask(r, false)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// Before the lock goes: the next to have it reads those that ask.
+	defer e.ask(r, false)
 	switch {
 	case e.seen[r]:
 	case len(sent(r))+len(toPin(r)) > 0:

@@ -399,8 +399,9 @@ func isPin(r *record.Record, tag string) bool {
 
 // mark sets properties of our own on what has arrived: one program for all
 // that get the same. A copy without its mark is as good a copy, so one that
-// cannot be set is no more than a warning. Those that tell by themselves that the
-// base is held come when it is.
+// cannot be set is no more than a warning. A step that sets zab:pool alone comes late,
+// when the base is held for that pool; with other marks it is set at once, for the new
+// base has been held by that pin since before it was sent.
 func mark(ctx context.Context, batch []*job, late bool) {
 	type group struct {
 		host *zfs.Host

@@ -2,6 +2,7 @@ package xfer
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"zab/lib/record"
@@ -135,6 +136,8 @@ func (j *job) command(i, n int) (string, error) {
 		argv, host = zfs.HoldArgv(s.Tag, full), j.side(s)
 	case record.DoRelease:
 		argv, host = zfs.ReleaseArgv(s.Tag, full), j.side(s)
+	default:
+		return "", fmt.Errorf("unknown step %q", s.Do) // check lets none through
 	}
 	return host.Show(argv...), nil
 }

@@ -40,7 +40,7 @@ func (w where) above(f func(where) bool) bool {
 
 // sink writes the records that are done with, in the order in which they
 // become so, but none before a record of a dataset above it that was read
-// earlier.
+// and is not done with.
 type sink struct {
 	w *record.Writer
 	// fail is told, once, that nobody takes what is written.

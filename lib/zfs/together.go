@@ -213,11 +213,19 @@ func (h *Host) names(ctx context.Context, roots []string) (keys []string, err er
 		}
 	}
 	if len(ask) > 0 {
-		err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv, _ []string) error {
-			return h.ask(ctx, func(line string) error {
+		err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv, names []string) error {
+			in := newScope(names, -1)
+			err := h.ask(ctx, func(line string) error {
+				if err := in.take(line); err != nil {
+					return err
+				}
 				fresh = append(fresh, treeKey(line))
 				return nil
 			}, argv...)
+			if e := in.absent(err); e != nil {
+				return h.badAnswer(argv, "%s", e)
+			}
+			return err
 		})
 		if err != nil {
 			return nil, err

@@ -1,5 +1,5 @@
-// Package zfs is the only one that starts zfs and zpool, here or on another
-// host over ssh, and the only one that reads their messages.
+// Package zfs is the only one that starts zfs and zpool for their answers, here or on
+// another host over ssh, and that sorts their messages into kinds.
 //
 // Goals: argv everywhere and one quoting function where a remote shell cannot
 // be avoided; typed facts out of zfs's tables; typed errors out of its

@@ -99,6 +99,8 @@ type Source struct {
 	// Name is its full name; absent where the name of the copy does not tell it,
 	// because --strip-path left parts of it out.
 	Name string `json:"name,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
 }
 
 // Facts are properties of a filesystem or volume, with ZFS's own names and

@@ -232,6 +232,7 @@ func TestUnknownFields(t *testing.T) {
 	for _, at := range []string{
 		`{"zab":1,"type":"dataset","name":"t",%s}`,
 		`{"zab":1,"type":"dataset","name":"t","snapshots":[{"name":"s",%s}]}`,
+		`{"zab":1,"type":"orphan","name":"t","source":{"name":"s",%s}}`,
 		`{"zab":1,"type":"dataset","name":"t","bookmarks":[{"name":"s",%s}]}`,
 		`{"zab":1,"type":"dataset","name":"t","snapshot":{"name":"s",%s}}`,
 		`{"zab":1,"type":"dataset","name":"t","target":{"name":"u","exists":true,%s}}`,

@@ -3,7 +3,9 @@ package xfer
 import (
 	"context"
 	"slices"
+	"strings"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -33,6 +35,9 @@ func bookmarks(ctx context.Context, batch []*job) {
 			byHost[host] = append(byHost[host], todo{j, i})
 			if s.Do == record.DoBookmark {
 				names[host] = append(names[host], s.Dataset+bookmarkOf(s), s.Dataset+"#"+s.To)
+				if snapshot := j.snapshotOf(s); snapshot != "" {
+					names[host] = append(names[host], s.Dataset+snapshot)
+				}
 			} else {
 				names[host] = append(names[host], s.Dataset+s.From)
 			}
@@ -42,9 +47,9 @@ func bookmarks(ctx context.Context, batch []*job) {
 		found, err := host.Find(ctx, names[host])
 		var todo []zfs.Mark
 		for _, t := range all {
-			if s := &t.j.r.Steps[t.i]; err == nil && s.Do == record.DoBookmark && wants(s, found) == nil {
-				if m := markOf(s); found[m.Full()].GUID == "" {
-					todo = append(todo, m)
+			if s := &t.j.r.Steps[t.i]; err == nil && s.Do == record.DoBookmark {
+				if m, err := t.j.toMake(s, found); err == nil && m != nil {
+					todo = append(todo, *m)
 				}
 			}
 		}
@@ -72,47 +77,81 @@ func bookmarks(ctx context.Context, batch []*job) {
 	}
 }
 
-// markOf is the bookmark that a step makes.
-func markOf(s *record.Step) zfs.Mark {
-	return zfs.Mark{Dataset: s.Dataset, Of: bookmarkOf(s), Name: s.To}
+// snapshotOf is the snapshot, with its @, that a bookmark step marks which is to be made
+// from another bookmark; "" where there is none.
+func (j *job) snapshotOf(s *record.Step) string {
+	if i := slices.IndexFunc(j.r.Snapshots, func(n record.Snapshot) bool { return n.GUID == bookmarkGUID(s) }); i >= 0 && s.Side == record.SideSource && isBookmark(bookmarkOf(s)) {
+		return "@" + j.r.Snapshots[i].Name
+	}
+	return ""
 }
 
-// wants is what is against a bookmark step, by what was found.
-func wants(s *record.Step, found map[string]zfs.Row) error {
-	of, mark := s.Dataset+bookmarkOf(s), markOf(s).Full()
+func isBookmark(of string) bool { return strings.HasPrefix(of, "#") }
+
+// toMake is the bookmark that a step has still to make, by what was found; nil where
+// none is needed.
+//
+// The bookmark that it is to be made from may be gone, because a run to another target
+// moved on meanwhile. Where this target starts from it, it is made from the snapshot. Of
+// one that is made for others alone that run has taken care: they have one of another
+// name.
+func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error) {
 	guid := bookmarkGUID(s)
-	old, exists := found[mark]
-	orig, ok := found[of]
-	switch {
-	case exists && old.GUID != guid:
-		return failf(zfs.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", mark)
-	case !exists && !ok:
-		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", mark, of)
-	case !exists && orig.GUID != guid:
-		return failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", mark, of)
+	m := &zfs.Mark{Dataset: s.Dataset, Of: bookmarkOf(s), Name: s.To}
+	if old, exists := found[m.Full()]; exists {
+		if old.GUID != guid {
+			return nil, failf(zfs.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", m.Full())
+		}
+		return nil, nil
 	}
-	return nil
+	if _, ok := found[s.Dataset+m.Of]; !ok && isBookmark(m.Of) {
+		if !j.startsFrom(s.To) {
+			return nil, nil
+		}
+		if snapshot := j.snapshotOf(s); snapshot != "" {
+			m.Of = snapshot
+		}
+	}
+	switch of, ok := found[s.Dataset+m.Of]; {
+	case !ok:
+		return nil, failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", m.Full(), s.Dataset+m.Of)
+	case of.GUID != guid:
+		return nil, failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", m.Full(), s.Dataset+m.Of)
+	}
+	return m, nil
+}
+
+// startsFrom reports whether the target of the record is one of those that start from a
+// bookmark of ours, by its name.
+func (j *job) startsFrom(name string) bool {
+	key := chain.TargetKey(j.r.Target.OwnTag())
+	return slices.ContainsFunc(chain.Marks([]record.Snapshot{{Name: name}}), func(m chain.Mark) bool { return m.Has(key) })
 }
 
 // bookmark notes what became of a bookmark; one of that name and guid is as
 // good as one that was made.
 func (j *job) bookmark(i int, found map[string]zfs.Row, failed map[string]error) error {
 	s := &j.r.Steps[i]
-	if err := wants(s, found); err != nil {
+	m, err := j.toMake(s, found)
+	if err != nil {
 		return err
 	}
-	mark, guid := markOf(s).Full(), bookmarkGUID(s)
-	if err := failed[mark]; err != nil {
-		return because(err, "cannot make the bookmark '%s'", mark)
+	full := zfs.Mark{Dataset: s.Dataset, Name: s.To}.Full()
+	if err := failed[full]; err != nil {
+		return because(err, "cannot make the bookmark '%s'", full)
 	}
-	old, exists := found[mark]
+	res := j.result(i)
+	row, exists := found[full]
+	if m != nil {
+		row, exists = found[m.Dataset+m.Of]
+	}
 	if !exists {
-		old = found[s.Dataset+bookmarkOf(s)]
+		res.Message = "'" + s.Dataset + bookmarkOf(s) + "' is not there any more; what started from it has another bookmark"
+		return nil
 	}
 	_, list := j.lists(s.Side)
-	insert(list, record.Snapshot{Name: s.To, GUID: guid, CreateTXG: old.CreateTXG})
-	res := j.result(i)
-	res.Done, res.GUID, res.To = true, guid, s.To
+	insert(list, record.Snapshot{Name: s.To, GUID: bookmarkGUID(s), CreateTXG: row.CreateTXG})
+	res.Done, res.GUID, res.To = true, bookmarkGUID(s), s.To
 	return nil
 }
 

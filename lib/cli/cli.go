@@ -21,6 +21,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jessevdk/go-flags"
 	"github.com/mattn/go-isatty"
@@ -311,7 +312,7 @@ func usageError(parser *flags.Parser, err error) error {
 		return fmt.Errorf("%s: %s %s", m[1], m[2], why)
 	}
 	if m := unknownOption.FindStringSubmatch(s); m != nil {
-		if len(m[1]) == 1 {
+		if utf8.RuneCountInString(m[1]) == 1 {
 			return fmt.Errorf("unknown option '-%s'", m[1])
 		}
 		s = "unknown option '--" + m[1] + "'"

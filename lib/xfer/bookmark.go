@@ -44,16 +44,23 @@ func bookmarks(ctx context.Context, batch []*job) {
 		}
 	}
 	for host, all := range byHost {
-		found, err := host.Find(ctx, names[host])
-		var todo []zfs.Mark
-		for _, t := range all {
-			if s := &t.j.r.Steps[t.i]; err == nil && s.Do == record.DoBookmark {
-				if m, err := t.j.toMake(s, found); err == nil && m != nil {
-					todo = append(todo, *m)
+		var found map[string]zfs.Row
+		var failed map[string]error
+		var err error
+		// A second time where one was to be made from another that was gone meanwhile.
+		for again, tries := true, 0; again && tries < 2; tries++ {
+			found, err = host.Find(ctx, names[host])
+			var todo []zfs.Mark
+			for _, t := range all {
+				if s := &t.j.r.Steps[t.i]; err == nil && s.Do == record.DoBookmark {
+					if m, err := t.j.toMake(s, found); err == nil && m != nil {
+						todo = append(todo, *m)
+					}
 				}
 			}
+			failed = host.Bookmarks(ctx, todo)
+			again = slices.ContainsFunc(todo, func(m zfs.Mark) bool { return isBookmark(m.Of) && failed[m.Full()] != nil })
 		}
-		failed := host.Bookmarks(ctx, todo)
 		for _, t := range all {
 			if t.j.r.Error != nil {
 				continue
@@ -92,9 +99,9 @@ func isBookmark(of string) bool { return strings.HasPrefix(of, "#") }
 // none is needed.
 //
 // The bookmark that it is to be made from may be gone, because a run to another target
-// moved on meanwhile. Where this target starts from it, it is made from the snapshot. Of
-// one that is made for others alone that run has taken care: they have one of another
-// name.
+// moved on meanwhile: then it is made from the snapshot. Where that is gone too, one that
+// is for other targets alone is left: the run that destroyed what it was to be made from
+// made another for them first.
 func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error) {
 	guid := bookmarkGUID(s)
 	m := &zfs.Mark{Dataset: s.Dataset, Of: bookmarkOf(s), Name: s.To}
@@ -105,11 +112,12 @@ func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error
 		return nil, nil
 	}
 	if _, ok := found[s.Dataset+m.Of]; !ok && isBookmark(m.Of) {
-		if !j.startsFrom(s.To) {
-			return nil, nil
-		}
-		if snapshot := j.snapshotOf(s); snapshot != "" {
+		snapshot := j.snapshotOf(s)
+		switch _, there := found[s.Dataset+snapshot]; {
+		case snapshot != "" && there:
 			m.Of = snapshot
+		case j.forOthers(s):
+			return nil, nil
 		}
 	}
 	switch of, ok := found[s.Dataset+m.Of]; {
@@ -121,11 +129,11 @@ func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error
 	return m, nil
 }
 
-// startsFrom reports whether the target of the record is one of those that start from a
-// bookmark of ours, by its name.
-func (j *job) startsFrom(name string) bool {
-	key := chain.TargetKey(j.r.Target.OwnTag())
-	return slices.ContainsFunc(chain.Marks([]record.Snapshot{{Name: name}}), func(m chain.Mark) bool { return m.Has(key) })
+// forOthers reports whether a step makes a bookmark of ours from which only targets
+// start that are not the record's.
+func (j *job) forOthers(s *record.Step) bool {
+	marks := chain.Marks([]record.Snapshot{{Name: s.To}})
+	return s.Side == record.SideSource && len(marks) == 1 && !marks[0].Has(chain.TargetKey(j.r.Target.OwnTag()))
 }
 
 // bookmark notes what became of a bookmark; one of that name and guid is as
@@ -146,7 +154,8 @@ func (j *job) bookmark(i int, found map[string]zfs.Row, failed map[string]error)
 		row, exists = found[m.Dataset+m.Of]
 	}
 	if !exists {
-		res.Message = "'" + s.Dataset + bookmarkOf(s) + "' is not there any more; what started from it has another bookmark"
+		res.Message = "'" + s.Dataset + bookmarkOf(s) + "' is not there any more"
+		j.r.Warn("the bookmark '%s', from which other targets start, is not there any more, and neither is its snapshot: if no run to one of them destroyed it, they have to be sent anew", s.Dataset+bookmarkOf(s))
 		return nil
 	}
 	_, list := j.lists(s.Side)

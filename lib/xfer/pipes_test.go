@@ -256,7 +256,9 @@ func TestBookmarkToMake(t *testing.T) {
 		{"joins one that is gone with its snapshot", "#s:" + other, "s:" + other + ":" + own, nil, "", "not there"},
 		{"joins one that is gone, whose snapshot is another", "#s:" + other, "s:" + other + ":" + own, at("@s", "8"), "", "another snapshot"},
 		{"leaves it to others", "#s:" + other + ":" + own, "s:" + other, at("#s:"+other+":"+own, "7"), "#s:" + other + ":" + own, ""},
-		{"leaves one that is gone", "#s:" + other + ":" + own, "s:" + other, at("@s", "7"), "", ""},
+		{"leaves one that is gone", "#s:" + other + ":" + own, "s:" + other, at("@s", "7"), "@s", ""},
+		{"leaves one that is gone with its snapshot", "#s:" + other + ":" + own, "s:" + other, nil, "", ""},
+		{"makes one that is not ours of one that is gone", "#old", "mine", nil, "", "not there"},
 	} {
 		s := &record.Step{Do: record.DoBookmark, Side: record.SideSource, Dataset: "t/a", GUID: "7", From: c.from, To: c.to}
 		if c.from == "" {

@@ -133,7 +133,7 @@ func (o *Options) keeps(hasTarget bool) string {
 	target, _ := o.KeepTarget()
 	switch {
 	case o.NoThinning:
-		return "all snapshots are kept, for --no-thinning was given"
+		return "no schedule is applied, for --no-thinning was given"
 	case !hasTarget:
 		return "source keeps " + source.Words()
 	case source.Words() == target.Words():

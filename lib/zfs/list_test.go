@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -486,6 +487,33 @@ func TestForClone(t *testing.T) {
 	} {
 		if got := strings.Join(ForClone([]string{had}), " "); got != want {
 			t.Errorf("%s: %s", had, got)
+		}
+	}
+}
+
+// zfs prints what was written as a number of 64 bits when it comes out below 0 for a
+// moment. It is not known then, and the rest of the answer counts.
+func TestWrittenBelowZero(t *testing.T) {
+	for value, want := range map[string]string{"18446744073709550592": "unknown", "0": "0", "4096": "4096", "9223372036854775807": "9223372036854775807",
+		"18446744073709551616": "refused", "-1024": "refused", "1e3": "refused", "07": "refused"} {
+		for _, prop := range []string{"written", "written@s"} {
+			h, _ := fakeZFS(t, `printf 'tank/a\tused\t5\t-\ntank/a\t%s\t%s\t-\n' "$PROP" "$VALUE"`)
+			t.Setenv("PROP", prop)
+			t.Setenv("VALUE", value)
+			got, err := h.Get(context.Background(), []string{"used", prop}, []string{"tank/a"}, false)
+			said := "refused"
+			if err == nil {
+				said = "unknown"
+				if n, ok := got[0].Props[prop].Int(); ok {
+					said = strconv.FormatInt(n, 10)
+				}
+				if f := got[0].Facts(); prop == "written" && (f.Written == nil) != (said == "unknown") {
+					t.Errorf("%s: %v", value, f.Written)
+				}
+			}
+			if said != want {
+				t.Errorf("%s=%s: %s, want %s: %v", prop, value, said, want, err)
+			}
 		}
 	}
 }

@@ -190,7 +190,7 @@ func Main(p Program, args []string) (code int) {
 	case err != nil:
 		return usage(usageError(parser, err))
 	case c.Help:
-		if err := p.writeHelp(env.Stdout, widthOf(os.Stdout)); err != nil {
+		if err := p.writeHelp(env.Stdout, parser, widthOf(os.Stdout)); err != nil {
 			env.Errorf("cannot print the options: %s", err)
 			return p.FailExit
 		}

@@ -497,7 +497,7 @@ func TestHelp(t *testing.T) {
 		}{}}
 	for _, width := range []int{leastWidth, helpWidth, 200} {
 		var b strings.Builder
-		if err := p.writeHelp(&b, width); err != nil {
+		if err := p.writeHelp(&b, p.Parser(), width); err != nil {
 			t.Fatal(err)
 		}
 		help := b.String()
@@ -521,7 +521,7 @@ func TestHelp(t *testing.T) {
 	}
 	p.Sections = nil
 	var b strings.Builder
-	if err := p.writeHelp(&b, helpWidth); err != nil || !strings.Contains(b.String(), "\n\nOptions:\n  -n, --dry-run") || strings.Contains(b.String(), "General") {
+	if err := p.writeHelp(&b, p.Parser(), helpWidth); err != nil || !strings.Contains(b.String(), "\n\nOptions:\n  -n, --dry-run") || strings.Contains(b.String(), "General") {
 		t.Errorf("%v, %s", err, b.String())
 	}
 }

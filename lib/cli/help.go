@@ -34,13 +34,13 @@ const (
 )
 
 // writeHelp prints what --help shows, in lines of the width.
-func (p Program) writeHelp(w io.Writer, width int) error {
+func (p Program) writeHelp(w io.Writer, parser *flags.Parser, width int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s\n\n", strings.TrimSpace(p.Name+" [options] "+p.Usage))
 	for _, line := range wrap(p.Summary, width) {
 		b.WriteString(line + "\n")
 	}
-	for _, s := range p.sections() {
+	for _, s := range p.sections(parser) {
 		fmt.Fprintf(&b, "\n%s:\n", s.title)
 		for _, o := range s.options {
 			writeOption(&b, o, width)
@@ -56,8 +56,9 @@ type part struct {
 	options []*flags.Option
 }
 
-// sections are those of the program that have an option that is shown.
-func (p Program) sections() (all []part) {
+// sections are those of the program that have an option that is shown. An option of a
+// section that the program does not have is in the one without a tag.
+func (p Program) sections(parser *flags.Parser) (all []part) {
 	sections := p.Sections
 	if sections == nil {
 		sections = []Section{{Title: "Options"}}
@@ -65,20 +66,20 @@ func (p Program) sections() (all []part) {
 	for _, s := range sections {
 		all = append(all, part{title: s.Title})
 	}
-	hasOften := slices.ContainsFunc(sections, func(s Section) bool { return s.Tag == Often })
-	EachOption(p.Parser(), func(o *flags.Option) {
+	EachOption(parser, func(o *flags.Option) {
 		if o.Hidden {
 			return
 		}
-		tag := o.Field().Tag.Get("section")
-		if o.Field().Tag.Get("often") != "" && hasOften {
-			tag = Often
+		tags := []string{o.Field().Tag.Get("section"), ""}
+		if o.Field().Tag.Get("often") != "" {
+			tags = append([]string{Often}, tags...)
 		}
-		if p.Sections == nil {
-			tag = ""
+		for _, tag := range tags {
+			if i := slices.IndexFunc(sections, func(s Section) bool { return s.Tag == tag }); i >= 0 {
+				all[i].options = append(all[i].options, o)
+				return
+			}
 		}
-		i := slices.IndexFunc(sections, func(s Section) bool { return s.Tag == tag })
-		all[i].options = append(all[i].options, o)
 	})
 	return slices.DeleteFunc(all, func(s part) bool { return s.options == nil })
 }

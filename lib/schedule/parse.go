@@ -25,25 +25,13 @@ const maxAge = 10000 * year
 
 const maxNewest = math.MaxInt32
 
-// unitSeconds gives the seconds of a unit in lower case, 0 for none.
-func unitSeconds(unit string) int64 {
-	switch unit {
-	case "s":
-		return 1
-	case "min":
-		return 60
-	case "h":
-		return 3600
-	case "d":
-		return 86400
-	case "w":
-		return 7 * 86400
-	case "m":
-		return 30 * 86400
-	case "y":
-		return year
-	}
-	return 0
+// units are those of a span, with their names in words.
+var units = map[string]struct {
+	name    string
+	seconds int64
+}{
+	"s": {"second", 1}, "min": {"minute", 60}, "h": {"hour", 3600}, "d": {"day", 86400},
+	"w": {"week", 7 * 86400}, "m": {"month", 30 * 86400}, "y": {"year", year},
 }
 
 const unitNames = "s, min, h, d, w, m (30 days) or y (365.25 days)"
@@ -229,7 +217,7 @@ func (p *parser) age(what string) (age, error) {
 		return age{}, p.errorf(p.at, "%s in place of the unit of the %s: expected %s", found, what, unitNames)
 	}
 	a := age{unit: strings.ToLower(p.text[unitAt:p.at])}
-	scale := unitSeconds(a.unit)
+	scale := units[a.unit].seconds
 	if scale == 0 {
 		return age{}, p.errorf(unitAt, "unknown unit %q: expected %s", p.text[unitAt:p.at], unitNames)
 	}

@@ -30,7 +30,7 @@ func (s Schedule) Words() string {
 
 // words is the span as somebody would say it, such as "a day" or "2 days".
 func (a age) words() string {
-	name := map[string]string{"s": "second", "min": "minute", "h": "hour", "d": "day", "w": "week", "m": "month", "y": "year"}[a.unit]
+	name := units[a.unit].name
 	switch {
 	case a.count == 1 && a.unit == "h":
 		return "an hour"

@@ -84,11 +84,16 @@ func bookmarks(ctx context.Context, batch []*job) {
 	}
 }
 
-// snapshotOf is the snapshot, with its @, that a bookmark step marks which is to be made
-// from another bookmark; "" where there is none.
+// snapshotOf returns the snapshot of the source, with its @, that a step marks which makes
+// a bookmark from another one; "" where there is none.
 func (j *job) snapshotOf(s *record.Step) string {
-	if i := slices.IndexFunc(j.r.Snapshots, func(n record.Snapshot) bool { return n.GUID == bookmarkGUID(s) }); i >= 0 && s.Side == record.SideSource && isBookmark(bookmarkOf(s)) {
-		return "@" + j.r.Snapshots[i].Name
+	if s.Side != record.SideSource || !isBookmark(bookmarkOf(s)) {
+		return ""
+	}
+	for _, n := range j.r.Snapshots {
+		if n.GUID == bookmarkGUID(s) {
+			return "@" + n.Name
+		}
 	}
 	return ""
 }
@@ -113,10 +118,9 @@ func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error
 	}
 	if _, ok := found[s.Dataset+m.Of]; !ok && isBookmark(m.Of) {
 		snapshot := j.snapshotOf(s)
-		switch _, there := found[s.Dataset+snapshot]; {
-		case snapshot != "" && there:
+		if _, ok := found[s.Dataset+snapshot]; ok {
 			m.Of = snapshot
-		case j.forOthers(s):
+		} else if j.forOthers(s) {
 			return nil, nil
 		}
 	}
@@ -155,7 +159,7 @@ func (j *job) bookmark(i int, found map[string]zfs.Row, failed map[string]error)
 	}
 	if !exists {
 		res.Message = "'" + s.Dataset + bookmarkOf(s) + "' is not there any more"
-		j.r.Warn("the bookmark '%s', from which other targets start, is not there any more, and neither is its snapshot: if no run to one of them destroyed it, they have to be sent anew", s.Dataset+bookmarkOf(s))
+		j.r.Warn("the bookmark '%s', from which other targets start, is not there any more, and neither is its snapshot: unless a run to one of them destroyed it, they may have to be sent in full", s.Dataset+bookmarkOf(s))
 		return nil
 	}
 	_, list := j.lists(s.Side)

@@ -195,7 +195,7 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 	case record.DoBookmark:
 		return errors.Join(sided(), need("to", s.To), need("snapshot", s.Snapshot+s.From), guid("guid", bookmarkGUID(s)))
 	case record.DoUnbookmark:
-		if !strings.HasPrefix(s.From, "#") {
+		if !isBookmark(s.From) {
 			return fmt.Errorf("%q is not a bookmark", s.From)
 		}
 		return errors.Join(sided(), need("guid", s.GUID))
@@ -263,7 +263,7 @@ func bookmarkOf(s *record.Step) string {
 	switch {
 	case s.Snapshot != "":
 		return "@" + s.Snapshot
-	case strings.HasPrefix(s.From, "#"):
+	case isBookmark(s.From):
 		return s.From
 	}
 	return "@" + s.From

@@ -18,6 +18,9 @@ const huge = "99999999999999999999"
 // is wrong.
 var freeText = []string{}
 
+// badSchedules are none, for each option that takes one.
+var badSchedules = []string{"x", "-5", huge, "1e9", "1.5", "1d", "1w1d", "0s1d", "1d0s", "1d1w,", ",1d1w", "1d1w,,2", "2,3", "1d1w x", huge + "d" + huge + "y", "99999y99999y", "1x1y"}
+
 // values has a row for each option that takes a value: one that is right, and
 // those that are not, besides the empty one, which never is.
 var values = map[string]struct {
@@ -63,9 +66,9 @@ var values = map[string]struct {
 	"retries":           {"0", []string{"x", "-1", huge, "1e9", "1000000", "1.5", "0x10"}},
 	"stall-timeout":     {"10m", []string{"soon", "-1", "-1s", "10", huge, huge + "s", "1e9s", "10d", "1m x", "1ns"}},
 
-	"keep-source":     {"10,1d1w", []string{"x", "-5", huge, "1e9", "1.5", "1d", "1w1d", "0s1d", "1d0s", "1d1w,", ",1d1w", "1d1w,,2", "2,3", "1d1w x", huge + "d" + huge + "y", "99999y99999y", "1x1y"}},
-	"explain":         {"10,1d1w", []string{"x", "-5", huge, "1e9", "1.5", "1d", "1w1d", "0s1d", "1d0s", "1d1w,", ",1d1w", "1d1w,,2", "2,3", "1d1w x", huge + "d" + huge + "y", "99999y99999y", "1x1y"}},
-	"keep-target":     {"10,1d1w", []string{"x", "-5", huge, "1e9", "1.5", "1d", "1w1d", "0s1d", "1d0s", "1d1w,", ",1d1w", "1d1w,,2", "2,3", "1d1w x", huge + "d" + huge + "y", "99999y99999y", "1x1y"}},
+	"keep-source":     {"10,1d1w", badSchedules},
+	"explain":         {"10,1d1w", badSchedules},
+	"keep-target":     {"10,1d1w", badSchedules},
 	"destroy-missing": {"30d", []string{"soon", "30", "-1d", "1d1w", huge, huge + "d", "99999y", "30x", "1.5d", "1e9d"}},
 
 	"depth":  {"0", []string{"x", "-2", huge, "1e9", "1.5", "0x10"}},

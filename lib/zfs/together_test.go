@@ -175,3 +175,31 @@ exit ${bad:-0}`
 		}
 	})
 }
+
+// P11: the names of a tree count only if they were asked for, each once and with the
+// root; what is destroyed or held by -r is decided by them.
+func TestTreeNames(t *testing.T) {
+	for _, c := range []struct {
+		answer string
+		ok     bool
+	}{
+		{`a\na/b\na/b/c\n`, true},
+		{`a\n`, true},
+		{`a/b\n`, false},
+		{``, false},
+		{`a\na/b\na/b\n`, false},
+		{`a\nother\n`, false},
+		{`a\nab\n`, false},
+		{`a\na/b@s\n`, false},
+		{`a\na/../b\n`, false},
+		{`a\n-r\n`, false},
+		{`a\na/b`, false},
+	} {
+		h, _ := fakeZFS(t, `printf '%b' "$ANSWER"`)
+		t.Setenv("ANSWER", c.answer)
+		keys, err := h.names(context.Background(), []string{treeKey("a")})
+		if (err == nil) != c.ok || c.ok && len(keys) != strings.Count(c.answer, `\n`) {
+			t.Errorf("%s: %q, %v", c.answer, keys, err)
+		}
+	}
+}

@@ -43,7 +43,7 @@ func (j *job) asides(ctx context.Context, s *record.Step) (target, aside *zfs.Da
 	name := record.Beside(s.Dataset, s.To)
 	got, err := j.x.target(j.r).Existing(ctx, asideProps, []string{s.Dataset, name})
 	if err != nil {
-		return nil, nil, because(err, "cannot look at '%s' and '%s'", s.Dataset, name)
+		return nil, nil, wrap(err, "cannot look at '%s' and '%s'", s.Dataset, name)
 	}
 	if d, ok := got[s.Dataset]; ok {
 		target = &d
@@ -109,10 +109,10 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 			return err
 		}
 		if err := host.Set(ctx, marked(record.AsideBegun, s), []string{s.Dataset}); err != nil {
-			return because(err, "cannot mark '%s' before it is renamed", s.Dataset)
+			return wrap(err, "cannot mark '%s' before it is renamed", s.Dataset)
 		}
 		if err := host.Rename(ctx, kindOf(target), s.Dataset, aside); err != nil {
-			return because(err, "%s", what)
+			return wrap(err, "%s", what)
 		}
 		was, target = target, nil
 	}
@@ -125,7 +125,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 		if isParent(was) {
 			local, err := host.Locals(ctx, aside)
 			if err != nil {
-				return because(err, "cannot read the properties of '%s'", aside)
+				return wrap(err, "cannot read the properties of '%s'", aside)
 			}
 			j.keep = parentProps(local)
 		}
@@ -134,7 +134,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 	}
 	local, err := host.Locals(ctx, aside)
 	if err != nil {
-		return because(err, "cannot read the properties of '%s'", aside)
+		return wrap(err, "cannot read the properties of '%s'", aside)
 	}
 	j.keep = zfs.ForClone(local)
 	promoted := false
@@ -145,7 +145,7 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 			return err
 		}
 		if err := host.Clone(ctx, aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)); err != nil {
-			return because(err, "%s", what)
+			return wrap(err, "%s", what)
 		}
 	case target.Props["origin"].Value == aside+"@"+s.From:
 	default:
@@ -157,13 +157,13 @@ func (j *job) renameAside(ctx context.Context, i int) error {
 	}
 	if !promoted {
 		if err := host.Promote(ctx, s.Dataset); err != nil {
-			return because(err, "cannot promote '%s'", s.Dataset)
+			return wrap(err, "cannot promote '%s'", s.Dataset)
 		}
 	}
 	// Before anything comes below it, for zfs (2.3) would unmount and mount that.
 	if reverts(was) && (target == nil || target.Props["canmount"] == zfs.Value{Value: "noauto", Source: "local"}) {
 		if err := host.Revert(ctx, "canmount", s.Dataset); err != nil {
-			return because(err, "cannot make canmount of '%s' what it was", s.Dataset)
+			return wrap(err, "cannot make canmount of '%s' what it was", s.Dataset)
 		}
 	}
 	t.Exists = true
@@ -191,8 +191,8 @@ func parentProps(local []string) []string {
 	})
 }
 
-// displaced tells whether what is below the target may not be in its place.
-func (j *job) displaced() bool {
+// childrenMoved reports whether what is below the target may not be in its place.
+func (j *job) childrenMoved() bool {
 	for i := range j.r.Steps {
 		do := j.r.Steps[i].Do
 		if res := j.results[i]; (do == record.DoRenameBack || do == record.DoRename) && (res == nil || !res.Done) {
@@ -211,7 +211,7 @@ func (j *job) hasBase(ctx context.Context, what, dataset string, s *record.Step)
 	found, err := j.x.target(j.r).Find(ctx, []string{full})
 	switch {
 	case err != nil:
-		return because(err, "%s: cannot look for '%s'", what, full)
+		return wrap(err, "%s: cannot look for '%s'", what, full)
 	case found[full].GUID != s.FromGUID:
 		return failf(KindMovedOn, "%s: '%s', from which it is to go on, is not there any more", what, full)
 	}
@@ -248,21 +248,21 @@ func (j *job) renameBack(ctx context.Context, i int) error {
 	}
 	rows, err := j.below(ctx, aside)
 	if err != nil {
-		return because(err, "%s: cannot list '%s'", what, aside)
+		return wrap(err, "%s: cannot list '%s'", what, aside)
 	}
 	for _, r := range rows {
 		_, last := record.SplitName(r.Dataset)
 		if err := host.Rename(ctx, r.Extra[0], r.Dataset, s.Dataset+"/"+last); err != nil {
-			return because(err, "%s: cannot rename '%s'", what, r.Dataset)
+			return wrap(err, "%s: cannot rename '%s'", what, r.Dataset)
 		}
 	}
 	j.result(i).Done = true
 	return nil
 }
 
-// also adds properties, P=V, to those that a stream sets, save for those that
+// mergeProps adds properties, P=V, to those that a stream sets, save for those that
 // it sets or leaves out itself.
-func also(set, exclude, more []string) []string {
+func mergeProps(set, exclude, more []string) []string {
 	has := map[string]bool{}
 	for _, pv := range slices.Concat(set, exclude) {
 		name, _, _ := strings.Cut(pv, "=")
@@ -347,7 +347,7 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 		err = host.Set(ctx, append(rest, marked(record.AsideDone, s)...), []string{aside})
 	}
 	if err != nil {
-		return because(err, "cannot end what '%s' was renamed to '%s' for", s.Dataset, aside)
+		return wrap(err, "cannot end what '%s' was renamed to '%s' for", s.Dataset, aside)
 	}
 	if len(back) > 0 {
 		if err := host.Set(ctx, back, []string{s.Dataset}); err != nil {

@@ -68,7 +68,7 @@ func bookmarks(ctx context.Context, batch []*job) {
 			s, e := &t.j.r.Steps[t.i], err
 			switch {
 			case e != nil:
-				e = because(e, "cannot look at the bookmarks of '%s'", s.Dataset)
+				e = wrap(e, "cannot look at the bookmarks of '%s'", s.Dataset)
 			case s.Do == record.DoBookmark:
 				e = t.j.bookmark(t.i, found, failed)
 			default:
@@ -150,7 +150,7 @@ func (j *job) bookmark(i int, found map[string]zfs.Row, failed map[string]error)
 	}
 	full := zfs.Mark{Dataset: s.Dataset, Name: s.To}.Full()
 	if err := failed[full]; err != nil {
-		return because(err, "cannot make the bookmark '%s'", full)
+		return wrap(err, "cannot make the bookmark '%s'", full)
 	}
 	res := j.result(i)
 	row, exists := found[full]
@@ -178,7 +178,7 @@ func (j *job) unbookmark(ctx context.Context, host *zfs.Host, i int, found map[s
 		return failf(KindMovedOn, "cannot destroy the bookmark '%s': it marks another snapshot than when the plan was made", s.Dataset+s.From)
 	case exists:
 		if err := host.DestroyBookmark(ctx, s.Dataset, name); err != nil {
-			return because(err, "cannot destroy the bookmark '%s'", s.Dataset+s.From)
+			return wrap(err, "cannot destroy the bookmark '%s'", s.Dataset+s.From)
 		}
 	}
 	_, list := j.lists(s.Side)

@@ -185,15 +185,10 @@ func limited(host *zfs.Host, l limit, copied string) *cause {
 // reservations asks once for those of a pool: all of its datasets have to be looked
 // at.
 func (x *stage) reservations(ctx context.Context, host *zfs.Host, pool string) []zfs.Reservation {
-	x.reservedMu.Lock()
-	defer x.reservedMu.Unlock()
-	key := where{host.Dest, pool}
-	list, ok := x.reserved[key]
-	if !ok {
-		list, _ = host.Reservations(ctx, pool)
-		x.reserved[key] = list
-	}
-	return list
+	return x.reserved.get(location{host.Dest, pool}, func() []zfs.Reservation {
+		list, _ := host.Reservations(ctx, pool)
+		return list
+	})
 }
 
 // noFeature finds what the target's pool cannot store of what the source's pool has.

@@ -391,11 +391,11 @@ func TestZoned(t *testing.T) {
 // what could be held cannot be destroyed either (P1).
 func TestReadOnlySource(t *testing.T) {
 	j := &job{r: &record.Record{}}
-	ro := because(&zfs.Error{Kind: zfs.KindReadOnlyPool, Lines: []string{"cannot hold: pool is read-only"}}, "cannot hold 'tank/a@1'")
+	ro := wrap(&zfs.Error{Kind: zfs.KindReadOnlyPool, Lines: []string{"cannot hold: pool is read-only"}}, "cannot hold 'tank/a@1'")
 	hold := &record.Step{Do: record.DoHold, Side: record.SideSource, Dataset: "tank/a", Snapshot: "1"}
 	release := &record.Step{Do: record.DoRelease, Side: record.SideSource, Dataset: "tank/a", Snapshot: "0"}
 	there := &record.Step{Do: record.DoHold, Side: record.SideTarget, Dataset: "pool/a", Snapshot: "1"}
-	busy := because(&zfs.Error{Kind: zfs.KindBusy}, "cannot hold 'tank/a@1'")
+	busy := wrap(&zfs.Error{Kind: zfs.KindBusy}, "cannot hold 'tank/a@1'")
 	if !j.readOnly(hold, ro) || !j.readOnly(release, ro) || j.readOnly(there, ro) || j.readOnly(hold, busy) {
 		t.Error("which steps may fail on a read-only pool")
 	}

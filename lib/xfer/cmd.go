@@ -22,7 +22,6 @@ import (
 	"zab/lib/lock"
 	"zab/lib/pipeline"
 	"zab/lib/record"
-	"zab/lib/zfs"
 )
 
 // Options are those of the transfer, which the wrapper has too.
@@ -126,15 +125,7 @@ func Main(args []string) int { return cli.Main(Program(), args) }
 
 // Run executes the steps of the records on standard input.
 func Run(ctx context.Context, env *cli.Env, o *Options) error {
-	x := &stage{
-		env:      env,
-		o:        o,
-		locks:    &lock.Table{},
-		parents:  map[where]*parent{},
-		lost:     map[where]bool{},
-		reserved: map[where][]zfs.Reservation{},
-		early:    newEarly(),
-	}
+	x := &stage{env: env, o: o, locks: &lock.Table{}}
 	x.journal.Say = env.Verbosef
 	if dir, err := cache.Dir(); err == nil && !env.Common.DryRun {
 		x.journal.Dir = dir
@@ -149,42 +140,80 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		defer x.meter.Close()
 	}
 	defer x.locks.Close()
-	shared := &guarded{w: env.Stdout}
-	// Where nobody takes the records any more, no more of them are read and begun;
-	// what is under way comes to its end, and is verified and held.
-	reading, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var q *queue
-	x.out = &sink{w: record.NewWriter(shared), pending: map[where]int{}, blocked: map[where][]*record.Record{}, fail: func(err error) {
-		q.drop()
-		stop(err)
-	}}
-	x.flusher = newFlusher(ctx, x)
-	jobs, turns := o.atOnce()
+	stdout := &lockedWriter{w: env.Stdout}
+	slots, turns := o.atOnce()
 	long := func(*record.Record) bool { return false }
 	if turns {
 		x.gate, long = pipeline.NewGate(longStream), isLong
 	}
-	q = newQueue(ctx, jobs, long, x.work, x.flusher.soon)
-	x.waiting = q.peek
-	err := env.Each(reading, record.NewWriter(shared), func(r *record.Record) error {
-		x.out.expect(r)
-		if !acts(r) {
-			x.out.write(r)
-			return nil
+	// Where nobody takes the records any more, no more of them are read and begun;
+	// what is under way comes to its end, and is verified and held.
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	in := make(chan *record.Record)
+	var readErr error
+	go func() {
+		defer close(in)
+		readErr = env.Each(reading, record.NewWriter(stdout), func(r *record.Record) error {
+			select {
+			case in <- r:
+				return nil
+			case <-reading.Done():
+				return context.Cause(reading)
+			}
+		})
+	}()
+	c := newCoordinator(ctx, x, slots, long, newOrderedWriter(record.NewWriter(stdout)))
+	failed := func() bool { return readErr != nil && ctx.Err() == nil }
+	if err := c.run(in, failed, stop); err != nil {
+		return err
+	}
+	return readErr
+}
+
+// Without --jobs that many short streams go side by side. Two are too few where
+// the network is far, for each stream waits for several round trips; more than
+// four gain nothing on the machines that were measured.
+const shortJobs = 4
+
+// longStream is how many bytes make a stream a long one: about what a disk that
+// turns gives in the time in which a short stream's programs wait for their pools.
+const longStream = 32 << 20
+
+// atOnce is how many records are worked on at once, and whether long streams take
+// turns. A buffer is memory that was granted once, and the pipes of a user may do
+// what cannot be done twice at a time.
+func (o *Options) atOnce() (jobs int, turns bool) {
+	switch {
+	case o.jobs > 0:
+		return o.jobs, false
+	case o.buffer > 0 || len(o.SendPipe) > 0 || len(o.RecvPipe) > 0:
+		return 1, false
+	}
+	return shortJobs, true
+}
+
+// isLong tells whether a record is likely to have a long stream: one that is not
+// begun does not have to wait half-way.
+func isLong(r *record.Record) bool {
+	n := int64(0)
+	add := func(p *int64) {
+		if p != nil {
+			n += *p
 		}
-		q.add(r)
-		return nil
-	})
-	if err != nil && ctx.Err() == nil {
-		q.drop()
 	}
-	q.finish()
-	x.flusher.finish()
-	if werr := x.out.err(); werr != nil {
-		return werr
+	for i := range r.Steps {
+		switch s := &r.Steps[i]; {
+		case s.Do != record.DoReceive:
+		case s.Bytes != nil:
+			add(s.Bytes)
+		case s.From == "":
+			add(r.Referenced)
+		default:
+			add(r.Written)
+		}
 	}
-	return err
+	return n >= longStream
 }
 
 func isTerminal(env *cli.Env) bool {

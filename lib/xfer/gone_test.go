@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,9 @@ receive)
 	read -r from
 	while [ -e slow ] && [ "$(grep -c '^receive' log)" -lt 2 ]; do sleep 0.01; done
 	n=${last#dst/}
+	n=${n%@s}
+	# The first are to be written before others arrive.
+	while [ "$n" -ge "$JOBS" ] && [ ! -e gone ]; do sleep 0.01; done
 	>"got-${n%@s}";;
 list)
 	rc=0
@@ -52,11 +56,16 @@ esac
 // gone is a writer whose reader has gone after a number of writes.
 type gone struct {
 	left int
+	// tell, if set, is called when it was found out.
+	tell func()
 	bytes.Buffer
 }
 
 func (g *gone) Write(p []byte) (int, error) {
 	if g.left--; g.left < 0 {
+		if g.tell != nil {
+			g.tell()
+		}
 		return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}
 	}
 	return g.Buffer.Write(p)
@@ -81,6 +90,7 @@ func TestReaderGone(t *testing.T) {
 		}
 		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 		t.Setenv("POOLS", dir)
+		t.Setenv("JOBS", fmt.Sprint(c.jobs))
 		var in bytes.Buffer
 		w := record.NewWriter(&in)
 		for i := range 6 {
@@ -92,14 +102,14 @@ func TestReaderGone(t *testing.T) {
 				Target: &record.Target{Name: "dst/" + name},
 				Steps: []record.Step{{Do: record.DoReceive, Side: record.SideTarget, Dataset: "dst/" + name, To: "s", ToGUID: "7"},
 					step(record.DoHold, record.SideSource, "src/"+name), step(record.DoHold, record.SideTarget, "dst/"+name),
-					// Which has it verified by itself, and written while others wait.
+					// Which has it committed at once, and written while others wait.
 					{Do: record.DoBookmark, Side: record.SideSource, Dataset: "src/" + name, Snapshot: "s", GUID: "7", To: "s"}}}
 			if err := w.Write(r); err != nil {
 				t.Fatal(err)
 			}
 		}
 		o := &Options{jobs: c.jobs}
-		out := &gone{}
+		out := &gone{tell: func() { _ = os.WriteFile(filepath.Join(dir, "gone"), nil, 0o600) }}
 		env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: out, Stderr: &bytes.Buffer{}, Now: time.Now()}
 		err := Run(context.Background(), env, o)
 		var oe *record.OutputError
@@ -113,7 +123,7 @@ func TestReaderGone(t *testing.T) {
 		received, _ := filepath.Glob(filepath.Join(dir, "got-*"))
 		for _, path := range received {
 			n := strings.TrimPrefix(filepath.Base(path), "got-")
-			if !strings.Contains(string(log), "hold zab src/"+n+"@s dst/"+n+"@s\n") {
+			if !regexp.MustCompile(`(?m)^hold zab .*src/` + n + `@s dst/` + n + `@s( |$)`).Match(log) {
 				t.Errorf("'%s' is not held\n%s", n, log)
 			}
 		}

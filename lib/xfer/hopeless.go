@@ -25,7 +25,7 @@ const mostLeftOut = 2
 // nothing that could be sent. In each case what was saved of the stream is given up.
 func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) []string {
 	s := &j.r.Steps[i]
-	left, err := j.afresh(ctx, s, true)
+	left, err := j.remaining(ctx, s, true)
 	if err != nil {
 		j.x.env.Verbosef("cannot try without it: %s", err)
 		return nil
@@ -119,7 +119,7 @@ func (j *job) stuck(ctx context.Context, s *record.Step, f *failure) bool {
 // giveUp lets go of what was held for streams that cannot succeed, where none of
 // them has been received in part: what did arrive stays held (P1).
 func (j *job) giveUp(ctx context.Context) {
-	held, _ := j.x.pinned(j.r)
+	held := j.holds.held
 	if len(held) == 0 || ctx.Err() != nil {
 		return
 	}

@@ -27,10 +27,13 @@ var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatu
 // mountpoint its own or one that came with another program's stream a moment
 // ago (P5).
 func mount(ctx context.Context, batch []*job) {
-	news := slices.DeleteFunc(slices.Clone(batch), func(j *job) bool {
-		return !j.first || j.r.Kind == "volume" || j.r.Error != nil || !slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done })
-	})
-	for host, jobs := range byHost(news, func(j *job) *zfs.Host { return j.x.target(j.r) }) {
+	var hosts groups[*zfs.Host, *job]
+	for _, j := range batch {
+		if j.first && j.r.Kind != "volume" && j.r.Error == nil && slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done }) {
+			hosts.add(j.x.target(j.r), j)
+		}
+	}
+	for host, jobs := range hosts.all() {
 		slices.SortFunc(jobs, func(a, b *job) int { return strings.Compare(a.r.Target.Name, b.r.Target.Name) })
 		var names []string
 		for _, j := range jobs {

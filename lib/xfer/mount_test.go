@@ -32,18 +32,18 @@ func TestLevels(t *testing.T) {
 
 // The longer a run lasts, the longer its batches wait: their number grows with
 // its logarithm, until the longest wait is reached.
-func TestPatience(t *testing.T) {
+func TestBatchDelay(t *testing.T) {
 	batches := 0
-	for run := time.Duration(0); run < 10*time.Minute; run += patience(run) {
+	for run := time.Duration(0); run < 10*time.Minute; run += batchDelay(run) {
 		batches++
 	}
 	if batches > 6 {
 		t.Errorf("%d batches in a run of ten minutes", batches)
 	}
-	if d := patience(0); d != flushSoon {
+	if d := batchDelay(0); d != commitSoon {
 		t.Errorf("the first waits for %s", d)
 	}
-	if d := patience(24 * time.Hour); d != flushLate {
+	if d := batchDelay(24 * time.Hour); d != commitLate {
 		t.Errorf("after a day a record is held back for %s", d)
 	}
 }
@@ -148,5 +148,46 @@ func TestVisible(t *testing.T) {
 		if strings.Join(got, " ") != c.want || len(step.Through) != 2 {
 			t.Errorf("%+v: %q", c, got)
 		}
+	}
+}
+
+// P5: nothing is mounted at a mountpoint that came with a stream.
+func TestMountable(t *testing.T) {
+	ds := func(name, canmount, mp, source, key string) zfs.Dataset {
+		return zfs.Dataset{Name: name, Props: map[string]zfs.Value{
+			"type": {Value: "filesystem"}, "canmount": {Value: canmount}, "mountpoint": {Value: mp, Source: source},
+			"mounted": {Value: "no"}, "keystatus": {Value: key},
+		}}
+	}
+	props := map[string]zfs.Dataset{
+		"local":    ds("local", "on", "/l", "local", "-"),
+		"default":  ds("default", "on", "/default", "default", "-"),
+		"received": ds("received", "on", "/etc", "received", "-"),
+	}
+	for _, c := range []struct {
+		d    zfs.Dataset
+		want bool
+	}{
+		{ds("a", "on", "/a", "default", "-"), true},
+		{ds("a", "on", "/a", "local", "available"), true},
+		{ds("a", "on", "/l/a", "inherited from local", "-"), true},
+		{ds("a", "on", "/default/a", "inherited from default", "-"), true},
+		{ds("a", "on", "/etc", "received", "-"), false},
+		{ds("a", "on", "/etc/a", "inherited from received", "-"), false},
+		{ds("a", "on", "/etc/a", "inherited from nobody", "-"), false},
+		{ds("a", "on", "/a", "temporary", "-"), false},
+		{ds("a", "off", "/a", "default", "-"), false},
+		{ds("a", "noauto", "/a", "default", "-"), false},
+		{ds("a", "on", "none", "local", "-"), false},
+		{ds("a", "on", "legacy", "local", "-"), false},
+		{ds("a", "on", "/a", "default", "unavailable"), false},
+	} {
+		props["a"] = c.d
+		if got := mountable(props, "a"); got != c.want {
+			t.Errorf("%+v: %v", c.d.Props, got)
+		}
+	}
+	if mountable(props, "gone") {
+		t.Error("what is not there")
 	}
 }

@@ -21,7 +21,7 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 		return nil, err
 	}
 	recv := *s
-	recv.Set = also(s.Set, s.Exclude, j.keep)
+	recv.Set = mergeProps(s.Set, s.Exclude, j.keep)
 	if j.zoned {
 		recv.Set, recv.Exclude = forZone(recv.Set, recv.Exclude)
 	}
@@ -73,7 +73,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 		if !refused && j.zoneRefuses(&todo[0], err) {
 			continue
 		}
-		if !refused && !passing(err) {
+		if !refused && !transient(err) {
 			return j.failed(ctx, i, err)
 		}
 		if refused && j.movedOn(ctx, &todo[0]) {
@@ -82,8 +82,8 @@ func (j *job) receive(ctx context.Context, i int) error {
 		}
 		if refused && setsMore(s) {
 			// The next plan knows what else is to be set.
-			j.forget(ctx, s)
-			return j.settled(ctx, i, err)
+			j.discardPartial(ctx, s)
+			return j.finalError(ctx, i, err)
 		}
 		if !refused {
 			if try++; try > j.x.o.Retries {
@@ -94,7 +94,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 				return err
 			}
 		}
-		rest, e := j.afresh(ctx, s, refused)
+		rest, e := j.remaining(ctx, s, refused)
 		for e != nil && zfs.KindOf(e).Transient() && try < j.x.o.Retries {
 			// A network that is gone is gone for this, too.
 			try++
@@ -102,7 +102,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 			if zfs.Pause(ctx, try) != nil {
 				return err
 			}
-			rest, e = j.afresh(ctx, s, refused)
+			rest, e = j.remaining(ctx, s, refused)
 		}
 		if e != nil {
 			var f *failure
@@ -110,7 +110,7 @@ func (j *job) receive(ctx context.Context, i int) error {
 				return failf(f.kind, "%s: %s", what, f.text)
 			}
 			j.x.env.Verbosef("cannot try again: %s", e)
-			return j.settled(ctx, i, err)
+			return j.finalError(ctx, i, err)
 		}
 		if refused {
 			anew = true
@@ -128,7 +128,7 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 	s := &j.r.Steps[i]
 	f, c := j.explain(ctx, s, err)
 	if ctx.Err() != nil {
-		return j.settled(ctx, i, f)
+		return j.finalError(ctx, i, f)
 	}
 	if f.kind == zfs.KindUnreadable {
 		if without := j.leaveOut(ctx, i, c.lost); without != nil {
@@ -143,17 +143,17 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 			j.omitted = append(j.omitted, fmt.Sprintf("%s cannot be sent, for a block of it cannot be read, and the copy goes on without: %s", what, c.text))
 			return nil
 		}
-		return j.settled(ctx, i, f)
+		return j.finalError(ctx, i, f)
 	}
 	if j.stuck(ctx, s, f) {
 		f.text += "; it broke off where it had broken off before, so what was saved is given up"
 		f.hint = "run again: the stream begins anew"
-		j.forget(ctx, s)
+		j.discardPartial(ctx, s)
 	}
 	if s.NoResume && strings.HasPrefix(f.hint, goesOn) {
 		f.hint = "run again: the stream begins anew, for the target's pool cannot keep a part of one"
 	}
-	return j.settled(ctx, i, f)
+	return j.finalError(ctx, i, f)
 }
 
 // zoneRefuses reports whether a stream was refused for properties that zfs does not
@@ -164,8 +164,8 @@ func (j *job) zoneRefuses(s *record.Step, err error) bool {
 	if j.zoned || !errors.As(err, &f) || f.kind != zfs.KindZoned || f.program != receiver {
 		return false
 	}
-	set, _ := forZone(also(s.Set, s.Exclude, j.keep), nil)
-	if len(set) == len(also(s.Set, s.Exclude, j.keep)) {
+	set, _ := forZone(mergeProps(s.Set, s.Exclude, j.keep), nil)
+	if len(set) == len(mergeProps(s.Set, s.Exclude, j.keep)) {
 		return false
 	}
 	j.zoned = true
@@ -188,8 +188,8 @@ func forZone(set, exclude []string) (zset, zexclude []string) {
 	return zset, exclude
 }
 
-// settled is what becomes of a step whose stream has failed for good.
-func (j *job) settled(ctx context.Context, i int, err error) error {
+// finalError is what becomes of a step whose stream has failed for good.
+func (j *job) finalError(ctx context.Context, i int, err error) error {
 	s := &j.r.Steps[i]
 	var f *failure
 	switch {
@@ -210,11 +210,11 @@ func (j *job) settled(ctx context.Context, i int, err error) error {
 func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) error {
 	t, err := j.transfer(s)
 	if err != nil {
-		return because(err, "%s", what)
+		return wrap(err, "%s", what)
 	}
 	c, err := t.build(ctx)
 	if err != nil {
-		return because(err, "%s", what)
+		return wrap(err, "%s", what)
 	}
 	if debug := j.x.env.Machine.Debug; debug != nil {
 		debug(c.text)
@@ -253,8 +253,8 @@ func modified(err error) bool {
 	return errors.As(err, &f) && f.kind == zfs.KindModified
 }
 
-// passing tells whether the same may go well a little later.
-func passing(err error) bool {
+// transient tells whether the same may go well a little later.
+func transient(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && (f.kind.Transient() || f.kind == KindStalled)
 }
@@ -273,9 +273,9 @@ func tokenRefused(err error) bool {
 	return false
 }
 
-// afresh looks at both sides and gives what is left of a step, as streams. With
+// remaining looks at both sides and gives what is left of a step, as streams. With
 // abort, what an interrupted receive has kept is given up.
-func (j *job) afresh(ctx context.Context, s *record.Step, abort bool) ([]record.Step, error) {
+func (j *job) remaining(ctx context.Context, s *record.Step, abort bool) ([]record.Step, error) {
 	host := j.x.target(j.r)
 	chain := append(slices.Clone(s.Through), record.Through{Name: s.To, GUID: s.ToGUID})
 	var there, here []string
@@ -403,7 +403,7 @@ func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 	found, err := j.x.target(j.r).Find(ctx, []string{s.Origin})
 	switch row, ok := found[s.Origin]; {
 	case err != nil:
-		return because(err, "%s", what)
+		return wrap(err, "%s", what)
 	case !ok:
 		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is not on the target", what, s.Origin)
 	case row.GUID != s.FromGUID:
@@ -428,9 +428,9 @@ func (j *job) abortReceive(ctx context.Context, dataset string) error {
 	}
 }
 
-// forget aborts a receive that cannot go on though its token looks right, so
+// discardPartial aborts a receive that cannot go on though its token looks right, so
 // that the next run does not try the same again.
-func (j *job) forget(ctx context.Context, s *record.Step) {
+func (j *job) discardPartial(ctx context.Context, s *record.Step) {
 	if err := j.abortReceive(ctx, s.Dataset); err != nil {
 		j.r.Warn("cannot abort the receive into '%s': %s", s.Dataset, err)
 		return
@@ -490,7 +490,7 @@ func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) er
 	}
 	if out.Err != nil {
 		// An error of our own made the programs fail.
-		return because(out.Err, "%s", what)
+		return wrap(out.Err, "%s", what)
 	}
 	cause, _ := pipeline.Cause(out.Failures)
 	if cause == nil {

@@ -51,7 +51,7 @@ func (j *job) rename(ctx context.Context, i int) error {
 	defer unlock()
 	got, err := host.Existing(ctx, []string{"type", "guid", "mounted"}, []string{s.From, s.Dataset})
 	if err != nil {
-		return because(err, "%s: cannot look at them", what)
+		return wrap(err, "%s: cannot look at them", what)
 	}
 	old, is := got[s.From]
 	now, taken := got[s.Dataset]
@@ -68,12 +68,12 @@ func (j *job) rename(ctx context.Context, i int) error {
 	found, err := host.Find(ctx, []string{full})
 	switch {
 	case err != nil:
-		return because(err, "%s: cannot look for '%s'", what, full)
+		return wrap(err, "%s: cannot look for '%s'", what, full)
 	case found[full].GUID != s.FromGUID:
 		return failf(KindMovedOn, "%s: '%s', which it has in common with '%s', is not there any more", what, full, j.r.Name)
 	}
 	if err := host.Rename(ctx, kindOf(&old), s.From, s.Dataset); err != nil {
-		return because(err, "%s", what)
+		return wrap(err, "%s", what)
 	}
 	j.x.env.Verbosef("renamed '%s' to '%s'", s.From, s.Dataset)
 	j.result(i).Done = true

@@ -20,7 +20,7 @@ func (j *job) show(ctx context.Context) {
 		s := &j.r.Steps[i]
 		n := 1
 		if s.Do == record.DoDestroy {
-			n = alike(j.r.Steps[i:])
+			n = destroyRun(j.r.Steps[i:])
 		}
 		res := j.result(i)
 		if s.Do == record.DoRenameAside || s.Do == record.DoRenameBack || s.Do == record.DoRenameDone {
@@ -35,7 +35,7 @@ func (j *job) show(ctx context.Context) {
 			fail(j.r, failf(KindBadStep, "cannot show step %d of '%s': %s", i+1, j.r.Name, err))
 			return
 		}
-		if s.Do != record.DoCreateParent || j.x.firstParent(where{j.r.Target.Host, s.Dataset}) {
+		if s.Do != record.DoCreateParent || j.x.firstParent(location{j.r.Target.Host, s.Dataset}) {
 			res.Commands = []string{text}
 			j.x.env.Verbosef("would run: %s", text)
 		}
@@ -53,39 +53,28 @@ func (j *job) show(ctx context.Context) {
 // showsRelease reports whether a run would take the step, which releases only what is
 // held.
 func (j *job) showsRelease(ctx context.Context, s *record.Step) bool {
-	at := sided{s.Side, s.Dataset + "@" + s.Snapshot}
-	if _, known := j.tags[at]; !known {
+	full := s.Dataset + "@" + s.Snapshot
+	if _, known := j.tags[sided{s.Side, full}]; !known {
 		host := j.side(s)
-		found, err := host.FindHeld(ctx, []string{at.full})
+		found, err := host.FindHeld(ctx, []string{full})
 		if err != nil {
 			return j.letsGo(s)
 		}
-		var list []zfs.Holder
-		if n := holdsOf(found, at.full); n > 0 {
-			if list, err = host.Holds(ctx, map[string]int64{at.full: n}); err != nil {
+		var holders []zfs.Holder
+		if n := holdsOf(found, full); n > 0 {
+			if holders, err = host.Holds(ctx, map[string]int64{full: n}); err != nil {
 				return j.letsGo(s)
 			}
 		}
-		if j.tags == nil {
-			j.tags = map[sided][]string{}
-		}
-		j.tags[at] = []string{}
-		for _, h := range list {
-			j.tags[at] = append(j.tags[at], h.Tag)
-		}
+		j.setTags(s, holders)
 	}
 	return j.letsGo(s)
 }
 
-// firstParent tells whether nobody has asked for this parent before.
-func (x *stage) firstParent(at where) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.parents[at] != nil {
-		return false
-	}
-	x.parents[at] = &parent{}
-	return true
+// firstParent reports whether no other record has shown this parent.
+func (x *stage) firstParent(at location) (first bool) {
+	_ = x.parents.get(at, func() error { first = true; return nil })
+	return first
 }
 
 // command is the text of what step i starts, for destroys together with the n

@@ -81,8 +81,8 @@ func failf(kind zfs.Kind, format string, a ...any) error {
 	return &failure{kind: kind, text: fmt.Sprintf(format, a...), hint: hint(kind)}
 }
 
-// because is an error of a program in the words "cannot VERB 'object': cause".
-func because(err error, format string, a ...any) error {
+// wrap is an error of a program in the words "cannot VERB 'object': cause".
+func wrap(err error, format string, a ...any) error {
 	one := failure{kind: zfs.KindOf(err), hint: hintOf(err)}
 	var f *failure
 	if errors.As(err, &f) {

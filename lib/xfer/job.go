@@ -16,38 +16,46 @@ import (
 	"zab/lib/zfs"
 )
 
-// stage is one run of the command.
+// stage is what all jobs of a run share. It is the coordinator's worker.
 type stage struct {
-	env     *cli.Env
-	o       *Options
-	pace    *pipeline.Pace
-	gate    *pipeline.Gate
-	meter   *meter
-	locks   *lock.Table
-	out     *sink
-	flusher *flusher
-	early   early
+	env   *cli.Env
+	o     *Options
+	pace  *pipeline.Pace
+	gate  *pipeline.Gate
+	meter *meter
+	locks *lock.Table
 	// journal notes on which copies the holds may have to be put right.
 	journal journal.Journal
-	// waiting are the records that will be worked on later.
-	waiting func() []*record.Record
-
-	mu      sync.Mutex
-	parents map[where]*parent
-	// lost are the targets whose first receive failed.
-	lost map[where]bool
-	// reserved are the reservations of pools that were asked for; see cause.go.
-	reservedMu sync.Mutex
-	reserved   map[where][]zfs.Reservation
+	// parents are the errors of the create-parent steps, each done once however many
+	// records have it; reserved the reservations of pools that were asked for.
+	parents  onceMap[location, error]
+	reserved onceMap[location, []zfs.Reservation]
 }
 
-// parent is a create-parent step, done once however many records have it.
-type parent struct {
-	once sync.Once
-	err  error
+// onceMap keeps what is found out once for each key, however many ask for it at the same
+// time. The zero value is empty.
+type onceMap[K comparable, V any] struct {
+	mu sync.Mutex
+	of map[K]func() V
 }
 
-// job is a record while its steps are executed.
+// get returns what f returned for the key, when it was first asked for.
+func (m *onceMap[K, V]) get(key K, f func() V) V {
+	m.mu.Lock()
+	if m.of == nil {
+		m.of = map[K]func() V{}
+	}
+	once, ok := m.of[key]
+	if !ok {
+		once = sync.OnceValue(f)
+		m.of[key] = once
+	}
+	m.mu.Unlock()
+	return once()
+}
+
+// job is a record while its steps are executed. It has one owner at a time: the
+// coordinator, or the goroutine that the coordinator has given it to.
 type job struct {
 	x      *stage
 	r      *record.Record
@@ -57,6 +65,10 @@ type job struct {
 	// it has one.
 	first   bool
 	results map[int]*record.Result
+	// holds is what is known of what it is to send.
+	holds stepHolds
+	// unmade: it failed, and its target does not exist.
+	unmade bool
 	// arrived are the receive steps whose programs have ended; they count when
 	// they are verified.
 	arrived []int
@@ -73,11 +85,10 @@ type job struct {
 	warnings int
 	// keep are properties, P=V, that every stream has to set; see renameAside.
 	keep []string
-	// userrefs are the numbers of holds of snapshots on the target, by full name,
-	// and tags are those of holds on either side, by side and full name: for steps
-	// that release only what is held.
-	userrefs map[string]int64
-	tags     map[sided][]string
+	// holdCounts are the numbers of holds, and tags the tags, of the snapshots whose steps
+	// release only what is held.
+	holdCounts map[sided]int64
+	tags       map[sided][]string
 	// zoned: the copy belongs to a zone; see zoneRefuses.
 	zoned bool
 	// unshared: a stream that makes the copy share nothing came whole, and nothing was
@@ -100,56 +111,72 @@ func (j *job) side(s *record.Step) *zfs.Host {
 	return j.x.target(j.r)
 }
 
-// work executes the steps of one record, which is the number-th that has any.
-func (x *stage) work(ctx context.Context, number int, r *record.Record) {
-	j := &job{x: x, r: r, number: number, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
-	if err := check(r, x.env.Common.DryRun); err != nil {
-		fail(r, err)
-		j.end()
-		return
-	}
-	j.first = !r.Target.Exists || len(r.Target.Snapshots) == 0
-	if x.env.Common.DryRun {
-		j.show(ctx)
-		j.end()
-		return
-	}
-	err := j.execute(ctx)
-	if err == nil {
-		for _, w := range j.omitted {
-			r.Warn("%s", w)
-		}
-	}
-	if err != nil {
-		fail(r, err)
-		if !r.Target.Exists && len(j.arrived) == 0 {
-			x.mu.Lock()
-			x.lost[where{r.Target.Host, r.Target.Name}] = true
-			x.mu.Unlock()
-		}
-	}
-	if r.Error != nil && hopeless(zfs.Kind(r.Error.Kind)) {
-		j.giveUp(ctx)
-	}
-	if r.Error != nil && j.displaced() {
-		x.mu.Lock()
-		x.lost[where{r.Target.Host, r.Target.Name}] = true
-		for i := range r.Steps {
-			if r.Steps[i].Do == record.DoRename {
-				x.lost[where{r.Target.Host, r.Steps[i].Dataset}] = true
-			}
-		}
-		x.mu.Unlock()
-	}
-	if len(j.arrived)+len(j.later) == 0 {
-		j.end()
-		return
-	}
-	x.flusher.add(j)
+func (x *stage) newJob(r *record.Record, number int) *job {
+	return &job{x: x, r: r, number: number, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
 }
 
-// end writes the record.
-func (j *job) end() {
+func (x *stage) begin(ctx context.Context, j *job) error {
+	if err := check(j.r, x.env.Common.DryRun); err != nil {
+		return err
+	}
+	j.first = !j.r.Target.Exists || len(j.r.Target.Snapshots) == 0
+	if x.env.Common.DryRun {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return failf(KindInterrupted, "cannot send '%s': interrupted before it began", j.r.Name)
+	}
+	unlock, err := x.lock(j.r.Target)
+	if err != nil {
+		return err
+	}
+	j.unlock = unlock
+	return nil
+}
+
+func (x *stage) execute(ctx context.Context, j *job) {
+	if x.env.Common.DryRun {
+		j.show(ctx)
+		return
+	}
+	if err := j.execute(ctx); err != nil {
+		j.fail(err)
+	} else {
+		for _, w := range j.omitted {
+			j.r.Warn("%s", w)
+		}
+	}
+	if j.r.Error != nil && hopeless(zfs.Kind(j.r.Error.Kind)) {
+		j.giveUp(ctx)
+	}
+}
+
+// fail makes an error that of the job, because of which the rest of it is not executed.
+func (j *job) fail(err error) {
+	fail(j.r, err)
+	j.unmade = j.r.Target != nil && !j.r.Target.Exists && len(j.arrived) == 0
+}
+
+// failedTargets are the targets below which nothing can be received, for this job has
+// failed.
+func (j *job) failedTargets() (names []string) {
+	if j.r.Error == nil || j.x.env.Common.DryRun {
+		return nil
+	}
+	moved := j.childrenMoved()
+	if j.unmade || moved {
+		names = append(names, j.r.Target.Name)
+	}
+	for i := range j.r.Steps {
+		if moved && j.r.Steps[i].Do == record.DoRename {
+			names = append(names, j.r.Steps[i].Dataset)
+		}
+	}
+	return names
+}
+
+// end completes the record.
+func (x *stage) end(j *job) {
 	r := j.r
 	r.Results = nil
 	for i := range r.Steps {
@@ -158,22 +185,20 @@ func (j *job) end() {
 		}
 	}
 	if r.Error == nil && r.Target.Pin != "" {
-		j.x.journal.Done(chain.WithoutPool(r.Target.Pin), r.Target.Name)
+		x.journal.Done(chain.WithoutPool(r.Target.Pin), r.Target.Name)
 	}
 	j.unlock()
 	switch {
 	case r.Error == nil:
 	case len(j.results) == 0 && r.Error.Kind == string(KindInterrupted):
 		// The signal itself is reported once, not for all that wait.
-		j.x.env.Fail()
+		x.env.Fail()
 	default:
-		j.x.env.Report(r)
+		x.env.Report(r)
 	}
 	for _, w := range r.Warnings[j.warnings:] {
-		j.x.env.Warnf("%s", w)
+		x.env.Warnf("%s", w)
 	}
-	j.x.early.forget(r)
-	j.x.out.write(r)
 }
 
 // result is that of a step, made when the step is tried.
@@ -187,20 +212,11 @@ func (j *job) result(i int) *record.Result {
 }
 
 func (j *job) execute(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return failf(KindInterrupted, "cannot send '%s': interrupted before it began", j.r.Name)
+	if !j.holds.asked {
+		j.x.note([]*job{j})() // there is nothing to hold
 	}
-	me := where{j.r.Target.Host, j.r.Target.Name}
-	if err := j.x.orphaned(me, j.r); err != nil {
-		return err
-	}
-	unlock, err := j.x.lock(j.r.Target)
-	if err != nil {
-		return err
-	}
-	j.unlock = unlock
-	if err := j.x.pin(ctx, j.r); err != nil {
-		return err
+	if j.holds.moved != nil {
+		return j.holds.moved
 	}
 	for i := 0; i < len(j.r.Steps); i++ {
 		s := &j.r.Steps[i]
@@ -212,14 +228,14 @@ func (j *job) execute(ctx context.Context) error {
 		// What comes after a hold or a release may depend on it, and nothing
 		// may be destroyed because of a transfer that is not verified.
 		if len(j.later) > 0 || len(j.arrived) > 0 && s.Do != record.DoReceive && s.Do != record.DoCreateParent {
-			j.x.flusher.settle(ctx, []*job{j})
+			j.x.commit(ctx, []*job{j})
 			if j.r.Error != nil {
 				return nil
 			}
 		}
 		n := 1
 		if s.Do == record.DoDestroy {
-			n = alike(j.r.Steps[i:])
+			n = destroyRun(j.r.Steps[i:])
 		}
 		if err := j.step(ctx, i, n); err != nil {
 			for k := i; k < i+n; k++ {
@@ -277,22 +293,8 @@ func interrupted(ctx context.Context, err error) error {
 	return failf(KindInterrupted, "%s (%s)", err, context.Cause(ctx))
 }
 
-// orphaned tells whether a dataset above the target was to be made by this run
-// and was not.
-func (x *stage) orphaned(me where, r *record.Record) (err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	me.above(func(w where) bool {
-		if x.lost[w] {
-			err = failf(KindParentFailed, "cannot send '%s' to '%s': its parent '%s' could not be received", r.Name, me.dataset, w.dataset)
-		}
-		return err != nil
-	})
-	return err
-}
-
-// alike is how many steps from the first on destroy snapshots of one dataset.
-func alike(steps []record.Step) int {
+// destroyRun is how many steps from the first on destroy snapshots of one dataset.
+func destroyRun(steps []record.Step) int {
 	n := 1
 	for n < len(steps) && steps[n].Do == record.DoDestroy && steps[n].Side == steps[0].Side && steps[n].Dataset == steps[0].Dataset {
 		n++
@@ -329,7 +331,7 @@ func (j *job) step(ctx context.Context, i, n int) error {
 func (j *job) abort(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
 	if err := j.abortReceive(ctx, s.Dataset); err != nil {
-		return because(err, "cannot abort the receive into '%s'", s.Dataset)
+		return wrap(err, "cannot abort the receive into '%s'", s.Dataset)
 	}
 	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
 	j.result(i).Done = true
@@ -338,17 +340,9 @@ func (j *job) abort(ctx context.Context, i int) error {
 
 func (j *job) createParent(ctx context.Context, i int) error {
 	s := &j.r.Steps[i]
-	at := where{j.r.Target.Host, s.Dataset}
-	j.x.mu.Lock()
-	p := j.x.parents[at]
-	if p == nil {
-		p = &parent{}
-		j.x.parents[at] = p
-	}
-	j.x.mu.Unlock()
-	p.once.Do(func() { p.err = j.x.target(j.r).CreateParent(ctx, s.Dataset) })
-	if p.err != nil {
-		return because(p.err, "cannot create the parent '%s'", s.Dataset)
+	err := j.x.parents.get(location{j.r.Target.Host, s.Dataset}, func() error { return j.x.target(j.r).CreateParent(ctx, s.Dataset) })
+	if err != nil {
+		return wrap(err, "cannot create the parent '%s'", s.Dataset)
 	}
 	j.result(i).Done = true
 	return nil
@@ -372,7 +366,7 @@ func (j *job) destroy(ctx context.Context, i, n int) error {
 	}
 	found, err := host.Find(ctx, names)
 	if err != nil {
-		return because(err, "cannot list the snapshots of '%s' before some are destroyed", dataset)
+		return wrap(err, "cannot list the snapshots of '%s' before some are destroyed", dataset)
 	}
 	var there []string
 	for k := range steps {
@@ -395,9 +389,9 @@ func (j *job) destroy(ctx context.Context, i, n int) error {
 	}
 	if err != nil {
 		if n == 1 {
-			return because(err, "cannot destroy '%s'", names[0])
+			return wrap(err, "cannot destroy '%s'", names[0])
 		}
-		return because(err, "cannot destroy %d snapshots of '%s'", n, dataset)
+		return wrap(err, "cannot destroy %d snapshots of '%s'", n, dataset)
 	}
 	list, _ := j.lists(steps[0].Side)
 	for k := range steps {
@@ -419,7 +413,7 @@ func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
 	}
 	found, err := j.x.source(j.r).Find(ctx, names)
 	if err != nil {
-		return because(err, "cannot list the snapshots of '%s' before those of '%s' are destroyed that it does not have", j.r.Name, steps[0].Dataset)
+		return wrap(err, "cannot list the snapshots of '%s' before those of '%s' are destroyed that it does not have", j.r.Name, steps[0].Dataset)
 	}
 	for k := range steps {
 		if row, ok := found[names[k]]; ok && row.GUID == steps[k].GUID {
@@ -468,7 +462,7 @@ func (j *job) rollBack(ctx context.Context, s *record.Step) error {
 		return nil
 	})
 	if err != nil {
-		return because(err, "cannot list the snapshots of '%s' before it is rolled back", s.Dataset)
+		return wrap(err, "cannot list the snapshots of '%s' before it is rolled back", s.Dataset)
 	}
 	if newest.Snapshot != s.Snapshot || newest.GUID != s.GUID {
 		return failf(KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
@@ -476,13 +470,13 @@ func (j *job) rollBack(ctx context.Context, s *record.Step) error {
 	if s.OnlyRead {
 		switch only, err := host.OnlyRead(ctx, s.Dataset, full); {
 		case err != nil:
-			return because(err, "cannot look whether '%s' was only read since '%s'", s.Dataset, full)
+			return wrap(err, "cannot look whether '%s' was only read since '%s'", s.Dataset, full)
 		case !only:
 			return failf(KindMovedOn, "cannot roll back to '%s': by now more than access times has changed in '%s'", full, s.Dataset)
 		}
 	}
 	if err := host.Rollback(ctx, full); err != nil {
-		return because(err, "cannot roll back to '%s'", full)
+		return wrap(err, "cannot roll back to '%s'", full)
 	}
 	j.r.Target.Written = nil
 	return nil

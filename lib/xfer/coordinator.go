@@ -1,0 +1,350 @@
+package xfer
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"zab/lib/record"
+)
+
+// worker does what the coordinator decides. While hold, execute and commit run, each in
+// a goroutine of its own, the jobs that they were given are theirs.
+type worker interface {
+	// newJob makes the number-th job, of a record.
+	newJob(r *record.Record, number int) *job
+	// begin checks the job and takes its locks. Its error is that of the job.
+	begin(context.Context, *job) error
+	// needsHolds reports whether hold has something to do for the job.
+	needsHolds(*job) bool
+	// hold holds what jobs are to send.
+	hold(context.Context, []*job)
+	// execute executes the steps of a job, save those that wait for its being committed.
+	execute(context.Context, *job)
+	// commit verifies what jobs have sent, and moves their holds.
+	commit(context.Context, []*job)
+	// prefetch returns what may be done for the commit of jobs beforehand, and needs
+	// nothing of them.
+	prefetch([]*job) func(context.Context)
+	// end finishes a job, whose record is written next.
+	end(*job)
+}
+
+// coordinator decides what is done when. It owns every record from the moment when it
+// was read until it is written, except while the worker has its job, which it gets back
+// through a channel: no two goroutines ever look at one record.
+//
+//	waiting -> asking -> holding -> executing -> executed -> committing -> written
+//
+// A job begins when the graph allows it and a slot is free, and has held what it sends
+// together with what all others send that wait. It gives up its slot when its steps are
+// executed, and is committed together with others, while further jobs go on.
+type coordinator struct {
+	ctx    context.Context
+	work   worker
+	slots  int // how many jobs may be under way before they are executed
+	isLong func(*record.Record) bool
+	output *orderedWriter
+
+	graph   graph
+	reading bool // more may come
+	dropped bool // nothing more is begun
+	came    int  // how many jobs have come
+	// failed are the targets below which nothing can be received.
+	failed map[location]bool
+
+	waiting  []*node // in the order in which they came
+	running  int     // how many jobs have a slot
+	longRuns bool    // one of them is long
+	executed []*job  // wait to be committed
+	// lastCame and firstExecuted are since when nothing has come, and since when the first
+	// of the executed has waited.
+	begun, lastCame, firstExecuted time.Time
+
+	asking, holding []*node
+	committing      bool
+	prefetched      bool
+	fetching        bool
+
+	held, fetched chan struct{}
+	finished      chan *node
+	committed     chan []*job
+}
+
+// maxWaiting is how many records are read ahead, so that those with nothing to do pass
+// by: each takes memory.
+const maxWaiting = 1024
+
+// quiet is how long nothing must have come before what all those send that have come is
+// held. Records come at once, if they come from a zab-thin: one program for all.
+const quiet = 20 * time.Millisecond
+
+func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*record.Record) bool, output *orderedWriter) *coordinator {
+	return &coordinator{
+		ctx: ctx, work: work, slots: slots, isLong: isLong, output: output, begun: time.Now(),
+		graph: newGraph(), reading: true, failed: map[location]bool{},
+		held: make(chan struct{}), fetched: make(chan struct{}), finished: make(chan *node), committed: make(chan []*job),
+	}
+}
+
+// run works on the records of a channel until it is closed and all are written. Its
+// error is that of the writing: after one, nothing more is begun, what is under way comes
+// to its end, and stop is called so that no more is read. At the end of the channel dropRest
+// tells whether what waits is not to be begun.
+func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop func(error)) error {
+	done := c.ctx.Done()
+	for {
+		c.beginJobs()
+		if c.output.err != nil && !c.dropped {
+			c.drop()
+			stop(c.output.err)
+		}
+		c.holdQueued()
+		c.prefetch()
+		c.commit()
+		if c.idle() {
+			return c.output.err
+		}
+		from := in
+		if len(c.waiting) >= maxWaiting {
+			from = nil
+		}
+		timer := time.NewTimer(c.nextDue())
+		select {
+		case r, more := <-from:
+			if more {
+				c.add(r)
+				break
+			}
+			in, c.reading = nil, false
+			if dropRest() {
+				c.drop()
+			}
+		case <-c.held:
+			c.executeHeld()
+		case n := <-c.finished:
+			c.finish(n)
+		case batch := <-c.committed:
+			c.committing = false
+			for _, j := range batch {
+				c.end(j)
+			}
+		case <-c.fetched:
+			c.fetching = false
+		case <-timer.C:
+		case <-done:
+			done = nil
+		}
+		timer.Stop()
+	}
+}
+
+func (c *coordinator) idle() bool {
+	return !c.reading && len(c.waiting) == 0 && c.running == 0 && len(c.executed) == 0 && !c.committing && c.holding == nil && !c.fetching
+}
+
+// nextDue is how long until something is to be done though nothing has happened.
+func (c *coordinator) nextDue() time.Duration {
+	next := time.Hour
+	if len(c.asking) > 0 && c.holding == nil {
+		next = min(next, time.Until(c.lastCame.Add(quiet)))
+	}
+	if len(c.executed) > 0 && !c.committing {
+		next = min(next, time.Until(c.commitDue()))
+	}
+	return next
+}
+
+// add takes a record that was read. One with nothing to do passes by.
+func (c *coordinator) add(r *record.Record) {
+	c.output.expect(r)
+	switch {
+	case !acts(r):
+		c.output.write(r)
+	case !c.dropped:
+		n := &node{job: c.work.newJob(r, c.came), long: c.isLong(r)}
+		c.came++
+		c.lastCame = time.Now()
+		c.graph.add(n)
+		c.waiting = append(c.waiting, n)
+	}
+}
+
+// drop forgets the jobs that wait.
+func (c *coordinator) drop() { c.dropped, c.waiting = true, nil }
+
+// beginJobs begins as many jobs as there are slots for. None begins where the batches
+// do not keep up: what is executed takes memory until it is committed.
+func (c *coordinator) beginJobs() {
+	for c.output.err == nil && c.running < c.slots && len(c.executed) < 2*commitCount && snapshotsOf(c.executed) < 2*commitSnapshots {
+		n := c.next()
+		if n == nil {
+			return
+		}
+		c.running++
+		c.longRuns = c.longRuns || n.long
+		var err error
+		if c.ctx.Err() == nil {
+			err = c.checkParent(n.job.r)
+		}
+		if err == nil {
+			err = c.work.begin(c.ctx, n.job)
+		}
+		switch {
+		case err != nil:
+			n.job.fail(err)
+			c.finish(n)
+		case !n.asked && c.work.needsHolds(n.job):
+			n.asking = true
+			c.asking = append(c.asking, n)
+		default:
+			c.execute(n)
+		}
+	}
+}
+
+// next takes the first job of those that wait that may begin; nil where there is none.
+func (c *coordinator) next() *node {
+	for i, n := range c.waiting {
+		if !n.ready() || n.long && c.longRuns {
+			continue
+		}
+		if n.holding {
+			return nil // soon
+		}
+		c.waiting = slices.Delete(c.waiting, i, i+1)
+		return n
+	}
+	return nil
+}
+
+// checkParent fails where a dataset above the record's target was to be made by this
+// run and was not.
+func (c *coordinator) checkParent(r *record.Record) (err error) {
+	if r.Target == nil {
+		return nil
+	}
+	targetOf(r).above(func(l location) bool {
+		if c.failed[l] {
+			err = failf(KindParentFailed, "cannot send '%s' to '%s': its parent '%s' could not be received", r.Name, r.Target.Name, l.dataset)
+		}
+		return err != nil
+	})
+	return err
+}
+
+// holdQueued has held what is sent by the jobs that ask for it and by all that wait, when
+// nothing more comes for the moment.
+func (c *coordinator) holdQueued() {
+	if len(c.asking) == 0 || c.holding != nil {
+		return
+	}
+	if c.reading && len(c.waiting) < maxWaiting && time.Since(c.lastCame) < quiet {
+		return
+	}
+	c.holding, c.asking = c.asking, nil
+	for _, n := range c.waiting {
+		if !n.asked {
+			c.holding = append(c.holding, n)
+		}
+	}
+	var jobs []*job
+	for _, n := range c.holding {
+		n.holding = true
+		jobs = append(jobs, n.job)
+	}
+	go func() {
+		c.work.hold(c.ctx, jobs)
+		c.held <- struct{}{}
+	}()
+}
+
+// executeHeld executes the jobs that have asked.
+func (c *coordinator) executeHeld() {
+	for _, n := range c.holding {
+		n.asked, n.holding = true, false
+		if n.asking {
+			n.asking = false
+			c.execute(n)
+		}
+	}
+	c.holding = nil
+}
+
+func (c *coordinator) execute(n *node) {
+	go func() {
+		c.work.execute(c.ctx, n.job)
+		c.finished <- n
+	}()
+}
+
+// finish takes a job back whose steps are executed, or that could not begin.
+func (c *coordinator) finish(n *node) {
+	j := n.job
+	c.running--
+	if n.long {
+		c.longRuns = false
+	}
+	c.graph.finish(n)
+	for _, name := range j.failedTargets() {
+		c.failed[location{j.r.Target.Host, name}] = true
+	}
+	if len(j.arrived)+len(j.later) == 0 {
+		c.end(j)
+		return
+	}
+	if len(c.executed) == 0 {
+		c.firstExecuted = time.Now()
+	}
+	c.executed = append(c.executed, j)
+}
+
+func (c *coordinator) end(j *job) {
+	c.work.end(j)
+	c.output.write(j.r)
+}
+
+// prefetch does beforehand what can be for the last batch, while its last jobs run.
+func (c *coordinator) prefetch() {
+	if c.prefetched || c.reading || len(c.waiting) > 0 || c.running == 0 || c.running == c.slots || len(c.executed) == 0 {
+		return
+	}
+	c.prefetched, c.fetching = true, true
+	do := c.work.prefetch(c.executed)
+	go func() {
+		do(c.ctx)
+		c.fetched <- struct{}{}
+	}()
+}
+
+// commit commits what is executed, when that is enough, or has waited long enough, or
+// must not wait, or when nothing else is to come.
+func (c *coordinator) commit() {
+	if c.committing || len(c.executed) == 0 {
+		return
+	}
+	last := !c.reading && c.running == 0 && len(c.waiting) == 0
+	full := len(c.executed) >= commitCount || snapshotsOf(c.executed) >= commitSnapshots
+	if !last && !full && c.ctx.Err() == nil && time.Now().Before(c.commitDue()) && !slices.ContainsFunc(c.executed, (*job).unprotected) {
+		return
+	}
+	batch := c.executed
+	c.executed, c.committing = nil, true
+	go func() {
+		c.work.commit(c.ctx, batch)
+		c.committed <- batch
+	}()
+}
+
+// commitDue is until when the first of the executed waits for others.
+func (c *coordinator) commitDue() time.Time {
+	return c.firstExecuted.Add(batchDelay(c.firstExecuted.Sub(c.begun)))
+}
+
+// snapshotsOf is how many snapshots the records of jobs list.
+func snapshotsOf(jobs []*job) (n int) {
+	for _, j := range jobs {
+		n += len(j.r.Snapshots) + len(j.r.Target.Snapshots)
+	}
+	return n
+}

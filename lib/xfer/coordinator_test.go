@@ -1,0 +1,566 @@
+package xfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+)
+
+func to(target string, origin ...string) *record.Record {
+	r := &record.Record{Zab: 1, Type: "dataset", Name: "t/" + target, Target: &record.Target{Name: target}}
+	r.Steps = append(r.Steps, record.Step{Do: "receive"})
+	for _, o := range origin {
+		r.Steps[0].Origin = o
+	}
+	return r
+}
+
+func never(*record.Record) bool { return false }
+
+// fakeWorker does nothing to the jobs, and sees to it that none is with two at a time.
+type fakeWorker struct {
+	t *testing.T
+	// What is done in addition; nil is nothing.
+	onHold, onCommit func([]*job)
+	onExecute        func(*job)
+	holdsNothing     bool
+	refuse           func(*job) error
+
+	mu                  sync.Mutex
+	owned               map[*job]string
+	holding, committing int
+	executing, most     int
+	held, executed      []string
+	holds, commits      [][]string
+	prefetches          int
+	stage               stage
+}
+
+func newFake(t *testing.T) *fakeWorker {
+	env := &cli.Env{Common: &cli.Common{}, Stderr: io.Discard}
+	return &fakeWorker{t: t, owned: map[*job]string{}, stage: stage{env: env}}
+}
+
+// own takes jobs, and gives them back with the function that it returns.
+func (f *fakeWorker) own(what string, jobs ...*job) (back func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, j := range jobs {
+		if f.owned[j] != "" {
+			f.t.Errorf("'%s' is with %s and with %s", j.r.Name, f.owned[j], what)
+		}
+		f.owned[j] = what
+	}
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, j := range jobs {
+			delete(f.owned, j)
+		}
+	}
+}
+
+func targets(jobs []*job) (names []string) {
+	for _, j := range jobs {
+		names = append(names, j.r.Target.Name)
+	}
+	return names
+}
+
+func (f *fakeWorker) newJob(r *record.Record, n int) *job { return f.stage.newJob(r, n) }
+func (f *fakeWorker) needsHolds(*job) bool                { return !f.holdsNothing }
+
+func (f *fakeWorker) begin(_ context.Context, j *job) error {
+	defer f.own("begin", j)()
+	if f.refuse != nil {
+		return f.refuse(j)
+	}
+	return nil
+}
+
+func (f *fakeWorker) hold(_ context.Context, jobs []*job) {
+	defer f.own("hold", jobs...)()
+	f.mu.Lock()
+	if f.holding++; f.holding > 1 {
+		f.t.Error("two hold at once")
+	}
+	f.mu.Unlock()
+	if f.onHold != nil {
+		f.onHold(jobs)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holding--
+	f.holds = append(f.holds, targets(jobs))
+	for _, j := range jobs {
+		if slices.Contains(f.held, j.r.Target.Name) {
+			f.t.Errorf("'%s' is held twice", j.r.Target.Name)
+		}
+		f.held = append(f.held, j.r.Target.Name)
+	}
+}
+
+func (f *fakeWorker) execute(_ context.Context, j *job) {
+	defer f.own("execute", j)()
+	f.mu.Lock()
+	f.executing++
+	f.most = max(f.most, f.executing)
+	if !f.holdsNothing && !slices.Contains(f.held, j.r.Target.Name) {
+		f.t.Errorf("'%s' begins before it is held", j.r.Target.Name)
+	}
+	f.mu.Unlock()
+	if f.onExecute != nil {
+		f.onExecute(j)
+	}
+	j.arrived = []int{0}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.executing--
+	f.executed = append(f.executed, j.r.Target.Name)
+}
+
+func (f *fakeWorker) commit(_ context.Context, jobs []*job) {
+	defer f.own("commit", jobs...)()
+	f.mu.Lock()
+	if f.committing++; f.committing > 1 {
+		f.t.Error("two commit at once")
+	}
+	f.mu.Unlock()
+	if f.onCommit != nil {
+		f.onCommit(jobs)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.committing--
+	f.commits = append(f.commits, targets(jobs))
+}
+
+func (f *fakeWorker) prefetch([]*job) func(context.Context) {
+	return func(context.Context) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.prefetches++
+	}
+}
+
+func (f *fakeWorker) end(j *job) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.owned[j] != "" {
+		f.t.Errorf("'%s' ends while it is with %s", j.r.Name, f.owned[j])
+	}
+}
+
+// run gives the records to a coordinator, all at once or after pauses, and returns the
+// sources in the order in which they were written.
+func (f *fakeWorker) run(ctx context.Context, slots int, long func(*record.Record) bool, records []*record.Record, pauses ...time.Duration) []string {
+	var out bytes.Buffer
+	c := newCoordinator(ctx, f, slots, long, newOrderedWriter(record.NewWriter(&out)))
+	in := make(chan *record.Record)
+	go func() {
+		defer close(in)
+		for i, r := range records {
+			if i < len(pauses) {
+				time.Sleep(pauses[i])
+			}
+			in <- r
+		}
+	}()
+	if err := c.run(in, func() bool { return false }, func(error) {}); err != nil {
+		f.t.Error(err)
+	}
+	if len(c.graph.open)+len(c.graph.moving)+len(c.output.pending)+len(c.output.blocked) > 0 {
+		f.t.Errorf("what is done is not forgotten: %v %v %v", c.graph, c.output.pending, c.output.blocked)
+	}
+	all, err := record.NewReader(&out).ReadAll()
+	if err != nil {
+		f.t.Error(err)
+	}
+	var names []string
+	for _, r := range all {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// Parents before children, origins before clones, whatever the number of jobs; and no
+// more at once than allowed.
+func TestOrder(t *testing.T) {
+	input := []*record.Record{to("b"), to("b/x"), to("b/x/y"), to("b/z"), to("c", "b/z@1"), to("d"), to("d"), to("bb")}
+	for _, slots := range []int{1, 2, 8} {
+		f := newFake(t)
+		f.holdsNothing = true
+		f.onExecute = func(j *job) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for _, need := range map[string][]string{"b/x": {"b"}, "b/x/y": {"b/x", "b"}, "b/z": {"b"}, "c": {"b/z"}}[j.r.Target.Name] {
+				if !slices.Contains(f.executed, need) {
+					t.Errorf("%d slots: %s before %s", slots, j.r.Target.Name, need)
+				}
+			}
+		}
+		written := f.run(context.Background(), slots, never, input)
+		if len(f.executed) != len(input) || len(written) != len(input) || f.most > slots {
+			t.Errorf("%d slots: %v, %d at once", slots, f.executed, f.most)
+		}
+		if slots == 1 && !slices.Equal(f.executed, []string{"b", "b/x", "b/x/y", "b/z", "c", "d", "d", "bb"}) {
+			t.Errorf("one slot: %v", f.executed)
+		}
+	}
+}
+
+// A long one waits for another, short ones pass both, and all are worked on.
+func TestLong(t *testing.T) {
+	long := func(r *record.Record) bool { return strings.HasPrefix(r.Target.Name, "long") }
+	input := []*record.Record{to("long1"), to("a"), to("long2"), to("long2/x"), to("b"), to("long3"), to("c")}
+	f := newFake(t)
+	together := 0
+	short := make(chan struct{})
+	f.onExecute = func(j *job) {
+		name := j.r.Target.Name
+		switch {
+		case name == "c":
+			close(short)
+		case !long(j.r):
+			return
+		}
+		f.mu.Lock()
+		if together++; together > 1 && name != "c" {
+			t.Errorf("%s beside another long one", name)
+		}
+		f.mu.Unlock()
+		if name == "long1" {
+			<-short // the last of the short ones
+		}
+		f.mu.Lock()
+		together--
+		f.mu.Unlock()
+	}
+	f.run(context.Background(), 3, long, input)
+	if first := slices.Index(f.executed, "long1"); len(f.executed) != len(input) || first > slices.Index(f.executed, "long2") {
+		t.Errorf("%v", f.executed)
+	}
+}
+
+// What is sent is held before it begins: by one program what comes at once, and what
+// comes while others are under way by another.
+func TestHoldTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.onHold = func([]*job) { time.Sleep(200 * time.Millisecond) }
+		f.onExecute = func(*job) { time.Sleep(time.Second) }
+		var input []*record.Record
+		for i := range 8 {
+			input = append(input, to(fmt.Sprint("a", i)))
+		}
+		begun := time.Now()
+		ms := time.Millisecond
+		f.run(context.Background(), 2, never, input, 0, 5*ms, 5*ms, 5*ms, 100*ms, 10*ms, 3000*ms, 0)
+		if len(f.holds) != 3 || len(f.holds[0]) != 4 || len(f.holds[1]) != 2 || len(f.holds[2]) != 2 {
+			t.Errorf("%v", f.holds)
+		}
+		if took := time.Since(begun); took > 5000*ms {
+			t.Errorf("it took %s", took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		// At the end of what is read nothing is waited for.
+		f := newFake(t)
+		begun := time.Now()
+		f.run(context.Background(), 4, never, []*record.Record{to("a"), to("b")})
+		if took := time.Since(begun); took > 0 || len(f.holds) != 1 {
+			t.Errorf("%s, %v", took, f.holds)
+		}
+	})
+}
+
+// Transfers go on while others are committed, and together with them the last ones are
+// few batches.
+func TestTransfersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.onExecute = func(*job) { time.Sleep(10 * time.Second) }
+		f.onCommit = func([]*job) { time.Sleep(100 * time.Second) }
+		var input []*record.Record
+		for i := range 16 {
+			input = append(input, to(fmt.Sprint("a", i)))
+		}
+		begun := time.Now()
+		f.run(context.Background(), 1, never, input)
+		// The first batch begins after 40 s and takes until 140. All others are sent until
+		// 160, while two more batches are committed, one after the other.
+		if took := time.Since(begun); took.Round(time.Second) != 340*time.Second || len(f.commits) != 3 || f.prefetches != 0 {
+			t.Errorf("%s, %v, %d", took, f.commits, f.prefetches)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		// The last jobs run while what the others need is asked for.
+		f := newFake(t)
+		f.onExecute = func(j *job) { time.Sleep(time.Duration(j.number+1) * time.Second) }
+		f.run(context.Background(), 4, never, []*record.Record{to("a"), to("b"), to("c")})
+		if len(f.commits) != 1 || f.prefetches != 1 {
+			t.Errorf("%v, %d", f.commits, f.prefetches)
+		}
+	})
+}
+
+// A received snapshot for which nothing stands but a bookmark that is to be made does not
+// wait for others (P1).
+func TestUnprotected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.onExecute = func(j *job) {
+			time.Sleep(time.Second)
+			j.r.Steps = append(j.r.Steps, record.Step{Do: record.DoBookmark, Side: record.SideSource})
+			j.later = []int{len(j.r.Steps) - 1}
+		}
+		f.run(context.Background(), 1, never, []*record.Record{to("a"), to("b"), to("c")})
+		if len(f.commits) != 3 {
+			t.Errorf("%v", f.commits)
+		}
+	})
+}
+
+// Batches that do not keep up stop the transfers, before what waits for them takes all
+// memory.
+func TestBatchesKeepUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.onCommit = func([]*job) { time.Sleep(time.Hour) }
+		var input []*record.Record
+		for i := range 4*commitCount + 10 {
+			input = append(input, to(fmt.Sprint("a", i)))
+		}
+		go func() {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if n := len(f.executed); n > 3*commitCount+4 {
+				t.Errorf("%d were executed while the first %d are committed", n, commitCount)
+			}
+		}()
+		written := f.run(context.Background(), 4, never, input)
+		if len(written) != len(input) {
+			t.Errorf("%d of %d were written", len(written), len(input))
+		}
+	})
+}
+
+// After a signal all that wait are ended and written, and what is executed is committed.
+func TestSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		f := newFake(t)
+		f.refuse = func(*job) error {
+			if ctx.Err() != nil {
+				return failf(KindInterrupted, "interrupted")
+			}
+			return nil
+		}
+		f.onExecute = func(*job) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Second):
+			}
+		}
+		time.AfterFunc(15*time.Second, cancel)
+		begun := time.Now()
+		written := f.run(ctx, 1, never, []*record.Record{to("a"), to("b"), to("b/x"), to("c")})
+		if took := time.Since(begun); took != 15*time.Second || len(written) != 4 || !slices.Equal(f.executed, []string{"a", "b"}) || len(f.commits) == 0 {
+			t.Errorf("%s %v %v %v", took, written, f.executed, f.commits)
+		}
+	})
+}
+
+// What is below a target that could not be made is not begun, and says so.
+func TestParentFailed(t *testing.T) {
+	f := newFake(t)
+	f.onExecute = func(j *job) {
+		if j.r.Target.Name == "b" {
+			j.fail(errors.New("boom"))
+		}
+	}
+	input := []*record.Record{to("b"), to("b/x"), to("b/x/y"), to("c")}
+	f.run(context.Background(), 2, never, input)
+	for _, r := range input {
+		kind := ""
+		if r.Error != nil {
+			kind = r.Error.Kind
+		}
+		want := map[string]string{"b": "other", "b/x": string(KindParentFailed), "b/x/y": string(KindParentFailed)}[r.Target.Name]
+		if kind != want {
+			t.Errorf("%s: %q, want %q", r.Target.Name, kind, want)
+		}
+	}
+}
+
+// When nobody takes the records any more, nothing more is begun, nor read.
+func TestWriterBroken(t *testing.T) {
+	f := newFake(t)
+	f.refuse = func(*job) error { return errors.New("boom") }
+	c := newCoordinator(context.Background(), f, 1, never, newOrderedWriter(record.NewWriter(&gone{})))
+	in, stopped := make(chan *record.Record), make(chan struct{})
+	go func() {
+		in <- to("a")
+		<-stopped
+		in <- to("b")
+		close(in)
+	}()
+	err := c.run(in, func() bool { return true }, func(error) { f.refuse = nil; close(stopped) })
+	if !errors.Is(err, syscall.EPIPE) || len(f.executed) > 0 {
+		t.Errorf("%v, %v", err, f.executed)
+	}
+}
+
+// Where the input ends in garbage, what is under way is finished, and nothing more is begun.
+func TestInputBroken(t *testing.T) {
+	f := newFake(t)
+	f.holdsNothing = true
+	var out bytes.Buffer
+	c := newCoordinator(context.Background(), f, 1, never, newOrderedWriter(record.NewWriter(&out)))
+	in, goOn := make(chan *record.Record), make(chan struct{})
+	f.onExecute = func(*job) { <-goOn }
+	go func() {
+		in <- to("a")
+		in <- to("b")
+		close(in)
+	}()
+	err := c.run(in, func() bool { close(goOn); return true }, func(error) {})
+	if err != nil || !slices.Equal(f.executed, []string{"a"}) || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("%v, %v, %s", err, f.executed, &out)
+	}
+}
+
+// Random histories: each record is written once, after those above it, never begun before
+// what it depends on is executed, held before, and with one owner at a time.
+func TestRandomRuns(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			var names []string
+			var input []*record.Record
+			var pauses []time.Duration
+			for range 1 + rng.IntN(40) {
+				name := fmt.Sprint("p", len(names))
+				if len(names) > 0 && rng.IntN(3) > 0 {
+					name = names[rng.IntN(len(names))] + "/" + name
+				}
+				r := to(name)
+				if len(names) > 0 && rng.IntN(6) == 0 {
+					r = to(name, names[rng.IntN(len(names))]+"@1")
+				}
+				if rng.IntN(10) == 0 {
+					r.Steps = nil
+				}
+				names, input = append(names, name), append(input, r)
+				pauses = append(pauses, time.Duration(rng.IntN(3))*time.Duration(rng.IntN(1000))*time.Millisecond)
+			}
+			f := newFake(t)
+			var rngMu sync.Mutex
+			wait := func() {
+				rngMu.Lock()
+				d := time.Duration(rng.IntN(4000)*rng.IntN(40)) * time.Millisecond
+				rngMu.Unlock()
+				time.Sleep(d)
+			}
+			slots := 1 + rng.IntN(5)
+			long := func(r *record.Record) bool { return len(r.Target.Name)%3 == 0 }
+			f.onHold = func([]*job) { wait() }
+			f.onCommit = func([]*job) { wait() }
+			longs := 0
+			f.onExecute = func(j *job) {
+				f.mu.Lock()
+				for _, up := range names {
+					isUp := strings.HasPrefix(j.r.Target.Name, up+"/") || strings.HasPrefix(j.r.Steps[0].Origin, up+"@")
+					if i := slices.Index(names, up); isUp && len(input[i].Steps) > 0 && !slices.Contains(f.executed, up) {
+						t.Errorf("seed %d: %s before %s", seed, j.r.Target.Name, up)
+					}
+				}
+				if long(j.r) {
+					if longs++; longs > 1 {
+						t.Errorf("seed %d: two long ones at once", seed)
+					}
+				}
+				f.mu.Unlock()
+				wait()
+				f.mu.Lock()
+				if long(j.r) {
+					longs--
+				}
+				f.mu.Unlock()
+			}
+			written := f.run(context.Background(), slots, long, input, pauses...)
+			if len(written) != len(input) || f.most > slots {
+				t.Errorf("seed %d: %d of %d were written, %d at once", seed, len(written), len(input), f.most)
+			}
+			for i, n := range written {
+				if slices.Contains(written[:i], n) || slices.ContainsFunc(written[i+1:], func(later string) bool { return strings.HasPrefix(n, later+"/") }) {
+					t.Errorf("seed %d: %s is written twice, or before what is above it", seed, n)
+				}
+			}
+		})
+	}
+}
+
+// A rename waits for all that work above or below either of its names, and they for it.
+func TestRenames(t *testing.T) {
+	rename := func(target, from, to string) *record.Record {
+		r := &record.Record{Zab: 1, Type: "dataset", Name: "t/" + target, Target: &record.Target{Name: target}}
+		r.Steps = []record.Step{{Do: record.DoRename, Dataset: to, From: from}}
+		return r
+	}
+	input := []*record.Record{to("b/old/x/y"), to("c"), rename("b/q", "b/old/x", "b/q"), rename("b/new/z", "b/old", "b/new"), to("b/old"), to("b/old/k"), to("b/new/other"), to("b/q/s"), to("d")}
+	needs := map[string][]string{"b/q": {"b/old/x/y"}, "b/new/z": {"b/q"}, "b/old": {"b/new/z"}, "b/old/k": {"b/old", "b/new/z"}, "b/new/other": {"b/new/z"}, "b/q/s": {"b/q"}}
+	f := newFake(t)
+	f.onExecute = func(j *job) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, need := range needs[j.r.Target.Name] {
+			if !slices.Contains(f.executed, need) {
+				t.Errorf("%s before %s", j.r.Target.Name, need)
+			}
+		}
+	}
+	if f.run(context.Background(), 4, never, input); len(f.executed) != len(input) {
+		t.Errorf("%v", f.executed)
+	}
+}
+
+// No record is written before one of a dataset above it.
+func TestOrderedWriter(t *testing.T) {
+	var out bytes.Buffer
+	s := newOrderedWriter(record.NewWriter(&out))
+	r := map[string]*record.Record{}
+	for _, n := range []string{"a", "a/b", "a/b/c", "d", "ab"} {
+		r[n] = &record.Record{Type: "dataset", Name: n}
+		s.expect(r[n])
+	}
+	for _, n := range []string{"a/b/c", "d", "a/b", "ab", "a"} {
+		s.write(r[n])
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		p, err := record.Parse([]byte(strings.TrimSpace(line)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, p.Name)
+	}
+	if !slices.Equal(got, []string{"d", "ab", "a", "a/b", "a/b/c"}) {
+		t.Fatalf("%v", got)
+	}
+}

@@ -1,0 +1,331 @@
+package xfer
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+
+	"zab/lib/chain"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file carries out the steps that hold and release, for many records at once.
+
+// tagged is one program's worth of holds or releases.
+type tagged struct {
+	host *zfs.Host
+	tag  string
+}
+
+// held is a hold, release or mark step of a record.
+type held struct {
+	j    *job
+	step int    // -1 for a step hold that goes
+	full string // the snapshot or dataset
+}
+
+// holds does the hold steps, or the release steps, of records: none where a step before
+// failed.
+func holds(ctx context.Context, batch []*job, do string) {
+	if do == record.DoRelease {
+		listTags(ctx, batch)
+	}
+	// A pin, which says whose the shared tag is, comes first and goes last, whatever
+	// else is in the batch. Else the sides do not wait for each other.
+	var first, then groups[tagged, held]
+	add := func(t tagged, h held) {
+		if isPin(h.j.r, t.tag) == (do == record.DoHold) {
+			first.add(t, h)
+		} else {
+			then.add(t, h)
+		}
+	}
+	for _, j := range batch {
+		if j.r.Error != nil {
+			continue
+		}
+		pin := tagged{j.x.source(j.r), j.r.Target.Pin}
+		stays := -1 // the step whose hold was put as a step hold
+		for _, i := range j.later {
+			s := &j.r.Steps[i]
+			t := tagged{j.side(s), s.Tag}
+			h := held{j, i, s.Dataset + "@" + s.Snapshot}
+			done := s.Do == record.DoHold && t == pin && slices.Contains(j.holds.held, h.full)
+			if done {
+				stays = i
+			}
+			switch {
+			case s.Do != do:
+			case done:
+				j.result(i).Done = true
+				j.countHold(s)
+			case s.IfHeld && (j.released(s) || !j.letsGo(s)):
+				j.result(i).Done = true
+			default:
+				add(t, h)
+			}
+		}
+		if do == record.DoRelease && (stays >= 0 || j.bookmarksBase()) {
+			// The step holds, but for that of the new base where that is not a bookmark.
+			for _, full := range j.holds.fresh {
+				if stays < 0 || full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {
+					add(pin, held{j, -1, full})
+				}
+			}
+		}
+	}
+	holdTogether(ctx, do, &first)
+	holdTogether(ctx, do, &then)
+}
+
+// holdTogether does the holds, or the releases, of groups, side by side. Records that
+// have failed meanwhile are left out: where the shared tag could not be released the pin
+// still says for whom that stands, and where there is no pin it does not come, for
+// nobody would release it.
+func holdTogether(ctx context.Context, do string, all *groups[tagged, held]) {
+	errs := map[tagged]*error{}
+	var programs sync.WaitGroup
+	for t, list := range all.all() {
+		list = slices.DeleteFunc(list, func(h held) bool { return h.j.r.Error != nil })
+		all.of[t] = list
+		if len(list) == 0 {
+			continue
+		}
+		var names []string
+		for _, h := range list {
+			names = append(names, h.full)
+		}
+		err := new(error)
+		errs[t] = err
+		programs.Go(func() {
+			if do == record.DoHold {
+				*err = t.host.Hold(ctx, t.tag, names)
+			} else {
+				*err = t.host.Release(ctx, t.tag, names)
+			}
+		})
+	}
+	programs.Wait()
+	for t, list := range all.all() {
+		for _, h := range list {
+			h.recordResult(do, *errs[t])
+		}
+	}
+}
+
+// recordResult tells the record what became of its step, after the program for all that
+// have the tag.
+func (h held) recordResult(do string, err error) {
+	if h.step < 0 {
+		return // if it stays, the next zab-thin takes it away
+	}
+	res, s := h.j.result(h.step), &h.j.r.Steps[h.step]
+	if e := errorFor(err, h.full); e != nil {
+		e = wrap(e, "cannot %s '%s'", do, h.full)
+		res.Message = e.Error()
+		switch {
+		case s.IfHeld:
+			h.j.r.Warn("%s", e)
+		case !h.j.readOnly(s, e):
+			fail(h.j.r, e)
+		}
+		return
+	}
+	res.Done = true
+	h.j.countHold(s)
+}
+
+// countHold keeps the number of holds of a step's snapshot, where it is known.
+func (j *job) countHold(s *record.Step) {
+	list, _ := j.lists(s.Side)
+	for k := range *list {
+		e := &(*list)[k]
+		if e.Name != s.Snapshot || e.UserRefs == nil {
+			continue
+		}
+		switch {
+		case s.Do == record.DoHold:
+			*e.UserRefs++
+		case *e.UserRefs > 0:
+			*e.UserRefs--
+		}
+	}
+}
+
+// readOnly reports whether a step on the source failed because its pool is imported
+// read-only. That is no failure of a backup whose data has arrived: as long as the
+// pool is read-only nothing in it can be destroyed, so that what was to be held stays
+// (P1), and the plan of a later run has the hold again. A bookmark, likewise.
+func (j *job) readOnly(s *record.Step, err error) bool {
+	var f *failure
+	if s.Side != record.SideSource || !errors.As(err, &f) || f.kind != zfs.KindReadOnlyPool {
+		return false
+	}
+	if s.Do == record.DoHold || s.Do == record.DoBookmark {
+		j.r.Warn("the pool '%s' is imported read-only, so that nothing in it can be held, nor destroyed: %s", zfs.Pool(s.Dataset), err)
+	}
+	return true
+}
+
+// isPin reports whether a tag stands for the target of a record alone, be it by the
+// guid of a pool that it was in before, or of none.
+func isPin(r *record.Record, tag string) bool {
+	pin, ok := chain.ParsePin(r.Target.OwnTag())
+	return tag == r.Target.OwnTag() || ok && pin.OfCopy(tag)
+}
+
+// bookmarksBase reports whether a bookmark of the source is to stand for the received
+// snapshot.
+func (j *job) bookmarksBase() bool {
+	return slices.ContainsFunc(j.later, func(i int) bool {
+		s := &j.r.Steps[i]
+		return s.Do == record.DoBookmark && s.Side == record.SideSource
+	})
+}
+
+// unprotected reports whether the received snapshot has no step hold, as with --bookmark
+// and --no-holds, so that its bookmark must be made at once: another target's run, which
+// thins the source, is to have no time for it (P1).
+func (j *job) unprotected() bool { return j.r.Target.Pin == "" && j.bookmarksBase() }
+
+// sided is a snapshot on a side, by its full name: both may be of one name, on two
+// machines.
+type sided struct{ side, full string }
+
+// ifHeld are the full names of the snapshots that a record's steps release where they
+// are held, each once.
+func ifHeld(r *record.Record, side string) (full []string) {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.IfHeld && s.Side == side && !slices.Contains(full, s.Dataset+"@"+s.Snapshot) {
+			full = append(full, s.Dataset+"@"+s.Snapshot)
+		}
+	}
+	return full
+}
+
+// findAlso looks snapshots up by their full names, and by the same program the numbers
+// of holds of others.
+func findAlso(ctx context.Context, host *zfs.Host, names, held []string) (map[string]record.Snapshot, error) {
+	if len(held) > 0 {
+		return host.FindHeld(ctx, slices.Concat(names, held))
+	}
+	rows, err := host.Find(ctx, names)
+	found := make(map[string]record.Snapshot, len(rows))
+	for name, row := range rows {
+		found[name] = row.Entry()
+	}
+	return found, err
+}
+
+// holdsOf is the number of holds of a snapshot that was looked up; one that does not
+// exist has none.
+func holdsOf(found map[string]record.Snapshot, full string) int64 {
+	if s, ok := found[full]; ok && s.UserRefs != nil {
+		return *s.UserRefs
+	}
+	return 0
+}
+
+// setHoldCount notes the number of holds of a snapshot that was looked up.
+func (j *job) setHoldCount(side, full string, found map[string]record.Snapshot) {
+	if j.holdCounts == nil {
+		j.holdCounts = map[sided]int64{}
+	}
+	j.holdCounts[sided{side, full}] = holdsOf(found, full)
+}
+
+// holdCount is the number of holds of a step's snapshot; more than any where it is not
+// known.
+func (j *job) holdCount(s *record.Step) int64 {
+	if n, known := j.holdCounts[sided{s.Side, s.Dataset + "@" + s.Snapshot}]; known {
+		return n
+	}
+	return math.MaxInt64
+}
+
+// released reports whether a step that releases only what is held has nothing to do.
+// What is not known is tried.
+func (j *job) released(s *record.Step) bool { return s.IfHeld && j.holdCount(s) == 0 }
+
+// listTags asks for the tags on those snapshots that steps release where they are held,
+// and that may be held: a program for each host, where there are any.
+func listTags(ctx context.Context, batch []*job) {
+	type asker struct {
+		j *job
+		s *record.Step
+	}
+	var askers groups[*zfs.Host, asker]
+	for _, j := range batch {
+		if j.r.Error != nil {
+			continue
+		}
+		for _, i := range j.later {
+			if s := &j.r.Steps[i]; s.IfHeld && !j.released(s) {
+				askers.add(j.side(s), asker{j, s})
+			}
+		}
+	}
+	for host, list := range askers.all() {
+		counts := map[string]int64{}
+		for _, a := range list {
+			counts[a.s.Dataset+"@"+a.s.Snapshot] = a.j.holdCount(a.s)
+		}
+		holders, err := host.Holds(ctx, counts)
+		if err != nil {
+			list[0].j.x.env.Verbosef("cannot list the holds on %s: %s", host, err)
+			continue
+		}
+		for _, a := range list {
+			a.j.setTags(a.s, holders)
+		}
+	}
+}
+
+// setTags notes the tags that were found on a step's snapshot.
+func (j *job) setTags(s *record.Step, found []zfs.Holder) {
+	if j.tags == nil {
+		j.tags = map[sided][]string{}
+	}
+	full := s.Dataset + "@" + s.Snapshot
+	tags := []string{}
+	for _, h := range found {
+		if h.Snapshot == full {
+			tags = append(tags, h.Tag)
+		}
+	}
+	j.tags[sided{s.Side, full}] = tags
+}
+
+// letsGo reports whether a step that releases only what is held is to release it. The
+// tag that all targets share stays where another target's is, which it may stand for
+// (P1), and where the tags are not known.
+func (j *job) letsGo(s *record.Step) bool {
+	own := func(tag string) bool { return isPin(j.r, tag) }
+	tags, known := j.tags[sided{s.Side, s.Dataset + "@" + s.Snapshot}]
+	switch {
+	case !known:
+		return own(s.Tag)
+	case own(s.Tag):
+		return slices.Contains(tags, s.Tag)
+	}
+	others := slices.ContainsFunc(tags, func(tag string) bool {
+		_, _, pin := chain.PinTarget(tag, s.Tag)
+		return pin && !own(tag)
+	})
+	return slices.Contains(tags, s.Tag) && !others
+}
+
+// errorFor returns what of an error of a program that worked on many snapshots or
+// datasets is about one of them. zfs names it in each of its lines; a line that names
+// none of them is about all.
+func errorFor(err error, name string) error {
+	var e *zfs.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	return e.Of(name, func(n string) bool { return strings.Contains(n, "@") == strings.Contains(name, "@") })
+}

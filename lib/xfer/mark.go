@@ -1,0 +1,64 @@
+package xfer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// mark sets properties of our own on received copies: one program for all that get the
+// same. A copy without its mark is as good a copy, so one that cannot be set is no more
+// than a warning. A step that sets zab:pool alone comes late, when the base is held for
+// that pool; with other marks it is set at once, for the new base has been held by that
+// pin since before it was sent.
+func mark(ctx context.Context, batch []*job, late bool) {
+	type group struct {
+		host *zfs.Host
+		set  string // the properties, quoted
+	}
+	var same groups[group, held]
+	for _, j := range batch {
+		if j.r.Error != nil {
+			continue
+		}
+		for _, i := range j.later {
+			if s := &j.r.Steps[i]; s.Do == record.DoMark && late == (len(s.Set) == 1 && strings.HasPrefix(s.Set[0], zfs.PoolProp+"=")) {
+				same.add(group{j.x.target(j.r), fmt.Sprintf("%q", j.marks(s))}, held{j, i, s.Dataset})
+			}
+		}
+	}
+	for g, list := range same.all() {
+		set := list[0].j.marks(&list[0].j.r.Steps[list[0].step])
+		var names []string
+		for _, h := range list {
+			names = append(names, h.full)
+		}
+		err := g.host.Set(ctx, set, names)
+		for _, h := range list {
+			res := h.j.result(h.step)
+			if e := errorFor(err, h.full); e != nil {
+				res.Message = e.Error()
+				if zfs.KindOf(e) == zfs.KindPermission {
+					// As it will be every night: nothing to mail about.
+					h.j.x.env.Verbosef("cannot set %s on '%s': %s", strings.Join(set, " "), h.full, e)
+				} else {
+					h.j.r.Warn("cannot set %s on '%s': %s", strings.Join(set, " "), h.full, e)
+				}
+				continue
+			}
+			res.Done = true
+		}
+	}
+}
+
+// marks are the properties that a mark step sets. What it says of sharing is for streams
+// that came whole: zfs need not have kept the -x of one that went on with a token.
+func (j *job) marks(s *record.Step) []string {
+	if j.unshared {
+		return s.Set
+	}
+	return zfs.NotUnshared(s.Set)
+}

@@ -1,0 +1,65 @@
+package xfer
+
+import (
+	"io"
+	"sync"
+
+	"zab/lib/record"
+)
+
+// lockedWriter lets several writers of whole lines share one stream.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// orderedWriter writes records in the order in which they are finished, but none
+// before a record of a dataset above it that was read and is not finished.
+type orderedWriter struct {
+	w *record.Writer
+	// pending counts the records that were read and not written, by source; blocked are
+	// those that are finished, by the source for which they wait.
+	pending map[location]int
+	blocked map[location][]*record.Record
+	// err is the first error of a write; after it nothing is written.
+	err error
+}
+
+func newOrderedWriter(w *record.Writer) *orderedWriter {
+	return &orderedWriter{w: w, pending: map[location]int{}, blocked: map[location][]*record.Record{}}
+}
+
+// expect says that a record was read, which will be written.
+func (o *orderedWriter) expect(r *record.Record) { o.pending[sourceOf(r)]++ }
+
+// write writes a record that is finished, and those that have waited for it.
+func (o *orderedWriter) write(r *record.Record) {
+	me := sourceOf(r)
+	if me.above(func(l location) bool {
+		if o.pending[l] == 0 {
+			return false
+		}
+		o.blocked[l] = append(o.blocked[l], r)
+		return true
+	}) {
+		return
+	}
+	if o.err == nil {
+		o.err = o.w.Write(r)
+	}
+	if o.pending[me]--; o.pending[me] > 0 {
+		return
+	}
+	delete(o.pending, me)
+	waiting := o.blocked[me]
+	delete(o.blocked, me)
+	for _, r := range waiting {
+		o.write(r)
+	}
+}

@@ -287,6 +287,9 @@ const (
 	DoMark         = "mark"
 )
 
+// Dos are all that steps do.
+var Dos = []string{DoAbortResume, DoRollback, DoDestroy, DoRenameAside, DoRenameBack, DoRenameDone, DoRename, DoCreateParent, DoReceive, DoHold, DoRelease, DoBookmark, DoUnbookmark, DoMark}
+
 // What a receive may undo.
 const (
 	UndoChanges = "changes" // all that was written since the newest snapshot

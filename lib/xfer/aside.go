@@ -2,6 +2,7 @@ package xfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,10 @@ import (
 // What was renamed is known by its guid and, from before it is renamed, by the
 // property zab:aside.
 
-func checkAside(s *record.Step) error {
+func checkAside(r *record.Record, s *record.Step, _ bool) error {
+	if err := errors.Join(isAbout(s, r.Target.Name), need("guid", s.GUID)); err != nil {
+		return err
+	}
 	parent, last := record.SplitName(s.Dataset)
 	switch {
 	case parent == "":
@@ -89,7 +93,7 @@ func cloneProps(kind string, local []string) []string {
 // renameAside also sees to it that the streams set again what the clone was
 // given, for zfs (2.1, 2.3) takes what was set on a dataset before its first
 // stream with properties for leftovers, and clears it.
-func (j *job) renameAside(ctx context.Context, i int) error {
+func (j *job) renameAside(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	host := j.x.target(j.r)
 	aside := record.Beside(s.Dataset, s.To)
@@ -230,7 +234,7 @@ func (j *job) below(ctx context.Context, dataset string) (rows []zfs.Row, err er
 	return rows, err
 }
 
-func (j *job) renameBack(ctx context.Context, i int) error {
+func (j *job) renameBack(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	host := j.x.target(j.r)
 	aside := record.Beside(s.Dataset, s.To)
@@ -278,7 +282,7 @@ func mergeProps(set, exclude, more []string) []string {
 }
 
 // renameDone ends it, when the target has gone on in its place.
-func (j *job) renameDone(ctx context.Context, i int) error {
+func (j *job) renameDone(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	aside := record.Beside(s.Dataset, s.To)
 	_, was, err := j.asides(ctx, s)
@@ -379,57 +383,66 @@ func (j *job) tellAside(ctx context.Context, s *record.Step, was *zfs.Dataset) {
 	j.r.Warn("%s; when nothing in it is needed: 'zfs destroy -r %s'", text, zfs.Quote(aside))
 }
 
-// showAside tells what a step would start.
-func (j *job) showAside(ctx context.Context, s *record.Step, res *record.Result) {
-	host := j.x.target(j.r)
-	aside := record.Beside(s.Dataset, s.To)
-	now := aside
+// asideFor looks at what a step of a dry run is about: the target, or what was set aside
+// already, and its name now.
+func (j *job) asideFor(ctx context.Context, s *record.Step) (was *zfs.Dataset, now string) {
+	now = record.Beside(s.Dataset, s.To)
 	target, was, err := j.asides(ctx, s)
 	if err == nil && guidOf(was) != s.GUID {
-		now, was = s.Dataset, target // not renamed yet
+		return target, s.Dataset // not renamed yet
 	}
-	show := func(argv []string) {
-		text := host.Show(argv...)
-		res.Commands = append(res.Commands, text)
-		j.x.env.Verbosef("would run: %s", text)
-	}
-	if s.Do == record.DoRenameAside {
-		if now != aside {
-			show(zfs.SetArgv(marked(record.AsideBegun, s), s.Dataset))
-			show(zfs.RenameArgv(kindOf(was), s.Dataset, aside))
-		}
-		if isParent(was) {
-			local, _ := host.Locals(ctx, now)
-			j.keep = parentProps(local)
-		}
-		if s.From != "" && was != nil {
-			local, _ := host.Locals(ctx, now)
-			j.keep = zfs.ForClone(local)
-			show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)))
-			show(zfs.PromoteArgv(s.Dataset))
-			if reverts(was) {
-				show(zfs.RevertArgv("canmount", s.Dataset))
-			}
-		}
-		return
-	}
-	if s.Do == record.DoRenameBack {
-		rows, _ := j.below(ctx, now)
-		for _, r := range rows {
-			_, last := record.SplitName(r.Dataset)
-			show(zfs.RenameArgv(r.Extra[0], aside+"/"+last, s.Dataset+"/"+last))
-		}
-		return
+	return was, now
+}
+
+func (j *job) showRenameAside(ctx context.Context, i, _ int) (commands []string, err error) {
+	s, host := &j.r.Steps[i], j.x.target(j.r)
+	aside := record.Beside(s.Dataset, s.To)
+	was, now := j.asideFor(ctx, s)
+	show := func(argv []string) { commands = append(commands, host.Show(argv...)) }
+	if now != aside {
+		show(zfs.SetArgv(marked(record.AsideBegun, s), s.Dataset))
+		show(zfs.RenameArgv(kindOf(was), s.Dataset, aside))
 	}
 	if isParent(was) {
-		show(zfs.DestroyDatasetArgv(aside))
-		return
+		local, _ := host.Locals(ctx, now)
+		j.keep = parentProps(local)
+	}
+	if s.From != "" && was != nil {
+		local, _ := host.Locals(ctx, now)
+		j.keep = zfs.ForClone(local)
+		show(zfs.CloneArgv(aside+"@"+s.From, s.Dataset, cloneProps(kindOf(was), local)))
+		show(zfs.PromoteArgv(s.Dataset))
+		if reverts(was) {
+			show(zfs.RevertArgv("canmount", s.Dataset))
+		}
+	}
+	return commands, nil
+}
+
+func (j *job) showRenameBack(ctx context.Context, i, _ int) (commands []string, err error) {
+	s := &j.r.Steps[i]
+	_, now := j.asideFor(ctx, s)
+	rows, _ := j.below(ctx, now)
+	for _, r := range rows {
+		_, last := record.SplitName(r.Dataset)
+		argv := zfs.RenameArgv(r.Extra[0], record.Beside(s.Dataset, s.To)+"/"+last, s.Dataset+"/"+last)
+		commands = append(commands, j.x.target(j.r).Show(argv...))
+	}
+	return commands, nil
+}
+
+func (j *job) showRenameDone(ctx context.Context, i, _ int) ([]string, error) {
+	s, host := &j.r.Steps[i], j.x.target(j.r)
+	aside := record.Beside(s.Dataset, s.To)
+	was, _ := j.asideFor(ctx, s)
+	if isParent(was) {
+		return []string{host.Show(zfs.DestroyDatasetArgv(aside)...)}, nil
 	}
 	rest := marked(record.AsideDone, s)
 	if was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
 		rest = slices.Insert(rest, 0, "canmount=noauto")
 	}
-	show(zfs.SetArgv(rest, aside))
+	return []string{host.Show(zfs.SetArgv(rest, aside)...)}, nil
 }
 
 func kindOf(d *zfs.Dataset) string {

@@ -2,6 +2,8 @@ package xfer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,6 +15,45 @@ import (
 // This file makes and destroys bookmarks, each looked at just before: one look
 // for all records, one program that makes them, and one for each that is
 // destroyed, for zfs takes no more.
+
+func checkBookmark(r *record.Record, s *record.Step, dry bool) error {
+	return errors.Join(isSided(r, s), need("to", s.To), need("snapshot", s.Snapshot+s.From), needGUID("guid", bookmarkGUID(s), dry))
+}
+
+func (j *job) showBookmark(_ context.Context, i, _ int) ([]string, error) {
+	s := &j.r.Steps[i]
+	return j.shown(s, zfs.BookmarkArgv(s.Dataset, bookmarkOf(s), s.To))
+}
+
+func checkUnbookmark(r *record.Record, s *record.Step, _ bool) error {
+	if !isBookmark(s.From) {
+		return fmt.Errorf("%q is not a bookmark", s.From)
+	}
+	return errors.Join(isSided(r, s), need("guid", s.GUID))
+}
+
+func (j *job) showUnbookmark(_ context.Context, i, _ int) ([]string, error) {
+	s := &j.r.Steps[i]
+	return j.shown(s, zfs.DestroyBookmarkArgv(s.Dataset, s.From[1:]))
+}
+
+// bookmarkOf is what a bookmark step marks, with its leading @ or #.
+func bookmarkOf(s *record.Step) string {
+	switch {
+	case s.Snapshot != "":
+		return "@" + s.Snapshot
+	case isBookmark(s.From):
+		return s.From
+	}
+	return "@" + s.From
+}
+
+func bookmarkGUID(s *record.Step) string {
+	if s.GUID != "" {
+		return s.GUID
+	}
+	return s.FromGUID
+}
 
 // bookmarks does the bookmark steps of records whose steps before were done.
 func bookmarks(ctx context.Context, batch []*job) {

@@ -3,6 +3,7 @@ package xfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -14,6 +15,26 @@ import (
 )
 
 // This file carries out the steps that hold and release, for many records at once.
+
+func checkHold(r *record.Record, s *record.Step, _ bool) error {
+	if strings.HasPrefix(s.Tag, "-") {
+		return fmt.Errorf("%q is not a tag", s.Tag)
+	}
+	return errors.Join(isSided(r, s), need("snapshot", s.Snapshot), need("tag", s.Tag))
+}
+
+func (j *job) showHold(_ context.Context, i, _ int) ([]string, error) {
+	s := &j.r.Steps[i]
+	return j.shown(s, zfs.HoldArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
+}
+
+func (j *job) showRelease(ctx context.Context, i, _ int) ([]string, error) {
+	s := &j.r.Steps[i]
+	if s.IfHeld && !j.wouldRelease(ctx, s) {
+		return nil, nil
+	}
+	return j.shown(s, zfs.ReleaseArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
+}
 
 // tagged is one program's worth of holds or releases.
 type tagged struct {
@@ -317,6 +338,27 @@ func (j *job) letsGo(s *record.Step) bool {
 		return pin && !own(tag)
 	})
 	return slices.Contains(tags, s.Tag) && !others
+}
+
+// wouldRelease reports whether a run would take the step, which releases only what is
+// held.
+func (j *job) wouldRelease(ctx context.Context, s *record.Step) bool {
+	full := s.Dataset + "@" + s.Snapshot
+	if _, known := j.tags[sided{s.Side, full}]; !known {
+		host := j.side(s)
+		found, err := host.FindHeld(ctx, []string{full})
+		if err != nil {
+			return j.letsGo(s)
+		}
+		var holders []zfs.Holder
+		if n := holdsOf(found, full); n > 0 {
+			if holders, err = host.Holds(ctx, map[string]int64{full: n}); err != nil {
+				return j.letsGo(s)
+			}
+		}
+		j.setTags(s, holders)
+	}
+	return j.letsGo(s)
 }
 
 // errorFor returns what of an error of a program that worked on many snapshots or

@@ -3,8 +3,6 @@ package xfer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 
 	"zab/lib/chain"
@@ -220,8 +218,7 @@ func (j *job) execute(ctx context.Context) error {
 	}
 	for i := 0; i < len(j.r.Steps); i++ {
 		s := &j.r.Steps[i]
-		switch s.Do {
-		case record.DoMark, record.DoHold, record.DoBookmark, record.DoUnbookmark, record.DoRelease:
+		if kinds[s.Do].do == nil {
 			j.later = append(j.later, i)
 			continue
 		}
@@ -233,11 +230,8 @@ func (j *job) execute(ctx context.Context) error {
 				return nil
 			}
 		}
-		n := 1
-		if s.Do == record.DoDestroy {
-			n = destroyRun(j.r.Steps[i:])
-		}
-		if err := j.step(ctx, i, n); err != nil {
+		n := stepsTogether(j.r.Steps[i:])
+		if err := kinds[s.Do].do(j, ctx, i, n); err != nil {
 			for k := i; k < i+n; k++ {
 				if res := j.result(k); !res.Done {
 					res.Message = err.Error()
@@ -293,193 +287,12 @@ func interrupted(ctx context.Context, err error) error {
 	return failf(KindInterrupted, "%s (%s)", err, context.Cause(ctx))
 }
 
-// destroyRun is how many steps from the first on destroy snapshots of one dataset.
-func destroyRun(steps []record.Step) int {
-	n := 1
-	for n < len(steps) && steps[n].Do == record.DoDestroy && steps[n].Side == steps[0].Side && steps[n].Dataset == steps[0].Dataset {
-		n++
-	}
-	return n
-}
-
-// step executes step i, and for destroys the n from it on.
-func (j *job) step(ctx context.Context, i, n int) error {
-	s := &j.r.Steps[i]
-	switch s.Do {
-	case record.DoAbortResume:
-		return j.abort(ctx, i)
-	case record.DoCreateParent:
-		return j.createParent(ctx, i)
-	case record.DoDestroy:
-		return j.destroy(ctx, i, n)
-	case record.DoRollback:
-		return j.rollback(ctx, i)
-	case record.DoReceive:
-		return j.receive(ctx, i)
-	case record.DoRename:
-		return j.rename(ctx, i)
-	case record.DoRenameAside:
-		return j.renameAside(ctx, i)
-	case record.DoRenameBack:
-		return j.renameBack(ctx, i)
-	case record.DoRenameDone:
-		return j.renameDone(ctx, i)
-	}
-	return fmt.Errorf("unknown step %q", s.Do) // check lets none through
-}
-
-func (j *job) abort(ctx context.Context, i int) error {
-	s := &j.r.Steps[i]
-	if err := j.abortReceive(ctx, s.Dataset); err != nil {
-		return wrap(err, "cannot abort the receive into '%s'", s.Dataset)
-	}
-	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
-	j.result(i).Done = true
-	return nil
-}
-
-func (j *job) createParent(ctx context.Context, i int) error {
-	s := &j.r.Steps[i]
-	err := j.x.parents.get(location{j.r.Target.Host, s.Dataset}, func() error { return j.x.target(j.r).CreateParent(ctx, s.Dataset) })
-	if err != nil {
-		return wrap(err, "cannot create the parent '%s'", s.Dataset)
-	}
-	j.result(i).Done = true
-	return nil
-}
-
 // lists are the record's lists of the snapshots and bookmarks on a side.
 func (j *job) lists(side string) (snapshots, bookmarks *[]record.Snapshot) {
 	if side == record.SideSource {
 		return &j.r.Snapshots, &j.r.Bookmarks
 	}
 	return &j.r.Target.Snapshots, &j.r.Target.Bookmarks
-}
-
-// destroy destroys the snapshots of n steps, each looked at just before.
-func (j *job) destroy(ctx context.Context, i, n int) error {
-	steps := j.r.Steps[i : i+n]
-	dataset, host := steps[0].Dataset, j.side(&steps[0])
-	names := make([]string, n)
-	for k := range steps {
-		names[k] = dataset + "@" + steps[k].Snapshot
-	}
-	found, err := host.Find(ctx, names)
-	if err != nil {
-		return wrap(err, "cannot list the snapshots of '%s' before some are destroyed", dataset)
-	}
-	var there []string
-	for k := range steps {
-		row, ok := found[names[k]]
-		switch {
-		case !ok:
-		case row.GUID != steps[k].GUID:
-			return failf(KindMovedOn, "cannot destroy '%s': it is another snapshot of that name than when the plan was made", names[k])
-		default:
-			there = append(there, steps[k].Snapshot)
-		}
-	}
-	if steps[0].Side == record.SideTarget {
-		if err := j.missingOnSource(ctx, steps); err != nil {
-			return err
-		}
-	}
-	if len(there) > 0 {
-		err = host.DestroySnapshots(ctx, dataset, there, nil)
-	}
-	if err != nil {
-		if n == 1 {
-			return wrap(err, "cannot destroy '%s'", names[0])
-		}
-		return wrap(err, "cannot destroy %d snapshots of '%s'", n, dataset)
-	}
-	list, _ := j.lists(steps[0].Side)
-	for k := range steps {
-		j.result(i + k).Done = true
-		*list = slices.DeleteFunc(*list, func(s record.Snapshot) bool {
-			return s.Name == steps[k].Snapshot && (s.GUID == "" || s.GUID == steps[k].GUID)
-		})
-	}
-	return nil
-}
-
-// missingOnSource refuses to destroy snapshots of the target that the source
-// has after all. That it does not have them is why they are to go, and a listing
-// that was cut short says so too.
-func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
-	names := make([]string, len(steps))
-	for k := range steps {
-		names[k] = j.r.Name + "@" + steps[k].Snapshot
-	}
-	found, err := j.x.source(j.r).Find(ctx, names)
-	if err != nil {
-		return wrap(err, "cannot list the snapshots of '%s' before those of '%s' are destroyed that it does not have", j.r.Name, steps[0].Dataset)
-	}
-	for k := range steps {
-		if row, ok := found[names[k]]; ok && row.GUID == steps[k].GUID {
-			return failf(KindMovedOn, "cannot destroy '%s@%s': the source has that snapshot, '%s'", steps[k].Dataset, steps[k].Snapshot, names[k])
-		}
-	}
-	return nil
-}
-
-// rollback takes the target back to its newest snapshot, if it still is that.
-func (j *job) rollback(ctx context.Context, i int) error {
-	if err := j.rollBack(ctx, &j.r.Steps[i]); err != nil {
-		return err
-	}
-	j.result(i).Done = true
-	return nil
-}
-
-// undo does what a receive step allows where zfs has found the target changed since its
-// newest snapshot: it rolls back to that. It reports whether it did.
-func (j *job) undo(ctx context.Context, s *record.Step) bool {
-	list := j.r.Target.Snapshots
-	if s.Undo != record.UndoChanges && s.Undo != record.UndoReads || len(list) == 0 {
-		return false
-	}
-	last := list[len(list)-1]
-	back := record.Step{Do: record.DoRollback, Side: record.SideTarget, Dataset: s.Dataset, Snapshot: last.Name, GUID: last.GUID, OnlyRead: s.Undo == record.UndoReads}
-	if err := j.rollBack(ctx, &back); err != nil {
-		j.x.env.Verbosef("%s", err)
-		return false
-	}
-	j.x.env.Verbosef("rolled back '%s' to '@%s': it was changed a moment before", s.Dataset, last.Name)
-	return true
-}
-
-func (j *job) rollBack(ctx context.Context, s *record.Step) error {
-	full := s.Dataset + "@" + s.Snapshot
-	host := j.x.target(j.r)
-	var newest zfs.Row
-	var txg uint64
-	err := host.List(ctx, []string{s.Dataset}, zfs.ListOptions{Types: zfs.Snapshots, Depth: 1}, func(r zfs.Row) error {
-		e := r.Entry()
-		if r.Dataset == s.Dataset && e.TXG() >= txg {
-			newest, txg = r, e.TXG()
-		}
-		return nil
-	})
-	if err != nil {
-		return wrap(err, "cannot list the snapshots of '%s' before it is rolled back", s.Dataset)
-	}
-	if newest.Snapshot != s.Snapshot || newest.GUID != s.GUID {
-		return failf(KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
-	}
-	if s.OnlyRead {
-		switch only, err := host.OnlyRead(ctx, s.Dataset, full); {
-		case err != nil:
-			return wrap(err, "cannot look whether '%s' was only read since '%s'", s.Dataset, full)
-		case !only:
-			return failf(KindMovedOn, "cannot roll back to '%s': by now more than access times has changed in '%s'", full, s.Dataset)
-		}
-	}
-	if err := host.Rollback(ctx, full); err != nil {
-		return wrap(err, "cannot roll back to '%s'", full)
-	}
-	j.r.Target.Written = nil
-	return nil
 }
 
 // insert puts an entry into a list that is ordered by age, in the place of one

@@ -2,12 +2,45 @@ package xfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
+
+func checkMark(r *record.Record, s *record.Step, _ bool) error {
+	if len(s.Set) == 0 {
+		return errors.New("the field \"set\" is missing")
+	}
+	for _, pv := range s.Set {
+		if !isMark(pv) {
+			return fmt.Errorf("%q is not a mark of zab's", pv)
+		}
+	}
+	return isAbout(s, r.Target.Name)
+}
+
+// isMark reports whether P=V is what a mark may set on a copy: what zab says of it,
+// in the form in which zab says it, and what --safe-properties takes back.
+func isMark(pv string) bool {
+	name, value, _ := strings.Cut(pv, "=")
+	switch name {
+	case zfs.FromProp:
+		return record.CheckFrom(value) == nil
+	case zfs.StreamProp:
+		return record.CheckStream(value) == nil
+	case zfs.PoolProp:
+		return record.CheckPool(value) == nil
+	}
+	return pv == "keylocation=prompt"
+}
+
+func (j *job) showMark(_ context.Context, i, _ int) ([]string, error) {
+	s := &j.r.Steps[i]
+	return []string{j.x.target(j.r).Show(zfs.SetArgv(s.Set, s.Dataset)...)}, nil
+}
 
 // mark sets properties of our own on received copies: one program for all that get the
 // same. A copy without its mark is as good a copy, so one that cannot be set is no more

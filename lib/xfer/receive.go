@@ -37,12 +37,82 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 	}, nil
 }
 
+func checkReceive(r *record.Record, s *record.Step, dry bool) error {
+	if err := isAbout(s, r.Target.Name); err != nil {
+		return err
+	}
+	if s.To == "" {
+		return errors.New("the field \"to\" is missing")
+	}
+	if err := needGUID("to_guid", s.ToGUID, dry); err != nil {
+		return err
+	}
+	// A token is looked at here as well, whether it fits the step.
+	if _, err := zfs.SendArgv(r.Name, s); err != nil {
+		return err
+	}
+	for _, p := range s.Set {
+		if k, _, ok := strings.Cut(p, "="); !ok || k == "" {
+			return fmt.Errorf("%q is not a property with its value", p)
+		}
+	}
+	for _, p := range s.Exclude {
+		if p == "" || strings.Contains(p, "=") {
+			return fmt.Errorf("%q is not the name of a property", p)
+		}
+	}
+	return nil
+}
+
+// showReceive shows the pipeline, and says how much it would send.
+func (j *job) showReceive(ctx context.Context, i, _ int) ([]string, error) {
+	s, res := &j.r.Steps[i], j.result(i)
+	t, err := j.transfer(s)
+	if err != nil {
+		return nil, err
+	}
+	res.To, res.Bytes = s.To, j.estimate(ctx, s)
+	return []string{t.text()}, nil
+}
+
+// estimate is how many bytes a stream would have; nil where nobody knows. A
+// snapshot that is not made yet will have what was written since the last.
+func (j *job) estimate(ctx context.Context, s *record.Step) *int64 {
+	if s.ToGUID == "" || j.virtual(s.To) {
+		return j.r.Written
+	}
+	if s.Bytes != nil {
+		return s.Bytes
+	}
+	if from := strings.TrimPrefix(s.From, "#"); j.virtual(from) {
+		return nil
+	}
+	argv, err := zfs.SendArgv(j.r.Name, s)
+	if err != nil {
+		return nil
+	}
+	n, err := j.x.source(j.r).Estimate(ctx, argv)
+	if err != nil {
+		return nil
+	}
+	return &n
+}
+
+func (j *job) virtual(snapshot string) bool {
+	for i := range j.r.Snapshots {
+		if s := &j.r.Snapshots[i]; s.Name == snapshot {
+			return s.Virtual
+		}
+	}
+	return false
+}
+
 // receive does a receive step. That its programs ended well is not enough: it
 // is done when the flusher finds the guid.
 //
 // What broke off for a passing reason is tried again, from where it broke off;
 // and what a token cannot bring is sent anew, once.
-func (j *job) receive(ctx context.Context, i int) error {
+func (j *job) receive(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	what := "cannot send " + object(j.r.Name, s.To) + " to '" + s.Dataset + "'"
 	if err := j.origin(ctx, what, s); err != nil {
@@ -410,32 +480,6 @@ func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is another snapshot than its origin", what, s.Origin)
 	}
 	return nil
-}
-
-// abortReceive gives up what a receive has saved. One that still runs cannot be:
-// that of a killed run goes soon, another program's may take long.
-func (j *job) abortReceive(ctx context.Context, dataset string) error {
-	for try := 1; ; try++ {
-		err := j.x.target(j.r).AbortReceive(ctx, dataset)
-		switch k := zfs.KindOf(err); {
-		case err == nil || k == zfs.KindNotFound:
-			return nil
-		case k != zfs.KindBusy:
-			return err
-		case try > j.x.o.Retries || zfs.Pause(ctx, try) != nil:
-			return failf(KindReceiving, "another program is receiving into '%s' at this moment: %s", dataset, err)
-		}
-	}
-}
-
-// discardPartial aborts a receive that cannot go on though its token looks right, so
-// that the next run does not try the same again.
-func (j *job) discardPartial(ctx context.Context, s *record.Step) {
-	if err := j.abortReceive(ctx, s.Dataset); err != nil {
-		j.r.Warn("cannot abort the receive into '%s': %s", s.Dataset, err)
-		return
-	}
-	j.r.Target.Resume, j.r.Target.ResumeToken = nil, ""
 }
 
 // thereAlready tells whether the target has what a step that failed was to

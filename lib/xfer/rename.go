@@ -2,6 +2,7 @@ package xfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +20,10 @@ func renamed(r *record.Record, s *record.Step) string {
 	return s.From + strings.TrimPrefix(r.Target.Name, s.Dataset)
 }
 
-func checkRename(r *record.Record, s *record.Step) error {
+func checkRename(r *record.Record, s *record.Step, _ bool) error {
+	if err := errors.Join(need("guid", s.GUID), need("snapshot", s.Snapshot), need("from", s.From)); err != nil {
+		return err
+	}
 	of := func(guid string) bool {
 		has := func(x record.Snapshot) bool { return x.GUID == guid }
 		return slices.ContainsFunc(r.Snapshots, has) || slices.ContainsFunc(r.Bookmarks, has)
@@ -37,9 +41,18 @@ func checkRename(r *record.Record, s *record.Step) error {
 	return nil
 }
 
+func (j *job) showRename(_ context.Context, i, _ int) ([]string, error) {
+	s := &j.r.Steps[i]
+	kind := j.r.Target.Kind
+	if s.Dataset != j.r.Target.Name {
+		kind = "filesystem" // with the target in it
+	}
+	return []string{j.x.target(j.r).Show(zfs.RenameArgv(kind, s.From, s.Dataset)...)}, nil
+}
+
 // rename renames what the plan found, if it is that still and has the snapshot by which
 // it was found. What has the name already is not renamed again.
-func (j *job) rename(ctx context.Context, i int) error {
+func (j *job) rename(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	host := j.x.target(j.r)
 	what := fmt.Sprintf("cannot rename '%s' to '%s'", s.From, s.Dataset)

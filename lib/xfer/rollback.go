@@ -1,0 +1,87 @@
+package xfer
+
+import (
+	"context"
+	"errors"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file takes a target back to its newest snapshot.
+
+func checkRollback(r *record.Record, s *record.Step, _ bool) error {
+	return errors.Join(isAbout(s, r.Target.Name), need("snapshot", s.Snapshot), need("guid", s.GUID))
+}
+
+func (j *job) showRollback(_ context.Context, i, _ int) ([]string, error) {
+	s, host := &j.r.Steps[i], j.x.target(j.r)
+	full := s.Dataset + "@" + s.Snapshot
+	if !s.OnlyRead {
+		return []string{host.Show(zfs.RollbackArgv(full)...)}, nil
+	}
+	line := "test -z \"$(" + zfs.Quote(zfs.DiffArgv(s.Dataset, full)...) + ")\" && " + zfs.Quote(zfs.RollbackArgv(full)...)
+	if !host.Here() {
+		line = host.Show("/bin/sh", "-c", line)
+	}
+	return []string{line}, nil
+}
+
+// rollback takes the target back to its newest snapshot, if it still is that.
+func (j *job) rollback(ctx context.Context, i, _ int) error {
+	if err := j.rollBack(ctx, &j.r.Steps[i]); err != nil {
+		return err
+	}
+	j.result(i).Done = true
+	return nil
+}
+
+// undo does what a receive step allows where zfs has found the target changed since its
+// newest snapshot: it rolls back to that. It reports whether it did.
+func (j *job) undo(ctx context.Context, s *record.Step) bool {
+	list := j.r.Target.Snapshots
+	if s.Undo != record.UndoChanges && s.Undo != record.UndoReads || len(list) == 0 {
+		return false
+	}
+	last := list[len(list)-1]
+	back := record.Step{Do: record.DoRollback, Side: record.SideTarget, Dataset: s.Dataset, Snapshot: last.Name, GUID: last.GUID, OnlyRead: s.Undo == record.UndoReads}
+	if err := j.rollBack(ctx, &back); err != nil {
+		j.x.env.Verbosef("%s", err)
+		return false
+	}
+	j.x.env.Verbosef("rolled back '%s' to '@%s': it was changed a moment before", s.Dataset, last.Name)
+	return true
+}
+
+func (j *job) rollBack(ctx context.Context, s *record.Step) error {
+	full := s.Dataset + "@" + s.Snapshot
+	host := j.x.target(j.r)
+	var newest zfs.Row
+	var txg uint64
+	err := host.List(ctx, []string{s.Dataset}, zfs.ListOptions{Types: zfs.Snapshots, Depth: 1}, func(r zfs.Row) error {
+		e := r.Entry()
+		if r.Dataset == s.Dataset && e.TXG() >= txg {
+			newest, txg = r, e.TXG()
+		}
+		return nil
+	})
+	if err != nil {
+		return wrap(err, "cannot list the snapshots of '%s' before it is rolled back", s.Dataset)
+	}
+	if newest.Snapshot != s.Snapshot || newest.GUID != s.GUID {
+		return failf(KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
+	}
+	if s.OnlyRead {
+		switch only, err := host.OnlyRead(ctx, s.Dataset, full); {
+		case err != nil:
+			return wrap(err, "cannot look whether '%s' was only read since '%s'", s.Dataset, full)
+		case !only:
+			return failf(KindMovedOn, "cannot roll back to '%s': by now more than access times has changed in '%s'", full, s.Dataset)
+		}
+	}
+	if err := host.Rollback(ctx, full); err != nil {
+		return wrap(err, "cannot roll back to '%s'", full)
+	}
+	j.r.Target.Written = nil
+	return nil
+}

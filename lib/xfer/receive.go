@@ -108,7 +108,7 @@ func (j *job) virtual(snapshot string) bool {
 }
 
 // receive does a receive step. That its programs ended well is not enough: it
-// is done when the flusher finds the guid.
+// is done when its commit finds the guid.
 //
 // What broke off for a passing reason is tried again, from where it broke off;
 // and what a token cannot bring is sent anew, once.

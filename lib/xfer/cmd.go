@@ -20,28 +20,28 @@ import (
 	"zab/lib/cache"
 	"zab/lib/cli"
 	"zab/lib/lock"
-	"zab/lib/pipeline"
 	"zab/lib/record"
+	"zab/lib/stream"
 )
 
 // Options are those of the transfer, which the wrapper has too.
 type Options struct {
-	Compress     Compression `long:"compress" section:"stream" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
-	Rate         string      `long:"rate" section:"stream" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
-	Buffer       string      `long:"buffer" section:"stream" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
-	BufferChunk  string      `long:"buffer-chunk-size" section:"stream" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
-	SendPipe     []string    `long:"send-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
-	RecvPipe     []string    `long:"recv-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
-	IgnoreErrors bool        `long:"ignore-transfer-errors" section:"stream" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
-	Progress     bool        `long:"progress" description:"Show the progress on stderr, as on a terminal"`
-	NoProgress   bool        `long:"no-progress" description:"Show no progress"`
-	Jobs         string      `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
-	Retries      int         `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
-	Stall        string      `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
+	Compress     stream.Compression `long:"compress" section:"stream" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
+	Rate         string             `long:"rate" section:"stream" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
+	Buffer       string             `long:"buffer" section:"stream" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
+	BufferChunk  string             `long:"buffer-chunk-size" section:"stream" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
+	SendPipe     []string           `long:"send-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
+	RecvPipe     []string           `long:"recv-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
+	IgnoreErrors bool               `long:"ignore-transfer-errors" section:"stream" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
+	Progress     bool               `long:"progress" description:"Show the progress on stderr, as on a terminal"`
+	NoProgress   bool               `long:"no-progress" description:"Show no progress"`
+	Jobs         string             `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
+	Retries      int                `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
+	Stall        string             `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
-	jobs                int // 0 is as atOnce decides
-	buffer, chunk, rate Size
-	stall               time.Duration
+	jobs   int // 0 is as atOnce decides
+	stream stream.Options
+	stall  time.Duration
 }
 
 // The bounds of what can be meant by a size.
@@ -52,22 +52,23 @@ const (
 
 // Check reads the values. Its error is one of the command line.
 func (o *Options) Check() error {
-	if o.Compress != "" && findCompressor(string(o.Compress)) == nil {
-		return fmt.Errorf("--compress: unknown type %q, known are %s", o.Compress, compressorNames())
+	if err := o.Compress.Check(); err != nil {
+		return fmt.Errorf("--compress: %w", err)
 	}
+	o.stream = stream.Options{Compress: o.Compress, SendPipe: o.SendPipe, RecvPipe: o.RecvPipe}
 	for _, s := range []struct {
 		name, text string
-		to         *Size
-		most       Size
+		to         *stream.Size
+		most       stream.Size
 	}{
-		{"rate", o.Rate, &o.rate, 1 << 50},
-		{"buffer", o.Buffer, &o.buffer, maxBuffer},
-		{"buffer-chunk-size", o.BufferChunk, &o.chunk, maxChunk},
+		{"rate", o.Rate, &o.stream.Rate, 1 << 50},
+		{"buffer", o.Buffer, &o.stream.Buffer, maxBuffer},
+		{"buffer-chunk-size", o.BufferChunk, &o.stream.Chunk, maxChunk},
 	} {
 		if s.text == "" {
 			continue
 		}
-		n, err := ParseSize(s.text)
+		n, err := stream.ParseSize(s.text)
 		if err == nil && n > s.most {
 			err = fmt.Errorf("%q is more than %s", s.text, s.most)
 		}
@@ -76,7 +77,7 @@ func (o *Options) Check() error {
 		}
 		*s.to = n
 	}
-	if o.chunk > 0 && o.buffer > 0 && o.chunk > o.buffer {
+	if o.stream.Chunk > 0 && o.stream.Buffer > 0 && o.stream.Chunk > o.stream.Buffer {
 		return fmt.Errorf("--buffer-chunk-size: %q is more than the whole buffer", o.BufferChunk)
 	}
 	if o.Jobs != "" {
@@ -131,11 +132,11 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		x.journal.Dir = dir
 	}
 	defer x.journal.Close()
-	if o.rate > 0 {
-		x.pace = pipeline.NewPace(int64(o.rate))
+	if r := o.stream.Rate; r > 0 {
+		x.limiter = stream.NewLimiter(int64(r))
 	}
 	if o.Progress || !o.NoProgress && isTerminal(env) {
-		x.meter = newMeter(env.Stderr)
+		x.meter = stream.NewMeter(env.Stderr)
 		env.Stderr = x.meter
 		defer x.meter.Close()
 	}
@@ -144,7 +145,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	slots, turns := o.atOnce()
 	long := func(*record.Record) bool { return false }
 	if turns {
-		x.gate, long = pipeline.NewGate(longStream), isLong
+		x.longStreams, long = stream.NewLongStreams(longStream), isLong
 	}
 	// Where nobody takes the records any more, no more of them are read and begun;
 	// what is under way comes to its end, and is verified and held.
@@ -187,7 +188,7 @@ func (o *Options) atOnce() (jobs int, turns bool) {
 	switch {
 	case o.jobs > 0:
 		return o.jobs, false
-	case o.buffer > 0 || len(o.SendPipe) > 0 || len(o.RecvPipe) > 0:
+	case o.stream.Buffer > 0 || len(o.SendPipe) > 0 || len(o.RecvPipe) > 0:
 		return 1, false
 	}
 	return shortJobs, true

@@ -1,6 +1,7 @@
 package xfer
 
 import (
+	"strings"
 	"testing"
 
 	"zab/lib/record"
@@ -47,5 +48,31 @@ func TestAtOnce(t *testing.T) {
 	}
 	if isLong(&record.Record{Facts: record.Facts{Referenced: n(1 << 30)}, Steps: []record.Step{{Do: record.DoHold}}}) {
 		t.Error("nothing is sent")
+	}
+}
+
+// What is wrong with an option is told with its name.
+func TestOptions(t *testing.T) {
+	good := Options{}
+	for name, c := range map[string]struct {
+		change func(*Options)
+		why    string
+	}{
+		"as it is":          {func(o *Options) {}, ""},
+		"compress":          {func(o *Options) { o.Compress = "lz4" }, ""},
+		"unknown type":      {func(o *Options) { o.Compress = "brotli" }, "--compress"},
+		"no jobs":           {func(o *Options) { o.Jobs = "0" }, "--jobs"},
+		"huge buffer":       {func(o *Options) { o.Buffer = "2T" }, "--buffer"},
+		"chunk over buffer": {func(o *Options) { o.Buffer, o.BufferChunk = "1M", "2M" }, "--buffer-chunk-size"},
+		"stall":             {func(o *Options) { o.Stall = "10m" }, ""},
+		"negative stall":    {func(o *Options) { o.Stall = "-1s" }, "--stall-timeout"},
+		"both":              {func(o *Options) { o.Progress, o.NoProgress = true, true }, "--no-progress"},
+	} {
+		o := good
+		c.change(&o)
+		err := o.Check()
+		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

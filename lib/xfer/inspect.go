@@ -5,6 +5,7 @@ import (
 
 	"zab/lib/record"
 	"zab/lib/sendstream"
+	"zab/lib/stream"
 )
 
 // rule is what the stream of a receive step may do; nil where the source is this
@@ -21,8 +22,8 @@ func (j *job) rule(s *record.Step) *sendstream.Rule {
 // snapshots must pass through this process as zfs sends it, and where it does not,
 // for it goes from one host to another packed, each snapshot goes alone.
 func (j *job) visible(steps []record.Step) []record.Step {
-	t := transfer{src: j.x.source(j.r), dst: j.x.target(j.r), o: j.x.o}
-	if t.src.Here() || t.dst.Here() || !t.piped() {
+	t := stream.Transfer{Source: j.x.source(j.r), Target: j.x.target(j.r), Options: &j.x.o.stream}
+	if t.SeenHere() {
 		return steps
 	}
 	var out []record.Step

@@ -9,8 +9,8 @@ import (
 	"zab/lib/cli"
 	"zab/lib/journal"
 	"zab/lib/lock"
-	"zab/lib/pipeline"
 	"zab/lib/record"
+	"zab/lib/stream"
 	"zab/lib/zfs"
 )
 
@@ -18,10 +18,11 @@ import (
 type stage struct {
 	env   *cli.Env
 	o     *Options
-	pace  *pipeline.Pace
-	gate  *pipeline.Gate
-	meter *meter
-	locks *lock.Table
+	meter *stream.Meter
+	// limiter and longStreams are for all streams together.
+	limiter     *stream.Limiter
+	longStreams *stream.LongStreams
+	locks       *lock.Table
 	// journal notes on which copies the holds may have to be put right.
 	journal journal.Journal
 	// parents are the errors of the create-parent steps, each done once however many

@@ -8,14 +8,14 @@ import (
 	"slices"
 	"strings"
 
-	"zab/lib/pipeline"
 	"zab/lib/record"
 	"zab/lib/sendstream"
+	"zab/lib/stream"
 	"zab/lib/zfs"
 )
 
 // transfer is the stream of a receive step.
-func (j *job) transfer(s *record.Step) (*transfer, error) {
+func (j *job) transfer(s *record.Step) (*stream.Transfer, error) {
 	send, err := zfs.SendArgv(j.r.Name, s)
 	if err != nil {
 		return nil, err
@@ -25,15 +25,15 @@ func (j *job) transfer(s *record.Step) (*transfer, error) {
 	if j.zoned {
 		recv.Set, recv.Exclude = forZone(recv.Set, recv.Exclude)
 	}
-	return &transfer{
-		src:  j.x.source(j.r),
-		dst:  j.x.target(j.r),
-		send: send,
-		recv: zfs.RecvArgv(s.Dataset, &recv),
-		o:    j.x.o,
-		pace: j.x.pace,
-		gate: j.x.gate,
-		rule: j.rule(s),
+	return &stream.Transfer{
+		Source:      j.x.source(j.r),
+		Target:      j.x.target(j.r),
+		Send:        send,
+		Recv:        zfs.RecvArgv(s.Dataset, &recv),
+		Options:     &j.x.o.stream,
+		Limiter:     j.x.limiter,
+		LongStreams: j.x.longStreams,
+		Rule:        j.rule(s),
 	}, nil
 }
 
@@ -72,7 +72,7 @@ func (j *job) showReceive(ctx context.Context, i, _ int) ([]string, error) {
 		return nil, err
 	}
 	res.To, res.Bytes = s.To, j.estimate(ctx, s)
-	return []string{t.text()}, nil
+	return []string{t.Text()}, nil
 }
 
 // estimate is how many bytes a stream would have; nil where nobody knows. A
@@ -125,7 +125,7 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 	anew := false   // a token was given up
 	undone := false // the target was rolled back
 	for try := 0; len(todo) > 0; {
-		err := j.stream(ctx, i, what, &todo[0])
+		err := j.send(ctx, i, what, &todo[0])
 		if err == nil {
 			// Who may not set a property is told so, and receives all the same.
 			j.unshared = j.unshared || todo[0].Unshares() && !strings.Contains(j.said, "share")
@@ -276,26 +276,26 @@ func (j *job) finalError(ctx context.Context, i int, err error) error {
 	return nil
 }
 
-// stream sends and receives one stream of step i: all of it, or what is left.
-func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) error {
+// send sends and receives one stream of step i: all of it, or what is left.
+func (j *job) send(ctx context.Context, i int, what string, s *record.Step) error {
 	t, err := j.transfer(s)
 	if err != nil {
 		return wrap(err, "%s", what)
 	}
-	c, err := t.build(ctx)
+	c, err := t.Build(ctx)
 	if err != nil {
 		return wrap(err, "%s", what)
 	}
 	if debug := j.x.env.Machine.Debug; debug != nil {
-		debug(c.text)
+		debug(c.Text)
 	}
-	shown := j.x.meter.start(object(j.r.Name, s.To), s.Bytes, c)
+	shown := j.x.meter.Start(object(j.r.Name, s.To), s.Bytes, c)
 	lost := make(chan error, 2)
 	give := func(err error) { lost <- err }
 	defer j.x.source(j.r).Watch(ctx, []string{zfs.Pool(j.r.Name)}, give)()
 	defer j.x.target(j.r).Watch(ctx, []string{zfs.Pool(s.Dataset)}, give)()
-	out := pipeline.Run(ctx, c.links, pipeline.Options{Stall: j.x.o.stall, Lost: lost})
-	j.x.meter.stop(shown)
+	out := stream.Run(ctx, c.Links, stream.RunOptions{Stall: j.x.o.stall, Lost: lost})
+	j.x.meter.Stop(shown)
 	measure(j.result(i), c, out.Seconds)
 	j.refused, j.said = refused(out), out.Said
 	return j.verdict(ctx, what, out)
@@ -303,8 +303,8 @@ func (j *job) stream(ctx context.Context, i int, what string, s *record.Step) er
 
 // refused tells whether it was the receiver that failed. Where it took all and
 // another program failed, the stream is not to be trusted without being told.
-func refused(out pipeline.Outcome) bool {
-	return out.Err != nil || slices.ContainsFunc(out.Failures, func(f pipeline.Failure) bool { return f.Last })
+func refused(out stream.Outcome) bool {
+	return out.Err != nil || slices.ContainsFunc(out.Failures, func(f stream.Failure) bool { return f.Last })
 }
 
 // receiving says what it means that a stream that goes on finds its place taken.
@@ -491,11 +491,11 @@ func (j *job) thereAlready(ctx context.Context, s *record.Step) bool {
 }
 
 // measure adds what went through.
-func measure(res *record.Result, c *flow, seconds float64) {
-	wire := c.wire.Moved.Load()
+func measure(res *record.Result, c *stream.Flow, seconds float64) {
+	wire := c.Wire.Moved.Load()
 	bytes := wire
-	if c.stream != nil {
-		bytes = c.stream.Moved.Load()
+	if c.Stream != nil {
+		bytes = c.Stream.Moved.Load()
 	}
 	if res.Bytes != nil {
 		before := *res.Bytes
@@ -518,7 +518,7 @@ func measure(res *record.Result, c *flow, seconds float64) {
 }
 
 // verdict is the error of a transfer: its cause, with what is left of it.
-func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) error {
+func (j *job) verdict(ctx context.Context, what string, out stream.Outcome) error {
 	saved := false
 	for i := range out.Failures {
 		saved = saved || out.Failures[i].Err.Saved()
@@ -526,7 +526,7 @@ func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) er
 	switch {
 	case out.Err != nil && ctx.Err() != nil:
 		return failf(KindInterrupted, "%s: %s", what, context.Cause(ctx))
-	case errors.Is(out.Err, pipeline.ErrStalled):
+	case errors.Is(out.Err, stream.ErrStalled):
 		return failf(KindStalled, "%s: %s", what, out.Err)
 	}
 	if errors.Is(out.Err, sendstream.ErrForeign) {
@@ -536,7 +536,7 @@ func (j *job) verdict(ctx context.Context, what string, out pipeline.Outcome) er
 		// An error of our own made the programs fail.
 		return wrap(out.Err, "%s", what)
 	}
-	cause, _ := pipeline.Cause(out.Failures)
+	cause, _ := stream.Cause(out.Failures)
 	if cause == nil {
 		return nil
 	}

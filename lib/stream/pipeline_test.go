@@ -1,4 +1,4 @@
-package pipeline
+package stream
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ func sh(name, line string) Link {
 	return Link{Program: &Program{Name: name, Host: here, Argv: []string{"/bin/sh", "-c", line}}}
 }
 
-func between(j *Joint) Link { return Link{Joint: j} }
+func between(j *Relay) Link { return Link{Relay: j} }
 
 // stream is a file with something that no two places have in common.
 func stream(t *testing.T, size int) (path string, data []byte) {
@@ -42,20 +42,20 @@ func stream(t *testing.T, size int) (path string, data []byte) {
 
 func TestStreamArrivesWhole(t *testing.T) {
 	in, data := stream(t, 3<<20+17)
-	for name, j := range map[string]func() *Joint{
-		"counting":       func() *Joint { return &Joint{} },
-		"buffer":         func() *Joint { return &Joint{Buffer: 1 << 20} },
-		"tiny buffer":    func() *Joint { return &Joint{Buffer: 1000, Chunk: 333} },
-		"rate":           func() *Joint { return &Joint{Pace: NewPace(1 << 40)} },
-		"buffer, rate":   func() *Joint { return &Joint{Buffer: 70_001, Pace: NewPace(1 << 40)} },
-		"one byte chunk": func() *Joint { return &Joint{Buffer: 4096, Chunk: 4097} },
+	for name, j := range map[string]func() *Relay{
+		"counting":       func() *Relay { return &Relay{} },
+		"buffer":         func() *Relay { return &Relay{Buffer: 1 << 20} },
+		"tiny buffer":    func() *Relay { return &Relay{Buffer: 1000, Chunk: 333} },
+		"rate":           func() *Relay { return &Relay{Limiter: NewLimiter(1 << 40)} },
+		"buffer, rate":   func() *Relay { return &Relay{Buffer: 70_001, Limiter: NewLimiter(1 << 40)} },
+		"one byte chunk": func() *Relay { return &Relay{Buffer: 4096, Chunk: 4097} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			a, b := j(), j()
 			res := Run(t.Context(), []Link{
 				sh("send", "cat "+zfs.Quote(in)), between(a), sh("filter", "cat"), sh("filter", "cat"), between(b), sh("receive", "cat >"+zfs.Quote(out)),
-			}, Options{})
+			}, RunOptions{})
 			if res.Err != nil || len(res.Failures) > 0 {
 				t.Fatalf("%+v", res)
 			}
@@ -78,46 +78,46 @@ func TestCauseOfFailure(t *testing.T) {
 		words string
 	}{
 		{"the sender fails, the receiver misses the rest", []Link{
-			sh("send", "echo x; echo 'cannot send: I/O error' >&2; exit 1"), between(&Joint{}),
+			sh("send", "echo x; echo 'cannot send: I/O error' >&2; exit 1"), between(&Relay{}),
 			sh("receive", "cat >/dev/null; echo 'cannot receive: failed to read from stream' >&2; exit 1"),
 		}, "send", "I/O error"},
 		{"the receiver fails, the sender's pipe breaks", []Link{
-			sh("send", "exec cat /dev/zero"), between(&Joint{Buffer: 1 << 20}),
+			sh("send", "exec cat /dev/zero"), between(&Relay{Buffer: 1 << 20}),
 			sh("receive", "read x </dev/null; echo 'cannot receive: out of space' >&2; exit 1"),
 		}, "receive", "out of space"},
 		{"a sender that cannot read spoils its stream", []Link{
-			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2; exec cat /dev/zero"), between(&Joint{}),
+			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2; exec cat /dev/zero"), between(&Relay{}),
 			sh("receive", "sleep 0.1; echo 'cannot receive incremental stream: incompatible embedded data stream feature with encrypted receive.' >&2; exit 1"),
 		}, "send", "Input/output error"},
 		{"and ends as if all were well", []Link{
-			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2"), between(&Joint{}),
+			sh("send", "echo \"warning: cannot send 'a@b': Input/output error\" >&2"), between(&Relay{}),
 			sh("receive", "cat; echo 'cannot receive incremental stream: kernel modules must be upgraded to receive this stream.' >&2; exit 1"),
 		}, "send", "Input/output error"},
 		{"and behind a shell", []Link{
-			sh("mbuffer", `{ sh -c "echo 'warning: cannot send: Input/output error' >&2; exec cat /dev/zero" || echo "zab: zfs send failed: $?" >&2; } | head -c 1`), between(&Joint{}),
+			sh("mbuffer", `{ sh -c "echo 'warning: cannot send: Input/output error' >&2; exec cat /dev/zero" || echo "zab: zfs send failed: $?" >&2; } | head -c 1`), between(&Relay{}),
 			sh("receive", "cat >/dev/null; echo 'cannot receive incremental stream: invalid backup stream' >&2; exit 1"),
 		}, "zfs send", "Input/output error"},
 		{"a filter is killed", []Link{
-			sh("send", "exec cat /dev/zero"), between(&Joint{}), sh("filter", "kill -9 $$"), between(&Joint{}),
+			sh("send", "exec cat /dev/zero"), between(&Relay{}), sh("filter", "kill -9 $$"), between(&Relay{}),
 			sh("receive", "cat >/dev/null; echo 'cannot receive incremental stream: checksum mismatch or incomplete stream.' >&2; exit 1"),
 		}, "filter", "signal 9"},
 		{"the receiver fails while the sender waits for ever", []Link{
-			sh("send", "exec sleep 1000"), between(&Joint{}), sh("receive", "echo 'cannot receive: dataset is busy' >&2; exit 1"),
+			sh("send", "exec sleep 1000"), between(&Relay{}), sh("receive", "echo 'cannot receive: dataset is busy' >&2; exit 1"),
 		}, "receive", "busy"},
 		{"a failure behind a shell is told by its marker", []Link{
-			sh("mbuffer", `{ sh -c "echo 'cannot send: dataset does not exist' >&2; exit 1" || echo "zab: zfs send failed: $?" >&2; } | cat`), between(&Joint{}),
+			sh("mbuffer", `{ sh -c "echo 'cannot send: dataset does not exist' >&2; exit 1" || echo "zab: zfs send failed: $?" >&2; } | cat`), between(&Relay{}),
 			sh("receive", "cat >/dev/null; echo 'cannot receive: failed to read from stream' >&2; exit 1"),
 		}, "zfs send", "does not exist"},
 		{"the receiver behind a shell speaks before the marker of its consequence", []Link{
-			sh("send", "exec cat /dev/zero"), between(&Joint{}),
+			sh("send", "exec cat /dev/zero"), between(&Relay{}),
 			sh("zfs receive", `{ cat || echo "zab: gzip -d failed: $?" >&2; } | { sleep 0.1; echo 'cannot receive: out of space' >&2; exec 0<&-; sleep 0.1; exit 1; }`),
 		}, "zfs receive", "out of space"},
 		{"a program is not installed", []Link{
-			{Program: &Program{Name: "send", Host: here, Argv: []string{"/no/such/program"}}}, between(&Joint{}), sh("receive", "cat >/dev/null"),
+			{Program: &Program{Name: "send", Host: here, Argv: []string{"/no/such/program"}}}, between(&Relay{}), sh("receive", "cat >/dev/null"),
 		}, "send", "no such file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			res := Run(t.Context(), c.links, Options{Grace: 200 * time.Millisecond})
+			res := Run(t.Context(), c.links, RunOptions{Grace: 200 * time.Millisecond})
 			cause, _ := Cause(res.Failures)
 			if cause == nil {
 				t.Fatalf("no cause in %+v", res)
@@ -131,8 +131,8 @@ func TestCauseOfFailure(t *testing.T) {
 
 func TestReceiverThatHasAllIsNoFailure(t *testing.T) {
 	res := Run(t.Context(), []Link{
-		sh("send", "exec cat /dev/zero"), between(&Joint{}), sh("receive", "head -c 1000 >/dev/null"),
-	}, Options{Grace: 200 * time.Millisecond})
+		sh("send", "exec cat /dev/zero"), between(&Relay{}), sh("receive", "head -c 1000 >/dev/null"),
+	}, RunOptions{Grace: 200 * time.Millisecond})
 	if cause, _ := Cause(res.Failures); cause != nil || res.Err != nil {
 		t.Fatalf("%+v, %v", cause, res.Err)
 	}
@@ -144,7 +144,7 @@ func TestInterruptLetsReceiverSave(t *testing.T) {
 	saved := filepath.Join(dir, "saved")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("the user said so")
-	j := &Joint{}
+	j := &Relay{}
 	go func() {
 		for j.Moved.Load() == 0 {
 			time.Sleep(time.Millisecond)
@@ -153,7 +153,7 @@ func TestInterruptLetsReceiverSave(t *testing.T) {
 	}()
 	res := Run(ctx, []Link{
 		sh("send", "exec cat /dev/zero"), between(j), sh("receive", "cat >/dev/null; echo >"+zfs.Quote(saved)),
-	}, Options{})
+	}, RunOptions{})
 	if !errors.Is(res.Err, why) {
 		t.Fatalf("%v", res.Err)
 	}
@@ -166,8 +166,8 @@ func TestInterruptEndsWhatDoesNotEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	res := Run(ctx, []Link{
-		sh("send", "trap '' TERM; sleep 1000"), between(&Joint{Buffer: 4096}), sh("receive", "sleep 1000"),
-	}, Options{Grace: 10 * time.Millisecond})
+		sh("send", "trap '' TERM; sleep 1000"), between(&Relay{Buffer: 4096}), sh("receive", "sleep 1000"),
+	}, RunOptions{Grace: 10 * time.Millisecond})
 	if !errors.Is(res.Err, context.Canceled) {
 		t.Fatalf("%v", res.Err)
 	}
@@ -175,8 +175,8 @@ func TestInterruptEndsWhatDoesNotEnd(t *testing.T) {
 
 func TestStallEnds(t *testing.T) {
 	res := Run(t.Context(), []Link{
-		sh("send", "echo x; exec sleep 1000"), between(&Joint{}), sh("receive", "cat >/dev/null"),
-	}, Options{Stall: 50 * time.Millisecond, Grace: 10 * time.Millisecond})
+		sh("send", "echo x; exec sleep 1000"), between(&Relay{}), sh("receive", "cat >/dev/null"),
+	}, RunOptions{Stall: 50 * time.Millisecond, Grace: 10 * time.Millisecond})
 	if !errors.Is(res.Err, ErrStalled) {
 		t.Fatalf("%v", res.Err)
 	}
@@ -225,8 +225,8 @@ func TestCauseTable(t *testing.T) {
 // clock is a time that only sleeping moves.
 type clock struct{ t time.Time }
 
-func (c *clock) pace(rate int64) *Pace {
-	p := NewPace(rate)
+func (c *clock) pace(rate int64) *Limiter {
+	p := NewLimiter(rate)
 	p.now = func() time.Time { return c.t }
 	p.sleep = func(d time.Duration, _ <-chan struct{}) bool { c.t = c.t.Add(d); return true }
 	return p
@@ -275,13 +275,13 @@ func TestPaceAfterPause(t *testing.T) {
 func TestGate(t *testing.T) {
 	in, data := stream(t, 3<<20)
 	for _, buffer := range []int64{0, 70_001} {
-		gate := NewGate(1 << 20)
+		gate := NewLongStreams(1 << 20)
 		dir := t.TempDir()
-		run := func(name, send string) (*Joint, chan Outcome) {
-			j := &Joint{Gate: gate, Buffer: buffer}
+		run := func(name, send string) (*Relay, chan Outcome) {
+			j := &Relay{LongStreams: gate, Buffer: buffer}
 			done := make(chan Outcome, 1)
 			go func() {
-				done <- Run(t.Context(), []Link{sh("send", send), between(j), sh("receive", "cat >"+zfs.Quote(filepath.Join(dir, name)))}, Options{Stall: 5 * time.Second})
+				done <- Run(t.Context(), []Link{sh("send", send), between(j), sh("receive", "cat >"+zfs.Quote(filepath.Join(dir, name)))}, RunOptions{Stall: 5 * time.Second})
 			}()
 			return j, done
 		}
@@ -327,10 +327,10 @@ func TestGate(t *testing.T) {
 // One whose sender has ended has nothing to wait for.
 func TestGateLetsTheRestPass(t *testing.T) {
 	in, data := stream(t, 1<<20+100_000)
-	gate := NewGate(1 << 20)
+	gate := NewLongStreams(1 << 20)
 	gate.turn <- struct{}{} // somebody else's
 	out := filepath.Join(t.TempDir(), "out")
-	res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(&Joint{Gate: gate}), sh("receive", "cat >"+zfs.Quote(out))}, Options{})
+	res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(&Relay{LongStreams: gate}), sh("receive", "cat >"+zfs.Quote(out))}, RunOptions{})
 	got, err := os.ReadFile(out)
 	if res.Err != nil || len(res.Failures) > 0 || err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%+v, %d bytes, %v", res, len(got), err)
@@ -343,11 +343,11 @@ func TestGateLetsTheRestPass(t *testing.T) {
 // One that waits at the gate is not stalled, and can be ended.
 func TestGateEnds(t *testing.T) {
 	in, _ := stream(t, 3<<20)
-	gate := NewGate(1 << 20)
+	gate := NewLongStreams(1 << 20)
 	gate.turn <- struct{}{} // somebody else's
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
-	j := &Joint{Gate: gate}
+	j := &Relay{LongStreams: gate}
 	const stall = 2 * time.Second // more than it takes to come to the gate
 	go func() {
 		for {
@@ -358,7 +358,7 @@ func TestGateEnds(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}()
-	res := Run(ctx, []Link{sh("send", "cat "+zfs.Quote(in)), between(j), sh("receive", "cat >/dev/null")}, Options{Stall: stall})
+	res := Run(ctx, []Link{sh("send", "cat "+zfs.Quote(in)), between(j), sh("receive", "cat >/dev/null")}, RunOptions{Stall: stall})
 	if !errors.Is(res.Err, why) {
 		t.Errorf("%+v", res)
 	}
@@ -392,25 +392,25 @@ func TestMarker(t *testing.T) {
 	}
 }
 
-func BenchmarkJoint(b *testing.B) {
-	for name, j := range map[string]func() *Joint{
-		"splice": func() *Joint { return &Joint{} },
-		"buffer": func() *Joint { return &Joint{Buffer: 64 << 20} },
-		"rate":   func() *Joint { return &Joint{Pace: NewPace(1 << 50)} },
+func BenchmarkRelay(b *testing.B) {
+	for name, j := range map[string]func() *Relay{
+		"splice": func() *Relay { return &Relay{} },
+		"buffer": func() *Relay { return &Relay{Buffer: 64 << 20} },
+		"rate":   func() *Relay { return &Relay{Limiter: NewLimiter(1 << 50)} },
 	} {
 		b.Run(name, func(b *testing.B) {
 			const size = 1 << 30
 			b.SetBytes(size)
 			for b.Loop() {
-				Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), between(j()), sh("receive", "exec cat >/dev/null")}, Options{})
+				Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), between(j()), sh("receive", "exec cat >/dev/null")}, RunOptions{})
 			}
 		})
 	}
-	b.Run("no joint", func(b *testing.B) {
+	b.Run("no relay", func(b *testing.B) {
 		const size = 1 << 30
 		b.SetBytes(size)
 		for b.Loop() {
-			Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), sh("receive", "exec cat >/dev/null")}, Options{})
+			Run(b.Context(), []Link{sh("send", fmt.Sprintf("exec head -c %d /dev/zero", size)), sh("receive", "exec cat >/dev/null")}, RunOptions{})
 		}
 	})
 }
@@ -425,9 +425,9 @@ func TestRinged(t *testing.T) {
 	for _, c := range []struct {
 		buffer int64
 		chunk  int
-		pace   *Pace
-	}{{1 << 20, 128 << 10, nil}, {1000, 333, nil}, {4096, 4097, nil}, {70_001, 10, nil}, {70_001, 9000, NewPace(1 << 40)}, {8 << 20, 1 << 20, nil}} {
-		j := &Joint{Buffer: c.buffer, Pace: c.pace}
+		pace   *Limiter
+	}{{1 << 20, 128 << 10, nil}, {1000, 333, nil}, {4096, 4097, nil}, {70_001, 10, nil}, {70_001, 9000, NewLimiter(1 << 40)}, {8 << 20, 1 << 20, nil}} {
+		j := &Relay{Buffer: c.buffer, Limiter: c.pace}
 		j.init()
 		var out bytes.Buffer
 		if err := j.ringed(&out, bytes.NewReader(data), c.chunk); err != nil || !bytes.Equal(out.Bytes(), data) {
@@ -437,7 +437,7 @@ func TestRinged(t *testing.T) {
 			t.Errorf("%+v: counted %d", c, j.Moved.Load())
 		}
 	}
-	j := &Joint{Buffer: 1000}
+	j := &Relay{Buffer: 1000}
 	j.init()
 	if err := j.ringed(&failing{after: 5000}, bytes.NewReader(data), 300); !errors.Is(err, errFull) {
 		t.Errorf("a writer that fails: %v", err)
@@ -466,7 +466,7 @@ func TestBufferHoldsItsSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := &Joint{Buffer: size}
+	j := &Relay{Buffer: size}
 	done := make(chan error, 1)
 	go func() { done <- j.run(dstW, srcR) }()
 	// Nobody reads: what is taken is the buffer and what the two pipes hold.
@@ -512,7 +512,7 @@ func TestGathering(t *testing.T) {
 		{"in large pieces", 20 << 20, 512 << 10, time.Second, false},
 		{"short", 20 << 20, 64 << 10, 100 * time.Millisecond, false},
 	} {
-		g := gathering{on: true, at: time.Unix(0, 0)}
+		g := coalescer{on: true, at: time.Unix(0, 0)}
 		now, waited := time.Unix(0, 0), false
 		for now.Sub(time.Unix(0, 0)) < c.after {
 			now = now.Add(time.Duration(float64(c.piece) / c.rate * float64(time.Second)))
@@ -527,19 +527,19 @@ func TestGathering(t *testing.T) {
 			t.Errorf("%s: it waits: %v", c.name, waited)
 		}
 	}
-	if d := (&gathering{at: time.Unix(0, 0), rate: 1, moved: gatherAfter}).wait(1, time.Unix(0, 1)); d != 0 {
+	if d := (&coalescer{at: time.Unix(0, 0), rate: 1, moved: gatherAfter}).wait(1, time.Unix(0, 1)); d != 0 {
 		t.Errorf("it waits %v where pipes are narrow", d)
 	}
 }
 
 // A stream that never has to wait stops too.
 func TestStopsBusyStream(t *testing.T) {
-	j := &Joint{}
+	j := &Relay{}
 	over := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(over)
-		Run(ctx, []Link{sh("send", "trap '' INT TERM; cat /dev/zero"), between(j), sh("receive", "exec cat >/dev/null")}, Options{})
+		Run(ctx, []Link{sh("send", "trap '' INT TERM; cat /dev/zero"), between(j), sh("receive", "exec cat >/dev/null")}, RunOptions{})
 	}()
 	for j.Moved.Load() < 64<<20 {
 		time.Sleep(time.Millisecond)

@@ -1,4 +1,4 @@
-package pipeline
+package stream
 
 import (
 	"errors"
@@ -156,17 +156,17 @@ func readable(fd int) bool {
 	}
 }
 
-// widen gives a pipe the most room that an ordinary user may have. It is only
+// enlargePipe gives a pipe the most room that an ordinary user may have. It is only
 // for speed, so it may fail.
-func widen(f *os.File) { room(f, unix.F_SETPIPE_SZ, pipeSize) }
+func enlargePipe(f *os.File) { room(f, unix.F_SETPIPE_SZ, pipeSize) }
 
-// roomy tells whether a file is a pipe with the room that widen gives.
-func roomy(f *os.File) bool { return room(f, unix.F_GETPIPE_SZ, 0) >= pipeSize }
+// isLargePipe tells whether a file is a pipe with the room that widen gives.
+func isLargePipe(f *os.File) bool { return room(f, unix.F_GETPIPE_SZ, 0) >= pipeSize }
 
-// grow makes a pipe at least so wide that size bytes can wait in it, and tells
+// setPipeSize makes a pipe at least so wide that size bytes can wait in it, and tells
 // whether it could. Beyond a megabyte only root may have that, and nobody beyond
 // 2 GiB.
-func grow(f *os.File, size int64) bool {
+func setPipeSize(f *os.File, size int64) bool {
 	return int64(room(f, unix.F_GETPIPE_SZ, 0)) >= size ||
 		size <= 1<<31 && int64(room(f, unix.F_SETPIPE_SZ, int(size))) >= size
 }

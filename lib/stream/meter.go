@@ -1,4 +1,4 @@
-package xfer
+package stream
 
 import (
 	"fmt"
@@ -9,38 +9,37 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-
-	"zab/lib/pipeline"
 )
 
-// meter shows what is being sent, in one line of the terminal that it writes
+// Meter shows what is being sent, in one line of the terminal that it writes
 // again and again. Messages go through it, so that they do not meet the line.
-// A nil meter shows nothing.
-type meter struct {
+// A nil Meter shows nothing.
+type Meter struct {
 	mu    sync.Mutex
 	w     io.Writer
 	now   func() time.Time
 	shown bool
-	jobs  []*shown
+	jobs  []*Shown
 	quit  chan struct{}
 }
 
-// shown is a transfer that is under way.
-type shown struct {
+// Shown is a transfer that is under way.
+type Shown struct {
 	what  string
 	total *int64
-	moved *pipeline.Joint
-	wire  *pipeline.Joint // which may have to wait for its turn
+	moved *Relay
+	wire  *Relay // which may have to wait for its turn
 	start time.Time
 }
 
-func newMeter(w io.Writer) *meter {
-	m := &meter{w: w, now: time.Now, quit: make(chan struct{})}
+// NewMeter shows on a terminal.
+func NewMeter(w io.Writer) *Meter {
+	m := &Meter{w: w, now: time.Now, quit: make(chan struct{})}
 	go m.tick()
 	return m
 }
 
-func (m *meter) tick() {
+func (m *Meter) tick() {
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
 	for {
@@ -56,21 +55,21 @@ func (m *meter) tick() {
 }
 
 // Write writes a message above the line.
-func (m *meter) Write(p []byte) (int, error) {
+func (m *Meter) Write(p []byte) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clear()
 	return m.w.Write(p)
 }
 
-func (m *meter) clear() {
+func (m *Meter) clear() {
 	if m.shown {
 		_, _ = io.WriteString(m.w, "\r\x1b[K")
 		m.shown = false
 	}
 }
 
-func (m *meter) draw() {
+func (m *Meter) draw() {
 	if len(m.jobs) == 0 {
 		m.clear()
 		return
@@ -81,8 +80,8 @@ func (m *meter) draw() {
 
 // line is about the transfer that has been running longest, of those that are
 // not waiting for their turn.
-func (m *meter) line() string {
-	s := m.jobs[max(0, slices.IndexFunc(m.jobs, func(s *shown) bool {
+func (m *Meter) line() string {
+	s := m.jobs[max(0, slices.IndexFunc(m.jobs, func(s *Shown) bool {
 		waits, _ := s.wire.Waiting()
 		return !waits
 	}))]
@@ -111,13 +110,14 @@ func (m *meter) line() string {
 	return what + " " + b.String()
 }
 
-func (m *meter) start(what string, total *int64, c *flow) *shown {
+// Start shows a transfer of total bytes, nil where that is not known.
+func (m *Meter) Start(what string, total *int64, c *Flow) *Shown {
 	if m == nil {
 		return nil
 	}
-	s := &shown{what: what, total: total, moved: c.wire, wire: c.wire, start: m.now()}
-	if c.stream != nil {
-		s.moved = c.stream
+	s := &Shown{what: what, total: total, moved: c.Wire, wire: c.Wire, start: m.now()}
+	if c.Stream != nil {
+		s.moved = c.Stream
 	}
 	m.mu.Lock()
 	m.jobs = append(m.jobs, s)
@@ -125,12 +125,13 @@ func (m *meter) start(what string, total *int64, c *flow) *shown {
 	return s
 }
 
-func (m *meter) stop(s *shown) {
+// Stop shows it no more.
+func (m *Meter) Stop(s *Shown) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
-	m.jobs = slices.DeleteFunc(m.jobs, func(o *shown) bool { return o == s })
+	m.jobs = slices.DeleteFunc(m.jobs, func(o *Shown) bool { return o == s })
 	if len(m.jobs) == 0 {
 		m.clear()
 	}
@@ -138,7 +139,7 @@ func (m *meter) stop(s *shown) {
 }
 
 // Close takes the line away.
-func (m *meter) Close() {
+func (m *Meter) Close() {
 	close(m.quit)
 	m.mu.Lock()
 	m.clear()

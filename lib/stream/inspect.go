@@ -1,4 +1,4 @@
-package pipeline
+package stream
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// Inspector looks at a stream before it passes a joint.
+// Inspector looks at a stream before it passes a relay.
 type Inspector interface {
 	// Next looks at the bytes that follow what it has let pass. pass is how many may
 	// pass from there, which may be more than there are in b; 0 where it takes at least
@@ -123,7 +123,7 @@ func (r *inspected) next() error {
 
 // begin passes on the beginning of a stream, until the Inspector lets all the rest
 // pass or the stream has ended.
-func (j *Joint) begin(dst io.Writer, r *inspected) error {
+func (j *Relay) begin(dst io.Writer, r *inspected) error {
 	buf := make([]byte, defaultChunk)
 	for !r.rest() {
 		n, err := r.Read(buf)

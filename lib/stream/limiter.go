@@ -1,14 +1,14 @@
-package pipeline
+package stream
 
 import (
 	"sync"
 	"time"
 )
 
-// Pace limits a rate, for all joints that share it. It starts empty, and what
+// Limiter limits a rate, for all relays that share it. It starts empty, and what
 // was not used for a while is lost but for burst: a link that was bought by
 // the bit sees no peaks.
-type Pace struct {
+type Limiter struct {
 	rate  int64 // bytes a second
 	now   func() time.Time
 	sleep func(d time.Duration, stop <-chan struct{}) bool
@@ -19,18 +19,18 @@ type Pace struct {
 
 const burst = 100 * time.Millisecond
 
-// NewPace limits to rate bytes a second, which is more than 0.
-func NewPace(rate int64) *Pace {
-	return &Pace{rate: rate, now: time.Now, sleep: sleep}
+// NewLimiter limits to rate bytes a second, which is more than 0.
+func NewLimiter(rate int64) *Limiter {
+	return &Limiter{rate: rate, now: time.Now, sleep: sleep}
 }
 
 // Chunk is how much to move at once, so that a stream flows evenly.
-func (p *Pace) Chunk() int {
+func (p *Limiter) Chunk() int {
 	return int(max(1, min(p.rate/20, pipeSize)))
 }
 
 // Take waits until n bytes may pass; false if stop came first.
-func (p *Pace) Take(n int, stop <-chan struct{}) bool {
+func (p *Limiter) Take(n int, stop <-chan struct{}) bool {
 	p.mu.Lock()
 	now := p.now()
 	if p.next.IsZero() {
@@ -48,7 +48,7 @@ func (p *Pace) Take(n int, stop <-chan struct{}) bool {
 }
 
 // Return gives back what was taken and not used.
-func (p *Pace) Return(n int) {
+func (p *Limiter) Return(n int) {
 	if n <= 0 {
 		return
 	}
@@ -57,7 +57,7 @@ func (p *Pace) Return(n int) {
 	p.mu.Unlock()
 }
 
-func (p *Pace) time(n int) time.Duration {
+func (p *Limiter) time(n int) time.Duration {
 	return time.Duration(float64(n) / float64(p.rate) * float64(time.Second))
 }
 

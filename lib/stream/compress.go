@@ -1,6 +1,9 @@
-package xfer
+package stream
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // compressor is a program that compresses, and how it is taken back.
 type compressor struct {
@@ -27,21 +30,25 @@ type Compression string
 
 // Takes tells whether the word after a bare --compress is its value, and not
 // the next operand.
-func (Compression) Takes(word string) bool { return findCompressor(word) != nil }
+func (Compression) Takes(word string) bool { return findCompressor(Compression(word)) != nil }
 
-func findCompressor(name string) *compressor {
+func findCompressor(name Compression) *compressor {
 	for i := range compressors {
-		if compressors[i].name == name {
+		if compressors[i].name == string(name) {
 			return &compressors[i]
 		}
 	}
 	return nil
 }
 
-func compressorNames() string {
+// Check fails where the type is unknown.
+func (c Compression) Check() error {
+	if c == "" || findCompressor(c) != nil {
+		return nil
+	}
 	var names []string
 	for _, c := range compressors {
 		names = append(names, c.name)
 	}
-	return strings.Join(names, ", ")
+	return fmt.Errorf("unknown type %q, known are %s", string(c), strings.Join(names, ", "))
 }

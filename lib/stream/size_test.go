@@ -1,4 +1,4 @@
-package xfer
+package stream
 
 import (
 	"math"
@@ -46,29 +46,4 @@ func FuzzParseSize(f *testing.F) {
 			t.Fatalf("%q is %d, which is written %q and read as %d, %v", s, n, n, again, err)
 		}
 	})
-}
-
-func TestOptions(t *testing.T) {
-	good := Options{}
-	for name, c := range map[string]struct {
-		change func(*Options)
-		why    string
-	}{
-		"as it is":          {func(o *Options) {}, ""},
-		"compress":          {func(o *Options) { o.Compress = "lz4" }, ""},
-		"unknown type":      {func(o *Options) { o.Compress = "brotli" }, "--compress"},
-		"no jobs":           {func(o *Options) { o.Jobs = "0" }, "--jobs"},
-		"huge buffer":       {func(o *Options) { o.Buffer = "2T" }, "--buffer"},
-		"chunk over buffer": {func(o *Options) { o.Buffer, o.BufferChunk = "1M", "2M" }, "--buffer-chunk-size"},
-		"stall":             {func(o *Options) { o.Stall = "10m" }, ""},
-		"negative stall":    {func(o *Options) { o.Stall = "-1s" }, "--stall-timeout"},
-		"both":              {func(o *Options) { o.Progress, o.NoProgress = true, true }, "--no-progress"},
-	} {
-		o := good
-		c.change(&o)
-		err := o.Check()
-		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }

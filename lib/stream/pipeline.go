@@ -1,13 +1,14 @@
-// Package pipeline runs the programs of one transfer, connected with pipes,
-// and finds out which of them was the cause when they fail.
+// Package stream sends a stream from one dataset to another: it makes the pipeline of
+// the programs of both sides, with what they go through on their way, runs it, shows how
+// far it has come, and finds out which of the programs was the cause when they fail.
 //
 // Goals: the data is copied as seldom as the kernel allows; what was received
 // is saved whatever happens to whom; no process is left behind; the cause of a
 // failure and not one of its consequences is reported.
 //
-// Non-goals: which programs run, and where, is decided by its caller. Of zfs and ssh it
-// knows the messages and exit statuses that tell a cause from a consequence.
-package pipeline
+// Non-goals: what is sent, and what is done after a failure, is decided by its caller. Of
+// zfs and ssh it knows the messages and exit statuses that tell a cause from a consequence.
+package stream
 
 import (
 	"context"
@@ -26,11 +27,11 @@ import (
 	"zab/lib/zfs"
 )
 
-// Link is one place of the chain: a program, or a joint in this process.
+// Link is one place of the chain: a program, or a relay in this process.
 // Exactly one of them is set.
 type Link struct {
 	Program *Program
-	Joint   *Joint
+	Relay   *Relay
 }
 
 // Program is one that is started here; it may be ssh, behind which several run.
@@ -46,9 +47,9 @@ type Program struct {
 // ErrStalled is the cause of a transfer that was ended because nothing moved.
 var ErrStalled = errors.New("no byte moved")
 
-// Options of Run.
-type Options struct {
-	// Stall ends a transfer in which no byte passed a joint for that long; 0
+// RunOptions are those of Run.
+type RunOptions struct {
+	// Stall ends a transfer in which no byte passed a relay for that long; 0
 	// is never.
 	Stall time.Duration
 	// Grace is how long a program may take to end by itself when the transfer
@@ -66,7 +67,7 @@ type Outcome struct {
 	// chain; none means that all did.
 	Failures []Failure
 	// Err is set where the chain was given up from here: a stall, the end of
-	// the context, or an error of a joint.
+	// the context, or an error of a relay.
 	Err error
 	// Said is what the last program, which receives, printed on stderr.
 	Said string
@@ -121,8 +122,8 @@ func (c *child) kill(sig syscall.Signal) {
 	}
 }
 
-type joint struct {
-	*Joint
+type relay struct {
+	*Relay
 	place    int
 	src, dst *os.File
 	stop     func()
@@ -131,13 +132,13 @@ type joint struct {
 }
 
 // Run starts the chain and waits for its end. The first and the last link are
-// programs, and no two joints are neighbours.
-func Run(ctx context.Context, links []Link, o Options) Outcome {
+// programs, and no two relays are neighbours.
+func Run(ctx context.Context, links []Link, o RunOptions) Outcome {
 	if o.Grace == 0 {
 		o.Grace = 5 * time.Second
 	}
 	start := time.Now()
-	children, joints, err := build(links)
+	children, relays, err := build(links)
 	if err != nil {
 		return Outcome{Err: err}
 	}
@@ -152,7 +153,7 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 				d.killed.Store(true)
 				_ = d.cmd.Signal(syscall.SIGKILL)
 			}
-			closeEnds(children, joints)
+			closeEnds(children, relays)
 			for _, d := range children[i+1:] {
 				_ = d.cmd.Wait()
 			}
@@ -162,7 +163,7 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 	for _, c := range children {
 		closeChild(c.cmd)
 	}
-	for _, j := range joints {
+	for _, j := range relays {
 		go func() { defer close(j.done); j.err = j.run(j.dst, j.src) }()
 	}
 	ended := make(chan *child, len(children))
@@ -178,8 +179,8 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 			ended <- c
 		}()
 	}
-	out.Err = watch(ctx, children, joints, ended, o)
-	for _, j := range joints {
+	out.Err = watch(ctx, children, relays, ended, o)
+	for _, j := range relays {
 		j.stop()
 		<-j.done
 		if j.err != nil && out.Err == nil {
@@ -187,7 +188,7 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 		}
 	}
 	took := time.Since(start)
-	for _, j := range joints {
+	for _, j := range relays {
 		_, waited := j.Waiting()
 		took -= waited
 	}
@@ -206,7 +207,7 @@ func Run(ctx context.Context, links []Link, o Options) Outcome {
 
 // watch waits until all children have ended, and sees to it that they do when
 // one of them fails or the transfer is given up.
-func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan *child, o Options) (gaveUp error) {
+func watch(ctx context.Context, children []*child, relays []*relay, ended <-chan *child, o RunOptions) (gaveUp error) {
 	left := len(children)
 	last := children[left-1]
 	over := make(chan struct{})
@@ -227,7 +228,7 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 	var tick <-chan time.Time
 	var seen int64
 	since := time.Now()
-	if o.Stall > 0 && len(joints) > 0 {
+	if o.Stall > 0 && len(relays) > 0 {
 		t := time.NewTicker(max(min(o.Stall/4, time.Second), time.Millisecond))
 		defer t.Stop()
 		tick = t.C
@@ -237,7 +238,7 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 			gaveUp = err
 			// No more is fed: the senders' pipes break, and the receiver sees
 			// the end of its input, saves what it has and ends by itself.
-			stopAll(joints)
+			stopAll(relays)
 			end(children, o.Grace)
 		}
 	}
@@ -246,7 +247,7 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 		select {
 		case c := <-ended:
 			left--
-			for _, j := range joints {
+			for _, j := range relays {
 				j.hurry()
 			}
 			if (c.err == nil && c != last) || collapsed {
@@ -266,7 +267,7 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 				}
 			}
 			if c.err != nil || c == last {
-				for _, j := range joints {
+				for _, j := range relays {
 					if j.place < c.place {
 						j.stop()
 					}
@@ -276,7 +277,7 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 			// What is buffered may still take its time to arrive.
 			var late func()
 			late = func() {
-				if flowing(joints) {
+				if flowing(relays) {
 					later(saveTime, late)
 					return
 				}
@@ -294,12 +295,12 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 			later(2*lostTime, func() { leave(children) })
 		case <-tick:
 			n, waits := int64(0), false
-			for _, j := range joints {
+			for _, j := range relays {
 				n += j.Moved.Load()
 				now, _ := j.Waiting()
 				waits = waits || now
 			}
-			if n != seen || waits || !flowing(joints) {
+			if n != seen || waits || !flowing(relays) {
 				seen, since = n, time.Now()
 			} else if time.Since(since) >= o.Stall {
 				giveUp(fmt.Errorf("%w for %s", ErrStalled, o.Stall))
@@ -309,9 +310,9 @@ func watch(ctx context.Context, children []*child, joints []*joint, ended <-chan
 	return gaveUp
 }
 
-// flowing tells whether a joint is still at work.
-func flowing(joints []*joint) bool {
-	for _, j := range joints {
+// flowing tells whether a relay is still at work.
+func flowing(relays []*relay) bool {
+	for _, j := range relays {
 		select {
 		case <-j.done:
 		default:
@@ -321,8 +322,8 @@ func flowing(joints []*joint) bool {
 	return false
 }
 
-func stopAll(joints []*joint) {
-	for _, j := range joints {
+func stopAll(relays []*relay) {
+	for _, j := range relays {
 		j.stop()
 	}
 }
@@ -340,10 +341,10 @@ func each(cs []*child, sig syscall.Signal) {
 }
 
 // build makes the children and the pipes between them.
-func build(links []Link) (children []*child, joints []*joint, err error) {
+func build(links []Link) (children []*child, relays []*relay, err error) {
 	defer func() {
 		if err != nil {
-			closeEnds(children, joints)
+			closeEnds(children, relays)
 		}
 	}()
 	var in *os.File // what the next link reads
@@ -358,7 +359,7 @@ func build(links []Link) (children []*child, joints []*joint, err error) {
 			}
 			children = append(children, c)
 		} else {
-			joints = append(joints, &joint{Joint: l.Joint, place: i, src: in, stop: sync.OnceFunc(l.Joint.interrupt), done: make(chan struct{})})
+			relays = append(relays, &relay{Relay: l.Relay, place: i, src: in, stop: sync.OnceFunc(l.Relay.interrupt), done: make(chan struct{})})
 		}
 		in = nil
 		if i == len(links)-1 {
@@ -366,17 +367,17 @@ func build(links []Link) (children []*child, joints []*joint, err error) {
 		}
 		r, w, err := os.Pipe()
 		if err != nil {
-			return children, joints, fmt.Errorf("cannot make a pipe: %w", err)
+			return children, relays, fmt.Errorf("cannot make a pipe: %w", err)
 		}
-		widen(w)
+		enlargePipe(w)
 		if l.Program != nil {
 			children[len(children)-1].cmd.Stdout = w
 		} else {
-			joints[len(joints)-1].dst = w
+			relays[len(relays)-1].dst = w
 		}
 		in = r
 	}
-	return children, joints, nil
+	return children, relays, nil
 }
 
 // closeChild closes the ends that belong to the child.
@@ -389,11 +390,11 @@ func closeChild(cmd *proc.Group) {
 	}
 }
 
-func closeEnds(children []*child, joints []*joint) {
+func closeEnds(children []*child, relays []*relay) {
 	for _, c := range children {
 		closeChild(c.cmd)
 	}
-	for _, j := range joints {
+	for _, j := range relays {
 		if j.src != nil {
 			_ = j.src.Close()
 		}

@@ -1,4 +1,4 @@
-package pipeline
+package stream
 
 import (
 	"bytes"
@@ -82,17 +82,17 @@ func TestInspected(t *testing.T) {
 
 // What is looked at arrives whole, be it spliced, copied or buffered, and what is
 // forbidden not at all.
-func TestJointInspects(t *testing.T) {
+func TestRelayInspects(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := append(pieces(2000), 0, 0), pieces(2000, 255, 255)
 	good = append(good, bytes.Repeat([]byte("y"), 3<<20)...)
-	for name, j := range map[string]func() *Joint{
-		"beginning":           func() *Joint { return &Joint{Inspect: lengths{}} },
-		"whole":               func() *Joint { return &Joint{Inspect: lengths{}, Whole: true} },
-		"beginning, buffered": func() *Joint { return &Joint{Inspect: lengths{}, Buffer: 1 << 20} },
-		"whole, buffered":     func() *Joint { return &Joint{Inspect: lengths{}, Whole: true, Buffer: 1 << 20} },
-		"whole, paced, chunked": func() *Joint {
-			return &Joint{Inspect: lengths{}, Whole: true, Buffer: 1 << 20, Chunk: 5000, Pace: NewPace(1 << 30)}
+	for name, j := range map[string]func() *Relay{
+		"beginning":           func() *Relay { return &Relay{Inspect: lengths{}} },
+		"whole":               func() *Relay { return &Relay{Inspect: lengths{}, Whole: true} },
+		"beginning, buffered": func() *Relay { return &Relay{Inspect: lengths{}, Buffer: 1 << 20} },
+		"whole, buffered":     func() *Relay { return &Relay{Inspect: lengths{}, Whole: true, Buffer: 1 << 20} },
+		"whole, paced, chunked": func() *Relay {
+			return &Relay{Inspect: lengths{}, Whole: true, Buffer: 1 << 20, Chunk: 5000, Limiter: NewLimiter(1 << 30)}
 		},
 	} {
 		for _, data := range [][]byte{good, bad} {
@@ -100,8 +100,8 @@ func TestJointInspects(t *testing.T) {
 			if err := os.WriteFile(in, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			joint := j()
-			res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(joint), sh("receive", "cat >"+zfs.Quote(out))}, Options{})
+			relay := j()
+			res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(relay), sh("receive", "cat >"+zfs.Quote(out))}, RunOptions{})
 			got, err := os.ReadFile(out)
 			if err != nil {
 				t.Fatal(err)
@@ -112,8 +112,8 @@ func TestJointInspects(t *testing.T) {
 				}
 				continue
 			}
-			if res.Err != nil || len(res.Failures) > 0 || !bytes.Equal(got, data) || joint.Moved.Load() != int64(len(data)) {
-				t.Errorf("%s: %d bytes of %d, %d counted, %+v", name, len(got), len(data), joint.Moved.Load(), res)
+			if res.Err != nil || len(res.Failures) > 0 || !bytes.Equal(got, data) || relay.Moved.Load() != int64(len(data)) {
+				t.Errorf("%s: %d bytes of %d, %d counted, %+v", name, len(got), len(data), relay.Moved.Load(), res)
 			}
 		}
 	}

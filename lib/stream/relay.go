@@ -1,4 +1,4 @@
-package pipeline
+package stream
 
 import (
 	"cmp"
@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// Joint is a place in the chain where this process itself stands between two
+// Relay is a place in the chain where this process itself stands between two
 // programs: it counts what passes and, where asked, buffers it and limits its
 // rate. The zero value only counts.
-type Joint struct {
+type Relay struct {
 	// Buffer is the room for data that waits for its reader, in bytes; 0 is
 	// only what the pipes hold.
 	Buffer int64
 	// Chunk is the most that is moved at once, where there is a buffer; 0 is what suits.
 	Chunk int
-	// Pace limits what is written; nil does not.
-	Pace *Pace
-	// Gate makes it take turns with others once it is long; nil does not.
-	Gate *Gate
+	// Limiter limits what is written; nil does not.
+	Limiter *Limiter
+	// LongStreams makes it take turns with others once it is long; nil does not.
+	LongStreams *LongStreams
 	// Inspect looks at what passes, and ends the stream with its error; nil does not.
 	Inspect Inspector
 	// Whole lets it look at the whole stream, which then is copied through this process,
@@ -47,11 +47,11 @@ const (
 	defaultChunk = 128 << 10
 )
 
-// errStop ends a joint that was interrupted.
+// errStop ends a relay that was interrupted.
 var errStop = errors.New("stopped")
 
 // interrupt makes run return soon.
-func (j *Joint) interrupt() {
+func (j *Relay) interrupt() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.init()
@@ -59,7 +59,7 @@ func (j *Joint) interrupt() {
 	j.expire()
 }
 
-func (j *Joint) init() {
+func (j *Relay) init() {
 	if j.stopped == nil {
 		j.stopped = make(chan struct{})
 		j.ending = make(chan struct{})
@@ -67,7 +67,7 @@ func (j *Joint) init() {
 }
 
 // expire lets pending reads and writes fail at once.
-func (j *Joint) expire() {
+func (j *Relay) expire() {
 	past := time.Unix(1, 0)
 	if j.src != nil {
 		_ = j.src.SetReadDeadline(past)
@@ -80,7 +80,7 @@ func (j *Joint) expire() {
 // run moves everything from src to dst and closes both: its writer then sees a
 // broken pipe, its reader the end. A reader that went away, and interrupt, are
 // no errors: those who are at fault say so themselves.
-func (j *Joint) run(dst, src *os.File) error {
+func (j *Relay) run(dst, src *os.File) error {
 	j.mu.Lock()
 	j.init()
 	j.src, j.dst = src, dst
@@ -92,7 +92,7 @@ func (j *Joint) run(dst, src *os.File) error {
 	j.mu.Unlock()
 	defer src.Close()
 	defer dst.Close()
-	defer j.leave()
+	defer j.release()
 	in, err := io.Reader(src), error(nil)
 	var looked *inspected
 	if j.Inspect != nil {
@@ -103,7 +103,7 @@ func (j *Joint) run(dst, src *os.File) error {
 	}
 	switch {
 	case err != nil:
-	case j.Buffer > 0 && !grow(src, j.Buffer):
+	case j.Buffer > 0 && !setPipeSize(src, j.Buffer):
 		err = j.ringed(dst, in, cmp.Or(j.Chunk, defaultChunk))
 	case in != io.Reader(src):
 		err = j.direct(newCopier(dst, in), pipeSize, false)
@@ -114,7 +114,7 @@ func (j *Joint) run(dst, src *os.File) error {
 		if j.Buffer > 0 && j.Chunk > 0 {
 			chunk = max(j.Chunk, os.Getpagesize())
 		}
-		room := roomy(dst) && roomy(src)
+		room := isLargePipe(dst) && isLargePipe(src)
 		m, free := newOwnMover(dst, src, j.stopped)
 		err = j.direct(m, chunk, room)
 		free()
@@ -131,9 +131,9 @@ func (j *Joint) run(dst, src *os.File) error {
 
 // direct moves without memory of our own, in the kernel where it can: at most
 // chunk bytes at once. room tells that both pipes are wide.
-func (j *Joint) direct(m mover, chunk int, room bool) error {
+func (j *Relay) direct(m mover, chunk int, room bool) error {
 	p, able := m.(pauser)
-	g := gathering{on: j.Pace == nil && room && able, at: time.Now()}
+	g := coalescer{on: j.Limiter == nil && room && able, at: time.Now()}
 	for {
 		most := chunk
 		select {
@@ -141,19 +141,19 @@ func (j *Joint) direct(m mover, chunk int, room bool) error {
 			return errStop
 		default:
 		}
-		if !j.turn() {
+		if !j.acquire() {
 			return errStop
 		}
-		if j.Pace != nil {
-			most = min(most, j.Pace.Chunk())
-			if !j.Pace.Take(most, j.stopped) {
+		if j.Limiter != nil {
+			most = min(most, j.Limiter.Chunk())
+			if !j.Limiter.Take(most, j.stopped) {
 				return errStop
 			}
 		}
 		n, err := m.move(most)
 		j.Moved.Add(int64(n))
-		if j.Pace != nil {
-			j.Pace.Return(most - n)
+		if j.Limiter != nil {
+			j.Limiter.Return(most - n)
 		}
 		if err == io.EOF {
 			return nil
@@ -167,12 +167,12 @@ func (j *Joint) direct(m mover, chunk int, room bool) error {
 	}
 }
 
-// gathering lets a slow stream collect in its pipe for a moment before it is
+// coalescer lets a slow stream collect in its pipe for a moment before it is
 // moved on: to be woken for each of its pieces costs more processor than all that
 // is done with it, and takes that from those who encrypt and decrypt. A short stream
 // does not meet it, and a long one does not become slower, for the pipes have room
 // for four times as much.
-type gathering struct {
+type coalescer struct {
 	on    bool
 	moved int64     // in all
 	since int64     // since at
@@ -189,7 +189,7 @@ const (
 )
 
 // wait is for how long, after n bytes.
-func (g *gathering) wait(n int, now time.Time) time.Duration {
+func (g *coalescer) wait(n int, now time.Time) time.Duration {
 	g.moved += int64(n)
 	g.since += int64(n)
 	if took := now.Sub(g.at); took >= gatherLook {
@@ -235,7 +235,7 @@ func (c *copier) move(most int) (int, error) {
 }
 
 // endRead lets pending and later reads fail.
-func (j *Joint) endRead() {
+func (j *Relay) endRead() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.src != nil {
@@ -245,7 +245,7 @@ func (j *Joint) endRead() {
 
 // ringed has memory of our own in between, where no pipe may be so wide: it reads
 // ahead of its writer by up to Buffer bytes.
-func (j *Joint) ringed(dst io.Writer, src io.Reader, chunk int) error {
+func (j *Relay) ringed(dst io.Writer, src io.Reader, chunk int) error {
 	ring, err := newRing(j.Buffer)
 	if err != nil {
 		return err
@@ -262,17 +262,17 @@ func (j *Joint) ringed(dst io.Writer, src io.Reader, chunk int) error {
 	return err
 }
 
-func (j *Joint) drain(dst io.Writer, ring *ring, chunk int) error {
+func (j *Relay) drain(dst io.Writer, ring *ring, chunk int) error {
 	for {
 		most := chunk
-		if j.Pace != nil {
-			most = min(most, j.Pace.Chunk())
+		if j.Limiter != nil {
+			most = min(most, j.Limiter.Chunk())
 		}
 		b := ring.peek(most)
 		if b == nil {
 			return nil
 		}
-		if !j.turn() || j.Pace != nil && !j.Pace.Take(len(b), j.stopped) {
+		if !j.acquire() || j.Limiter != nil && !j.Limiter.Take(len(b), j.stopped) {
 			return errStop
 		}
 		n, err := dst.Write(b)

@@ -1,4 +1,4 @@
-package xfer
+package stream
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strings"
 
-	"zab/lib/pipeline"
 	"zab/lib/sendstream"
 	"zab/lib/zfs"
 )
@@ -19,22 +18,34 @@ type element struct {
 	buffer bool
 }
 
-// transfer is one stream from one host to another.
-type transfer struct {
-	src, dst   *zfs.Host
-	send, recv []string
-	o          *Options
-	pace       *pipeline.Pace
-	gate       *pipeline.Gate
-	rule       *sendstream.Rule // for what comes; nil does not look
+// Options say what a stream goes through on its way.
+type Options struct {
+	Compress Compression
+	// Buffer is the memory of a buffer; 0 is none. Chunk is how much is read and written at
+	// once there; 0 is what suits. Rate is the most that is sent in a second; 0 is no limit.
+	Buffer, Chunk, Rate Size
+	// SendPipe and RecvPipe are commands of a shell, on the source and on the target.
+	SendPipe, RecvPipe []string
+}
+
+// Transfer is one stream from one host to another.
+type Transfer struct {
+	Source, Target *zfs.Host
+	Send, Recv     []string // the commands of zfs
+	Options        *Options
+	// Limiter and LongStreams are shared by all transfers of a run; nil does not limit.
+	Limiter     *Limiter
+	LongStreams *LongStreams
+	// Rule is what the stream may do; nil lets it do all.
+	Rule *sendstream.Rule
 }
 
 // sides are the programs and buffers at the source and at the target.
-func (t *transfer) sides() (src, dst []element) {
-	o := t.o
-	comp := findCompressor(string(o.Compress))
-	src = append(src, element{name: "zfs send", argv: t.send})
-	if o.buffer > 0 {
+func (t *Transfer) sides() (src, dst []element) {
+	o := t.Options
+	comp := findCompressor(o.Compress)
+	src = append(src, element{name: "zfs send", argv: t.Send})
+	if o.Buffer > 0 {
 		src = append(src, element{buffer: true})
 	}
 	for _, c := range o.SendPipe {
@@ -48,49 +59,53 @@ func (t *transfer) sides() (src, dst []element) {
 		dst = append(dst, element{name: "the receive pipe", argv: []string{"/bin/sh", "-c", c}})
 	}
 	// A second buffer right after the first would only cost memory.
-	if o.buffer > 0 && (t.remote() || t.piped()) {
+	if o.Buffer > 0 && (t.remote() || t.piped()) {
 		dst = append(dst, element{buffer: true})
 	}
-	dst = append(dst, element{name: "zfs receive", argv: t.recv})
+	dst = append(dst, element{name: "zfs receive", argv: t.Recv})
 	return src, dst
 }
 
-func (t *transfer) remote() bool { return !t.src.Here() || !t.dst.Here() }
+func (t *Transfer) remote() bool { return !t.Source.Here() || !t.Target.Here() }
 
-// piped tells whether something else than the plain stream goes over the wire,
+// piped reports whether something else than the plain stream goes over the wire,
 // or came from there.
-func (t *transfer) piped() bool {
-	return t.o.Compress != "" || len(t.o.SendPipe) > 0 || len(t.o.RecvPipe) > 0
+func (t *Transfer) piped() bool {
+	return t.Options.Compress != "" || len(t.Options.SendPipe) > 0 || len(t.Options.RecvPipe) > 0
 }
 
-// flow is the pipeline of a transfer, ready to run.
-type flow struct {
-	links []pipeline.Link
-	// stream counts the bytes of zfs's stream, wire those that went between
-	// the two sides. They may be the same; stream is nil where it cannot be
+// SeenHere reports whether this process sees the stream as zfs sends it: it does not
+// where it goes from one host to another packed.
+func (t *Transfer) SeenHere() bool { return t.Source.Here() || t.Target.Here() || !t.piped() }
+
+// Flow is the pipeline of a transfer, ready to run.
+type Flow struct {
+	Links []Link
+	// Stream counts the bytes of zfs's stream, Wire those that went between
+	// the two sides. They may be the same; Stream is nil where it cannot be
 	// seen from here.
-	stream, wire *pipeline.Joint
-	// text is the pipeline to paste into a shell.
-	text string
+	Stream, Wire *Relay
+	// Text is the pipeline to paste into a shell.
+	Text string
 }
 
 // place is a link while the chain is being built.
 type place struct {
-	prog         *pipeline.Program
+	prog         *Program
 	text         string // of a program
-	joint        bool
+	relay        bool
 	buffer       bool
 	limit        bool
 	stream, wire bool
 }
 
 // places are the links of the chain. A remote side is one of them. Between two
-// programs stands at most one joint, with all that was asked of it.
-func (t *transfer) places() []place {
+// programs stands at most one relay, with all that was asked of it.
+func (t *Transfer) places() []place {
 	src, dst := t.sides()
 	var out []place
 	add := func(p place) {
-		if n := len(out); p.joint && n > 0 && out[n-1].joint {
+		if n := len(out); p.relay && n > 0 && out[n-1].relay {
 			q := &out[n-1]
 			q.buffer, q.limit = q.buffer || p.buffer, q.limit || p.limit
 			q.stream, q.wire = q.stream || p.stream, q.wire || p.wire
@@ -100,64 +115,64 @@ func (t *transfer) places() []place {
 	}
 	side := func(h *zfs.Host, elements []element) {
 		if !h.Here() {
-			argv := remoteArgv(t.o, elements)
-			add(place{prog: &pipeline.Program{Name: elements[len(elements)-1].name, Host: h, Argv: argv}, text: h.Show(argv...)})
+			argv := remoteArgv(t.Options, elements)
+			add(place{prog: &Program{Name: elements[len(elements)-1].name, Host: h, Argv: argv}, text: h.Show(argv...)})
 			return
 		}
 		for _, e := range elements {
 			if e.buffer {
-				add(place{joint: true, buffer: true})
+				add(place{relay: true, buffer: true})
 				continue
 			}
-			add(place{prog: &pipeline.Program{Name: e.name, Host: h, Argv: e.argv}, text: zfs.Quote(e.argv...)})
+			add(place{prog: &Program{Name: e.name, Host: h, Argv: e.argv}, text: zfs.Quote(e.argv...)})
 		}
 	}
-	if t.src.Here() {
+	if t.Source.Here() {
 		// The stream is counted where it leaves zfs.
-		side(t.src, src[:1])
-		add(place{joint: true, stream: true})
-		side(t.src, src[1:])
+		side(t.Source, src[:1])
+		add(place{relay: true, stream: true})
+		side(t.Source, src[1:])
 	} else {
-		side(t.src, src)
+		side(t.Source, src)
 	}
 	plain := !t.piped()
-	add(place{joint: true, wire: true, limit: t.o.rate > 0, stream: plain})
-	if !t.src.Here() && t.dst.Here() {
+	add(place{relay: true, wire: true, limit: t.Options.Rate > 0, stream: plain})
+	if !t.Source.Here() && t.Target.Here() {
 		last := len(dst) - 1
-		side(t.dst, dst[:last])
-		add(place{joint: true, stream: true})
-		side(t.dst, dst[last:])
+		side(t.Target, dst[:last])
+		add(place{relay: true, stream: true})
+		side(t.Target, dst[last:])
 	} else {
-		side(t.dst, dst)
+		side(t.Target, dst)
 	}
 	return out
 }
 
-// build makes the chain. It starts nothing but, for a remote side, the
+// Build makes the chain. It starts nothing but, for a remote side, the
 // connection.
-func (t *transfer) build(ctx context.Context) (*flow, error) {
-	for _, argv := range [][]string{t.send, t.recv} {
+func (t *Transfer) Build(ctx context.Context) (*Flow, error) {
+	for _, argv := range [][]string{t.Send, t.Recv} {
 		if err := zfs.CheckArgv(argv); err != nil {
 			return nil, err
 		}
 	}
-	c := &flow{}
+	c := &Flow{}
 	for _, p := range t.places() {
-		if p.joint {
-			j := &pipeline.Joint{}
+		if p.relay {
+			j := &Relay{}
 			if p.buffer {
-				j.Buffer, j.Chunk = int64(t.o.buffer), int(t.o.chunk)
+				j.Buffer, j.Chunk = int64(t.Options.Buffer), int(t.Options.Chunk)
 			}
 			if p.limit {
-				j.Pace = t.pace
+				j.Limiter = t.Limiter
 			}
 			if p.stream {
-				c.stream = j
+				c.Stream = j
 			}
 			if p.wire {
-				c.wire, j.Gate = j, t.gate
+				c.Wire, j.LongStreams = j, t.LongStreams
 			}
-			c.links = append(c.links, pipeline.Link{Joint: j})
+			c.Links = append(c.Links, Link{Relay: j})
 			continue
 		}
 		prog := *p.prog
@@ -172,27 +187,27 @@ func (t *transfer) build(ctx context.Context) (*flow, error) {
 			}
 			prog.Argv = argv
 		}
-		c.links = append(c.links, pipeline.Link{Program: &prog})
+		c.Links = append(c.Links, Link{Program: &prog})
 	}
-	if t.rule != nil && c.stream != nil {
-		c.stream.Inspect, c.stream.Whole = sendstream.New(*t.rule), t.rule.Several
+	if t.Rule != nil && c.Stream != nil {
+		c.Stream.Inspect, c.Stream.Whole = sendstream.New(*t.Rule), t.Rule.Several
 	}
-	c.text = t.text()
+	c.Text = t.Text()
 	return c, nil
 }
 
-// text is the pipeline to paste into a shell. Where this process buffers and
+// Text is the pipeline to paste into a shell. Where this process buffers and
 // limits by itself, the text has the mbuffer that would do the same.
-func (t *transfer) text() string {
+func (t *Transfer) Text() string {
 	var parts []string
 	for _, p := range t.places() {
 		switch {
-		case !p.joint:
+		case !p.relay:
 			parts = append(parts, p.text)
 		case p.buffer || p.limit:
-			argv := mbuffer(t.o, p.buffer)
+			argv := mbuffer(t.Options, p.buffer)
 			if p.limit {
-				argv = append(argv, "-R", t.o.rate.String())
+				argv = append(argv, "-R", t.Options.Rate.String())
 			}
 			parts = append(parts, zfs.Quote(argv...))
 		}
@@ -203,11 +218,11 @@ func (t *transfer) text() string {
 // mbuffer is the program that buffers where this process is not.
 func mbuffer(o *Options, sized bool) []string {
 	argv := []string{"mbuffer", "-q"}
-	if o.chunk > 0 {
-		argv = append(argv, "-s", o.chunk.String())
+	if o.Chunk > 0 {
+		argv = append(argv, "-s", o.Chunk.String())
 	}
 	if sized {
-		argv = append(argv, "-m", o.buffer.String())
+		argv = append(argv, "-m", o.Buffer.String())
 	}
 	return argv
 }
@@ -233,7 +248,7 @@ func remoteArgv(o *Options, elements []element) []string {
 		}
 		cmd := zfs.Quote(e.argv...)
 		if i < len(elements)-1 {
-			cmd = fmt.Sprintf(`{ %s || echo "%s$?" >&2; }`, cmd, pipeline.Marker(e.name))
+			cmd = fmt.Sprintf(`{ %s || echo "%s$?" >&2; }`, cmd, Marker(e.name))
 		}
 		parts = append(parts, cmd)
 	}

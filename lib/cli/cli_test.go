@@ -124,7 +124,7 @@ func TestExitStatus(t *testing.T) {
 			return fmt.Errorf("cannot z: %w", &record.Error{Message: "m", Hint: "do y"})
 		}, 1, "zab-test: cannot z: m\nzab-test: hint: do y\n"},
 		{"with one of zfs's", "a", func(context.Context, *Env, []string) error {
-			return &zfs.Error{Kind: zfs.KindNoZFS, Lines: []string{"no zfs"}}
+			return &zfs.Error{Kind: record.KindNoZFS, Lines: []string{"no zfs"}}
 		}, 1, "zab-test: no zfs\nzab-test: hint: load the module"},
 		{"a line each", "a", func(_ context.Context, e *Env, _ []string) error {
 			e.Errorf("one\ntwo\n")

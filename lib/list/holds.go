@@ -29,7 +29,7 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 		}
 	}
 	got, err := host.Holds(ctx, counts)
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err != nil && zfs.KindOf(err) != record.KindNotFound {
 		return fmt.Errorf("cannot list the holds on snapshots of %s: %w", host, err)
 	}
 	shared := o.shared()

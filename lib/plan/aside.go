@@ -62,7 +62,7 @@ func (s *state) readAsides(ctx context.Context, host *zfs.Host) error {
 		return nil
 	}
 	got, err := host.Get(ctx, zfs.FactProps, names, false)
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err != nil && zfs.KindOf(err) != record.KindNotFound {
 		return err
 	}
 	for i := range got {
@@ -209,7 +209,7 @@ func (p *planner) waits(d *draft) *record.Error {
 		if up := p.drafts[name[:i]]; up != nil && up.r.Error == nil && slices.ContainsFunc(up.r.Steps, func(s record.Step) bool { return s.Do == record.DoRenameBack }) {
 			continue
 		}
-		e := p.failure("parent-failed", fmt.Sprintf("cannot back up '%s' to '%s': an earlier run set '%s' aside as '%s' with all below it, and this run does not finish that", d.r.Name, name, name[:i], at.Name),
+		e := p.failure(record.KindParentFailed, fmt.Sprintf("cannot back up '%s' to '%s': an earlier run set '%s' aside as '%s' with all below it, and this run does not finish that", d.r.Name, name, name[:i], at.Name),
 			"back up the whole, or what goes to '"+name[:i]+"' first")
 		return &e
 	}
@@ -233,11 +233,11 @@ func setsAside(d *draft, c *record.Conflict) bool {
 // and after them. Where that cannot be the conflict stays.
 func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record.Step, _ *record.Conflict) {
 	r, t := d.r, d.r.Target
-	own := c.Kind == "target-without-snapshots" && isParent(t)
+	own := c.Kind == record.ConflictTargetWithoutSnapshots && isParent(t)
 	if !p.o.RenameAside && !own || !setsAside(d, c) {
 		return nil, nil, c
 	}
-	if c.Kind == "kind-mismatch" {
+	if c.Kind == record.ConflictKindMismatch {
 		d.has = false
 	}
 	to, why := p.asideName(d)

@@ -67,7 +67,7 @@ func TestRenameAside(t *testing.T) {
 		r := plan(t, "--rename-aside --utc --no-thinning "+c.args, state, with(source("tank/a", c.source), c.change)).of(t, "tank/a")
 		got := asideText(r.Steps)
 		if r.Conflict != nil {
-			got = r.Conflict.Kind
+			got = string(r.Conflict.Kind)
 		}
 		if got != c.want {
 			t.Errorf("%s: %s, should be %s; %v", c.what, got, c.want, r.Error)

@@ -121,7 +121,7 @@ func (p *planner) ready(d *draft) *record.Conflict {
 // noOrigin: a clone that --clones simple cannot reproduce.
 func (p *planner) noOrigin(r *record.Record, why string) *record.Conflict {
 	ds, _, _ := strings.Cut(r.Origin, "@")
-	return &record.Conflict{Kind: "no-origin",
+	return &record.Conflict{Kind: record.ConflictNoOrigin,
 		Message: fmt.Sprintf("it is a clone of '%s', from which its copy cannot be made: %s", r.Origin, why),
 		Remedies: []string{
 			fmt.Sprintf("back up '%s' with it, to the same target", ds),

@@ -223,7 +223,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		e := zfs.Failed("plan", l.err, "cannot list the target '%s': %s", target, l.err)
 		fatal = &e
 	case l.s.datasets[target] == nil:
-		fatal = &record.Error{Stage: "plan", Kind: "target-missing",
+		fatal = &record.Error{Stage: "plan", Kind: record.KindTargetMissing,
 			Message: fmt.Sprintf("cannot back up to '%s': the target does not exist on %s", target, host),
 			Hint:    fmt.Sprintf("please create this dataset first: 'zfs create %s'", zfs.Quote(target))}
 		if o.TargetState == "" {
@@ -234,7 +234,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	}
 	names, unnamed, err := Map(all, target, o.StripPath)
 	if err != nil && fatal == nil {
-		fatal = &record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
+		fatal = &record.Error{Stage: "plan", Kind: record.KindBadMapping, Message: err.Error(), Hint: "see --strip-path"}
 	}
 	if l.m != nil && fatal == nil {
 		switch err := l.m.also(ctx, names); {
@@ -259,7 +259,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	if fatal == nil {
 		for _, r := range all {
 			if err := unnamed[r]; err != nil && !r.Skip() {
-				r.Fail(record.Error{Stage: "plan", Kind: "bad-mapping", Message: err.Error(), Hint: tooLong})
+				r.Fail(record.Error{Stage: "plan", Kind: record.KindBadMapping, Message: err.Error(), Hint: tooLong})
 				env.Report(r)
 				continue
 			}

@@ -28,7 +28,7 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 			hint += "; or " + m
 		}
 	}
-	r.Fail(p.failure("conflict", fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
+	r.Fail(p.failure(record.KindConflict, fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
 }
 
 // otherMachine makes a conflict tell first if the target is the copy of what another
@@ -61,7 +61,7 @@ var makers = []struct{ begin, tool, remedy string }{
 // blame names who made the snapshots that are in the way, where that can be told, and
 // what keeps them from being made again: else the conflict comes back.
 func (p *planner) blame(r *record.Record, c *record.Conflict) {
-	if c.Kind != "newer-snapshots" {
+	if c.Kind != record.ConflictNewerSnapshots {
 		return
 	}
 	t := r.Target
@@ -93,7 +93,7 @@ func (p *planner) blame(r *record.Record, c *record.Conflict) {
 // noSnapshots: the target exists and has nothing to start from. Not everything
 // can be overwritten.
 func noSnapshots(r *record.Record, overwrites bool) *record.Conflict {
-	c := &record.Conflict{Kind: "target-without-snapshots",
+	c := &record.Conflict{Kind: record.ConflictTargetWithoutSnapshots,
 		Message:  fmt.Sprintf("'%s' exists, but has no snapshot", r.Target.Name),
 		Remedies: []string{keepAside}}
 	if overwrites {
@@ -113,11 +113,11 @@ func noBase(r *record.Record) *record.Conflict {
 		fmt.Sprintf("destroy '%s' and start anew", t.Name),
 	}
 	if same := chain.SameName(r.Snapshots, t.Snapshots); len(same) > 0 {
-		return &record.Conflict{Kind: "same-name-other-guid", Snapshots: same,
+		return &record.Conflict{Kind: record.ConflictSameNameOtherGUID, Snapshots: same,
 			Message:  fmt.Sprintf("no snapshot in common: '%s' has the same name on both sides, but is another snapshot, with another guid", same[len(same)-1].Name),
 			Remedies: remedies}
 	}
-	return &record.Conflict{Kind: "no-common-snapshot", Snapshots: t.Snapshots,
+	return &record.Conflict{Kind: record.ConflictNoCommonSnapshot, Snapshots: t.Snapshots,
 		Message:  fmt.Sprintf("no snapshot in common: none of the %d snapshots of the target is on the source, neither as a snapshot nor as a bookmark", len(t.Snapshots)),
 		Remedies: remedies}
 }
@@ -209,7 +209,7 @@ func believed(t *record.Target, bad []record.Snapshot) string {
 // as when the clock was set back and the source's own is long gone.
 func taken(r *record.Record, s record.Snapshot) *record.Conflict {
 	full := s.Full(r.Target.Name)
-	return &record.Conflict{Kind: "same-name-other-guid", Snapshots: []record.Snapshot{s},
+	return &record.Conflict{Kind: record.ConflictSameNameOtherGUID, Snapshots: []record.Snapshot{s},
 		Message: fmt.Sprintf("the target has an older snapshot '%s', and another of that name is to be sent", s.Name),
 		Remedies: []string{
 			fmt.Sprintf("rename it with 'zfs rename %s %s-old'", zfs.Quote(full), zfs.Quote(full)),
@@ -235,15 +235,15 @@ func incompatible(r *record.Record, bad []record.Snapshot, raw bool) *record.Con
 		if len(bad) == 1 {
 			m = fmt.Sprintf("the source does not have the target's newest snapshot, '%s', any more: it was rolled back, or that was destroyed", bad[0].Name)
 		}
-		return &record.Conflict{Kind: "source-rolled-back", Message: m, Snapshots: bad, Remedies: remedies}
+		return &record.Conflict{Kind: record.ConflictSourceRolledBack, Message: m, Snapshots: bad, Remedies: remedies}
 	}
-	return &record.Conflict{Kind: "newer-snapshots", Message: m, Snapshots: bad, Remedies: remedies}
+	return &record.Conflict{Kind: record.ConflictNewerSnapshots, Message: m, Snapshots: bad, Remedies: remedies}
 }
 
 func modified(r *record.Record, written int64) *record.Conflict {
 	t := r.Target
 	newest := t.Snapshots[len(t.Snapshots)-1]
-	return &record.Conflict{Kind: "modified", Snapshots: []record.Snapshot{newest},
+	return &record.Conflict{Kind: record.ConflictModified, Snapshots: []record.Snapshot{newest},
 		Message: fmt.Sprintf("%d bytes were written to the target since its newest snapshot, '%s'", written, newest.Name),
 		Remedies: []string{
 			keepAside,

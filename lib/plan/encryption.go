@@ -165,7 +165,7 @@ func mixed(r *record.Record, raw bool) *record.Conflict {
 		return nil
 	}
 	conflict := func(message string, remedies ...string) *record.Conflict {
-		return &record.Conflict{Kind: "encryption-mismatch", Message: message, Remedies: append(remedies, startAnew(t.Name))}
+		return &record.Conflict{Kind: record.ConflictEncryptionMismatch, Message: message, Remedies: append(remedies, startAnew(t.Name))}
 	}
 	// A clone has its key in common with its origin, which is the root of both.
 	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name || t.Origin != ""
@@ -212,7 +212,7 @@ func (p *planner) notEncrypted(d *draft) *record.Conflict {
 	if !asked || p.raw(r) || p.stored(r).encrypted || d.has && !r.Encrypted() {
 		return nil
 	}
-	c := &record.Conflict{Kind: "target-not-encrypted",
+	c := &record.Conflict{Kind: record.ConflictTargetNotEncrypted,
 		Message: fmt.Sprintf("'%s' is to be encrypted on the target, but nothing above '%s' is encrypted", r.Name, t.Name)}
 	switch {
 	case t.Exists && t.Kind != "" && (len(t.Snapshots) > 0 || t.ResumeToken == ""):
@@ -238,7 +238,7 @@ func (p *planner) locked(d *draft, steps []record.Step) *record.Error {
 		if host != "" {
 			hint += " on " + host
 		}
-		e := p.failure(string(zfs.KindKey), fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, t.Name, message), hint+or)
+		e := p.failure(record.KindKey, fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, t.Name, message), hint+or)
 		return &e
 	}
 	if r.Encrypted() && !p.raw(r) && r.KeyStatus == "unavailable" {

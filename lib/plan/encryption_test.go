@@ -106,9 +106,9 @@ func cell(t *testing.T, what, kind, state, root, args, parent, transfer, want st
 	got := "nothing"
 	switch {
 	case r.Conflict != nil:
-		got = r.Conflict.Kind
+		got = string(r.Conflict.Kind)
 	case r.Error != nil:
-		got = r.Error.Kind
+		got = string(r.Error.Kind)
 	}
 	if r.Error != nil {
 		if got != want || len(r.Steps) > 0 || r.Error.Hint == "" {
@@ -171,7 +171,7 @@ func TestMasterKey(t *testing.T) {
 		switch {
 		case c.kind == "" && (r.Error != nil || len(r.Steps) == 0):
 			t.Errorf("%s, %q: %v", c.what, c.args, r.Error)
-		case c.kind != "" && (r.Conflict == nil || r.Conflict.Kind != c.kind || !strings.Contains(r.Conflict.Remedies[0], c.remedy)):
+		case c.kind != "" && (r.Conflict == nil || string(r.Conflict.Kind) != c.kind || !strings.Contains(r.Conflict.Remedies[0], c.remedy)):
 			t.Errorf("%s, %q: %+v", c.what, c.args, r.Conflict)
 		}
 	}
@@ -297,7 +297,7 @@ func TestRawClone(t *testing.T) {
 		r := plan(t, "", state, src).of(t, "tank/k")
 		got := ""
 		if r.Conflict != nil {
-			got = r.Conflict.Kind
+			got = string(r.Conflict.Kind)
 		}
 		if got != c.want {
 			t.Errorf("origin %q: %q, want %q: %v", c.origin, got, c.want, r.Error)

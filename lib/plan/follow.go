@@ -197,7 +197,7 @@ func (p *planner) lookAt(ctx context.Context, host *zfs.Host, found []*elsewhere
 		}
 	}
 	got, err := host.Get(ctx, zfs.FactProps, names, false)
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err != nil && zfs.KindOf(err) != record.KindNotFound {
 		return fmt.Errorf("cannot read the properties of the target '%s': %w", p.target, err)
 	}
 	for i := range got {
@@ -293,7 +293,7 @@ func (e *elsewhere) tell(p *planner) {
 // have.
 func (p *planner) notFollowed(d *draft) *record.Conflict {
 	t := d.r.Target
-	return &record.Conflict{Kind: "renamed",
+	return &record.Conflict{Kind: record.ConflictRenamed,
 		Message: fmt.Sprintf("its copy is '%s', which cannot be renamed to '%s': %s", d.copyAt, t.Name, d.refused),
 		Remedies: []string{
 			fmt.Sprintf("rename it with '%s', when nothing is in the way", zfs.Quote("zfs", "rename", d.copyAt, t.Name)),
@@ -593,7 +593,7 @@ func (p *planner) forsaken(d *draft) *record.Error {
 		if x.r.Error == nil {
 			continue
 		}
-		e := p.failure("parent-failed", fmt.Sprintf("cannot back up '%s' to '%s': the copy of '%s', '%s', is to be renamed before, and is not", d.r.Name, d.r.Target.Name, x.r.Name, x.follow.from),
+		e := p.failure(record.KindParentFailed, fmt.Sprintf("cannot back up '%s' to '%s': the copy of '%s', '%s', is to be renamed before, and is not", d.r.Name, d.r.Target.Name, x.r.Name, x.follow.from),
 			"run again when its trouble is solved")
 		return &e
 	}

@@ -35,9 +35,9 @@ func renames(r *record.Record) string {
 		}
 	}
 	if r.Conflict != nil {
-		out = append(out, "conflict "+r.Conflict.Kind)
+		out = append(out, "conflict "+string(r.Conflict.Kind))
 	} else if r.Error != nil {
-		out = append(out, "error "+r.Error.Kind)
+		out = append(out, "error "+string(r.Error.Kind))
 	}
 	return strings.Join(out, "; ")
 }
@@ -313,7 +313,7 @@ func TestFollowRandomRenames(t *testing.T) {
 				}
 			}
 			if r.Error != nil {
-				counts[r.Error.Kind]++
+				counts[string(r.Error.Kind)]++
 				if r.Error.Message == "" || r.Conflict == nil && r.Error.Kind != "parent-failed" {
 					t.Fatalf("%s: %+v", r.Name, r.Error)
 				}

@@ -509,7 +509,7 @@ func TestHistoryOfAChangedTarget(t *testing.T) {
 			case r.Conflict != nil && brave && p.common() != "":
 				t.Fatalf("%s: %s", args, r.Error.Message)
 			case r.Conflict != nil:
-				if !slices.Contains([]string{"modified", "newer-snapshots", "source-rolled-back", "no-common-snapshot"}, r.Conflict.Kind) || len(r.Conflict.Remedies) == 0 {
+				if !slices.Contains([]record.ConflictKind{record.ConflictModified, record.ConflictNewerSnapshots, record.ConflictSourceRolledBack, record.ConflictNoCommonSnapshot}, r.Conflict.Kind) || len(r.Conflict.Remedies) == 0 {
 					t.Fatalf("%+v", r.Conflict)
 				}
 			case r.Error != nil:

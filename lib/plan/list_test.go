@@ -117,7 +117,7 @@ esac
 				t.Errorf("%+v\n%s", r, stderr.String())
 			}
 		default:
-			if r.Error == nil || r.Error.Kind != string(zfs.KindPoolIO) || !strings.Contains(r.Error.Message, "'pool/b/bad'") {
+			if r.Error == nil || r.Error.Kind != record.KindPoolIO || !strings.Contains(r.Error.Message, "'pool/b/bad'") {
 				t.Errorf("%s: %+v", r.Name, r.Error)
 			}
 		}

@@ -74,7 +74,7 @@ func (p *planner) newPool(ctx context.Context, host *zfs.Host, list []*draft, lo
 		names = append(names, p.state.actual(d.r.Target.Name))
 	}
 	got, err := host.Get(ctx, zfs.FactProps, names, false)
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err != nil && zfs.KindOf(err) != record.KindNotFound {
 		return fmt.Errorf("cannot read the properties of the target '%s': %w", p.target, err)
 	}
 	found := map[string]record.Facts{}

@@ -114,7 +114,7 @@ func (p *planner) match(r *record.Record, name string) *draft {
 	}
 	if own := p.state.datasets[r.Name]; own != nil && own.GUID == r.GUID && r.GUID != "" {
 		// By guid, so also where one machine is reached over ssh.
-		r.Fail(p.failure("loop", fmt.Sprintf("cannot back up '%s', which is part of the target, into the target", r.Name),
+		r.Fail(p.failure(record.KindLoop, fmt.Sprintf("cannot back up '%s', which is part of the target, into the target", r.Name),
 			fmt.Sprintf("leave it out with 'zab-select --target %s'", zfs.Quote(p.target))))
 		return d
 	}
@@ -234,7 +234,7 @@ func (p *planner) finish(d *draft) {
 	}
 	if len(d.wanted) > 0 {
 		if up := p.state.lost(r.Target.Name); up != nil {
-			r.Fail(p.failure("parent-failed", fmt.Sprintf("cannot back up '%s' to '%s': '%s', whose copy is above it, cannot be sent", r.Name, r.Target.Name, up.Name),
+			r.Fail(p.failure(record.KindParentFailed, fmt.Sprintf("cannot back up '%s' to '%s': '%s', whose copy is above it, cannot be sent", r.Name, r.Target.Name, up.Name),
 				"run again when the parent's trouble is solved"))
 			return
 		}
@@ -265,7 +265,7 @@ func (p *planner) finish(d *draft) {
 			pre, after = slices.Concat(b.before, pre), slices.Concat(b.after, after)
 		}
 		if full := d.longest(); len(full) > dataset.MaxName {
-			r.Fail(p.failure("bad-mapping", fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, dataset.MaxName), tooLong))
+			r.Fail(p.failure(record.KindBadMapping, fmt.Sprintf("cannot back up '%s' to '%s': the name of the snapshot '%s' is longer than %d bytes", r.Name, r.Target.Name, full, dataset.MaxName), tooLong))
 			return
 		}
 		d.replaced = d.begun != nil || slices.ContainsFunc(pre, func(s record.Step) bool { return s.Do == record.DoRenameAside })
@@ -293,7 +293,7 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 		return steps, nil
 	}
 	if t.Kind != "" && r.Kind != "" && t.Kind != r.Kind {
-		return nil, &record.Conflict{Kind: "kind-mismatch",
+		return nil, &record.Conflict{Kind: record.ConflictKindMismatch,
 			Message:  fmt.Sprintf("'%s' is a %s, but its target '%s' is a %s", r.Name, r.Kind, t.Name, t.Kind),
 			Remedies: []string{keepAside, "rename or destroy '" + t.Name + "'"}}
 	}
@@ -802,6 +802,6 @@ func (p *planner) tags(t *record.Target) []string {
 	return []string{p.hold}
 }
 
-func (p *planner) failure(kind, message, hint string) record.Error {
+func (p *planner) failure(kind record.ErrorKind, message, hint string) record.Error {
 	return record.Error{Stage: "plan", Kind: kind, Message: message, Hint: hint}
 }

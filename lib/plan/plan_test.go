@@ -239,7 +239,7 @@ func TestClones(t *testing.T) {
 			got := ""
 			switch {
 			case r.Conflict != nil:
-				got = r.Conflict.Kind
+				got = string(r.Conflict.Kind)
 			case r.Error != nil:
 				got = "error"
 			default:
@@ -658,7 +658,7 @@ func TestConflicts(t *testing.T) {
 		for _, s := range r.Conflict.Snapshots {
 			names = append(names, s.Name)
 		}
-		if r.Conflict.Kind != c.kind || strings.Join(names, " ") != c.snapshots || len(r.Steps) > 0 {
+		if string(r.Conflict.Kind) != c.kind || strings.Join(names, " ") != c.snapshots || len(r.Steps) > 0 {
 			t.Errorf("%s: %s about %q, steps %q", c.what, r.Conflict.Kind, names, text(r.Steps))
 		}
 		if len(r.Conflict.Remedies) != len(c.remedies) {

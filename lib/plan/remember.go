@@ -82,7 +82,7 @@ func (m *memory) look(ctx context.Context, names []string) error {
 		r.GUID, r.CreateTXG = row.GUID, row.CreateTXG
 		return nil
 	})
-	if _, came := states[m.target]; err != nil && (zfs.KindOf(err) != zfs.KindNotFound || m.whole && came) {
+	if _, came := states[m.target]; err != nil && (zfs.KindOf(err) != record.KindNotFound || m.whole && came) {
 		return err
 	}
 	for _, name := range names {

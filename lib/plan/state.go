@@ -117,7 +117,7 @@ func listState(ctx context.Context, host *zfs.Host, target string, excluded func
 		// Again where something went while zfs listed: all else may not have come.
 		s = newState()
 		err = s.list(ctx, host, target, excluded)
-		if zfs.KindOf(err) != zfs.KindNotFound || s.datasets[target] == nil {
+		if zfs.KindOf(err) != record.KindNotFound || s.datasets[target] == nil {
 			break
 		}
 	}
@@ -257,7 +257,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 	if len(names) > 0 {
 		got, err = host.Get(ctx, zfs.FactProps, names, false)
 	}
-	if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+	if err != nil && zfs.KindOf(err) != record.KindNotFound {
 		return err
 	}
 	for i := range got {
@@ -274,7 +274,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 			}
 			return nil
 		})
-		if err != nil && zfs.KindOf(err) != zfs.KindNotFound {
+		if err != nil && zfs.KindOf(err) != record.KindNotFound {
 			return err
 		}
 	}

@@ -388,8 +388,7 @@ type Through struct {
 
 // Conflict is why nothing can be sent as things stand.
 type Conflict struct {
-	// Kind is one of the documented conflicts.
-	Kind string `json:"kind"`
+	Kind ConflictKind `json:"kind"`
 	// Message is the conflict in one sentence.
 	Message string `json:"message"`
 	// Snapshots are the offending ones.
@@ -471,9 +470,8 @@ type Verdict struct {
 // Error is why a record takes no further part.
 type Error struct {
 	// Stage is the command that failed, such as plan.
-	Stage string `json:"stage"`
-	// Kind is one of those listed in zab-record(5).
-	Kind string `json:"kind"`
+	Stage string    `json:"stage"`
+	Kind  ErrorKind `json:"kind"`
 	// Message is what could not be done to what, with zfs's own words.
 	Message string `json:"message"`
 	// Hint is what to do about it.

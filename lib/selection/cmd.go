@@ -132,7 +132,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		for _, err := range errs {
 			env.Errorf("%s", err)
 		}
-		return &record.Error{Stage: "select", Kind: "bad-property",
+		return &record.Error{Stage: "select", Kind: record.KindBadProperty,
 			Message: "nothing was selected", Hint: fmt.Sprintf("'zfs set %s=true DATASET', or false, child or parent", rules.Property)}
 	}
 	pools := map[string]string{}
@@ -182,12 +182,12 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 		}
 	}
 	if selected == 0 && copies > 0 {
-		return &record.Error{Stage: "select", Kind: "none-selected",
+		return &record.Error{Stage: "select", Kind: record.KindNoneSelected,
 			Message: fmt.Sprintf("nothing to back up on %s: what the property '%s' selects are copies of what the target's pool has itself", host, rules.Property),
 			Hint:    "--include-received sends them back all the same, as for a restore"}
 	}
 	if !set && len(unread) == 0 {
-		return &record.Error{Stage: "select", Kind: "none-selected",
+		return &record.Error{Stage: "select", Kind: record.KindNoneSelected,
 			Message: fmt.Sprintf("no source filesystems selected: no dataset on %s has the property '%s'", host, rules.Property),
 			Hint:    fmt.Sprintf("please do a 'zfs set %s=true' on the datasets to back up", rules.Property)}
 	}
@@ -257,7 +257,7 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 // which zfs takes for a failure: it may be none of ours.
 func whole(list func() ([]zfs.Dataset, error)) (out []zfs.Dataset, err error) {
 	for range 3 {
-		if out, err = list(); zfs.KindOf(err) != zfs.KindNotFound {
+		if out, err = list(); zfs.KindOf(err) != record.KindNotFound {
 			break
 		}
 	}
@@ -289,7 +289,7 @@ func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) er
 	switch {
 	case zfs.Absent(err, o.Target):
 		message, hint := host.Missing(ctx, o.Target)
-		return &record.Error{Stage: "select", Kind: "target-missing", Hint: hint,
+		return &record.Error{Stage: "select", Kind: record.KindTargetMissing, Hint: hint,
 			Message: fmt.Sprintf("cannot back up to '%s': %s", o.Target, message)}
 	case err != nil:
 		return fmt.Errorf("cannot look up the target '%s': %w", o.Target, err)

@@ -114,7 +114,7 @@ func (l *listing) get(ctx context.Context, depth int) error {
 }
 
 // stuck reports whether zfs gave no answer because one pool does not answer.
-func stuck(err error) bool { return zfs.KindOf(err) == zfs.KindPoolIO }
+func stuck(err error) bool { return zfs.KindOf(err) == record.KindPoolIO }
 
 // read is Host.Readable for names in several pools. Where one of the pools keeps zfs from
 // answering for any, each is asked by itself, and the one that is stuck is in unread.
@@ -234,7 +234,7 @@ func (l *listing) records(backup, host string) (out []*record.Record) {
 			continue
 		}
 		pool := zfs.Pool(u.Name)
-		e := record.Error{Stage: "select", Kind: string(u.Err.Kind), Hint: fmt.Sprintf("'zpool status %s' tells of the errors of its devices", zfs.Quote(pool))}
+		e := record.Error{Stage: "select", Kind: u.Err.Kind, Hint: fmt.Sprintf("'zpool status %s' tells of the errors of its devices", zfs.Quote(pool))}
 		switch {
 		case u.Below:
 			e.Message = fmt.Sprintf("cannot list all that is below '%s': %s: what is not in the list is not backed up", u.Name, u.Cause())

@@ -164,7 +164,7 @@ func (s *snapper) sync(ctx context.Context, host *zfs.Host, set, idle []*record.
 	for _, of := range groups(set, pool) {
 		switch err := errs[pool(of[0])]; {
 		case err == nil:
-		case zfs.OfDatasets(err), zfs.KindOf(err) == zfs.KindMissingProgram:
+		case zfs.OfDatasets(err), zfs.KindOf(err) == record.KindMissingProgram:
 			s.env.Verbosef("cannot sync pool '%s': %s", pool(of[0]), err)
 		default:
 			s.failAll(of, zfs.Failed("snap", err, "cannot find out what changed in pool '%s': %s", pool(of[0]), err))

@@ -109,14 +109,14 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 		touched[r] = true
 		r.Snapshot = nil // of an earlier zab-snap
 		if r.Backup == "" {
-			r.Fail(record.Error{Stage: "snap", Kind: "bad-input",
+			r.Fail(record.Error{Stage: "snap", Kind: record.KindBadInput,
 				Message: fmt.Sprintf("cannot snapshot '%s': its record does not say for which backup", r.Name),
 				Hint:    "records come from zab-select, or from 'zab-list --backup NAME'"})
 			env.Report(r)
 			continue
 		}
 		if bad != nil {
-			r.Fail(record.Error{Stage: "snap", Kind: "bad-input",
+			r.Fail(record.Error{Stage: "snap", Kind: record.KindBadInput,
 				Message: fmt.Sprintf("cannot snapshot '%s': the set of datasets is not complete, for %s was not understood", r.Name, lineOf(bad))})
 			continue
 		}
@@ -217,7 +217,7 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 	pools := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
 	switch kind := zfs.KindOf(err); {
 	case err == nil:
-	case ctx.Err() == nil && len(pools) > 1 && (zfs.OfDatasets(err) || kind == zfs.KindPoolIO || kind == zfs.KindTimeout):
+	case ctx.Err() == nil && len(pools) > 1 && (zfs.OfDatasets(err) || kind == record.KindPoolIO || kind == record.KindTimeout):
 		failed = map[*record.Record]error{}
 		// One pool that is in trouble must not stop those that are not.
 		for _, of := range pools {
@@ -291,7 +291,7 @@ func (s *snapper) ours(set []*record.Record) error {
 // gone fails records whose dataset is no more.
 func (s *snapper) gone(set []*record.Record) {
 	for _, r := range set {
-		r.Fail(record.Error{Stage: "snap", Kind: string(zfs.KindNotFound),
+		r.Fail(record.Error{Stage: "snap", Kind: record.KindNotFound,
 			Message: fmt.Sprintf("cannot snapshot '%s': the dataset is gone since it was selected", r.Name)})
 		s.env.Report(r)
 	}

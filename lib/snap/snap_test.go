@@ -252,9 +252,9 @@ func outcome(out []*record.Record) string {
 		what := "?"
 		switch {
 		case r.Error != nil:
-			what = "error " + r.Error.Kind
+			what = "error " + string(r.Error.Kind)
 		case r.Snapshot != nil && r.Snapshot.Error != nil:
-			what = "no snapshot " + r.Snapshot.Error.Kind
+			what = "no snapshot " + string(r.Snapshot.Error.Kind)
 		case r.Snapshot == nil:
 		case r.Snapshot.None != "":
 			what = r.Snapshot.None

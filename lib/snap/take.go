@@ -36,7 +36,7 @@ func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record
 	t.hooks = hooks{env: s.env, host: host, o: s.o, backup: set[0].Backup, snapshot: t.name, set: set}
 	defer t.hooks.post(ctx)
 	if err := t.hooks.pre(ctx); err != nil {
-		s.failAll(set, record.Error{Stage: "snap", Kind: "hook", Message: err.Error()})
+		s.failAll(set, record.Error{Stage: "snap", Kind: record.KindHook, Message: err.Error()})
 		return nil
 	}
 	fail := func(err error) error {
@@ -178,11 +178,11 @@ func (t *taking) nameable(set []*record.Record) (out []*record.Record) {
 	for _, r := range set {
 		switch {
 		case len(r.Name)+1+len(t.name) > dataset.MaxName:
-			t.fail(r, record.Error{Kind: string(zfs.KindBadArgument),
+			t.fail(r, record.Error{Kind: record.KindBadArgument,
 				Message: fmt.Sprintf("cannot snapshot '%s': its name with that of the snapshot, '@%s', is longer than %d bytes", r.Name, t.name, dataset.MaxName),
 				Hint:    "--snapshot-format can give a shorter one"})
 		case hasSnapshot(r, t.name):
-			t.fail(r, record.Error{Kind: string(zfs.KindExists),
+			t.fail(r, record.Error{Kind: record.KindExists,
 				Message: fmt.Sprintf("cannot snapshot '%s@%s': the name is taken, and so are those of the next two minutes", r.Name, t.name)})
 		default:
 			out = append(out, r)
@@ -208,7 +208,7 @@ func (t *taking) failed(set []*record.Record, failed map[string]error) {
 		err := failed[r.Name+"@"+t.name]
 		switch {
 		case err == nil:
-		case zfs.KindOf(err) == zfs.KindNotFound:
+		case zfs.KindOf(err) == record.KindNotFound:
 			t.gone([]*record.Record{r})
 		default:
 			if same[err] == nil {
@@ -243,13 +243,13 @@ func (t *taking) failed(set []*record.Record, failed map[string]error) {
 
 // hint is what a person can do so that a snapshot of this dataset can be made, where
 // more is known of it than zfs.HintOf has.
-func hint(kind zfs.Kind, r *record.Record) string {
+func hint(kind record.ErrorKind, r *record.Record) string {
 	switch {
-	case kind == zfs.KindBusy:
+	case kind == record.KindBusy:
 		return fmt.Sprintf("where a first receive into it is under way it gets a snapshot when that is complete; 'zfs receive -A %s' gives up one that broke off", zfs.Quote(r.Name))
-	case kind == zfs.KindNoSpace && r.Kind == "volume":
+	case kind == record.KindNoSpace && r.Kind == "volume":
 		return fmt.Sprintf("a snapshot of a volume with a refreservation needs as much free space as the volume holds: free space, or 'zfs set refreservation=none %s'", zfs.Quote(r.Name))
-	case kind == zfs.KindNoSpace:
+	case kind == record.KindNoSpace:
 		return "free space, or raise the quota or the snapshot_limit of what it is below; snapshots that exist are sent and thinned all the same"
 	}
 	return ""
@@ -286,7 +286,7 @@ func (t *taking) identify(ctx context.Context) error {
 			if err != nil {
 				why = err.Error()
 			}
-			r.Fail(record.Error{Stage: "snap", Kind: string(zfs.KindOf(err)),
+			r.Fail(record.Error{Stage: "snap", Kind: zfs.KindOf(err),
 				Message: fmt.Sprintf("cannot look up the new snapshot '%s': %s", n, why)})
 			t.env.Report(r)
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"syscall"
 
-	"zab/lib/zfs"
+	"zab/lib/record"
 )
 
 // When one program of a chain fails, the others fail too: those before it
@@ -20,13 +20,13 @@ const (
 func (f *Failure) rank() int {
 	text := strings.ToLower(f.Err.Message())
 	switch {
-	case f.Err.Kind == zfs.KindUnreachable:
+	case f.Err.Kind == record.KindUnreachable:
 		// ssh says "broken pipe" when the connection is lost.
 		return rankCause
 	case f.Err.Signal == syscall.SIGPIPE, f.Err.Code == 128+int(syscall.SIGPIPE),
 		strings.Contains(text, "broken pipe"), strings.Contains(text, "signal received"):
 		return rankPipe
-	case f.Err.Kind == zfs.KindPartial:
+	case f.Err.Kind == record.KindPartial:
 		return rankShort
 	}
 	words := short

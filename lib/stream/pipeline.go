@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"zab/lib/proc"
+	"zab/lib/record"
 	"zab/lib/zfs"
 )
 
@@ -464,7 +465,7 @@ func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 	e := asError(h.Failed([]string{name}, errors.New(""), text))
 	e.Code = code
 	if code == 127 {
-		e.Kind = zfs.KindMissingProgram
+		e.Kind = record.KindMissingProgram
 	}
 	signalled(e)
 	return spoiled(h, e)
@@ -474,7 +475,7 @@ func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 // were well, as zfs send -I does (2.1).
 func (c *child) warned() []Failure {
 	e := exited(c.Host, c.Name, 1, c.stderr.String())
-	if e.Kind != zfs.KindPoolIO {
+	if e.Kind != record.KindPoolIO {
 		return nil
 	}
 	return []Failure{{Name: c.Name, Place: c.place, Err: e, At: c.at}}
@@ -488,7 +489,7 @@ func spoiled(h *zfs.Host, e *zfs.Error) *zfs.Error {
 		return e
 	}
 	said := asError(h.Failed(e.Argv, errors.New(""), strings.Join(e.Lines, "\n")))
-	if said.Kind != zfs.KindPoolIO {
+	if said.Kind != record.KindPoolIO {
 		return e
 	}
 	said.Code = 1
@@ -499,8 +500,8 @@ func spoiled(h *zfs.Host, e *zfs.Error) *zfs.Error {
 func signalled(e *zfs.Error) {
 	if e.Code > 128 && e.Code < 128+65 {
 		e.Signal = syscall.Signal(e.Code - 128)
-		if e.Kind == zfs.KindOther {
-			e.Kind = zfs.KindKilled
+		if e.Kind == record.KindOther {
+			e.Kind = record.KindKilled
 		}
 	}
 }
@@ -510,5 +511,5 @@ func asError(err error) *zfs.Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &zfs.Error{Kind: zfs.KindOther, Code: -1, Lines: []string{err.Error()}}
+	return &zfs.Error{Kind: record.KindOther, Code: -1, Lines: []string{err.Error()}}
 }

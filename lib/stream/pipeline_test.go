@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"zab/lib/record"
 	"zab/lib/zfs"
 )
 
@@ -184,27 +185,31 @@ func TestStallEnds(t *testing.T) {
 
 func TestCauseTable(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	fail := func(name string, ms int, last bool, kind zfs.Kind, sig syscall.Signal, code int, msg string) Failure {
+	fail := func(name string, ms int, last bool, kind record.ErrorKind, sig syscall.Signal, code int, msg string) Failure {
 		return Failure{Name: name, Last: last, At: at(ms), Err: &zfs.Error{Kind: kind, Signal: sig, Code: code, Lines: []string{msg}}}
 	}
-	send := func(ms int, kind zfs.Kind, msg string) Failure { return fail("send", ms, false, kind, 0, 1, msg) }
-	recv := func(ms int, kind zfs.Kind, msg string) Failure { return fail("recv", ms, true, kind, 0, 1, msg) }
+	send := func(ms int, kind record.ErrorKind, msg string) Failure {
+		return fail("send", ms, false, kind, 0, 1, msg)
+	}
+	recv := func(ms int, kind record.ErrorKind, msg string) Failure {
+		return fail("recv", ms, true, kind, 0, 1, msg)
+	}
 	for _, c := range []struct {
 		name string
 		in   []Failure
 		want string
 	}{
 		{"none", nil, ""},
-		{"broken pipe before full pool", []Failure{send(1, zfs.KindOther, "warning: cannot send 'a@b': Broken pipe"), recv(2, zfs.KindNoSpace, "out of space")}, "recv"},
-		{"sender first", []Failure{send(1, zfs.KindKey, "key not loaded"), recv(2, zfs.KindPartial, "failed to read from stream")}, "send"},
-		{"sender seen later", []Failure{send(2, zfs.KindKey, "key not loaded"), recv(1, zfs.KindPartial, "failed to read from stream")}, "send"},
-		{"connection lost", []Failure{fail("ssh", 3, false, zfs.KindUnreachable, 0, 255, "client_loop: send disconnect: Broken pipe"), recv(1, zfs.KindPartial, "incomplete")}, "ssh"},
-		{"decompressor cut off", []Failure{send(1, zfs.KindOther, "boom"), fail("zstd -d", 2, false, zfs.KindOther, 0, 1, "zstd: /*stdin*\\: unexpected end of file"), recv(3, zfs.KindPartial, "incomplete stream")}, "send"},
-		{"sender seen later, and a stream that it spoiled", []Failure{send(2, zfs.KindUnreadable, "warning: cannot send 'a@b': Input/output error"), recv(1, zfs.KindFeature, "cannot receive incremental stream: incompatible embedded data stream feature with encrypted receive.")}, "send"},
-		{"a stream that is not understood", []Failure{fail("send", 1, false, zfs.KindKilled, syscall.SIGPIPE, -1, ""), recv(2, zfs.KindFeature, "cannot receive new filesystem stream: kernel modules must be upgraded to receive this stream.")}, "recv"},
-		{"only a bad stream", []Failure{fail("send", 2, false, zfs.KindKilled, syscall.SIGPIPE, -1, ""), recv(1, zfs.KindPartial, "checksum mismatch")}, "recv"},
-		{"the receiver was content", []Failure{fail("send", 2, false, zfs.KindKilled, syscall.SIGPIPE, -1, "")}, ""},
-		{"a marker of SIGPIPE", []Failure{fail("zfs send", 1, false, zfs.KindKilled, 0, 141, ""), recv(2, zfs.KindModified, "modified")}, "recv"},
+		{"broken pipe before full pool", []Failure{send(1, record.KindOther, "warning: cannot send 'a@b': Broken pipe"), recv(2, record.KindNoSpace, "out of space")}, "recv"},
+		{"sender first", []Failure{send(1, record.KindKey, "key not loaded"), recv(2, record.KindPartial, "failed to read from stream")}, "send"},
+		{"sender seen later", []Failure{send(2, record.KindKey, "key not loaded"), recv(1, record.KindPartial, "failed to read from stream")}, "send"},
+		{"connection lost", []Failure{fail("ssh", 3, false, record.KindUnreachable, 0, 255, "client_loop: send disconnect: Broken pipe"), recv(1, record.KindPartial, "incomplete")}, "ssh"},
+		{"decompressor cut off", []Failure{send(1, record.KindOther, "boom"), fail("zstd -d", 2, false, record.KindOther, 0, 1, "zstd: /*stdin*\\: unexpected end of file"), recv(3, record.KindPartial, "incomplete stream")}, "send"},
+		{"sender seen later, and a stream that it spoiled", []Failure{send(2, record.KindUnreadable, "warning: cannot send 'a@b': Input/output error"), recv(1, record.KindFeature, "cannot receive incremental stream: incompatible embedded data stream feature with encrypted receive.")}, "send"},
+		{"a stream that is not understood", []Failure{fail("send", 1, false, record.KindKilled, syscall.SIGPIPE, -1, ""), recv(2, record.KindFeature, "cannot receive new filesystem stream: kernel modules must be upgraded to receive this stream.")}, "recv"},
+		{"only a bad stream", []Failure{fail("send", 2, false, record.KindKilled, syscall.SIGPIPE, -1, ""), recv(1, record.KindPartial, "checksum mismatch")}, "recv"},
+		{"the receiver was content", []Failure{fail("send", 2, false, record.KindKilled, syscall.SIGPIPE, -1, "")}, ""},
+		{"a marker of SIGPIPE", []Failure{fail("zfs send", 1, false, record.KindKilled, 0, 141, ""), recv(2, record.KindModified, "modified")}, "recv"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cause, others := Cause(c.in)

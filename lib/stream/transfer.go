@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"zab/lib/record"
 	"zab/lib/sendstream"
 	"zab/lib/zfs"
 )
@@ -178,7 +179,7 @@ func (t *Transfer) Build(ctx context.Context) (*Flow, error) {
 		prog := *p.prog
 		if prog.Host.Here() {
 			if _, err := exec.LookPath(prog.Argv[0]); err != nil {
-				return nil, &zfs.Error{Kind: zfs.KindMissingProgram, Argv: prog.Argv, Code: -1, Lines: []string{prog.Argv[0] + ": command not found"}}
+				return nil, &zfs.Error{Kind: record.KindMissingProgram, Argv: prog.Argv, Code: -1, Lines: []string{prog.Argv[0] + ": command not found"}}
 			}
 		} else {
 			argv, err := prog.Host.Argv(ctx, prog.Argv...)

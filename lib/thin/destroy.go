@@ -373,9 +373,9 @@ func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names [
 		}
 		switch k := zfs.KindOf(err); {
 		case err == nil:
-		case k == zfs.KindHeld, k == zfs.KindClones, k == zfs.KindBusy:
+		case k == record.KindHeld, k == record.KindClones, k == record.KindBusy:
 			note(o.verdicts, n, "%s: %s", k, err)
-		case k == zfs.KindUnreachable || ctx.Err() != nil:
+		case k == record.KindUnreachable || ctx.Err() != nil:
 			return err
 		default:
 			failed = err

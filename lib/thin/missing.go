@@ -411,7 +411,7 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 		is, err = look(ctx, host, r.Name)
 	}
 	switch {
-	case zfs.KindOf(err) == zfs.KindNotFound:
+	case zfs.KindOf(err) == record.KindNotFound:
 		r.Target.Exists = false
 		r.Thin.Dataset = "missing on the source: gone already"
 		return nil
@@ -454,7 +454,7 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 	if is.mounted {
 		// What is in use could not be destroyed, and would be left without
 		// its last snapshot.
-		if err := host.Unmount(ctx, r.Name); zfs.KindOf(err) == zfs.KindBusy {
+		if err := host.Unmount(ctx, r.Name); zfs.KindOf(err) == record.KindBusy {
 			return keep("it is in use")
 		} else if err != nil {
 			return keep("it cannot be unmounted: %s", err)

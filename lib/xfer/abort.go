@@ -31,12 +31,12 @@ func (j *job) abortReceive(ctx context.Context, dataset string) error {
 	for try := 1; ; try++ {
 		err := j.x.target(j.r).AbortReceive(ctx, dataset)
 		switch k := zfs.KindOf(err); {
-		case err == nil || k == zfs.KindNotFound:
+		case err == nil || k == record.KindNotFound:
 			return nil
-		case k != zfs.KindBusy:
+		case k != record.KindBusy:
 			return err
 		case try > j.x.o.Retries || zfs.Pause(ctx, try) != nil:
-			return failf(KindReceiving, "another program is receiving into '%s' at this moment: %s", dataset, err)
+			return failf(record.KindReceiving, "another program is receiving into '%s' at this moment: %s", dataset, err)
 		}
 	}
 }

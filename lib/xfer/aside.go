@@ -105,9 +105,9 @@ func (j *job) renameAside(ctx context.Context, i, _ int) error {
 	if guidOf(was) != s.GUID {
 		switch {
 		case was != nil:
-			return failf(KindMovedOn, "%s: there is another dataset of that name", what)
+			return failf(record.KindMovedOn, "%s: there is another dataset of that name", what)
 		case guidOf(target) != s.GUID:
-			return failf(KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
+			return failf(record.KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
 		}
 		if err := j.hasBase(ctx, what, s.Dataset, s); err != nil {
 			return err
@@ -217,7 +217,7 @@ func (j *job) hasBase(ctx context.Context, what, dataset string, s *record.Step)
 	case err != nil:
 		return wrap(err, "%s: cannot look for '%s'", what, full)
 	case found[full].GUID != s.FromGUID:
-		return failf(KindMovedOn, "%s: '%s', from which it is to go on, is not there any more", what, full)
+		return failf(record.KindMovedOn, "%s: '%s', from which it is to go on, is not there any more", what, full)
 	}
 	return nil
 }
@@ -244,11 +244,11 @@ func (j *job) renameBack(ctx context.Context, i, _ int) error {
 	case err != nil:
 		return err
 	case was == nil:
-		return failf(KindMovedOn, "%s: '%s' is gone", what, aside)
+		return failf(record.KindMovedOn, "%s: '%s' is gone", what, aside)
 	case guidOf(was) != s.GUID:
-		return failf(KindMovedOn, "%s: '%s' is another dataset than when the plan was made", what, aside)
+		return failf(record.KindMovedOn, "%s: '%s' is another dataset than when the plan was made", what, aside)
 	case target == nil:
-		return failf(KindMovedOn, "%s: it is not there", what)
+		return failf(record.KindMovedOn, "%s: it is not there", what)
 	}
 	rows, err := j.below(ctx, aside)
 	if err != nil {
@@ -290,7 +290,7 @@ func (j *job) renameDone(ctx context.Context, i, _ int) error {
 	case err != nil:
 		return err
 	case was == nil, guidOf(was) != s.GUID:
-		return failf(KindMovedOn, "cannot end what '%s' was renamed for: it is not there any more", aside)
+		return failf(record.KindMovedOn, "cannot end what '%s' was renamed for: it is not there any more", aside)
 	}
 	if used, ok := was.Props["used"].Int(); isParent(was) && ok && used <= emptyUses {
 		// Without -r zfs destroys neither snapshots nor what is below.

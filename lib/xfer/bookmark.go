@@ -153,7 +153,7 @@ func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error
 	m := &zfs.Mark{Dataset: s.Dataset, Of: bookmarkOf(s), Name: s.To}
 	if old, exists := found[m.Full()]; exists {
 		if old.GUID != guid {
-			return nil, failf(zfs.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", m.Full())
+			return nil, failf(record.KindExists, "cannot make the bookmark '%s': one of that name marks another snapshot", m.Full())
 		}
 		return nil, nil
 	}
@@ -167,9 +167,9 @@ func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error
 	}
 	switch of, ok := found[s.Dataset+m.Of]; {
 	case !ok:
-		return nil, failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", m.Full(), s.Dataset+m.Of)
+		return nil, failf(record.KindMovedOn, "cannot make the bookmark '%s': '%s' is not there any more", m.Full(), s.Dataset+m.Of)
 	case of.GUID != guid:
-		return nil, failf(KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", m.Full(), s.Dataset+m.Of)
+		return nil, failf(record.KindMovedOn, "cannot make the bookmark '%s': '%s' is another snapshot than when the plan was made", m.Full(), s.Dataset+m.Of)
 	}
 	return m, nil
 }
@@ -216,7 +216,7 @@ func (j *job) unbookmark(ctx context.Context, host *zfs.Host, i int, found map[s
 	row, exists := found[s.Dataset+s.From]
 	switch {
 	case exists && row.GUID != s.GUID:
-		return failf(KindMovedOn, "cannot destroy the bookmark '%s': it marks another snapshot than when the plan was made", s.Dataset+s.From)
+		return failf(record.KindMovedOn, "cannot destroy the bookmark '%s': it marks another snapshot than when the plan was made", s.Dataset+s.From)
 	case exists:
 		if err := host.DestroyBookmark(ctx, s.Dataset, name); err != nil {
 			return wrap(err, "cannot destroy the bookmark '%s'", s.Dataset+s.From)

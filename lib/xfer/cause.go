@@ -21,7 +21,7 @@ import (
 // cause is what was found out about a failure: its kind, where that is another than
 // the words had, and what comes after the message and in place of the hint.
 type cause struct {
-	kind       zfs.Kind
+	kind       record.ErrorKind
 	text, hint string
 	// lost are the snapshots in which blocks are lost, with what zpool says of them;
 	// "" is the dataset itself.
@@ -45,13 +45,13 @@ func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure,
 	c := &cause{}
 	if ctx.Err() == nil {
 		switch {
-		case f.kind == zfs.KindNoSpace && f.program == receiver:
+		case f.kind == record.KindNoSpace && f.program == receiver:
 			c = j.noSpace(ctx, s.Dataset, f.from.Quota())
-		case f.kind == zfs.KindFeature && f.program == receiver:
+		case f.kind == record.KindFeature && f.program == receiver:
 			c = j.noFeature(ctx, s)
-		case f.kind == zfs.KindPoolIO && f.program == receiver:
+		case f.kind == record.KindPoolIO && f.program == receiver:
 			c = poolHealth(ctx, j.x.target(j.r), s.Dataset, nil)
-		case f.kind == zfs.KindPoolIO && f.program == sender:
+		case f.kind == record.KindPoolIO && f.program == sender:
 			c = poolHealth(ctx, j.x.source(j.r), j.r.Name, &j.r.Facts)
 		}
 	}
@@ -65,7 +65,7 @@ func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure,
 	if c.hint != "" {
 		one.hint = c.hint
 		if f.saved && c.kind == "" {
-			one.hint += "; then " + zfs.KindPartial.Hint()
+			one.hint += "; then " + record.KindPartial.Hint()
 		}
 	}
 	return &one, c
@@ -308,7 +308,7 @@ func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.
 	if facts.Mounted == "yes" {
 		mountpoint = facts.MountPoint
 	}
-	c := &cause{kind: zfs.KindUnreadable, lost: h.LostIn(name, mountpoint)}
+	c := &cause{kind: record.KindUnreadable, lost: h.LostIn(name, mountpoint)}
 	// What is of this dataset is named first.
 	var list []string
 	for _, snap := range slices.Sorted(maps.Keys(c.lost)) {

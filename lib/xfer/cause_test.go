@@ -315,7 +315,7 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%s: %+v\n%s", c.name, r.Error, stderr)
 		}
 		lost := !strings.Contains(c.status, "No known") || strings.Contains(c.status, "0  2")
-		if lost && c.fails && (r.Error.Kind != string(zfs.KindUnreadable) || !strings.Contains(r.Error.Hint, "'zpool status -v tank'")) {
+		if lost && c.fails && (r.Error.Kind != record.KindUnreadable || !strings.Contains(r.Error.Hint, "'zpool status -v tank'")) {
 			t.Errorf("%s: %+v", c.name, r.Error)
 		}
 		// Held before it is sent, and let go where that cannot be.
@@ -334,7 +334,7 @@ func TestUnreadable(t *testing.T) {
 // zfs tells of a lost block only when the transaction group is over.
 func TestUnreadableLater(t *testing.T) {
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "s1", "status": status(), "later": status("tank/a@s1:/f")}, toSend(1))
-	if r.Error == nil || r.Error.Kind != string(zfs.KindUnreadable) || !strings.Contains(log, "zpool sync tank") {
+	if r.Error == nil || r.Error.Kind != record.KindUnreadable || !strings.Contains(log, "zpool sync tank") {
 		t.Errorf("%+v\n%s", r.Error, log)
 	}
 }
@@ -343,7 +343,7 @@ func TestUnreadableLater(t *testing.T) {
 func TestSuspended(t *testing.T) {
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "s1",
 		"status": "  pool: tank\n state: SUSPENDED\n\nerrors: 3 data errors, use '-v' for a list\n"}, toSend(2))
-	if r.Error == nil || r.Error.Kind != string(zfs.KindPoolIO) || !strings.Contains(r.Error.Message, "the pool 'tank' is suspended") ||
+	if r.Error == nil || r.Error.Kind != record.KindPoolIO || !strings.Contains(r.Error.Message, "the pool 'tank' is suspended") ||
 		!strings.Contains(r.Error.Hint, "'zpool clear tank'") || strings.Contains(log, "receive -A") || strings.Contains(log, "release") || strings.Contains(log, "sync") {
 		t.Errorf("%+v\n%s", r.Error, log)
 	}
@@ -362,7 +362,7 @@ func TestLackingFeature(t *testing.T) {
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "",
 		"why":           "cannot receive incremental stream: pool must be upgraded to receive this stream.\n",
 		"features.tank": strings.Replace(features("tank", "enabled"), "large_dnode\tenabled", "large_dnode\tactive", 1), "features.pool": features("pool", "disabled")}, toSend(1))
-	if r.Error == nil || r.Error.Kind != string(zfs.KindFeature) || !strings.Contains(r.Error.Message, "this stream; the pool 'pool' is without feature@large_dnode, in use") ||
+	if r.Error == nil || r.Error.Kind != record.KindFeature || !strings.Contains(r.Error.Message, "this stream; the pool 'pool' is without feature@large_dnode, in use") ||
 		!strings.Contains(r.Error.Hint, "'zpool set feature@large_dnode=enabled pool'") || !strings.Contains(log, "zfs release t:1 tank/a@s1") {
 		t.Errorf("%+v\n%s", r.Error, log)
 	}
@@ -391,11 +391,11 @@ func TestZoned(t *testing.T) {
 // what could be held cannot be destroyed either (P1).
 func TestReadOnlySource(t *testing.T) {
 	j := &job{r: &record.Record{}}
-	ro := wrap(&zfs.Error{Kind: zfs.KindReadOnlyPool, Lines: []string{"cannot hold: pool is read-only"}}, "cannot hold 'tank/a@1'")
+	ro := wrap(&zfs.Error{Kind: record.KindReadOnlyPool, Lines: []string{"cannot hold: pool is read-only"}}, "cannot hold 'tank/a@1'")
 	hold := &record.Step{Do: record.DoHold, Side: record.SideSource, Dataset: "tank/a", Snapshot: "1"}
 	release := &record.Step{Do: record.DoRelease, Side: record.SideSource, Dataset: "tank/a", Snapshot: "0"}
 	there := &record.Step{Do: record.DoHold, Side: record.SideTarget, Dataset: "pool/a", Snapshot: "1"}
-	busy := wrap(&zfs.Error{Kind: zfs.KindBusy}, "cannot hold 'tank/a@1'")
+	busy := wrap(&zfs.Error{Kind: record.KindBusy}, "cannot hold 'tank/a@1'")
 	if !j.readOnly(hold, ro) || !j.readOnly(release, ro) || j.readOnly(there, ro) || j.readOnly(hold, busy) {
 		t.Error("which steps may fail on a read-only pool")
 	}

@@ -226,7 +226,7 @@ func (c *coordinator) checkParent(r *record.Record) (err error) {
 	}
 	targetOf(r).above(func(l location) bool {
 		if c.failed[l] {
-			err = failf(KindParentFailed, "cannot send '%s' to '%s': its parent '%s' could not be received", r.Name, r.Target.Name, l.dataset)
+			err = failf(record.KindParentFailed, "cannot send '%s' to '%s': its parent '%s' could not be received", r.Name, r.Target.Name, l.dataset)
 		}
 		return err != nil
 	})

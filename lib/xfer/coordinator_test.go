@@ -367,7 +367,7 @@ func TestSignal(t *testing.T) {
 		f := newFake(t)
 		f.refuse = func(*job) error {
 			if ctx.Err() != nil {
-				return failf(KindInterrupted, "interrupted")
+				return failf(record.KindInterrupted, "interrupted")
 			}
 			return nil
 		}
@@ -399,9 +399,9 @@ func TestParentFailed(t *testing.T) {
 	for _, r := range input {
 		kind := ""
 		if r.Error != nil {
-			kind = r.Error.Kind
+			kind = string(r.Error.Kind)
 		}
-		want := map[string]string{"b": "other", "b/x": string(KindParentFailed), "b/x/y": string(KindParentFailed)}[r.Target.Name]
+		want := map[string]string{"b": "other", "b/x": string(record.KindParentFailed), "b/x/y": string(record.KindParentFailed)}[r.Target.Name]
 		if kind != want {
 			t.Errorf("%s: %q, want %q", r.Target.Name, kind, want)
 		}

@@ -51,7 +51,7 @@ func (j *job) destroy(ctx context.Context, i, n int) error {
 		switch {
 		case !ok:
 		case row.GUID != steps[k].GUID:
-			return failf(KindMovedOn, "cannot destroy '%s': it is another snapshot of that name than when the plan was made", names[k])
+			return failf(record.KindMovedOn, "cannot destroy '%s': it is another snapshot of that name than when the plan was made", names[k])
 		default:
 			there = append(there, steps[k].Snapshot)
 		}
@@ -94,7 +94,7 @@ func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
 	}
 	for k := range steps {
 		if row, ok := found[names[k]]; ok && row.GUID == steps[k].GUID {
-			return failf(KindMovedOn, "cannot destroy '%s@%s': the source has that snapshot, '%s'", steps[k].Dataset, steps[k].Snapshot, names[k])
+			return failf(record.KindMovedOn, "cannot destroy '%s@%s': the source has that snapshot, '%s'", steps[k].Dataset, steps[k].Snapshot, names[k])
 		}
 	}
 	return nil

@@ -8,53 +8,17 @@ import (
 	"zab/lib/zfs"
 )
 
-// The kinds of errors that are this stage's own; the others are zfs's.
-const (
-	// KindBadStep: a step that is not understood; nothing was done for the record.
-	KindBadStep zfs.Kind = "bad-step"
-	// KindMovedOn: the pool is not any more as the plan found it.
-	KindMovedOn zfs.Kind = "moved-on"
-	// KindLocked: another zab is at work on the target dataset.
-	KindLocked zfs.Kind = "locked"
-	// KindParentFailed: the target's parent was to be received and was not.
-	KindParentFailed zfs.Kind = "parent-failed"
-	// KindNotReceived: the target does not have the snapshot afterwards.
-	KindNotReceived zfs.Kind = "not-received"
-	// KindNoOrigin: the target does not have what a clone is to be made from.
-	KindNoOrigin zfs.Kind = "no-origin"
-	// KindStalled: no byte moved for the time of --stall-timeout.
-	KindStalled zfs.Kind = "stalled"
-	// KindReceiving: another program is receiving into the target.
-	KindReceiving zfs.Kind = "receiving"
-	// KindInterrupted: a signal ended zab-xfer.
-	KindInterrupted zfs.Kind = "interrupted"
-)
-
-var ownHints = map[zfs.Kind]string{
-	KindBadStep:      "the plan was made by another version or changed by hand; run zab-plan again",
-	KindMovedOn:      "run zab-plan again: the plan does not fit the pools any more",
-	KindLocked:       "wait until the other run has ended",
-	KindParentFailed: "run again when the parent's trouble is solved",
-	KindNotReceived:  "look at the target's snapshots with 'zfs list -t snapshot -o name,guid'; run zab-plan again",
-	KindNoOrigin:     "run zab-plan again, with --clones never if the origin cannot be sent",
-	KindStalled:      goesOn,
-	KindReceiving:    "wait until it has ended: 'fuser -v /dev/zfs' and 'ps' on the target tell which it is",
-	zfs.KindKilled:   goesOn,
-	KindInterrupted:  goesOn,
-}
-
-var goesOn = zfs.KindPartial.Hint()
-
-func hint(k zfs.Kind) string {
-	if h := ownHints[k]; h != "" {
-		return h
+// hint is what a person can do about an error of this kind.
+func hint(k record.ErrorKind) string {
+	if k == record.KindKilled {
+		return record.KindPartial.Hint() // a stream
 	}
 	return k.Hint()
 }
 
 // hintOf is the hint of an error of a program.
 func hintOf(err error) string {
-	if h := ownHints[zfs.KindOf(err)]; h != "" {
+	if h := hint(zfs.KindOf(err)); h != zfs.KindOf(err).Hint() {
 		return h
 	}
 	return zfs.HintOf(err)
@@ -62,7 +26,7 @@ func hintOf(err error) string {
 
 // failure is an error with the words of this stage.
 type failure struct {
-	kind zfs.Kind
+	kind record.ErrorKind
 	text string
 	hint string
 	// program is the one of a stream that failed, from its error; saved: what was
@@ -74,7 +38,7 @@ type failure struct {
 
 func (f *failure) Error() string { return f.text }
 
-func failf(kind zfs.Kind, format string, a ...any) error {
+func failf(kind record.ErrorKind, format string, a ...any) error {
 	return &failure{kind: kind, text: fmt.Sprintf(format, a...), hint: hint(kind)}
 }
 
@@ -95,5 +59,5 @@ func fail(r *record.Record, err error) {
 	if !errors.As(err, &f) {
 		f = &failure{kind: zfs.KindOf(err), text: err.Error(), hint: hintOf(err)}
 	}
-	r.Fail(record.Error{Stage: "xfer", Kind: string(f.kind), Message: f.text, Hint: f.hint})
+	r.Fail(record.Error{Stage: "xfer", Kind: f.kind, Message: f.text, Hint: f.hint})
 }

@@ -183,7 +183,7 @@ func (j *job) countHold(s *record.Step) {
 // (P1), and the plan of a later run has the hold again. A bookmark, likewise.
 func (j *job) readOnly(s *record.Step, err error) bool {
 	var f *failure
-	if s.Side != record.SideSource || !errors.As(err, &f) || f.kind != zfs.KindReadOnlyPool {
+	if s.Side != record.SideSource || !errors.As(err, &f) || f.kind != record.KindReadOnlyPool {
 		return false
 	}
 	if s.Do == record.DoHold || s.Do == record.DoBookmark {

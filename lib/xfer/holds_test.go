@@ -254,11 +254,11 @@ func TestOldHoldsShown(t *testing.T) {
 
 // Of the messages about many snapshots each is told its own.
 func TestErrorFor(t *testing.T) {
-	err := &zfs.Error{Kind: zfs.KindBusy, Code: 1, Lines: []string{"cannot hold snapshot 'a@1': dataset is busy", "cannot hold snapshot 'b@1': permission denied"}}
-	if e := errorFor(err, "a@1"); e == nil || zfs.KindOf(e) != zfs.KindBusy || strings.Contains(e.Error(), "b@1") {
+	err := &zfs.Error{Kind: record.KindBusy, Code: 1, Lines: []string{"cannot hold snapshot 'a@1': dataset is busy", "cannot hold snapshot 'b@1': permission denied"}}
+	if e := errorFor(err, "a@1"); e == nil || zfs.KindOf(e) != record.KindBusy || strings.Contains(e.Error(), "b@1") {
 		t.Errorf("%v", e)
 	}
-	if e := errorFor(err, "b@1"); zfs.KindOf(e) != zfs.KindPermission {
+	if e := errorFor(err, "b@1"); zfs.KindOf(e) != record.KindPermission {
 		t.Errorf("%v", e)
 	}
 	for _, n := range []string{"c@1", "aa@1", "a@11"} {
@@ -266,11 +266,11 @@ func TestErrorFor(t *testing.T) {
 			t.Errorf("%s: %v", n, e)
 		}
 	}
-	all := &zfs.Error{Kind: zfs.KindUnreachable, Lines: []string{"connection refused"}}
-	if e := errorFor(all, "c@1"); zfs.KindOf(e) != zfs.KindUnreachable {
+	all := &zfs.Error{Kind: record.KindUnreachable, Lines: []string{"connection refused"}}
+	if e := errorFor(all, "c@1"); zfs.KindOf(e) != record.KindUnreachable {
 		t.Errorf("%v", e)
 	}
-	if e := errorFor(&zfs.Error{Kind: zfs.KindKilled}, "c@1"); e == nil {
+	if e := errorFor(&zfs.Error{Kind: record.KindKilled}, "c@1"); e == nil {
 		t.Error("a failure without a word is about all")
 	}
 	if e := errorFor(errors.New("boom"), "c@1"); e == nil {

@@ -108,7 +108,7 @@ func (j *job) stuck(ctx context.Context, s *record.Step, f *failure) bool {
 		return false
 	}
 	switch f.kind {
-	case zfs.KindPartial, zfs.KindOther, zfs.KindStream, zfs.KindPoolIO, zfs.KindUnreadable:
+	case record.KindPartial, record.KindOther, record.KindStream, record.KindPoolIO, record.KindUnreadable:
 	default:
 		return false
 	}
@@ -151,9 +151,9 @@ func (j *job) giveUp(ctx context.Context) {
 
 // hopeless reports whether a stream that failed in this way will do so again, until
 // a person has done something about it.
-func hopeless(k zfs.Kind) bool {
+func hopeless(k record.ErrorKind) bool {
 	switch k {
-	case zfs.KindUnreadable, zfs.KindFeature, zfs.KindEncryption, zfs.KindForeignStream:
+	case record.KindUnreadable, record.KindFeature, record.KindEncryption, record.KindForeignStream:
 		return true
 	}
 	return false

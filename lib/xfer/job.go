@@ -123,7 +123,7 @@ func (x *stage) begin(ctx context.Context, j *job) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return failf(KindInterrupted, "cannot send '%s': interrupted before it began", j.r.Name)
+		return failf(record.KindInterrupted, "cannot send '%s': interrupted before it began", j.r.Name)
 	}
 	unlock, err := x.lock(j.r.Target)
 	if err != nil {
@@ -145,7 +145,7 @@ func (x *stage) execute(ctx context.Context, j *job) {
 			j.r.Warn("%s", w)
 		}
 	}
-	if j.r.Error != nil && hopeless(zfs.Kind(j.r.Error.Kind)) {
+	if j.r.Error != nil && hopeless(j.r.Error.Kind) {
 		j.giveUp(ctx)
 	}
 }
@@ -189,7 +189,7 @@ func (x *stage) end(j *job) {
 	j.unlock()
 	switch {
 	case r.Error == nil:
-	case len(j.results) == 0 && r.Error.Kind == string(KindInterrupted):
+	case len(j.results) == 0 && r.Error.Kind == record.KindInterrupted:
 		// The signal itself is reported once, not for all that wait.
 		x.env.Fail()
 	default:
@@ -257,7 +257,7 @@ func (x *stage) lock(t *record.Target) (unlock func(), err error) {
 			unlock()
 			var taken *lock.Taken
 			if errors.As(err, &taken) {
-				return func() {}, failf(KindLocked, "cannot work on '%s': %s", t.Name, taken)
+				return func() {}, failf(record.KindLocked, "cannot work on '%s': %s", t.Name, taken)
 			}
 			return func() {}, err
 		}
@@ -282,10 +282,10 @@ func lockNames(t *record.Target) []string {
 // interrupted is what became of a step that a signal ended.
 func interrupted(ctx context.Context, err error) error {
 	var f *failure
-	if errors.As(err, &f) && f.kind == KindInterrupted {
+	if errors.As(err, &f) && f.kind == record.KindInterrupted {
 		return err
 	}
-	return failf(KindInterrupted, "%s (%s)", err, context.Cause(ctx))
+	return failf(record.KindInterrupted, "%s (%s)", err, context.Cause(ctx))
 }
 
 // lists are the record's lists of the snapshots and bookmarks on a side.

@@ -74,7 +74,7 @@ func mark(ctx context.Context, batch []*job, late bool) {
 			res := h.j.result(h.step)
 			if e := errorFor(err, h.full); e != nil {
 				res.Message = e.Error()
-				if zfs.KindOf(e) == zfs.KindPermission {
+				if zfs.KindOf(e) == record.KindPermission {
 					// As it will be every night: nothing to mail about.
 					h.j.x.env.Verbosef("cannot set %s on '%s': %s", strings.Join(set, " "), h.full, e)
 				} else {

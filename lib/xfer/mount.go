@@ -9,6 +9,7 @@ import (
 	"sync"
 	"unicode"
 
+	"zab/lib/record"
 	"zab/lib/zfs"
 )
 
@@ -169,9 +170,9 @@ func (j *job) mount(ctx context.Context, host *zfs.Host) bool {
 	switch err := host.Mount(ctx, name, mountOptions); {
 	case err == nil:
 		return true
-	case zfs.KindOf(err) == zfs.KindZoned:
+	case zfs.KindOf(err) == record.KindZoned:
 		j.x.env.Verbosef("'%s' stays unmounted, which is for its zone to do: %s", name, err)
-	case zfs.KindOf(err) == zfs.KindReadOnly:
+	case zfs.KindOf(err) == record.KindReadOnly:
 		// Its parent's copy does not have the directory yet, and is
 		// mounted read-only, as it should be.
 		j.x.env.Verbosef("'%s' stays unmounted: %s", name, err)

@@ -176,7 +176,7 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 		}
 		if e != nil {
 			var f *failure
-			if errors.As(e, &f) && f.kind == KindReceiving {
+			if errors.As(e, &f) && f.kind == record.KindReceiving {
 				return failf(f.kind, "%s: %s", what, f.text)
 			}
 			j.x.env.Verbosef("cannot try again: %s", e)
@@ -200,7 +200,7 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 	if ctx.Err() != nil {
 		return j.finalError(ctx, i, f)
 	}
-	if f.kind == zfs.KindUnreadable {
+	if f.kind == record.KindUnreadable {
 		if without := j.leaveOut(ctx, i, c.lost); without != nil {
 			j.result(i).Message = f.Error()
 			what := object(j.r.Name, without[0])
@@ -220,7 +220,7 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 		f.hint = "run again: the stream begins anew"
 		j.discardPartial(ctx, s)
 	}
-	if s.NoResume && strings.HasPrefix(f.hint, goesOn) {
+	if s.NoResume && strings.HasPrefix(f.hint, record.KindPartial.Hint()) {
 		f.hint = "run again: the stream begins anew, for the target's pool cannot keep a part of one"
 	}
 	return j.finalError(ctx, i, f)
@@ -231,7 +231,7 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 // they were set to when the copy was made stays.
 func (j *job) zoneRefuses(s *record.Step, err error) bool {
 	var f *failure
-	if j.zoned || !errors.As(err, &f) || f.kind != zfs.KindZoned || f.program != receiver {
+	if j.zoned || !errors.As(err, &f) || f.kind != record.KindZoned || f.program != receiver {
 		return false
 	}
 	set, _ := forZone(mergeProps(s.Set, s.Exclude, j.keep), nil)
@@ -267,7 +267,7 @@ func (j *job) finalError(ctx context.Context, i int, err error) error {
 		// A plan that is executed a second time has nothing to add.
 		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, j.result(i).To), err)
 		j.result(i).Message = "it was there already"
-	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != KindInterrupted:
+	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != record.KindInterrupted:
 		j.ignored[i] = err
 	default:
 		return err
@@ -310,23 +310,23 @@ func refused(out stream.Outcome) bool {
 // receiving says what it means that a stream that goes on finds its place taken.
 func receiving(err error, s *record.Step) error {
 	var f *failure
-	if s.Token == "" || !errors.As(err, &f) || f.kind != zfs.KindBusy {
+	if s.Token == "" || !errors.As(err, &f) || f.kind != record.KindBusy {
 		return err
 	}
-	return failf(KindReceiving, "%s (another program is receiving into it at this moment)", f.text)
+	return failf(record.KindReceiving, "%s (another program is receiving into it at this moment)", f.text)
 }
 
 // modified reports whether zfs refused a stream because the target was changed since
 // its newest snapshot.
 func modified(err error) bool {
 	var f *failure
-	return errors.As(err, &f) && f.kind == zfs.KindModified
+	return errors.As(err, &f) && f.kind == record.KindModified
 }
 
-// transient tells whether the same may go well a little later.
+// transient reports whether the same stream may go well a little later.
 func transient(err error) bool {
 	var f *failure
-	return errors.As(err, &f) && (f.kind.Transient() || f.kind == KindStalled)
+	return errors.As(err, &f) && f.kind.Transient()
 }
 
 // tokenRefused tells whether an error of a resumed stream is about the token
@@ -337,7 +337,7 @@ func tokenRefused(err error) bool {
 		return false
 	}
 	switch f.kind {
-	case zfs.KindStaleToken, zfs.KindFeature, zfs.KindEncryption, zfs.KindNoBase, zfs.KindModified, zfs.KindStream, zfs.KindExists:
+	case record.KindStaleToken, record.KindFeature, record.KindEncryption, record.KindNoBase, record.KindModified, record.KindStream, record.KindExists:
 		return true
 	}
 	return false
@@ -454,7 +454,7 @@ func upTo(s record.Step, all []record.Through) record.Step {
 func resumeToken(ctx context.Context, host *zfs.Host, dataset string) (string, error) {
 	got, err := host.Get(ctx, []string{"receive_resume_token"}, []string{dataset}, false)
 	switch {
-	case zfs.KindOf(err) == zfs.KindNotFound:
+	case zfs.KindOf(err) == record.KindNotFound:
 		return "", nil
 	case err != nil:
 		return "", err
@@ -475,9 +475,9 @@ func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 	case err != nil:
 		return wrap(err, "%s", what)
 	case !ok:
-		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is not on the target", what, s.Origin)
+		return failf(record.KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is not on the target", what, s.Origin)
 	case row.GUID != s.FromGUID:
-		return failf(KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is another snapshot than its origin", what, s.Origin)
+		return failf(record.KindNoOrigin, "%s: it is a clone, and '%s', from which its copy is to be made, is another snapshot than its origin", what, s.Origin)
 	}
 	return nil
 }
@@ -525,12 +525,12 @@ func (j *job) verdict(ctx context.Context, what string, out stream.Outcome) erro
 	}
 	switch {
 	case out.Err != nil && ctx.Err() != nil:
-		return failf(KindInterrupted, "%s: %s", what, context.Cause(ctx))
+		return failf(record.KindInterrupted, "%s: %s", what, context.Cause(ctx))
 	case errors.Is(out.Err, stream.ErrStalled):
-		return failf(KindStalled, "%s: %s", what, out.Err)
+		return failf(record.KindStalled, "%s: %s", what, out.Err)
 	}
 	if errors.Is(out.Err, sendstream.ErrForeign) {
-		return failf(zfs.KindForeignStream, "%s: %s", what, out.Err)
+		return failf(record.KindForeignStream, "%s: %s", what, out.Err)
 	}
 	if out.Err != nil {
 		// An error of our own made the programs fail.
@@ -541,7 +541,7 @@ func (j *job) verdict(ctx context.Context, what string, out stream.Outcome) erro
 		return nil
 	}
 	f := &failure{kind: cause.Err.Kind, text: what + ": " + cause.Err.Error(), hint: hintOf(cause.Err), program: cause.Name, from: cause.Err, saved: saved}
-	if again := zfs.KindPartial.Hint(); saved && f.hint != again {
+	if again := record.KindPartial.Hint(); saved && f.hint != again {
 		f.hint = strings.TrimPrefix(f.hint+"; then "+again, "; then ")
 	}
 	return f

@@ -73,9 +73,9 @@ func (j *job) rename(ctx context.Context, i, _ int) error {
 		j.result(i).Done = true
 		return nil
 	case taken:
-		return failf(KindMovedOn, "%s: there is another dataset of that name", what)
+		return failf(record.KindMovedOn, "%s: there is another dataset of that name", what)
 	case !is || guidOf(&old) != s.GUID:
-		return failf(KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
+		return failf(record.KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
 	}
 	full := renamed(j.r, s) + "@" + s.Snapshot
 	found, err := host.Find(ctx, []string{full})
@@ -83,7 +83,7 @@ func (j *job) rename(ctx context.Context, i, _ int) error {
 	case err != nil:
 		return wrap(err, "%s: cannot look for '%s'", what, full)
 	case found[full].GUID != s.FromGUID:
-		return failf(KindMovedOn, "%s: '%s', which it has in common with '%s', is not there any more", what, full, j.r.Name)
+		return failf(record.KindMovedOn, "%s: '%s', which it has in common with '%s', is not there any more", what, full, j.r.Name)
 	}
 	if err := host.Rename(ctx, kindOf(&old), s.From, s.Dataset); err != nil {
 		return wrap(err, "%s", what)

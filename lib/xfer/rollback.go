@@ -69,14 +69,14 @@ func (j *job) rollBack(ctx context.Context, s *record.Step) error {
 		return wrap(err, "cannot list the snapshots of '%s' before it is rolled back", s.Dataset)
 	}
 	if newest.Snapshot != s.Snapshot || newest.GUID != s.GUID {
-		return failf(KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
+		return failf(record.KindMovedOn, "cannot roll back to '%s': it is not any more the newest snapshot that the plan found", full)
 	}
 	if s.OnlyRead {
 		switch only, err := host.OnlyRead(ctx, s.Dataset, full); {
 		case err != nil:
 			return wrap(err, "cannot look whether '%s' was only read since '%s'", s.Dataset, full)
 		case !only:
-			return failf(KindMovedOn, "cannot roll back to '%s': by now more than access times has changed in '%s'", full, s.Dataset)
+			return failf(record.KindMovedOn, "cannot roll back to '%s': by now more than access times has changed in '%s'", full, s.Dataset)
 		}
 	}
 	if err := host.Rollback(ctx, full); err != nil {

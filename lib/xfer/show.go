@@ -2,6 +2,8 @@ package xfer
 
 import (
 	"context"
+
+	"zab/lib/record"
 )
 
 // show fills the results with what a run would start, and how much it would
@@ -9,7 +11,7 @@ import (
 func (j *job) show(ctx context.Context) {
 	for i := 0; i < len(j.r.Steps); {
 		if ctx.Err() != nil {
-			fail(j.r, failf(KindInterrupted, "cannot show the steps of '%s': %s", j.r.Name, context.Cause(ctx)))
+			fail(j.r, failf(record.KindInterrupted, "cannot show the steps of '%s': %s", j.r.Name, context.Cause(ctx)))
 			return
 		}
 		n := stepsTogether(j.r.Steps[i:])
@@ -18,7 +20,7 @@ func (j *job) show(ctx context.Context) {
 		}
 		commands, err := kinds[j.r.Steps[i].Do].show(j, ctx, i, n)
 		if err != nil {
-			fail(j.r, failf(KindBadStep, "cannot show step %d of '%s': %s", i+1, j.r.Name, err))
+			fail(j.r, failf(record.KindBadStep, "cannot show step %d of '%s': %s", i+1, j.r.Name, err))
 			return
 		}
 		for _, text := range commands {

@@ -66,7 +66,7 @@ func acts(r *record.Record) bool {
 func check(r *record.Record, dry bool) error {
 	for i := range r.Steps {
 		if err := checkStep(r, &r.Steps[i], dry); err != nil {
-			return failf(KindBadStep, "cannot execute the steps of '%s': step %d, %q: %s", r.Name, i+1, r.Steps[i].Do, err)
+			return failf(record.KindBadStep, "cannot execute the steps of '%s': step %d, %q: %s", r.Name, i+1, r.Steps[i].Do, err)
 		}
 	}
 	return checkCommon(r)
@@ -90,7 +90,7 @@ func checkCommon(r *record.Record) error {
 			return nil
 		}
 		if s.Do == record.DoDestroy && s.GUID == base.GUID && (s.Side == record.SideTarget || !marked) {
-			return failf(KindBadStep, "cannot execute the steps of '%s': step %d, %q: '%s@%s' is the newest snapshot that source and target have in common", r.Name, i+1, s.Do, s.Dataset, s.Snapshot)
+			return failf(record.KindBadStep, "cannot execute the steps of '%s': step %d, %q: '%s@%s' is the newest snapshot that source and target have in common", r.Name, i+1, s.Do, s.Dataset, s.Snapshot)
 		}
 	}
 	return nil

@@ -145,7 +145,7 @@ func TestCheckSteps(t *testing.T) {
 		}
 		if err != nil {
 			fail(r, err)
-			if r.Error.Kind != string(KindBadStep) || r.Error.Stage != "xfer" {
+			if r.Error.Kind != record.KindBadStep || r.Error.Stage != "xfer" {
 				t.Errorf("%s: %+v", c.name, r.Error)
 			}
 		}

@@ -98,7 +98,7 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		}
 		for _, s := range list {
 			if row, ok := found[s.full]; ok && row.GUID != s.guid {
-				s.j.holds.moved = failf(KindMovedOn, "cannot send '%s' to '%s': it is another snapshot of that name than when the plan was made", s.full, s.j.r.Target.Name)
+				s.j.holds.moved = failf(record.KindMovedOn, "cannot send '%s' to '%s': it is another snapshot of that name than when the plan was made", s.full, s.j.r.Target.Name)
 			}
 		}
 	}

@@ -91,7 +91,7 @@ func TestUndo(t *testing.T) {
 		}
 		kind := ""
 		if all, err := record.NewReader(&out).ReadAll(); err == nil && len(all) == 1 && all[0].Error != nil {
-			kind = all[0].Error.Kind
+			kind = string(all[0].Error.Kind)
 		}
 		if got := strings.Join(did, " "); got != c.want || kind != c.kind {
 			t.Errorf("%s: %s, %q\n%s%s", c.what, got, kind, &stderr, log)

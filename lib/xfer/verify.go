@@ -54,9 +54,9 @@ func (j *job) verify(i int, found map[string]record.Snapshot, err error) {
 	case err != nil:
 		err = wrap(err, "cannot verify '%s'", full)
 	case !ok:
-		err = failf(KindNotReceived, "cannot verify '%s': all programs ended well, but the target has no such snapshot", full)
+		err = failf(record.KindNotReceived, "cannot verify '%s': all programs ended well, but the target has no such snapshot", full)
 	default:
-		err = failf(KindNotReceived, "cannot verify '%s': it has the guid %s, the plan says %s", full, row.GUID, s.ToGUID)
+		err = failf(record.KindNotReceived, "cannot verify '%s': it has the guid %s, the plan says %s", full, row.GUID, s.ToGUID)
 	}
 	if !ok || row.GUID != s.ToGUID {
 		res.Message = err.Error()

@@ -102,7 +102,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	}
 	if rep.target != "" {
 		if _, _, err := plan.Map(selected, rep.target, o.StripPath); err != nil {
-			return &record.Error{Stage: "zab", Kind: "bad-mapping", Message: err.Error(), Hint: "see --strip-path"}
+			return &record.Error{Stage: "zab", Kind: record.KindBadMapping, Message: err.Error(), Hint: "see --strip-path"}
 		}
 	}
 	if rep.total == 0 { // all are excluded, or cannot be read

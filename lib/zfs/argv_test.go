@@ -132,7 +132,7 @@ esac`)
 		t.Errorf("what is gone already is a failure: %q, %v", done, err)
 	}
 	done = nil
-	if err := h.DestroySnapshots(ctx, "tank/a", []string{"x", "held"}, note); KindOf(err) != KindHeld || len(done) != 0 {
+	if err := h.DestroySnapshots(ctx, "tank/a", []string{"x", "held"}, note); KindOf(err) != record.KindHeld || len(done) != 0 {
 		t.Errorf("%q counts as destroyed, though zfs destroys all or none: %v", done, err)
 	}
 	if err := h.DestroySnapshots(ctx, "tank/a", nil, note); err != nil {
@@ -154,7 +154,7 @@ func TestDestroyManySnapshots(t *testing.T) {
 	}
 	err := h.DestroySnapshots(context.Background(), "tank/a", names, func(batch []string) { done = append(done, batch...) })
 	all := started()
-	if KindOf(err) != KindBusy || len(all) < 2 {
+	if KindOf(err) != record.KindBusy || len(all) < 2 {
 		t.Fatalf("%d programs, %v", len(all), err)
 	}
 	first := strings.Count(all[0][1], ",") + 1
@@ -202,7 +202,7 @@ func TestSnapshotIsOneProgram(t *testing.T) {
 	if !slices.Equal(told, names) {
 		t.Errorf("the channel program has %d of %d names", len(told), len(names))
 	}
-	if err := h.Snapshot(ctx, names, []string{"x:y=z"}); KindOf(err) != KindTooLong || len(started()) != 2 {
+	if err := h.Snapshot(ctx, names, []string{"x:y=z"}); KindOf(err) != record.KindTooLong || len(started()) != 2 {
 		t.Errorf("properties that would be lost: %v", err)
 	}
 }

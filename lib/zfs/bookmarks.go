@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"zab/lib/record"
 )
 
 // Mark is a bookmark to be made.
@@ -40,7 +42,7 @@ func (h *Host) Bookmarks(ctx context.Context, marks []Mark) map[string]error {
 			rest = h.bookmarkProgram(ctx, p, rest)
 		}
 		for _, m := range rest {
-			if err := h.Bookmark(ctx, m.Dataset, m.Of, m.Name); err != nil && KindOf(err) != KindExists {
+			if err := h.Bookmark(ctx, m.Dataset, m.Of, m.Name); err != nil && KindOf(err) != record.KindExists {
 				errs[m.Full()] = err
 			}
 		}

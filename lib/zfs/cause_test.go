@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"zab/lib/record"
 )
 
 // What zpool status tells people, of several versions.
@@ -55,18 +57,18 @@ func TestHoldReadOnly(t *testing.T) {
 	h, started := fakeZFS(t, `case $* in *tank/*) echo "cannot hold: pool is read-only" >&2; exit 1;; esac`)
 	err := h.Hold(context.Background(), "t", []string{"tank/a@1", "pool/a@1"})
 	var e *Error
-	if !errors.As(err, &e) || e.Kind != KindReadOnlyPool {
+	if !errors.As(err, &e) || e.Kind != record.KindReadOnlyPool {
 		t.Fatalf("%v", err)
 	}
 	all := func(n string) bool { return strings.Contains(n, "@") }
-	if e.Of("pool/a@1", all) != nil || KindOf(e.Of("tank/a@1", all)) != KindReadOnlyPool {
+	if e.Of("pool/a@1", all) != nil || KindOf(e.Of("tank/a@1", all)) != record.KindReadOnlyPool {
 		t.Errorf("%v, %v", e.Of("pool/a@1", all), e.Of("tank/a@1", all))
 	}
 	if n := len(started()); n != 3 {
 		t.Errorf("%q", started())
 	}
 	h, started = fakeZFS(t, `echo "cannot hold: pool is read-only" >&2; exit 1`)
-	if err := h.Hold(context.Background(), "t", []string{"tank/a@1", "tank/b@2"}); KindOf(err) != KindReadOnlyPool || len(started()) != 1 {
+	if err := h.Hold(context.Background(), "t", []string{"tank/a@1", "tank/b@2"}); KindOf(err) != record.KindReadOnlyPool || len(started()) != 1 {
 		t.Errorf("%v %q", err, started())
 	}
 }
@@ -95,7 +97,7 @@ func TestSamePlace(t *testing.T) {
 func TestErrorIsUTF8(t *testing.T) {
 	h, _ := fakeZFS(t, `printf 'Willkommen auf nas \374ber ssh\ncannot open '"'tank/a'"': dataset does not exist\n%02000d\303\274\n' 1 >&2; exit 1`)
 	_, err := h.Get(context.Background(), []string{"guid"}, []string{"tank/a"}, false)
-	if KindOf(err) != KindNotFound || !utf8.ValidString(err.Error()) {
+	if KindOf(err) != record.KindNotFound || !utf8.ValidString(err.Error()) {
 		t.Errorf("%q", err)
 	}
 	long := &Error{Lines: []string{strings.Repeat("x", 999) + "\u00fc"}}

@@ -3,6 +3,8 @@ package zfs
 import (
 	"context"
 	"errors"
+
+	"zab/lib/record"
 )
 
 // CreateParent makes a filesystem that only exists to have children: it is
@@ -11,7 +13,7 @@ import (
 // is not root, cannot mount.
 func (h *Host) CreateParent(ctx context.Context, dataset string) error {
 	err := h.run(ctx, CreateParentArgv(dataset)...)
-	if KindOf(err) == KindPermission {
+	if KindOf(err) == record.KindPermission {
 		// That may have been the mark, or the whole.
 		err = h.run(ctx, "zfs", "create", "-o", "canmount=off", dataset)
 	}
@@ -19,7 +21,7 @@ func (h *Host) CreateParent(ctx context.Context, dataset string) error {
 	if errors.As(err, &e) && e.Created() {
 		return nil
 	}
-	return ignoreKind(err, KindExists)
+	return ignoreKind(err, record.KindExists)
 }
 
 // CreateParentArgv is the command of CreateParent.

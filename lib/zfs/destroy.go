@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"zab/lib/record"
 )
 
 // DestroySnapshots destroys snapshots of one dataset, by their names after @,
@@ -17,7 +19,7 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 	var errs []error
 	for batch := range Batches(names, limit-len(dataset)) {
 		err := h.run(ctx, DestroyArgv(dataset, batch)...)
-		if err != nil && KindOf(err) != KindNotFound {
+		if err != nil && KindOf(err) != record.KindNotFound {
 			errs = append(errs, err)
 			if unrecoverable(err) {
 				break
@@ -99,7 +101,7 @@ func DestroyDatasetArgv(dataset string) []string { return []string{"zfs", "destr
 // DestroyBookmark destroys one bookmark; one already gone is no failure.
 func (h *Host) DestroyBookmark(ctx context.Context, dataset, mark string) error {
 	err := h.run(ctx, DestroyBookmarkArgv(dataset, mark)...)
-	if KindOf(err) == KindNotFound {
+	if KindOf(err) == record.KindNotFound {
 		return nil
 	}
 	return err

@@ -12,50 +12,9 @@ import (
 	"zab/lib/record"
 )
 
-// Kind is what went wrong, as a word that scripts can rely on.
-// zab-record(5) lists them.
-type Kind string
-
-// The kinds that come from zfs, zpool, ssh and the shell.
-const (
-	KindUnreachable    Kind = "unreachable"     // ssh got no connection, or lost it
-	KindAuth           Kind = "auth"            // ssh was refused
-	KindHostKey        Kind = "host-key"        // ssh does not trust the host
-	KindMissingProgram Kind = "missing-program" // a program is not installed
-	KindNoZFS          Kind = "no-zfs"          // the module is not loaded, or no device
-	KindPermission     Kind = "permission"      //
-	KindNotFound       Kind = "not-found"       // no such dataset or snapshot
-	KindExists         Kind = "exists"          //
-	KindBusy           Kind = "busy"            //
-	KindHeld           Kind = "held"            // a hold protects the snapshot
-	KindMounted        Kind = "mounted"         // it is mounted already
-	KindReadOnly       Kind = "read-only"       // of a file system
-	KindReadOnlyPool   Kind = "read-only-pool"  // the pool is imported read-only
-	KindClones         Kind = "has-clones"      // a clone depends on it
-	KindNoSpace        Kind = "no-space"        // full pool or quota
-	KindModified       Kind = "modified"        // the target changed since its newest snapshot
-	KindNoBase         Kind = "no-base"         // the target does not have the stream's base
-	KindStaleToken     Kind = "stale-token"     // the resume token leads nowhere
-	KindPartial        Kind = "partial"         // the stream broke off; what came was saved
-	KindStream         Kind = "stream"          // what arrived is not a stream of zfs
-	KindForeignStream  Kind = "foreign-stream"  // the stream would reach beyond the dataset it was asked for
-	KindFeature        Kind = "feature"         // the pool or zfs cannot do this
-	KindKey            Kind = "key"             // an encryption key is missing or another
-	KindEncryption     Kind = "encryption"      // it does not fit how the data or the copy is encrypted
-	KindPoolIO         Kind = "pool-io"         // the pool is suspended or fails
-	KindUnreadable     Kind = "unreadable"      // a block of the data is lost
-	KindZoned          Kind = "zoned"           // the dataset belongs to a zone, which alone may do this
-	KindTooLong        Kind = "too-long"        // more arguments than the system takes
-	KindKilled         Kind = "killed"          // a signal ended the program
-	KindTimeout        Kind = "timeout"         // a question was not answered in time
-	KindBadAnswer      Kind = "bad-answer"      // what a host printed is no answer to what it was asked
-	KindBadArgument    Kind = "bad-argument"    // a name or value that no command may be given
-	KindOther          Kind = "other"           // a message that is not in the catalogue
-)
-
 // Error is a program that failed. Its text keeps the program's own words.
 type Error struct {
-	Kind   Kind
+	Kind   record.ErrorKind
 	Host   string // "" for this machine
 	Argv   []string
 	Code   int // exit status, -1 where there is none
@@ -91,7 +50,7 @@ func (e *Error) Complete() bool {
 }
 
 // answered reports whether what the program said can be taken apart by name.
-func (e *Error) answered() bool { return (e.Complete() || e.Partial) && e.Kind != KindBadAnswer }
+func (e *Error) answered() bool { return (e.Complete() || e.Partial) && e.Kind != record.KindBadAnswer }
 
 // sshFailed is the exit status of ssh itself. zfs never ends with it.
 const sshFailed = 255
@@ -130,36 +89,23 @@ func (e *Error) Created() bool {
 	return strings.Contains(strings.ToLower(e.Message()), "filesystem successfully created")
 }
 
-// KindOf is the kind of an error that this package gave, KindOther for others.
-func KindOf(err error) Kind {
+// KindOf is the kind of an error that this package gave, record.KindOther for others.
+func KindOf(err error) record.ErrorKind {
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Kind
 	}
-	return KindOther
+	return record.KindOther
 }
-
-// Transient tells whether the same command may succeed a little later.
-func (k Kind) Transient() bool {
-	switch k {
-	case KindUnreachable, KindBusy, KindPartial, KindKilled, KindTimeout:
-		return true
-	}
-	return false
-}
-
-// Hint is what a person can do about an error of this kind; "" where the
-// message says it all.
-func (k Kind) Hint() string { return hints[k] }
 
 // HintOf returns what a person can do about an error that this package gave: that
 // of its kind, or a better one where the program tells more.
 func HintOf(err error) string {
 	var e *Error
 	if !errors.As(err, &e) {
-		return KindOther.Hint()
+		return record.KindOther.Hint()
 	}
-	if e.Kind == KindMissingProgram && e.missesZFS() {
+	if e.Kind == record.KindMissingProgram && e.missesZFS() {
 		if e.Host == "" {
 			return "zfs and zpool are often in /usr/sbin or /sbin, which must be in this user's PATH: cron gives its commands a short one, unless the crontab sets PATH"
 		}
@@ -171,7 +117,7 @@ func HintOf(err error) string {
 // Failed returns the error of a record at a stage, of the kind and with the hint of
 // err; the message is made by format.
 func Failed(stage string, err error, format string, a ...any) record.Error {
-	return record.Error{Stage: stage, Kind: string(KindOf(err)), Hint: HintOf(err), Message: fmt.Sprintf(format, a...)}
+	return record.Error{Stage: stage, Kind: KindOf(err), Hint: HintOf(err), Message: fmt.Sprintf(format, a...)}
 }
 
 // missesZFS reports whether the program that was not found is zfs or zpool, and not
@@ -180,7 +126,7 @@ func (e *Error) missesZFS() bool {
 	ours := func(s string) bool { return strings.Contains(s, "zfs") || strings.Contains(s, "zpool") }
 	var lines []string
 	for _, l := range e.Lines {
-		if Classify(l) == KindMissingProgram {
+		if Classify(l) == record.KindMissingProgram {
 			lines = append(lines, l)
 		}
 	}
@@ -190,161 +136,134 @@ func (e *Error) missesZFS() bool {
 	return slices.ContainsFunc(lines, ours)
 }
 
-var hints = map[Kind]string{
-	KindUnreachable:    "check that the host is up and that 'ssh -o BatchMode=yes HOST true' works for this user",
-	KindAuth:           "install this user's ssh key on the host; zab never asks for a password",
-	KindHostKey:        "connect once by hand with ssh and check the host's key",
-	KindMissingProgram: "install the program on the machine that the message names, or choose another",
-	KindNoZFS:          "load the module with 'modprobe zfs'",
-	KindPermission:     "run as root, or allow it with 'zfs allow'",
-	KindHeld:           "'zfs holds SNAPSHOT' shows who holds it",
-	KindClones:         "a clone depends on the snapshot: promote or destroy the clone first",
-	KindReadOnlyPool:   "import the pool without '-o readonly=on', or leave it as it is with --no-snapshot, --no-thinning and --no-holds",
-	KindNoSpace:        "free space or raise the quota",
-	KindModified:       "'zfs diff' shows what changed; see the remedies of the conflict that zab-plan reports, such as --rollback",
-	KindStaleToken:     "run again: the token is aborted and the stream starts anew",
-	KindPartial:        "run again: the stream goes on where it broke off",
-	KindStream:         "something else came in the place of the stream: a login shell that prints, or a pipe that does not give back what was put into it",
-	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
-	KindKey:            "load the key with 'zfs load-key'",
-	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
-	KindPoolIO:         "'zpool status POOL' shows what the pool suffers from; 'zpool clear POOL' has it go on once its devices are back",
-	KindFeature:        "compare what the pools on both sides can do: 'zpool get all POOL' lists their features, 'zfs version' tells the software's age",
-	KindUnreadable:     "'zpool status -v' names what is lost: restore or destroy it; what is sent then is the first snapshot without it",
-	KindZoned:          "'zfs get zoned' shows it: where zoned is on, mount and share the dataset inside of its zone, or 'zfs set zoned=off' on the copy",
-	KindTooLong:        "select fewer datasets for each run",
-	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
-	KindBadAnswer:      "nothing was done with this answer; most often the login shell of that host prints it, from a file such as .bashrc or .profile: 'ssh HOST true' must print nothing",
-}
-
 // A pattern of the catalogue: a text found in a program's message, in lower
 // case, and the kind it means. The first that fits is taken, so the special
 // stand before the general. The comment is the version it was seen in.
 type pattern struct {
 	text string
-	kind Kind
+	kind record.ErrorKind
 }
 
 var catalogue = []pattern{
 	// ssh, OpenSSH 9.2
-	{"host key verification failed", KindHostKey},
-	{"remote host identification has changed", KindHostKey},
-	{"permission denied (", KindAuth},
-	{"too many authentication failures", KindAuth},
-	{"could not resolve hostname", KindUnreachable},
-	{"connection refused", KindUnreachable},
-	{"connection timed out", KindUnreachable},
-	{"no route to host", KindUnreachable},
-	{"network is unreachable", KindUnreachable},
-	{"connection closed by", KindUnreachable},
-	{"connection reset by", KindUnreachable},
-	{"kex_exchange_identification", KindUnreachable},
-	{"client_loop: send disconnect", KindUnreachable},
-	{"closed by remote host", KindUnreachable},
-	{"timeout, server", KindUnreachable},
-	{"mux_client_request_session", KindUnreachable},
-	{"packet_write_wait", KindUnreachable},
+	{"host key verification failed", record.KindHostKey},
+	{"remote host identification has changed", record.KindHostKey},
+	{"permission denied (", record.KindAuth},
+	{"too many authentication failures", record.KindAuth},
+	{"could not resolve hostname", record.KindUnreachable},
+	{"connection refused", record.KindUnreachable},
+	{"connection timed out", record.KindUnreachable},
+	{"no route to host", record.KindUnreachable},
+	{"network is unreachable", record.KindUnreachable},
+	{"connection closed by", record.KindUnreachable},
+	{"connection reset by", record.KindUnreachable},
+	{"kex_exchange_identification", record.KindUnreachable},
+	{"client_loop: send disconnect", record.KindUnreachable},
+	{"closed by remote host", record.KindUnreachable},
+	{"timeout, server", record.KindUnreachable},
+	{"mux_client_request_session", record.KindUnreachable},
+	{"packet_write_wait", record.KindUnreachable},
 
 	// zfs 2.1 to 2.3
-	{"the zfs modules are not loaded", KindNoZFS},
-	{"the zfs modules cannot be auto-loaded", KindNoZFS},
-	{"/dev/zfs and /proc/self/mounts are required", KindNoZFS},
-	{"unable to open /dev/zfs", KindNoZFS},
-	{"may only be mounted by root", KindPermission},
+	{"the zfs modules are not loaded", record.KindNoZFS},
+	{"the zfs modules cannot be auto-loaded", record.KindNoZFS},
+	{"/dev/zfs and /proc/self/mounts are required", record.KindNoZFS},
+	{"unable to open /dev/zfs", record.KindNoZFS},
+	{"may only be mounted by root", record.KindPermission},
 	// What ends a receive without harm to its token stands before what shows
 	// that the token is of no use.
-	{"checksum mismatch or incomplete stream", KindPartial},
-	{"partially received snapshot is saved", KindPartial},
-	{"out of space", KindNoSpace},
-	{"no space left", KindNoSpace},
-	{"quota exceeded", KindNoSpace},
-	{"key must be loaded", KindKey},
-	{"key not loaded", KindKey},
-	{"key is not loaded", KindKey},
-	{"key load error", KindKey},
-	{"does not match existing key", KindKey},
-	{"failed to create encryption key", KindKey},
-	{"pool i/o is currently suspended", KindPoolIO},
-	{"i/o error", KindPoolIO},
-	{"input/output error", KindPoolIO},
-	{"dataset is busy", KindBusy},
-	{"permission denied", KindPermission},
-	{"has been modified", KindModified},
+	{"checksum mismatch or incomplete stream", record.KindPartial},
+	{"partially received snapshot is saved", record.KindPartial},
+	{"out of space", record.KindNoSpace},
+	{"no space left", record.KindNoSpace},
+	{"quota exceeded", record.KindNoSpace},
+	{"key must be loaded", record.KindKey},
+	{"key not loaded", record.KindKey},
+	{"key is not loaded", record.KindKey},
+	{"key load error", record.KindKey},
+	{"does not match existing key", record.KindKey},
+	{"failed to create encryption key", record.KindKey},
+	{"pool i/o is currently suspended", record.KindPoolIO},
+	{"i/o error", record.KindPoolIO},
+	{"input/output error", record.KindPoolIO},
+	{"dataset is busy", record.KindBusy},
+	{"permission denied", record.KindPermission},
+	{"has been modified", record.KindModified},
 	// Of a resumed stream: a receive is at work there. Of another: what one has
 	// left, that was not there when the target was looked at.
-	{"contains partially-complete state", KindBusy},
-	{"cannot resume send", KindStaleToken},
-	{"resume token is corrupt", KindStaleToken},
-	{"used in the initial send no longer exists", KindStaleToken},
-	{"cannot receive resume stream", KindStaleToken},
-	{"does not have any resumable receive state", KindNotFound},
-	{"kernel modules must be upgraded to receive this stream", KindFeature},
-	{"stream has unsupported feature", KindFeature},
-	{"pool must be upgraded", KindFeature},
-	{"incremental send stream requires -l", KindFeature},
-	{"incompatible embedded data stream feature", KindFeature},
-	{"feature not enabled", KindFeature},
-	{"spill block flag missing", KindFeature},
-	{"iv set guid m", KindEncryption}, // missing, mismatch
-	{"cannot perform raw receive", KindEncryption},
-	{"cannot be set or excluded for raw streams", KindEncryption},
-	{"cannot be set for incremental streams", KindEncryption},
-	{"encryption must be turned on to set encryption properties", KindEncryption},
-	{"keyformat required for new encryption root", KindEncryption},
-	{"may not be sent with properties without the raw flag", KindEncryption},
-	{"cannot be used to destroy an encrypted filesystem", KindEncryption},
-	{"stream uses crypto parameters", KindEncryption},
-	{"does not match incremental source", KindNoBase},
-	{"incremental source", KindNoBase},
-	{"not an earlier snapshot", KindNoBase},
+	{"contains partially-complete state", record.KindBusy},
+	{"cannot resume send", record.KindStaleToken},
+	{"resume token is corrupt", record.KindStaleToken},
+	{"used in the initial send no longer exists", record.KindStaleToken},
+	{"cannot receive resume stream", record.KindStaleToken},
+	{"does not have any resumable receive state", record.KindNotFound},
+	{"kernel modules must be upgraded to receive this stream", record.KindFeature},
+	{"stream has unsupported feature", record.KindFeature},
+	{"pool must be upgraded", record.KindFeature},
+	{"incremental send stream requires -l", record.KindFeature},
+	{"incompatible embedded data stream feature", record.KindFeature},
+	{"feature not enabled", record.KindFeature},
+	{"spill block flag missing", record.KindFeature},
+	{"iv set guid m", record.KindEncryption}, // missing, mismatch
+	{"cannot perform raw receive", record.KindEncryption},
+	{"cannot be set or excluded for raw streams", record.KindEncryption},
+	{"cannot be set for incremental streams", record.KindEncryption},
+	{"encryption must be turned on to set encryption properties", record.KindEncryption},
+	{"keyformat required for new encryption root", record.KindEncryption},
+	{"may not be sent with properties without the raw flag", record.KindEncryption},
+	{"cannot be used to destroy an encrypted filesystem", record.KindEncryption},
+	{"stream uses crypto parameters", record.KindEncryption},
+	{"does not match incremental source", record.KindNoBase},
+	{"incremental source", record.KindNoBase},
+	{"not an earlier snapshot", record.KindNoBase},
 	// A package of several datasets, where one snapshot was named (zfs 0.8 to 2.3).
-	{"cannot specify snapshot name for multi-snapshot stream", KindForeignStream},
-	{"invalid stream", KindStream},
-	{"invalid backup stream", KindStream},
-	{"failed to read from stream", KindPartial},
-	{"incomplete stream", KindPartial},
-	{"destination already exists", KindExists},
-	{"destination exists", KindExists},
-	{"must specify -f to overwrite", KindExists},
-	{"must destroy them to overwrite", KindExists},
-	{"dataset already exists", KindExists},
-	{"bookmark exists", KindExists},
-	{"tag already exists", KindExists},
-	{"no such tag", KindNotFound},
-	{"filesystem already mounted", KindMounted},
-	{"read-only file system", KindReadOnly},
-	{"pool is read-only", KindReadOnlyPool},
-	{"in a non-global zone", KindZoned},
-	{"exported to a local zone", KindZoned},
-	{"has dependent clones", KindClones},
-	{"snapshot is cloned", KindClones},
-	{"it's being held", KindHeld},
-	{"is busy", KindBusy},
-	{"pool is unavailable", KindPoolIO},
-	{"no such pool", KindNotFound},
-	{"does not exist", KindNotFound},
-	{"could not find any snapshots to destroy", KindNotFound},
-	{"insufficient privileges", KindPermission},
-	{"operation not permitted", KindPermission},
-	{"argument list too long", KindTooLong},
-	{"internal error", KindOther},
+	{"cannot specify snapshot name for multi-snapshot stream", record.KindForeignStream},
+	{"invalid stream", record.KindStream},
+	{"invalid backup stream", record.KindStream},
+	{"failed to read from stream", record.KindPartial},
+	{"incomplete stream", record.KindPartial},
+	{"destination already exists", record.KindExists},
+	{"destination exists", record.KindExists},
+	{"must specify -f to overwrite", record.KindExists},
+	{"must destroy them to overwrite", record.KindExists},
+	{"dataset already exists", record.KindExists},
+	{"bookmark exists", record.KindExists},
+	{"tag already exists", record.KindExists},
+	{"no such tag", record.KindNotFound},
+	{"filesystem already mounted", record.KindMounted},
+	{"read-only file system", record.KindReadOnly},
+	{"pool is read-only", record.KindReadOnlyPool},
+	{"in a non-global zone", record.KindZoned},
+	{"exported to a local zone", record.KindZoned},
+	{"has dependent clones", record.KindClones},
+	{"snapshot is cloned", record.KindClones},
+	{"it's being held", record.KindHeld},
+	{"is busy", record.KindBusy},
+	{"pool is unavailable", record.KindPoolIO},
+	{"no such pool", record.KindNotFound},
+	{"does not exist", record.KindNotFound},
+	{"could not find any snapshots to destroy", record.KindNotFound},
+	{"insufficient privileges", record.KindPermission},
+	{"operation not permitted", record.KindPermission},
+	{"argument list too long", record.KindTooLong},
+	{"internal error", record.KindOther},
 
 	// shells: dash 0.5, bash 5, FreeBSD's and illumos's sh
-	{"command not found", KindMissingProgram},
-	{": not found", KindMissingProgram},
-	{"executable file not found", KindMissingProgram},
-	{"no such file or directory", KindMissingProgram},
+	{"command not found", record.KindMissingProgram},
+	{": not found", record.KindMissingProgram},
+	{"executable file not found", record.KindMissingProgram},
+	{"no such file or directory", record.KindMissingProgram},
 }
 
 // Classify returns the kind of one line of a program's message.
-func Classify(line string) Kind {
+func Classify(line string) record.ErrorKind {
 	low := strings.ToLower(line)
 	for _, p := range catalogue {
 		if strings.Contains(low, p.text) {
 			return p.kind
 		}
 	}
-	return KindOther
+	return record.KindOther
 }
 
 // openings are how the messages of zfs and zpool begin, in lower case. Most are
@@ -368,7 +287,7 @@ func isNoise(line string) bool {
 	if slices.ContainsFunc(openings, func(o string) bool { return strings.HasPrefix(low, o) }) {
 		return false
 	}
-	return Classify(line) == KindOther || prefixed.MatchString(low)
+	return Classify(line) == record.KindOther || prefixed.MatchString(low)
 }
 
 // telling returns the lines of a message that zfs itself may have said. Where there
@@ -385,9 +304,9 @@ func telling(lines []string) []string {
 // comes first in the catalogue. That something does not exist, or exists already,
 // is the kind of the whole only if no line says anything worse: callers go on
 // after it. Noise tells nothing.
-func classify(lines []string) Kind {
-	kind, at := KindOther, len(catalogue)
-	mild := func(k Kind) bool { return k == KindNotFound || k == KindExists }
+func classify(lines []string) record.ErrorKind {
+	kind, at := record.KindOther, len(catalogue)
+	mild := func(k record.ErrorKind) bool { return k == record.KindNotFound || k == record.KindExists }
 	for _, l := range telling(lines) {
 		low := strings.ToLower(l)
 		for i, p := range catalogue {
@@ -395,7 +314,7 @@ func classify(lines []string) Kind {
 				continue
 			}
 			worse := i < at && mild(kind) == mild(p.kind)
-			if kind == KindOther && at == len(catalogue) || mild(kind) && !mild(p.kind) || worse {
+			if kind == record.KindOther && at == len(catalogue) || mild(kind) && !mild(p.kind) || worse {
 				kind, at = p.kind, i
 			}
 			break
@@ -421,21 +340,21 @@ func (h *Host) failed(argv []string, err error, stderr string) error {
 	e.Kind = classify(splitLines(stderr))
 	switch {
 	case errors.Is(err, exec.ErrNotFound), e.Code == 127:
-		e.Kind = KindMissingProgram
+		e.Kind = record.KindMissingProgram
 		if len(e.Lines) == 0 {
 			e.Lines = []string{program(argv) + ": command not found"}
 		}
 	case errors.Is(err, syscall.E2BIG):
-		e.Kind = KindTooLong
+		e.Kind = record.KindTooLong
 	case e.Signal != 0:
 		// A program that was killed has given no answer, whatever it had printed.
-		e.Kind = KindKilled
+		e.Kind = record.KindKilled
 	case e.Code == sshFailed && !h.Here():
 		switch e.Kind {
-		case KindHostKey, KindAuth, KindMissingProgram:
-		case KindStaleToken: // zfs send itself ends with 255 for a token (2.1, 2.3)
+		case record.KindHostKey, record.KindAuth, record.KindMissingProgram:
+		case record.KindStaleToken: // zfs send itself ends with 255 for a token (2.1, 2.3)
 		default:
-			e.Kind = KindUnreachable
+			e.Kind = record.KindUnreachable
 		}
 	}
 	return e
@@ -444,7 +363,7 @@ func (h *Host) failed(argv []string, err error, stderr string) error {
 // badAnswer is the error of an answer that does not fit what was asked. zfs
 // prints none of these; a host that was taken over may, and so may a login shell.
 func (h *Host) badAnswer(argv []string, format string, a ...any) error {
-	return &Error{Kind: KindBadAnswer, Host: h.Dest, Argv: argv,
+	return &Error{Kind: record.KindBadAnswer, Host: h.Dest, Argv: argv,
 		Lines: []string{fmt.Sprintf("cannot use the answer of '%s': ", strings.Join(argv[:min(2, len(argv))], " ")) + fmt.Sprintf(format, a...)}}
 }
 
@@ -500,7 +419,7 @@ func join(errs []error) error {
 		default:
 			switch {
 			case !all.Complete() && !all.Partial:
-			case !e.Complete() && !e.Partial || all.Kind == KindBadAnswer || e.Kind == KindBadAnswer:
+			case !e.Complete() && !e.Partial || all.Kind == record.KindBadAnswer || e.Kind == record.KindBadAnswer:
 				lines := all.Lines
 				one := *e
 				all, all.Lines = &one, slices.Concat(e.Lines, lines)
@@ -520,7 +439,7 @@ func join(errs []error) error {
 // ignoreKind drops those lines of an error that are of a kind that is fine, and
 // the whole error if no other line is left. zfs goes on with the other names after
 // each of them.
-func ignoreKind(err error, fine Kind) error {
+func ignoreKind(err error, fine record.ErrorKind) error {
 	var e *Error
 	if fine == "" || !errors.As(err, &e) || !e.Complete() || len(e.Lines) == 0 {
 		return err
@@ -562,7 +481,7 @@ func (e *Error) Of(name string, all func(name string) bool) error {
 	one := *e
 	if len(mine) > 0 {
 		one.Lines, one.Kind = mine, classify(mine)
-		if one.Kind == KindOther {
+		if one.Kind == record.KindOther {
 			one.Kind = e.Kind
 		}
 	}

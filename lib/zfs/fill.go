@@ -11,7 +11,7 @@ import (
 // Fill lists the snapshots and bookmarks of records, which are all on h, into
 // them: one program where all can be read. excluded tells of a full name whether to
 // act as if the snapshot were not there. failed are the records whose dataset is no
-// more, of KindNotFound, or whose lists cannot be read: they stop none of the others.
+// more, of record.KindNotFound, or whose lists cannot be read: they stop none of the others.
 func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
 	failed = map[*record.Record]error{}
 	if len(set) == 0 {

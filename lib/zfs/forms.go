@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/record"
 )
 
 // This file has every form of command that zab gives to zfs and zpool, on any host,
@@ -67,7 +68,7 @@ var forms = map[string]form{
 
 // CheckArgv refuses a command of zfs or zpool that is not one of those that zab
 // has, or that has a word in it which its place does not allow. Other programs are
-// left alone. Its error is an *Error of KindBadArgument.
+// left alone. Its error is an *Error of record.KindBadArgument.
 func CheckArgv(argv []string) error {
 	if len(argv) == 0 || argv[0] != "zfs" && argv[0] != "zpool" {
 		return nil
@@ -79,7 +80,7 @@ func CheckArgv(argv []string) error {
 }
 
 func badArgument(err error) error {
-	return &Error{Kind: KindBadArgument, Code: -1, Lines: []string{err.Error()}}
+	return &Error{Kind: record.KindBadArgument, Code: -1, Lines: []string{err.Error()}}
 }
 
 func checkForm(argv []string) error {

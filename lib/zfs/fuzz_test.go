@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"zab/lib/record"
 )
 
 // A row of zfs list is taken apart without loss, or refused; nothing comes out of it
@@ -43,9 +45,9 @@ func FuzzMessage(f *testing.F) {
 		if line := e.Message(); strings.ContainsAny(line, "\n\r") {
 			t.Errorf("%q becomes %q", text, line)
 		}
-		err := ignoreKind(e, KindExists)
-		if err == nil && slices.ContainsFunc(telling(lines), func(l string) bool { return Classify(l) != KindExists }) {
-			t.Errorf("%q passes as %s", lines, KindExists)
+		err := ignoreKind(e, record.KindExists)
+		if err == nil && slices.ContainsFunc(telling(lines), func(l string) bool { return Classify(l) != record.KindExists }) {
+			t.Errorf("%q passes as %s", lines, record.KindExists)
 		}
 		if err != nil && KindOf(err) == "" {
 			t.Errorf("%q: %v has no kind", text, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/record"
 )
 
 // Value is a property's value with where it comes from: local, default,
@@ -42,7 +43,7 @@ func (h *Host) Existing(ctx context.Context, props, names []string) (map[string]
 	for _, d := range got {
 		out[d.Name] = d
 	}
-	return out, ignoreKind(err, KindNotFound)
+	return out, ignoreKind(err, record.KindNotFound)
 }
 
 // Get reads properties of the named datasets (not snapshots) with their

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"zab/lib/record"
 )
 
 // Hold holds snapshots that are there, given by full name, with tag. One that
@@ -20,7 +22,7 @@ func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
 	if err := h.treeHolds(ctx, recursive(HoldArgv(tag)), trees, ""); err != nil {
 		rest = snapshots
 	}
-	return h.holds(ctx, HoldArgv(tag), rest, KindExists)
+	return h.holds(ctx, HoldArgv(tag), rest, record.KindExists)
 }
 
 // HoldMore is Hold, and tells which of the snapshots had the tag before.
@@ -46,12 +48,12 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 		if errors.As(err, &e) {
 			for _, l := range e.Lines {
 				// cannot hold snapshot 'tank/a@1': tag already exists on this dataset
-				if names := quotedNames(l); len(names) > 0 && Classify(l) == KindExists {
+				if names := quotedNames(l); len(names) > 0 && Classify(l) == record.KindExists {
 					before[names[0]] = true
 				}
 			}
 		}
-		return ignoreKind(err, KindExists)
+		return ignoreKind(err, record.KindExists)
 	})
 	return before, err
 }
@@ -61,10 +63,10 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
 	trees, rest := h.together(ctx, snapshots)
 	// In a tree zfs passes by those without the tag.
-	if err := h.treeHolds(ctx, recursive(ReleaseArgv(tag)), trees, KindNotFound); err != nil {
+	if err := h.treeHolds(ctx, recursive(ReleaseArgv(tag)), trees, record.KindNotFound); err != nil {
 		rest = snapshots
 	}
-	return h.holds(ctx, ReleaseArgv(tag), rest, KindNotFound)
+	return h.holds(ctx, ReleaseArgv(tag), rest, record.KindNotFound)
 }
 
 // manyTrees are held by a program each.
@@ -75,7 +77,7 @@ func recursive(argv []string) []string { return slices.Insert(argv, 2, "-r") }
 
 // treeHolds does holds or releases of trees: a program for each pool, for one
 // pool does not have to wait for another.
-func (h *Host) treeHolds(ctx context.Context, argv []string, trees []tree, fine Kind) error {
+func (h *Host) treeHolds(ctx context.Context, argv []string, trees []tree, fine record.ErrorKind) error {
 	tops := map[string][]string{}
 	for _, t := range trees {
 		pool := t.top[:strings.IndexAny(t.top, "/@")]
@@ -106,7 +108,7 @@ func ReleaseArgv(tag string, snapshots ...string) []string {
 	return append([]string{"zfs", "release", tag}, snapshots...)
 }
 
-func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) error {
+func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine record.ErrorKind) error {
 	if len(snapshots) == 0 {
 		return nil
 	}
@@ -120,7 +122,7 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) e
 	for _, s := range snapshots {
 		pools[Pool(s)] = append(pools[Pool(s)], s)
 	}
-	if KindOf(err) != KindReadOnlyPool || len(pools) < 2 {
+	if KindOf(err) != record.KindReadOnlyPool || len(pools) < 2 {
 		return err
 	}
 	// Of a pool that is imported read-only zfs says so without a name, which would
@@ -129,7 +131,7 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine Kind) e
 	for _, pool := range slices.Sorted(maps.Keys(pools)) {
 		err := do(pools[pool])
 		var e *Error
-		if errors.As(err, &e) && e.Kind == KindReadOnlyPool {
+		if errors.As(err, &e) && e.Kind == record.KindReadOnlyPool {
 			one := *e
 			one.Lines = nil
 			for _, s := range pools[pool] {

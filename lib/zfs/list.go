@@ -174,7 +174,7 @@ func (h *Host) find(ctx context.Context, names, extra []string) (map[string]Row,
 		return err
 	})
 	// What does not exist is a line for each, which must not hide others.
-	if err = ignoreKind(err, KindNotFound); err != nil {
+	if err = ignoreKind(err, record.KindNotFound); err != nil {
 		return nil, err
 	}
 	return found, nil
@@ -323,7 +323,7 @@ func (h *Host) batches(argv, names []string, do func(argv, names []string) error
 // unrecoverable tells whether the next command would fail in the same way.
 func unrecoverable(err error) bool {
 	switch KindOf(err) {
-	case KindUnreachable, KindAuth, KindHostKey, KindMissingProgram, KindNoZFS, KindTimeout, KindBadAnswer, KindBadArgument:
+	case record.KindUnreachable, record.KindAuth, record.KindHostKey, record.KindMissingProgram, record.KindNoZFS, record.KindTimeout, record.KindBadAnswer, record.KindBadArgument:
 		return true
 	}
 	var e *Error

@@ -345,7 +345,7 @@ exit 1`)
 		t.Errorf("%v, %v", got, err)
 	}
 	t.Setenv("TROUBLE", "cannot open 'tank/b@1': pool I/O is currently suspended")
-	if _, err := h.Find(context.Background(), names); KindOf(err) != KindPoolIO {
+	if _, err := h.Find(context.Background(), names); KindOf(err) != record.KindPoolIO {
 		t.Errorf("the trouble is lost: %v", err)
 	}
 }
@@ -361,10 +361,10 @@ func TestHolds(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	// Forged by a tag with a newline in it: more holds than there are, or of another.
-	if _, err := h.Holds(context.Background(), map[string]int64{"utsrc/p q@s 1": 1}); KindOf(err) != KindBadAnswer {
+	if _, err := h.Holds(context.Background(), map[string]int64{"utsrc/p q@s 1": 1}); KindOf(err) != record.KindBadAnswer {
 		t.Error(err)
 	}
-	if _, err := h.Holds(context.Background(), map[string]int64{"utsrc/x@1": 2}); KindOf(err) != KindBadAnswer {
+	if _, err := h.Holds(context.Background(), map[string]int64{"utsrc/x@1": 2}); KindOf(err) != record.KindBadAnswer {
 		t.Error(err)
 	}
 	if got, err := h.Holds(context.Background(), nil); got != nil || err != nil || len(started()) != 3 {
@@ -417,7 +417,7 @@ func TestBatchesGoOn(t *testing.T) {
 		names = append(names, fmt.Sprintf("tank/%0200d@%d", len(names), len(names)))
 	}
 	err := h.Hold(context.Background(), "t", names)
-	if KindOf(err) != KindBusy {
+	if KindOf(err) != record.KindBusy {
 		t.Error(err)
 	}
 	var held []string
@@ -435,9 +435,9 @@ func TestBatchesGiveUp(t *testing.T) {
 	names := strings.Split(strings.Repeat(strings.Repeat("x", 200)+" ", 20000), " ")
 	err := (&Machine{}).Host("").batches([]string{"zfs"}, names, func(_, _ []string) error {
 		n++
-		return &Error{Kind: KindNoZFS}
+		return &Error{Kind: record.KindNoZFS}
 	})
-	if n != 1 || KindOf(err) != KindNoZFS {
+	if n != 1 || KindOf(err) != record.KindNoZFS {
 		t.Errorf("%d programs, %v", n, err)
 	}
 	n = 0
@@ -462,7 +462,7 @@ esac`)
 	}
 	for _, bad := range []string{`quota\nquota\n`, `a\tb\n`, `-r\n`, `\n`, strings.Repeat(`a`, 300) + `\n`, many(maxLocals + 1)} {
 		t.Setenv("TEXT", bad)
-		if got, err := h.Locals(context.Background(), "tank/a"); KindOf(err) != KindBadAnswer {
+		if got, err := h.Locals(context.Background(), "tank/a"); KindOf(err) != record.KindBadAnswer {
 			t.Errorf("%.40q: %.40q, %v", bad, got, err)
 		}
 	}

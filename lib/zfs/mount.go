@@ -2,6 +2,8 @@ package zfs
 
 import (
 	"context"
+
+	"zab/lib/record"
 )
 
 // Mount mounts a filesystem at its mountpoint, with the options given.
@@ -10,7 +12,7 @@ func (h *Host) Mount(ctx context.Context, dataset string, options string) error 
 	if options != "" {
 		argv = append(argv, "-o", options)
 	}
-	return ignoreKind(h.run(ctx, append(argv, dataset)...), KindMounted)
+	return ignoreKind(h.run(ctx, append(argv, dataset)...), record.KindMounted)
 }
 
 // Unmount unmounts a filesystem that nobody uses.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/record"
 )
 
 // scope is what the rows of one answer may be about: the names that were asked
@@ -85,7 +86,7 @@ func (s *scope) within(name string, depth int) error {
 // not say of it that it does not exist. err is how the program ended.
 func (s *scope) absent(err error) error {
 	var e *Error
-	if err != nil && (!errors.As(err, &e) || !e.Complete() || e.Kind == KindBadAnswer) {
+	if err != nil && (!errors.As(err, &e) || !e.Complete() || e.Kind == record.KindBadAnswer) {
 		return nil // it is an error anyway
 	}
 	var missing []string
@@ -99,7 +100,7 @@ func (s *scope) absent(err error) error {
 	}
 	told := map[string]bool{}
 	if e != nil {
-		if ignoreKind(e, KindNotFound) != nil {
+		if ignoreKind(e, record.KindNotFound) != nil {
 			return nil // an error that nobody takes for an answer
 		}
 		for _, l := range e.Lines {

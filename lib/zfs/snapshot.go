@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/record"
 )
 
 // SnapshotMost takes as many of the snapshots, all of one pool, as can be taken, and
@@ -106,7 +107,7 @@ func (m *most) fail(set []string, err error) {
 
 // apart parts a set that failed into those that err names and the rest.
 func (m *most) apart(set []string, err error) {
-	if KindOf(err) == KindNotFound {
+	if KindOf(err) == record.KindNotFound {
 		gone, e := m.gone(set)
 		if e != nil {
 			m.fail(set, e)
@@ -121,7 +122,7 @@ func (m *most) apart(set []string, err error) {
 		}
 	}
 	culprits, groups := blame(err, set)
-	if !m.alone && len(m.made) == 0 && slices.ContainsFunc(slices.Collect(maps.Values(culprits)), func(e error) bool { return KindOf(e) == KindExists }) {
+	if !m.alone && len(m.made) == 0 && slices.ContainsFunc(slices.Collect(maps.Values(culprits)), func(e error) bool { return KindOf(e) == record.KindExists }) {
 		m.taken = true
 		return
 	}
@@ -205,7 +206,7 @@ func blame(err error, set []string) (culprits map[string]error, groups [][]strin
 }
 
 // errGone is the failure of a dataset that went while its snapshot was to be made.
-var errGone = &Error{Kind: KindNotFound, Code: -1, Lines: []string{"the dataset is gone since it was selected"}}
+var errGone = &Error{Kind: record.KindNotFound, Code: -1, Lines: []string{"the dataset is gone since it was selected"}}
 
 // OfDatasets reports whether an error may be about single datasets, so that the same
 // command with others may succeed. What it is not about is a connection, a program
@@ -217,7 +218,7 @@ func OfDatasets(err error) bool {
 		return false
 	}
 	switch e.Kind {
-	case KindPoolIO, KindTooLong:
+	case record.KindPoolIO, record.KindTooLong:
 		return false
 	}
 	return !unrecoverable(err)
@@ -235,7 +236,7 @@ func (h *Host) missing(ctx context.Context, names []string) ([]string, error) {
 		exists[row.Dataset] = true
 		return nil
 	})
-	if err != nil && KindOf(err) != KindNotFound {
+	if err != nil && KindOf(err) != record.KindNotFound {
 		return nil, err
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
@@ -266,16 +267,16 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 		return withoutSummary(h.do(ctx, call{argv: append(argv, names...), limited: true}))
 	}
 	if len(props) > 0 {
-		return &Error{Kind: KindTooLong, Host: h.Dest, Argv: argv, Code: -1,
+		return &Error{Kind: record.KindTooLong, Host: h.Dest, Argv: argv, Code: -1,
 			Lines: []string{fmt.Sprintf("%d snapshots do not fit into one command, and a channel program cannot set properties on snapshots", len(names))}}
 	}
 	err := h.snapshotProgram(ctx, names)
 	var e *Error
-	if errors.As(err, &e) && e.Kind == KindPermission {
+	if errors.As(err, &e) && e.Kind == record.KindPermission {
 		// That is about channel programs, and fewer snapshots would need none; but they
 		// would not be of one moment any more.
 		one := *e
-		one.Kind = KindTooLong
+		one.Kind = record.KindTooLong
 		return &one
 	}
 	return err

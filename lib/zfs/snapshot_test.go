@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"zab/lib/record"
 )
 
 // fakePool refuses sets of snapshots as zfs does: all or none.
@@ -96,7 +98,7 @@ func TestSnapshotNamed(t *testing.T) {
 	if len(m.made) != 997 || p.tries != 2 || len(m.failed) != 3 {
 		t.Errorf("%d made, %d failed, %d tries", len(m.made), len(m.failed), p.tries)
 	}
-	for n, kind := range map[string]Kind{"S/d3@x": KindBusy, "S/d5@x": KindNoSpace, "S/d7@x": KindPermission} {
+	for n, kind := range map[string]record.ErrorKind{"S/d3@x": record.KindBusy, "S/d5@x": record.KindNoSpace, "S/d7@x": record.KindPermission} {
 		if err := m.failed[n]; KindOf(err) != kind || err.Error() != p.names[n] {
 			t.Errorf("%s: %v", n, err)
 		}
@@ -157,11 +159,11 @@ func TestSnapshotBlind(t *testing.T) {
 // What is no dataset's fault is not tried again.
 func TestSnapshotNobodysFault(t *testing.T) {
 	for what, err := range map[string]error{
-		"killed":      &Error{Kind: KindKilled, Code: -1, Signal: syscall.SIGKILL, Lines: []string{"cannot create snapshot 'S/d1@x': dataset is busy"}},
-		"unreachable": &Error{Kind: KindUnreachable, Host: "nas", Code: 255, Lines: []string{"Connection closed by remote host"}},
+		"killed":      &Error{Kind: record.KindKilled, Code: -1, Signal: syscall.SIGKILL, Lines: []string{"cannot create snapshot 'S/d1@x': dataset is busy"}},
+		"unreachable": &Error{Kind: record.KindUnreachable, Host: "nas", Code: 255, Lines: []string{"Connection closed by remote host"}},
 		"suspended":   refused("cannot create snapshots : pool I/O is currently suspended"),
-		"too long":    &Error{Kind: KindTooLong, Code: -1},
-		"timeout":     &Error{Kind: KindTimeout, Code: -1},
+		"too long":    &Error{Kind: record.KindTooLong, Code: -1},
+		"timeout":     &Error{Kind: record.KindTimeout, Code: -1},
 	} {
 		p := &fakePool{err: err}
 		if m := p.run(names(20), false); p.tries != 1 || len(m.failed) != 20 || len(m.made) > 0 || m.taken || m.failed["S/d9@x"] != err {
@@ -174,7 +176,7 @@ func TestSnapshotNobodysFault(t *testing.T) {
 func TestSnapshotGone(t *testing.T) {
 	p := &fakePool{gone: map[string]bool{"S/d1": true, "S/d4": true, "S/d9": true}, names: map[string]string{"S/d2@x": "dataset is busy"}}
 	m := p.run(names(10), false)
-	if p.tries != 3 || len(m.made) != 6 || len(m.failed) != 4 || KindOf(m.failed["S/d4@x"]) != KindNotFound {
+	if p.tries != 3 || len(m.made) != 6 || len(m.failed) != 4 || KindOf(m.failed["S/d4@x"]) != record.KindNotFound {
 		t.Errorf("%d tries, %q, %v", p.tries, m.made, m.failed)
 	}
 }
@@ -186,7 +188,7 @@ func TestSnapshotTaken(t *testing.T) {
 	if m := p.run(names(4), false); !m.taken || len(m.made) > 0 || p.tries != 1 {
 		t.Errorf("%v, %q", m.taken, m.made)
 	}
-	if m := p.run(names(4), true); m.taken || len(m.made) != 2 || KindOf(m.failed["S/d1@x"]) != KindExists {
+	if m := p.run(names(4), true); m.taken || len(m.made) != 2 || KindOf(m.failed["S/d1@x"]) != record.KindExists {
 		t.Errorf("%v, %q, %v", m.taken, m.made, m.failed)
 	}
 }
@@ -200,7 +202,7 @@ func TestSnapshotLimit(t *testing.T) {
 		t.Errorf("%d tries, %q, %v", p.tries, m.made, m.failed)
 	}
 	p = &fakePool{limit: map[string]int{"S/l/2": 0}}
-	if m := p.run(set, false); len(m.made) != 5 || p.tries != 2 || KindOf(m.failed["S/l/2@x"]) != KindNoSpace {
+	if m := p.run(set, false); len(m.made) != 5 || p.tries != 2 || KindOf(m.failed["S/l/2@x"]) != record.KindNoSpace {
 		t.Errorf("%d tries, %q, %v", p.tries, m.made, m.failed)
 	}
 }

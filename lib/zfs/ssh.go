@@ -18,6 +18,7 @@ import (
 
 	"zab/lib/private"
 	"zab/lib/proc"
+	"zab/lib/record"
 )
 
 // ControlEnv names the directory of control sockets that a parent has set up:
@@ -66,7 +67,7 @@ func (h *Host) Connect(ctx context.Context, retries int) error {
 	}
 	for try := 1; ; try++ {
 		_, err := h.connect(ctx)
-		if KindOf(err) != KindUnreachable || try > retries || Pause(ctx, try) != nil {
+		if KindOf(err) != record.KindUnreachable || try > retries || Pause(ctx, try) != nil {
 			return err
 		}
 		h.again()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"zab/lib/record"
 )
 
 // A program that touches a suspended pool waits in the kernel until the pool's
@@ -47,7 +49,7 @@ func PoolsOf(argv []string) []string {
 
 // poolLost is the error of a pool that does not answer. Its words are zfs's own.
 func (h *Host) poolLost(pool string) *Error {
-	return &Error{Kind: KindPoolIO, Host: h.Dest, Code: -1, Lines: []string{fmt.Sprintf("cannot use the pool '%s': pool I/O is currently suspended", pool)}}
+	return &Error{Kind: record.KindPoolIO, Host: h.Dest, Code: -1, Lines: []string{fmt.Sprintf("cannot use the pool '%s': pool I/O is currently suspended", pool)}}
 }
 
 // suspended returns why a command should not be started: a pool of it is known to

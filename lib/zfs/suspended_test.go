@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"zab/lib/record"
 )
 
 // withStates is a machine whose kernel tells the states of pools.
@@ -58,7 +60,7 @@ func TestNotStartedWhereSuspended(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	err := h.Snapshot(context.Background(), []string{"tank/a@x"}, nil)
 	var e *Error
-	if !errors.As(err, &e) || e.Kind != KindPoolIO || e.Message() != "cannot use the pool 'tank': pool I/O is currently suspended" {
+	if !errors.As(err, &e) || e.Kind != record.KindPoolIO || e.Message() != "cannot use the pool 'tank': pool I/O is currently suspended" {
 		t.Errorf("%v", err)
 	}
 	if err := h.Snapshot(context.Background(), []string{"bk/a@x"}, nil); err != nil {
@@ -82,7 +84,7 @@ func TestLeftWhereSuspended(t *testing.T) {
 	set("tank", "SUSPENDED")
 	select {
 	case err := <-lost:
-		if KindOf(err) != KindPoolIO {
+		if KindOf(err) != record.KindPoolIO {
 			t.Error(err)
 		}
 	case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/record"
 )
 
 // This file is about answers that are not whole. zfs list and zfs get go on where a
@@ -66,7 +67,7 @@ func Absent(err error, name string) bool {
 	absent := false
 	for _, l := range e.Lines {
 		if slices.Contains(quotedNames(l), name) {
-			if Classify(l) != KindNotFound {
+			if Classify(l) != record.KindNotFound {
 				return false
 			}
 			absent = true
@@ -109,7 +110,7 @@ func parts(err error, names []string) (absent []string, unread []Unread, ok bool
 		one.Lines, one.Kind = []string{l}, Classify(l)
 		at := slices.IndexFunc(quotedNames(l), func(n string) bool { return slices.Contains(names, n) })
 		switch {
-		case at >= 0 && one.Kind == KindNotFound:
+		case at >= 0 && one.Kind == record.KindNotFound:
 			absent = append(absent, quotedNames(l)[at])
 		case at >= 0:
 			unread = append(unread, Unread{Name: quotedNames(l)[at], Err: &one})

@@ -18,15 +18,15 @@ import (
 func TestNotWhole(t *testing.T) {
 	for _, c := range []struct {
 		line string
-		kind Kind // "" for noise
+		kind record.ErrorKind // "" for noise
 	}{
-		{"cannot iterate filesystems: I/O error", KindPoolIO},
-		{"cannot iterate filesystems: pool I/O is currently suspended", KindPoolIO},
-		{"cannot iterate filesystems: checksum error", KindOther},
-		{"cannot open 'tank/a': I/O error", KindPoolIO},
-		{"cannot open 'tank/a b@1': dataset does not exist", KindNotFound},
-		{"cannot open 'tank': no such pool", KindNotFound},
-		{"internal error: cannot iterate filesystems: Invalid exchange", KindOther},
+		{"cannot iterate filesystems: I/O error", record.KindPoolIO},
+		{"cannot iterate filesystems: pool I/O is currently suspended", record.KindPoolIO},
+		{"cannot iterate filesystems: checksum error", record.KindOther},
+		{"cannot open 'tank/a': I/O error", record.KindPoolIO},
+		{"cannot open 'tank/a b@1': dataset does not exist", record.KindNotFound},
+		{"cannot open 'tank': no such pool", record.KindNotFound},
+		{"internal error: cannot iterate filesystems: Invalid exchange", record.KindOther},
 		{"mesg: ttyname failed: Inappropriate ioctl for device", ""},
 		{"stdin: is not a tty", ""},
 		{"bash: warning: setlocale: LC_ALL: cannot change locale (de_DE.UTF-8)", ""},
@@ -50,7 +50,7 @@ func TestNotWhole(t *testing.T) {
 			t.Errorf("%s: %v, noise %q", c.line, err, noise)
 		case c.kind != "" && (!IsPartial(err) || KindOf(err) != c.kind || len(noise) > 0):
 			t.Errorf("%s: %v of kind %s", c.line, err, KindOf(err))
-		case c.kind == KindNotFound && ignoreKind(err, KindNotFound) == nil:
+		case c.kind == record.KindNotFound && ignoreKind(err, record.KindNotFound) == nil:
 			t.Errorf("%s: a list that is not whole is taken for one", c.line)
 		}
 	}
@@ -71,7 +71,7 @@ func TestAbsent(t *testing.T) {
 		{"nothing by name", err(1, "/root/.profile: file does not exist"), false},
 		{"suspended", err(1, "cannot open 'tank/a': pool I/O is currently suspended"), false},
 		{"killed", err(-1, "cannot open 'tank/a': dataset does not exist"), false},
-		{"bad answer", &Error{Kind: KindBadAnswer, Code: 1, Lines: []string{"'tank/a' was asked for and is not in it"}}, false},
+		{"bad answer", &Error{Kind: record.KindBadAnswer, Code: 1, Lines: []string{"'tank/a' was asked for and is not in it"}}, false},
 		{"none", nil, false},
 		{"of this program", errors.New("'tank/a' does not exist"), false},
 	} {
@@ -167,7 +167,7 @@ func TestReadable(t *testing.T) {
 		t.Fatalf("%v, %q, %v, %v", got, absent, unread, err)
 	}
 	for _, u := range unread {
-		if want := map[string]string{"p/b": "I/O error", "q": "pool I/O is currently suspended"}[u.Name]; u.Cause() != want || u.Err.Kind != KindPoolIO {
+		if want := map[string]string{"p/b": "I/O error", "q": "pool I/O is currently suspended"}[u.Name]; u.Cause() != want || u.Err.Kind != record.KindPoolIO {
 			t.Errorf("%s: %q", u.Name, u.Cause())
 		}
 	}
@@ -217,7 +217,7 @@ exit $code`
 			if err := failed[r]; err != nil {
 				kind := KindOf(err)
 				if Absent(err, r.Name) {
-					kind = KindNotFound
+					kind = record.KindNotFound
 				}
 				words = append(words, r.Name+" "+string(kind))
 			} else if len(r.Snapshots) != 2 {

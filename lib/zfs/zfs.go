@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"zab/lib/proc"
+	"zab/lib/record"
 )
 
 // Machine starts programs on this machine and, over ssh, on others. Make one
@@ -229,7 +230,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 		if errors.Is(err, proc.ErrLeft) {
 			what = "cannot be ended before its pool answers"
 		}
-		return &Error{Kind: KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
+		return &Error{Kind: record.KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
 			Lines: []string{fmt.Sprintf("'%s' gave no answer in %s, and %s", strings.Join(argv[:min(2, len(argv))], " "), h.m.QueryTimeout, what)}}
 	case err != nil && (rowErr == nil || context.Cause(ctx) == nil):
 		// What a program printed before it failed may well be cut off.

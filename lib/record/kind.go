@@ -1,0 +1,201 @@
+package record
+
+// ErrorKind is what went wrong, as a word that scripts can rely on. zab-record(5) lists
+// them.
+type ErrorKind string
+
+// The kinds that the commands find themselves.
+const (
+	KindBadStep       ErrorKind = "bad-step"       // a step that is not understood; nothing was done for the record
+	KindMovedOn       ErrorKind = "moved-on"       // the pool is not any more as the plan found it
+	KindLocked        ErrorKind = "locked"         // another zab is at work on the target dataset
+	KindParentFailed  ErrorKind = "parent-failed"  // a dataset above the target was to be received and was not
+	KindNotReceived   ErrorKind = "not-received"   // the target does not have the snapshot afterwards
+	KindNoOrigin      ErrorKind = "no-origin"      // the target does not have what a clone is to be made from
+	KindStalled       ErrorKind = "stalled"        // no byte moved for the time of --stall-timeout
+	KindReceiving     ErrorKind = "receiving"      // another program is receiving into the target
+	KindInterrupted   ErrorKind = "interrupted"    // a signal ended the command
+	KindBadInput      ErrorKind = "bad-input"      // a line was not understood, so the set of datasets is not complete
+	KindBadMapping    ErrorKind = "bad-mapping"    // a target's name cannot be made, or two datasets would go to one
+	KindBadProperty   ErrorKind = "bad-property"   // a property with a value that means nothing
+	KindNoneSelected  ErrorKind = "none-selected"  // no dataset has the property
+	KindTargetMissing ErrorKind = "target-missing" // the target does not exist
+	KindHook          ErrorKind = "hook"           // a command before the snapshots failed
+	KindLoop          ErrorKind = "loop"           // the dataset is part of the target itself
+	KindConflict      ErrorKind = "conflict"       // what is in the way is told by the conflict of the record
+)
+
+// The kinds of messages of zfs, zpool, ssh and the shell.
+const (
+	KindUnreachable    ErrorKind = "unreachable"     // ssh got no connection, or lost it
+	KindAuth           ErrorKind = "auth"            // ssh was refused
+	KindHostKey        ErrorKind = "host-key"        // ssh does not trust the host
+	KindMissingProgram ErrorKind = "missing-program" // a program is not installed
+	KindNoZFS          ErrorKind = "no-zfs"          // the module is not loaded, or no device
+	KindPermission     ErrorKind = "permission"
+	KindNotFound       ErrorKind = "not-found" // no such dataset or snapshot
+	KindExists         ErrorKind = "exists"
+	KindBusy           ErrorKind = "busy"
+	KindHeld           ErrorKind = "held"           // a hold protects the snapshot
+	KindMounted        ErrorKind = "mounted"        // it is mounted already
+	KindReadOnly       ErrorKind = "read-only"      // of a file system
+	KindReadOnlyPool   ErrorKind = "read-only-pool" // the pool is imported read-only
+	KindClones         ErrorKind = "has-clones"     // a clone depends on it
+	KindNoSpace        ErrorKind = "no-space"       // full pool or quota
+	KindModified       ErrorKind = "modified"       // the target changed since its newest snapshot
+	KindNoBase         ErrorKind = "no-base"        // the target does not have the stream's base
+	KindStaleToken     ErrorKind = "stale-token"    // the resume token leads nowhere
+	KindPartial        ErrorKind = "partial"        // the stream broke off; what came was saved
+	KindStream         ErrorKind = "stream"         // what arrived is not a stream of zfs
+	KindForeignStream  ErrorKind = "foreign-stream" // the stream would reach beyond the dataset it was asked for
+	KindFeature        ErrorKind = "feature"        // the pool or zfs cannot do this
+	KindKey            ErrorKind = "key"            // an encryption key is missing or another
+	KindEncryption     ErrorKind = "encryption"     // it does not fit how the data or the copy is encrypted
+	KindPoolIO         ErrorKind = "pool-io"        // the pool is suspended or fails
+	KindUnreadable     ErrorKind = "unreadable"     // a block of the data is lost
+	KindZoned          ErrorKind = "zoned"          // the dataset belongs to a zone, which alone may do this
+	KindTooLong        ErrorKind = "too-long"       // more arguments than the system takes
+	KindKilled         ErrorKind = "killed"         // a signal ended the program
+	KindTimeout        ErrorKind = "timeout"        // a question was not answered in time
+	KindBadAnswer      ErrorKind = "bad-answer"     // what a host printed is no answer to what it was asked
+	KindBadArgument    ErrorKind = "bad-argument"   // a name or value that no command may be given
+	KindOther          ErrorKind = "other"          // a message that is not in the catalogue
+)
+
+// ErrorKinds are all of them.
+var ErrorKinds = []ErrorKind{
+	KindUnreachable,
+	KindAuth,
+	KindHostKey,
+	KindMissingProgram,
+	KindNoZFS,
+	KindPermission,
+	KindNotFound,
+	KindExists,
+	KindBusy,
+	KindHeld,
+	KindMounted,
+	KindReadOnly,
+	KindReadOnlyPool,
+	KindClones,
+	KindNoSpace,
+	KindModified,
+	KindNoBase,
+	KindStaleToken,
+	KindPartial,
+	KindStream,
+	KindForeignStream,
+	KindFeature,
+	KindKey,
+	KindEncryption,
+	KindPoolIO,
+	KindUnreadable,
+	KindZoned,
+	KindTooLong,
+	KindKilled,
+	KindTimeout,
+	KindBadAnswer,
+	KindBadArgument,
+	KindOther,
+	KindBadStep,
+	KindMovedOn,
+	KindLocked,
+	KindParentFailed,
+	KindNotReceived,
+	KindNoOrigin,
+	KindStalled,
+	KindReceiving,
+	KindInterrupted,
+	KindBadInput,
+	KindBadMapping,
+	KindBadProperty,
+	KindNoneSelected,
+	KindTargetMissing,
+	KindHook,
+	KindLoop,
+	KindConflict,
+}
+
+// ConflictKind is what is in the way of a backup; see Conflict.
+type ConflictKind string
+
+// The kinds of conflicts; zab-record(5) tells what they mean.
+const (
+	ConflictKindMismatch           ConflictKind = "kind-mismatch"
+	ConflictEncryptionMismatch     ConflictKind = "encryption-mismatch"
+	ConflictTargetNotEncrypted     ConflictKind = "target-not-encrypted"
+	ConflictTargetWithoutSnapshots ConflictKind = "target-without-snapshots"
+	ConflictSameNameOtherGUID      ConflictKind = "same-name-other-guid"
+	ConflictNoCommonSnapshot       ConflictKind = "no-common-snapshot"
+	ConflictSourceRolledBack       ConflictKind = "source-rolled-back"
+	ConflictNewerSnapshots         ConflictKind = "newer-snapshots"
+	ConflictModified               ConflictKind = "modified"
+	ConflictNoOrigin               ConflictKind = "no-origin"
+	ConflictRenamed                ConflictKind = "renamed"
+)
+
+// ConflictKinds are all of them.
+var ConflictKinds = []ConflictKind{
+	ConflictKindMismatch,
+	ConflictEncryptionMismatch,
+	ConflictTargetNotEncrypted,
+	ConflictTargetWithoutSnapshots,
+	ConflictSameNameOtherGUID,
+	ConflictNoCommonSnapshot,
+	ConflictSourceRolledBack,
+	ConflictNewerSnapshots,
+	ConflictModified,
+	ConflictNoOrigin,
+	ConflictRenamed,
+}
+
+// Transient reports whether the same command may succeed a little later.
+func (k ErrorKind) Transient() bool {
+	switch k {
+	case KindUnreachable, KindBusy, KindPartial, KindKilled, KindTimeout, KindStalled:
+		return true
+	}
+	return false
+}
+
+// Hint is what a person can do about an error of this kind; "" where the message says it
+// all.
+func (k ErrorKind) Hint() string { return hints[k] }
+
+const goesOn = "run again: the stream goes on where it broke off"
+
+var hints = map[ErrorKind]string{
+	KindUnreachable:    "check that the host is up and that 'ssh -o BatchMode=yes HOST true' works for this user",
+	KindAuth:           "install this user's ssh key on the host; zab never asks for a password",
+	KindHostKey:        "connect once by hand with ssh and check the host's key",
+	KindMissingProgram: "install the program on the machine that the message names, or choose another",
+	KindNoZFS:          "load the module with 'modprobe zfs'",
+	KindPermission:     "run as root, or allow it with 'zfs allow'",
+	KindHeld:           "'zfs holds SNAPSHOT' shows who holds it",
+	KindClones:         "a clone depends on the snapshot: promote or destroy the clone first",
+	KindReadOnlyPool:   "import the pool without '-o readonly=on', or leave it as it is with --no-snapshot, --no-thinning and --no-holds",
+	KindNoSpace:        "free space or raise the quota",
+	KindModified:       "'zfs diff' shows what changed; see the remedies of the conflict that zab-plan reports, such as --rollback",
+	KindStaleToken:     "run again: the token is aborted and the stream starts anew",
+	KindPartial:        goesOn,
+	KindStream:         "something else came in the place of the stream: a login shell that prints, or a pipe that does not give back what was put into it",
+	KindForeignStream:  "the source sent something else than it was asked for: find out why before you trust it again",
+	KindKey:            "load the key with 'zfs load-key'",
+	KindEncryption:     "a copy goes on as it was begun, raw or not: see Encryption in zab-plan(8)",
+	KindPoolIO:         "'zpool status POOL' shows what the pool suffers from; 'zpool clear POOL' has it go on once its devices are back",
+	KindFeature:        "compare what the pools on both sides can do: 'zpool get all POOL' lists their features, 'zfs version' tells the software's age",
+	KindUnreadable:     "'zpool status -v' names what is lost: restore or destroy it; what is sent then is the first snapshot without it",
+	KindZoned:          "'zfs get zoned' shows it: where zoned is on, mount and share the dataset inside of its zone, or 'zfs set zoned=off' on the copy",
+	KindTooLong:        "select fewer datasets for each run",
+	KindTimeout:        "check the host and its pools with 'zpool status'; --query-timeout sets how long an answer may take",
+	KindBadAnswer:      "nothing was done with this answer; most often the login shell of that host prints it, from a file such as .bashrc or .profile: 'ssh HOST true' must print nothing",
+	KindBadStep:        "the plan was made by another version or changed by hand; run zab-plan again",
+	KindMovedOn:        "run zab-plan again: the plan does not fit the pools any more",
+	KindLocked:         "wait until the other run has ended",
+	KindParentFailed:   "run again when the parent's trouble is solved",
+	KindNotReceived:    "look at the target's snapshots with 'zfs list -t snapshot -o name,guid'; run zab-plan again",
+	KindNoOrigin:       "run zab-plan again, with --clones never if the origin cannot be sent",
+	KindStalled:        goesOn,
+	KindReceiving:      "wait until it has ended: 'fuser -v /dev/zfs' and 'ps' on the target tell which it is",
+	KindInterrupted:    goesOn,
+}

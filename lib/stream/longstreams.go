@@ -19,7 +19,7 @@ func NewLongStreams(after int64) *LongStreams { return &LongStreams{after, make(
 // moves, or one of its own programs has ended: what is left then is what the pipes
 // hold. It is false if the relay was stopped first.
 func (j *Relay) acquire() bool {
-	if j.LongStreams == nil || j.inside || j.Moved.Load() < j.LongStreams.after {
+	if j.LongStreams == nil || j.hasTurn || j.Moved.Load() < j.LongStreams.after {
 		return true
 	}
 	since := time.Now()
@@ -30,7 +30,7 @@ func (j *Relay) acquire() bool {
 	}()
 	select {
 	case j.LongStreams.turn <- struct{}{}:
-		j.inside = true
+		j.hasTurn = true
 		return true
 	case <-j.ending:
 		return true
@@ -53,13 +53,13 @@ func (j *Relay) hurry() {
 
 // release lets the next one in.
 func (j *Relay) release() {
-	if j.inside {
+	if j.hasTurn {
 		<-j.LongStreams.turn
-		j.inside = false
+		j.hasTurn = false
 	}
 }
 
-// Waiting tells whether the stream stands at its gate, and for how long it has
+// Waiting tells whether the stream waits for its turn, and for how long it has
 // done so in all.
 func (j *Relay) Waiting() (now bool, all time.Duration) {
 	all = time.Duration(j.waited.Load())

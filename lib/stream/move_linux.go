@@ -160,7 +160,7 @@ func readable(fd int) bool {
 // for speed, so it may fail.
 func enlargePipe(f *os.File) { room(f, unix.F_SETPIPE_SZ, pipeSize) }
 
-// isLargePipe tells whether a file is a pipe with the room that widen gives.
+// isLargePipe tells whether a file is a pipe with the room that enlargePipe gives.
 func isLargePipe(f *os.File) bool { return room(f, unix.F_GETPIPE_SZ, 0) >= pipeSize }
 
 // setPipeSize makes a pipe at least so wide that size bytes can wait in it, and tells

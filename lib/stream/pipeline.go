@@ -72,7 +72,7 @@ type Outcome struct {
 	Err error
 	// Said is what the last program, which receives, printed on stderr.
 	Said string
-	// Seconds that it took, without those that it stood at a Gate.
+	// Seconds that it took, without those that it waited for other long streams.
 	Seconds float64
 }
 

@@ -277,13 +277,13 @@ func TestPaceAfterPause(t *testing.T) {
 
 // Of two long streams one waits half-way until the other has ended, however
 // long that takes; a short one passes.
-func TestGate(t *testing.T) {
+func TestLongStreams(t *testing.T) {
 	in, data := stream(t, 3<<20)
 	for _, buffer := range []int64{0, 70_001} {
-		gate := NewLongStreams(1 << 20)
+		long := NewLongStreams(1 << 20)
 		dir := t.TempDir()
 		run := func(name, send string) (*Relay, chan Outcome) {
-			j := &Relay{LongStreams: gate, Buffer: buffer}
+			j := &Relay{LongStreams: long, Buffer: buffer}
 			done := make(chan Outcome, 1)
 			go func() {
 				done <- Run(t.Context(), []Link{sh("send", send), between(j), sh("receive", "cat >"+zfs.Quote(filepath.Join(dir, name)))}, RunOptions{Stall: 5 * time.Second})
@@ -330,30 +330,30 @@ func TestGate(t *testing.T) {
 }
 
 // One whose sender has ended has nothing to wait for.
-func TestGateLetsTheRestPass(t *testing.T) {
+func TestLongStreamsLetsTheRestPass(t *testing.T) {
 	in, data := stream(t, 1<<20+100_000)
-	gate := NewLongStreams(1 << 20)
-	gate.turn <- struct{}{} // somebody else's
+	long := NewLongStreams(1 << 20)
+	long.turn <- struct{}{} // somebody else's
 	out := filepath.Join(t.TempDir(), "out")
-	res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(&Relay{LongStreams: gate}), sh("receive", "cat >"+zfs.Quote(out))}, RunOptions{})
+	res := Run(t.Context(), []Link{sh("send", "cat "+zfs.Quote(in)), between(&Relay{LongStreams: long}), sh("receive", "cat >"+zfs.Quote(out))}, RunOptions{})
 	got, err := os.ReadFile(out)
 	if res.Err != nil || len(res.Failures) > 0 || err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%+v, %d bytes, %v", res, len(got), err)
 	}
-	if len(gate.turn) != 1 {
+	if len(long.turn) != 1 {
 		t.Error("it gave back a turn that was not its own")
 	}
 }
 
-// One that waits at the gate is not stalled, and can be ended.
-func TestGateEnds(t *testing.T) {
+// One that waits for its turn is not stalled, and can be ended.
+func TestLongStreamsEnds(t *testing.T) {
 	in, _ := stream(t, 3<<20)
-	gate := NewLongStreams(1 << 20)
-	gate.turn <- struct{}{} // somebody else's
+	long := NewLongStreams(1 << 20)
+	long.turn <- struct{}{} // somebody else's
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
-	j := &Relay{LongStreams: gate}
-	const stall = 2 * time.Second // more than it takes to come to the gate
+	j := &Relay{LongStreams: long}
+	const stall = 2 * time.Second // more than it takes to become long
 	go func() {
 		for {
 			if _, all := j.Waiting(); all > stall+stall/4 || ctx.Err() != nil {
@@ -367,7 +367,7 @@ func TestGateEnds(t *testing.T) {
 	if !errors.Is(res.Err, why) {
 		t.Errorf("%+v", res)
 	}
-	if len(gate.turn) != 1 {
+	if len(long.turn) != 1 {
 		t.Error("it gave back a turn that was not its own")
 	}
 }

@@ -33,7 +33,7 @@ type Relay struct {
 	// Moved counts the bytes written.
 	Moved atomic.Int64
 
-	inside        bool         // the gate
+	hasTurn       bool         // among the long streams
 	waits, waited atomic.Int64 // there: since when, in Unix nanoseconds, and for how long before
 
 	mu       sync.Mutex

@@ -22,9 +22,10 @@ import (
 // property zab:aside.
 
 func checkAside(r *record.Record, s *record.Step, _ bool) error {
-	if err := errors.Join(isAbout(s, r.Target.Name), need("guid", s.GUID)); err != nil {
-		return err
-	}
+	return errors.Join(isAbout(s, r.Target.Name), need("guid", s.GUID), checkAsideNames(s))
+}
+
+func checkAsideNames(s *record.Step) error {
 	parent, last := record.SplitName(s.Dataset)
 	switch {
 	case parent == "":

@@ -13,7 +13,9 @@ import (
 type worker interface {
 	// newJob makes the number-th job, of a record.
 	newJob(r *record.Record, number int) *job
-	// begin checks the job and takes its locks. Its error is that of the job.
+	// check looks whether the job may be begun at all. Its error is that of the job alone.
+	check(*job) error
+	// begin takes the locks of the job. Its error is that of the job.
 	begin(context.Context, *job) error
 	// needsHolds reports whether hold has something to do for the job.
 	needsHolds(*job) bool
@@ -34,15 +36,16 @@ type worker interface {
 // was read until it is written, except while the worker has its job, which it gets back
 // through a channel: no two goroutines ever look at one record.
 //
-//	waiting -> asking -> holding -> executing -> executed -> committing -> written
+//	waiting -> executing -> executed -> committing -> finished
 //
-// A job begins when the graph allows it and a slot is free, and has held what it sends
-// together with what all others send that wait. It gives up its slot when its steps are
-// executed, and is committed together with others, while further jobs go on.
+// A job begins when the graph allows it and a slot is free. What it sends is held before,
+// for the first of them by asking for it, and for all others at the same time, while they
+// wait. It gives up its slot when its steps are executed, and is committed together with
+// others, while further jobs go on.
 type coordinator struct {
 	ctx    context.Context
 	work   worker
-	slots  int // how many jobs may be under way before they are executed
+	slots  int // how many jobs may be executing, or asking to be held
 	isLong func(*record.Record) bool
 	output *orderedWriter
 
@@ -56,19 +59,18 @@ type coordinator struct {
 	waiting  []*node // in the order in which they came
 	running  int     // how many jobs have a slot
 	longRuns bool    // one of them is long
-	executed []*job  // wait to be committed
+	executed []*node // wait to be committed
 	// lastCame and firstExecuted are since when nothing has come, and since when the first
 	// of the executed has waited.
 	begun, lastCame, firstExecuted time.Time
 
-	asking, holding []*node
-	committing      bool
-	prefetched      bool
-	fetching        bool
+	asking, holding, committing []*node
+	prefetched, fetching        bool
+	// finished are the records that are to be written.
+	finished []*record.Record
 
-	held, fetched chan struct{}
-	finished      chan *node
-	committed     chan []*job
+	held, fetched, committed chan struct{}
+	done                     chan *node // executed
 }
 
 // maxWaiting is how many records are read ahead, so that those with nothing to do pass
@@ -83,7 +85,7 @@ func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*re
 	return &coordinator{
 		ctx: ctx, work: work, slots: slots, isLong: isLong, output: output, begun: time.Now(),
 		graph: newGraph(), reading: true, failed: map[location]bool{},
-		held: make(chan struct{}), fetched: make(chan struct{}), finished: make(chan *node), committed: make(chan []*job),
+		held: make(chan struct{}), fetched: make(chan struct{}), committed: make(chan struct{}), done: make(chan *node),
 	}
 }
 
@@ -91,23 +93,49 @@ func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*re
 // error is that of the writing: after one, nothing more is begun, what is under way comes
 // to its end, and stop is called so that no more is read. At the end of the channel dropRest
 // tells whether what waits is not to be begun.
-func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop func(error)) error {
-	done := c.ctx.Done()
+func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop func(error)) (err error) {
+	signal := c.ctx.Done()
+	// Somebody who reads slowly, or does not read, keeps neither transfers nor commits
+	// from going on.
+	write, failed := make(chan *record.Record), make(chan error, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for r := range write {
+			if err := c.output.write(r); err != nil {
+				failed <- err
+				break
+			}
+		}
+		for range write {
+		}
+	}()
+	defer func() {
+		close(write)
+		<-ended
+		if err == nil && len(failed) > 0 {
+			err = <-failed
+		}
+	}()
 	for {
 		c.beginJobs()
-		if c.output.err != nil && !c.dropped {
-			c.drop()
-			stop(c.output.err)
-		}
 		c.holdQueued()
 		c.prefetch()
-		c.commit()
+		if c.commit() {
+			continue // there may be room for more jobs now
+		}
 		if c.idle() {
-			return c.output.err
+			return err
 		}
 		from := in
-		if len(c.waiting) >= maxWaiting {
+		if len(c.waiting) >= maxWaiting || len(c.finished) >= maxWaiting {
 			from = nil
+		}
+		to, next := write, (*record.Record)(nil)
+		if len(c.finished) > 0 {
+			next = c.finished[0]
+		} else {
+			to = nil
 		}
 		timer := time.NewTimer(c.nextDue())
 		select {
@@ -120,27 +148,29 @@ func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop f
 			if dropRest() {
 				c.drop()
 			}
+		case to <- next:
+			c.finished = c.finished[1:]
+		case err = <-failed:
+			c.drop()
+			stop(err)
 		case <-c.held:
 			c.executeHeld()
-		case n := <-c.finished:
-			c.finish(n)
-		case batch := <-c.committed:
-			c.committing = false
-			for _, j := range batch {
-				c.end(j)
-			}
+		case n := <-c.done:
+			c.executeDone(n)
+		case <-c.committed:
+			c.endCommitted()
 		case <-c.fetched:
 			c.fetching = false
 		case <-timer.C:
-		case <-done:
-			done = nil
+		case <-signal:
+			signal = nil
 		}
 		timer.Stop()
 	}
 }
 
 func (c *coordinator) idle() bool {
-	return !c.reading && len(c.waiting) == 0 && c.running == 0 && len(c.executed) == 0 && !c.committing && c.holding == nil && !c.fetching
+	return !c.reading && len(c.waiting) == 0 && c.running == 0 && len(c.executed) == 0 && c.committing == nil && c.holding == nil && !c.fetching && len(c.finished) == 0
 }
 
 // nextDue is how long until something is to be done though nothing has happened.
@@ -149,7 +179,7 @@ func (c *coordinator) nextDue() time.Duration {
 	if len(c.asking) > 0 && c.holding == nil {
 		next = min(next, time.Until(c.lastCame.Add(quiet)))
 	}
-	if len(c.executed) > 0 && !c.committing {
+	if len(c.executed) > 0 && c.committing == nil {
 		next = min(next, time.Until(c.commitDue()))
 	}
 	return next
@@ -160,7 +190,7 @@ func (c *coordinator) add(r *record.Record) {
 	c.output.expect(r)
 	switch {
 	case !acts(r):
-		c.output.write(r)
+		c.write(r)
 	case !c.dropped:
 		n := &node{job: c.work.newJob(r, c.came), long: c.isLong(r)}
 		c.came++
@@ -174,12 +204,19 @@ func (c *coordinator) add(r *record.Record) {
 func (c *coordinator) drop() { c.dropped, c.waiting = true, nil }
 
 // beginJobs begins as many jobs as there are slots for. None begins where the batches
-// do not keep up: what is executed takes memory until it is committed.
+// do not keep up, for what is executed takes memory until it is committed; nor while a
+// snapshot that is received waits for its bookmark with nothing else to protect it.
 func (c *coordinator) beginJobs() {
-	for c.output.err == nil && c.running < c.slots && len(c.executed) < 2*commitCount && snapshotsOf(c.executed) < 2*commitSnapshots {
+	for c.running < c.slots && len(c.executed) < 2*commitCount && snapshotsOf(c.executed) < 2*commitSnapshots && len(c.finished) < 2*maxWaiting && !c.hasUnprotected() {
 		n := c.next()
 		if n == nil {
 			return
+		}
+		if err := c.work.check(n.job); err != nil {
+			fail(n.job.r, err)
+			c.graph.finish(n)
+			c.end(n)
+			continue
 		}
 		c.running++
 		c.longRuns = c.longRuns || n.long
@@ -193,14 +230,18 @@ func (c *coordinator) beginJobs() {
 		switch {
 		case err != nil:
 			n.job.fail(err)
-			c.finish(n)
-		case !n.asked && c.work.needsHolds(n.job):
-			n.asking = true
+			c.executeDone(n)
+		case !n.job.holds.asked && c.work.needsHolds(n.job):
 			c.asking = append(c.asking, n)
 		default:
 			c.execute(n)
 		}
 	}
+}
+
+// hasUnprotected reports whether a received snapshot waits for its bookmark.
+func (c *coordinator) hasUnprotected() bool {
+	return slices.ContainsFunc(c.executed, func(n *node) bool { return n.job.unprotected() })
 }
 
 // next takes the first job of those that wait that may begin; nil where there is none.
@@ -218,7 +259,7 @@ func (c *coordinator) next() *node {
 	return nil
 }
 
-// checkParent fails where a dataset above the record's target was to be made by this
+// checkParent fails where a dataset above the record's target was to be received by this
 // run and was not.
 func (c *coordinator) checkParent(r *record.Record) (err error) {
 	if r.Target == nil {
@@ -243,16 +284,17 @@ func (c *coordinator) holdQueued() {
 		return
 	}
 	c.holding, c.asking = c.asking, nil
+	asked := len(c.holding)
 	for _, n := range c.waiting {
-		if !n.asked {
+		if !n.job.holds.asked {
+			n.holding = true
 			c.holding = append(c.holding, n)
 		}
 	}
-	var jobs []*job
-	for _, n := range c.holding {
-		n.holding = true
-		jobs = append(jobs, n.job)
+	for _, n := range c.holding[:asked] {
+		n.asking = true
 	}
+	jobs := jobsOf(c.holding)
 	go func() {
 		c.work.hold(c.ctx, jobs)
 		c.held <- struct{}{}
@@ -262,7 +304,7 @@ func (c *coordinator) holdQueued() {
 // executeHeld executes the jobs that have asked.
 func (c *coordinator) executeHeld() {
 	for _, n := range c.holding {
-		n.asked, n.holding = true, false
+		n.holding = false
 		if n.asking {
 			n.asking = false
 			c.execute(n)
@@ -274,12 +316,12 @@ func (c *coordinator) executeHeld() {
 func (c *coordinator) execute(n *node) {
 	go func() {
 		c.work.execute(c.ctx, n.job)
-		c.finished <- n
+		c.done <- n
 	}()
 }
 
-// finish takes a job back whose steps are executed, or that could not begin.
-func (c *coordinator) finish(n *node) {
+// executeDone takes a job back whose steps are executed, or that could not begin.
+func (c *coordinator) executeDone(n *node) {
 	j := n.job
 	c.running--
 	if n.long {
@@ -290,18 +332,25 @@ func (c *coordinator) finish(n *node) {
 		c.failed[location{j.r.Target.Host, name}] = true
 	}
 	if len(j.arrived)+len(j.later) == 0 {
-		c.end(j)
+		c.end(n)
 		return
 	}
 	if len(c.executed) == 0 {
 		c.firstExecuted = time.Now()
 	}
-	c.executed = append(c.executed, j)
+	c.executed = append(c.executed, n)
 }
 
-func (c *coordinator) end(j *job) {
-	c.work.end(j)
-	c.output.write(j.r)
+// end finishes a job, and has its record written.
+func (c *coordinator) end(n *node) {
+	n.ended = true
+	c.work.end(n.job)
+	c.write(n.job.r)
+}
+
+// write has a finished record written, and those that have waited for it.
+func (c *coordinator) write(r *record.Record) {
+	c.finished = append(c.finished, c.output.finish(r)...)
 }
 
 // prefetch does beforehand what can be for the last batch, while its last jobs run.
@@ -310,7 +359,7 @@ func (c *coordinator) prefetch() {
 		return
 	}
 	c.prefetched, c.fetching = true, true
-	do := c.work.prefetch(c.executed)
+	do := c.work.prefetch(jobsOf(c.executed))
 	go func() {
 		do(c.ctx)
 		c.fetched <- struct{}{}
@@ -318,22 +367,37 @@ func (c *coordinator) prefetch() {
 }
 
 // commit commits what is executed, when that is enough, or has waited long enough, or
-// must not wait, or when nothing else is to come.
-func (c *coordinator) commit() {
-	if c.committing || len(c.executed) == 0 {
-		return
+// must not wait, or when nothing else can begin before. It reports whether it did.
+func (c *coordinator) commit() (begun bool) {
+	if c.committing != nil || len(c.executed) == 0 {
+		return false
 	}
-	last := !c.reading && c.running == 0 && len(c.waiting) == 0
+	last := c.running == 0 && (len(c.waiting) > 0 || !c.reading)
 	full := len(c.executed) >= commitCount || snapshotsOf(c.executed) >= commitSnapshots
-	if !last && !full && c.ctx.Err() == nil && time.Now().Before(c.commitDue()) && !slices.ContainsFunc(c.executed, (*job).unprotected) {
-		return
+	if !last && !full && c.ctx.Err() == nil && time.Now().Before(c.commitDue()) && !c.hasUnprotected() {
+		return false
 	}
-	batch := c.executed
-	c.executed, c.committing = nil, true
+	n, snapshots := 0, 0
+	for n < min(len(c.executed), commitCount) && snapshots < commitSnapshots {
+		snapshots += snapshotsOf(c.executed[n : n+1])
+		n++
+	}
+	c.committing, c.executed = c.executed[:n:n], c.executed[n:]
+	c.firstExecuted = time.Now() // of the rest
+	jobs := jobsOf(c.committing)
 	go func() {
-		c.work.commit(c.ctx, batch)
-		c.committed <- batch
+		c.work.commit(c.ctx, jobs)
+		c.committed <- struct{}{}
 	}()
+	return true
+}
+
+// endCommitted takes the jobs of a batch back.
+func (c *coordinator) endCommitted() {
+	for _, n := range c.committing {
+		c.end(n)
+	}
+	c.committing = nil
 }
 
 // commitDue is until when the first of the executed waits for others.
@@ -342,9 +406,16 @@ func (c *coordinator) commitDue() time.Time {
 }
 
 // snapshotsOf is how many snapshots the records of jobs list.
-func snapshotsOf(jobs []*job) (n int) {
-	for _, j := range jobs {
-		n += len(j.r.Snapshots) + len(j.r.Target.Snapshots)
+func snapshotsOf(nodes []*node) (n int) {
+	for _, x := range nodes {
+		n += len(x.job.r.Snapshots) + len(x.job.r.Target.Snapshots)
 	}
 	return n
+}
+
+func jobsOf(nodes []*node) (jobs []*job) {
+	for _, n := range nodes {
+		jobs = append(jobs, n.job)
+	}
+	return jobs
 }

@@ -83,6 +83,13 @@ func targets(jobs []*job) (names []string) {
 func (f *fakeWorker) newJob(r *record.Record, n int) *job { return f.stage.newJob(r, n) }
 func (f *fakeWorker) needsHolds(*job) bool                { return !f.holdsNothing }
 
+func (f *fakeWorker) check(j *job) error {
+	if j.r.Target == nil {
+		return errors.New("no target")
+	}
+	return nil
+}
+
 func (f *fakeWorker) begin(_ context.Context, j *job) error {
 	defer f.own("begin", j)()
 	if f.refuse != nil {
@@ -110,6 +117,7 @@ func (f *fakeWorker) hold(_ context.Context, jobs []*job) {
 			f.t.Errorf("'%s' is held twice", j.r.Target.Name)
 		}
 		f.held = append(f.held, j.r.Target.Name)
+		j.holds.asked = true
 	}
 }
 
@@ -231,14 +239,14 @@ func TestLong(t *testing.T) {
 	short := make(chan struct{})
 	f.onExecute = func(j *job) {
 		name := j.r.Target.Name
-		switch {
-		case name == "c":
+		if name == "c" {
 			close(short)
-		case !long(j.r):
+		}
+		if !long(j.r) {
 			return
 		}
 		f.mu.Lock()
-		if together++; together > 1 && name != "c" {
+		if together++; together > 1 {
 			t.Errorf("%s beside another long one", name)
 		}
 		f.mu.Unlock()
@@ -287,8 +295,7 @@ func TestHoldTogether(t *testing.T) {
 	})
 }
 
-// Transfers go on while others are committed, and together with them the last ones are
-// few batches.
+// Transfers go on while others are committed.
 func TestTransfersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -327,15 +334,53 @@ func TestUnprotected(t *testing.T) {
 			j.r.Steps = append(j.r.Steps, record.Step{Do: record.DoBookmark, Side: record.SideSource})
 			j.later = []int{len(j.r.Steps) - 1}
 		}
+		f.onCommit = func([]*job) { time.Sleep(time.Minute) }
+		begun := time.Now()
 		f.run(context.Background(), 1, never, []*record.Record{to("a"), to("b"), to("c")})
-		if len(f.commits) != 3 {
-			t.Errorf("%v", f.commits)
+		// The next is received while the first is committed, and the third after that.
+		if took := time.Since(begun); len(f.commits) != 3 || took.Round(time.Second) != 181*time.Second {
+			t.Errorf("%v, %s", f.commits, took)
 		}
 	})
 }
 
-// Batches that do not keep up stop the transfers, before what waits for them takes all
-// memory.
+// Who does not read what is written keeps neither transfers nor commits from going on.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		r, w := io.Pipe()
+		c := newCoordinator(context.Background(), f, 1, never, newOrderedWriter(record.NewWriter(w)))
+		in := make(chan *record.Record)
+		go func() {
+			defer close(in)
+			for i := range 20 {
+				f := to(fmt.Sprint("a", i))
+				if i%2 == 1 {
+					f.Steps = nil
+				}
+				in <- f
+			}
+		}()
+		go func() {
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			f.mu.Lock()
+			if len(f.executed) != 10 || len(f.commits) == 0 {
+				t.Errorf("%v were executed, and %v committed", f.executed, f.commits)
+			}
+			f.mu.Unlock()
+			_, _ = io.Copy(io.Discard, r)
+		}()
+		f.onExecute = func(*job) { time.Sleep(time.Minute) }
+		if err := c.run(in, func() bool { return false }, func(error) {}); err != nil {
+			t.Error(err)
+		}
+		_ = w.Close()
+	})
+}
+
+// Batches are bounded, and stop the transfers where they do not keep up, before what waits
+// for them takes all memory.
 func TestBatchesKeepUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -356,6 +401,11 @@ func TestBatchesKeepUp(t *testing.T) {
 		written := f.run(context.Background(), 4, never, input)
 		if len(written) != len(input) {
 			t.Errorf("%d of %d were written", len(written), len(input))
+		}
+		for _, b := range f.commits {
+			if len(b) > commitCount {
+				t.Errorf("%d are committed at once", len(b))
+			}
 		}
 	})
 }
@@ -408,6 +458,40 @@ func TestParentFailed(t *testing.T) {
 	}
 }
 
+// A record that is refused fails alone: what is below its target may be received.
+func TestRefusedAlone(t *testing.T) {
+	f := newFake(t)
+	bad := to("b")
+	bad.Target = nil
+	bad.Steps = []record.Step{{Do: record.DoRename, Dataset: "x", From: "y"}}
+	child := to("b/x")
+	f.run(context.Background(), 2, never, []*record.Record{bad, child})
+	if bad.Error == nil || child.Error != nil {
+		t.Errorf("%+v, %+v", bad.Error, child.Error)
+	}
+}
+
+// A rename waits until what was received before is verified, by the name that it has.
+func TestRenameWaitsForCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		rename := to("new")
+		rename.Steps = []record.Step{{Do: record.DoRename, Dataset: "new", From: "old"}}
+		f.onExecute = func(j *job) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if j.r == rename && (len(f.commits) != 1 || !slices.Contains(f.commits[0], "old/x")) {
+				t.Errorf("renamed when %v were committed", f.commits)
+			}
+		}
+		begun := time.Now()
+		f.run(context.Background(), 2, never, []*record.Record{to("old/x"), rename})
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("it waited for %s", took)
+		}
+	})
+}
+
 // When nobody takes the records any more, nothing more is begun, nor read.
 func TestWriterBroken(t *testing.T) {
 	f := newFake(t)
@@ -426,8 +510,9 @@ func TestWriterBroken(t *testing.T) {
 	}
 }
 
-// Where the input ends in garbage, what is under way is finished, and nothing more is begun.
-func TestInputBroken(t *testing.T) {
+// Where what waits is to be dropped, what is under way is finished, and nothing more is
+// begun.
+func TestDropRest(t *testing.T) {
 	f := newFake(t)
 	f.holdsNothing = true
 	var out bytes.Buffer
@@ -445,74 +530,151 @@ func TestInputBroken(t *testing.T) {
 	}
 }
 
-// Random histories: each record is written once, after those above it, never begun before
-// what it depends on is executed, held before, and with one owner at a time.
+// Random histories, with signals, failures, renames, and readers that go away: each record
+// is written once, after those above it, never executed before what it depends on, held
+// before, with one owner at a time, and committed if it is executed.
 func TestRandomRuns(t *testing.T) {
-	for seed := range uint64(200) {
-		synctest.Test(t, func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 1))
-			var names []string
-			var input []*record.Record
-			var pauses []time.Duration
-			for range 1 + rng.IntN(40) {
-				name := fmt.Sprint("p", len(names))
-				if len(names) > 0 && rng.IntN(3) > 0 {
-					name = names[rng.IntN(len(names))] + "/" + name
-				}
-				r := to(name)
-				if len(names) > 0 && rng.IntN(6) == 0 {
-					r = to(name, names[rng.IntN(len(names))]+"@1")
-				}
-				if rng.IntN(10) == 0 {
-					r.Steps = nil
-				}
-				names, input = append(names, name), append(input, r)
-				pauses = append(pauses, time.Duration(rng.IntN(3))*time.Duration(rng.IntN(1000))*time.Millisecond)
+	for seed := range uint64(400) {
+		synctest.Test(t, func(t *testing.T) { randomRun(t, seed) })
+	}
+}
+
+func randomRun(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	var input []*record.Record
+	var names []string
+	pauses := []time.Duration{}
+	for k := range 1 + rng.IntN(60) {
+		name := fmt.Sprint("p/", k)
+		if k > 0 && rng.IntN(2) > 0 {
+			name = fmt.Sprint(names[rng.IntN(k)], "/", k)
+		}
+		r := to(name)
+		switch rng.IntN(12) {
+		case 0:
+			r.Steps = nil
+		case 1:
+			r.Steps = []record.Step{{Do: record.DoRename, Dataset: name, From: fmt.Sprint("p/old", k)}}
+		case 2:
+			r.Steps = append(r.Steps, record.Step{Do: record.DoBookmark, Side: record.SideSource})
+		case 3:
+			if k > 0 {
+				r.Steps[0].Origin = names[rng.IntN(k)] + "@1"
 			}
-			f := newFake(t)
-			var rngMu sync.Mutex
-			wait := func() {
-				rngMu.Lock()
-				d := time.Duration(rng.IntN(4000)*rng.IntN(40)) * time.Millisecond
-				rngMu.Unlock()
-				time.Sleep(d)
+		}
+		names, input = append(names, name), append(input, r)
+		pauses = append(pauses, time.Duration(rng.IntN(3)/2*rng.IntN(3000))*time.Millisecond)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if rng.IntN(2) == 0 {
+		time.AfterFunc(time.Duration(rng.IntN(60000))*time.Millisecond, cancel)
+	}
+	slots := 1 + rng.IntN(5)
+	long := func(r *record.Record) bool { return len(r.Name)%3 == 0 }
+	f := newFake(t)
+	f.holdsNothing = rng.IntN(3) == 0
+	// How long something takes is a matter of the seed, and not of who asks first.
+	wait := func(j *job, k int) {
+		select {
+		case <-time.After(time.Duration((j.number*7919+k*104729+int(seed)*31)%4000) * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	f.refuse = func(j *job) error {
+		switch {
+		case ctx.Err() != nil:
+			return failf(record.KindInterrupted, "interrupted")
+		case j.number%7 == int(seed%11):
+			return errors.New("locked")
+		}
+		return nil
+	}
+	f.onHold = func(jobs []*job) { wait(jobs[0], 1) }
+	f.onCommit = func(jobs []*job) { wait(jobs[0], 2) }
+	longs := 0
+	f.onExecute = func(j *job) {
+		f.mu.Lock()
+		for i, up := range names {
+			above := strings.HasPrefix(j.r.Target.Name, up+"/") || strings.HasPrefix(j.r.Steps[0].Origin, up+"@")
+			if above && len(input[i].Steps) > 0 && input[i].Error == nil && !slices.Contains(f.executed, up) {
+				t.Errorf("seed %d: %s before %s", seed, j.r.Target.Name, up)
 			}
-			slots := 1 + rng.IntN(5)
-			long := func(r *record.Record) bool { return len(r.Target.Name)%3 == 0 }
-			f.onHold = func([]*job) { wait() }
-			f.onCommit = func([]*job) { wait() }
-			longs := 0
-			f.onExecute = func(j *job) {
-				f.mu.Lock()
-				for _, up := range names {
-					isUp := strings.HasPrefix(j.r.Target.Name, up+"/") || strings.HasPrefix(j.r.Steps[0].Origin, up+"@")
-					if i := slices.Index(names, up); isUp && len(input[i].Steps) > 0 && !slices.Contains(f.executed, up) {
-						t.Errorf("seed %d: %s before %s", seed, j.r.Target.Name, up)
-					}
-				}
-				if long(j.r) {
-					if longs++; longs > 1 {
-						t.Errorf("seed %d: two long ones at once", seed)
-					}
-				}
-				f.mu.Unlock()
-				wait()
-				f.mu.Lock()
-				if long(j.r) {
-					longs--
-				}
-				f.mu.Unlock()
+		}
+		if long(j.r) {
+			if longs++; longs > 1 {
+				t.Errorf("seed %d: two long ones at once", seed)
 			}
-			written := f.run(context.Background(), slots, long, input, pauses...)
-			if len(written) != len(input) || f.most > slots {
-				t.Errorf("seed %d: %d of %d were written, %d at once", seed, len(written), len(input), f.most)
+		}
+		f.mu.Unlock()
+		wait(j, 3)
+		for i := range j.r.Steps {
+			if j.r.Steps[i].Do == record.DoBookmark {
+				j.later = append(j.later, i)
 			}
-			for i, n := range written {
-				if slices.Contains(written[:i], n) || slices.ContainsFunc(written[i+1:], func(later string) bool { return strings.HasPrefix(n, later+"/") }) {
-					t.Errorf("seed %d: %s is written twice, or before what is above it", seed, n)
-				}
+		}
+		if j.number%5 == int(seed%13) {
+			j.fail(errors.New("boom"))
+		}
+		f.mu.Lock()
+		if long(j.r) {
+			longs--
+		}
+		f.mu.Unlock()
+	}
+	out := &gone{left: 1 << 30}
+	if rng.IntN(3) == 0 {
+		out.left = rng.IntN(len(input))
+	}
+	c := newCoordinator(ctx, f, slots, long, newOrderedWriter(record.NewWriter(out)))
+	in := make(chan *record.Record)
+	var readErr error
+	go func() {
+		defer close(in)
+		for i, r := range input {
+			select {
+			case <-time.After(pauses[i]):
+			case <-reading.Done():
 			}
-		})
+			select {
+			case in <- r:
+			case <-reading.Done():
+				readErr = context.Cause(reading)
+				return
+			}
+		}
+	}()
+	begun := time.Now()
+	err := c.run(in, func() bool { return readErr != nil && ctx.Err() == nil }, stop)
+	committed := 0
+	for _, b := range f.commits {
+		committed += len(b)
+	}
+	if committed != len(f.executed) || f.most > slots {
+		t.Errorf("seed %d: %d executed, at most %d at once, %d committed", seed, len(f.executed), f.most, committed)
+	}
+	if c.running != 0 || c.longRuns || c.asking != nil || !c.idle() || len(c.graph.open)+len(c.graph.moving) > 0 && !c.dropped {
+		t.Errorf("seed %d: it has not come to an end: %+v", seed, c)
+	}
+	if took := time.Since(begun); took > time.Hour/2 {
+		t.Errorf("seed %d: it took %s", seed, took)
+	}
+	if err != nil || readErr != nil {
+		return
+	}
+	if len(c.output.pending)+len(c.output.blocked) > 0 {
+		t.Errorf("seed %d: %v %v", seed, c.output.pending, c.output.blocked)
+	}
+	all, _ := record.NewReader(&out.Buffer).ReadAll()
+	if len(all) != len(input) {
+		t.Errorf("seed %d: %d of %d were written", seed, len(all), len(input))
+	}
+	for i, r := range all {
+		if slices.ContainsFunc(all[i+1:], func(o *record.Record) bool { return o.Name == r.Name || strings.HasPrefix(r.Name, o.Name+"/") }) {
+			t.Errorf("seed %d: %s is written twice, or before what is above it", seed, r.Name)
+		}
 	}
 }
 
@@ -542,23 +704,17 @@ func TestRenames(t *testing.T) {
 
 // No record is written before one of a dataset above it.
 func TestOrderedWriter(t *testing.T) {
-	var out bytes.Buffer
-	s := newOrderedWriter(record.NewWriter(&out))
+	s := newOrderedWriter(nil)
 	r := map[string]*record.Record{}
 	for _, n := range []string{"a", "a/b", "a/b/c", "d", "ab"} {
 		r[n] = &record.Record{Type: "dataset", Name: n}
 		s.expect(r[n])
 	}
-	for _, n := range []string{"a/b/c", "d", "a/b", "ab", "a"} {
-		s.write(r[n])
-	}
 	var got []string
-	for line := range strings.Lines(out.String()) {
-		p, err := record.Parse([]byte(strings.TrimSpace(line)))
-		if err != nil {
-			t.Fatal(err)
+	for _, n := range []string{"a/b/c", "d", "a/b", "ab", "a"} {
+		for _, r := range s.finish(r[n]) {
+			got = append(got, r.Name)
 		}
-		got = append(got, p.Name)
 	}
 	if !slices.Equal(got, []string{"d", "ab", "a", "a/b", "a/b/c"}) {
 		t.Fatalf("%v", got)

@@ -27,9 +27,9 @@ func (l location) above(f func(location) bool) bool {
 func targetOf(r *record.Record) location { return location{r.Target.Host, r.Target.Name} }
 func sourceOf(r *record.Record) location { return location{r.Host, r.Name} }
 
-// graph knows which jobs depend on which: a job begins when all before it are done
+// graph knows which jobs depend on which: a job begins when all before it are executed
 // whose target is the same or above, from whose copy it is cloned, or that a rename
-// touches as well.
+// touches as well. A rename begins when all such are committed.
 type graph struct {
 	// open has the newest job that is not done, by target; moving by the names of what
 	// it renames, old and new.
@@ -41,10 +41,13 @@ type node struct {
 	job       *job
 	long      bool // likely to have a long stream
 	dependsOn []*node
-	done      bool
-	// asked: what the job sends is held, or was tried to be; holding: the worker is at it;
-	// asking: the job waits for that, and has a slot.
-	asked, holding, asking bool
+	// renames: it waits for others to have ended, for what they have received is verified
+	// by its name.
+	renames bool
+	// done: its steps are executed; ended: it is committed, too.
+	done, ended bool
+	// holding: the worker is at holding what it sends; asking: it has a slot meanwhile.
+	holding, asking bool
 }
 
 func newGraph() graph {
@@ -91,6 +94,7 @@ func (g *graph) addRename(n *node, from, to location) {
 			}
 		}
 	}
+	n.renames = true
 	g.moving[from], g.moving[to] = n, n
 }
 
@@ -102,14 +106,14 @@ func related(a, b string) bool {
 // ready reports whether all that the job depends on is done.
 func (n *node) ready() bool {
 	for _, o := range n.dependsOn {
-		if !o.done {
+		if !o.done || n.renames && !o.ended {
 			return false
 		}
 	}
 	return true
 }
 
-// finish says that a job is done.
+// finish says that the steps of a job are executed.
 func (g *graph) finish(n *node) {
 	n.done = true
 	n.dependsOn = nil // or each would keep all that came before

@@ -223,6 +223,48 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// One source goes to two targets: what is sent is held for each, by its own tag.
+func TestTwoTargets(t *testing.T) {
+	const otherTag = "zfs_autobackup:b:88"
+	p := newHeldPool(t, "", "")
+	a, b := onward("a", true), onward("a", true)
+	b.Target.Name, b.Target.Pin = "dst/other", otherTag
+	for i := range b.Steps {
+		s := &b.Steps[i]
+		s.Dataset = strings.Replace(s.Dataset, "dst/a", "dst/other", 1)
+		s.Tag = strings.Replace(s.Tag, ownTag, otherTag, 1)
+	}
+	for _, r := range carryOut(t, a, b) {
+		if r.Error != nil {
+			t.Errorf("%s: %+v", r.Target.Name, r.Error)
+		}
+	}
+	did, _ := p.log(t)
+	for _, tag := range []string{ownTag, otherTag} {
+		if n := slices.IndexFunc(did, func(line string) bool {
+			return strings.HasPrefix(line, "hold "+tag+" src/a@old src/a@s") || line == "hold "+tag+" src/a@s"
+		}); n < 0 {
+			t.Errorf("nothing is held by %s: %q", tag, did)
+		}
+	}
+}
+
+// A dry run holds, releases and notes nothing, also where the snapshots exist (P6).
+func TestDryRunHoldsNothing(t *testing.T) {
+	p := newHeldPool(t, "", "")
+	var in, out bytes.Buffer
+	if err := record.NewWriter(&in).Write(onward("a", true)); err != nil {
+		t.Fatal(err)
+	}
+	env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{DryRun: true}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &bytes.Buffer{}, Now: time.Now()}
+	if err := Run(context.Background(), env, &Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if did, lists := p.log(t); len(did) > 0 || lists > 0 || p.left() > 0 {
+		t.Errorf("%q, %d listings, %d noted", did, lists, p.left())
+	}
+}
+
 // A dry run notes nothing and shows only what would be released.
 func TestOldHoldsShown(t *testing.T) {
 	p := newHeldPool(t, hold("src/a@old", ownTag, "zfs_autobackup:b"), "")

@@ -114,11 +114,15 @@ func (x *stage) newJob(r *record.Record, number int) *job {
 	return &job{x: x, r: r, number: number, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
 }
 
-func (x *stage) begin(ctx context.Context, j *job) error {
+func (x *stage) check(j *job) error {
 	if err := check(j.r, x.env.Common.DryRun); err != nil {
 		return err
 	}
 	j.first = !j.r.Target.Exists || len(j.r.Target.Snapshots) == 0
+	return nil
+}
+
+func (x *stage) begin(ctx context.Context, j *job) error {
 	if x.env.Common.DryRun {
 		return nil
 	}
@@ -153,7 +157,7 @@ func (x *stage) execute(ctx context.Context, j *job) {
 // fail makes an error that of the job, because of which the rest of it is not executed.
 func (j *job) fail(err error) {
 	fail(j.r, err)
-	j.unmade = j.r.Target != nil && !j.r.Target.Exists && len(j.arrived) == 0
+	j.unmade = !j.r.Target.Exists && len(j.arrived) == 0
 }
 
 // failedTargets are the targets below which nothing can be received, for this job has

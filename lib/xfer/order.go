@@ -19,27 +19,25 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// orderedWriter writes records in the order in which they are finished, but none
-// before a record of a dataset above it that was read and is not finished.
+// orderedWriter puts records in order: each comes when it is finished, but none before
+// a record of a dataset above it that was read and is not finished.
 type orderedWriter struct {
 	w *record.Writer
-	// pending counts the records that were read and not written, by source; blocked are
-	// those that are finished, by the source for which they wait.
+	// pending counts the records that were read and are not finished, by source; blocked
+	// are those that are finished, by the source for which they wait.
 	pending map[location]int
 	blocked map[location][]*record.Record
-	// err is the first error of a write; after it nothing is written.
-	err error
 }
 
 func newOrderedWriter(w *record.Writer) *orderedWriter {
 	return &orderedWriter{w: w, pending: map[location]int{}, blocked: map[location][]*record.Record{}}
 }
 
-// expect says that a record was read, which will be written.
+// expect says that a record was read, which will be finished.
 func (o *orderedWriter) expect(r *record.Record) { o.pending[sourceOf(r)]++ }
 
-// write writes a record that is finished, and those that have waited for it.
-func (o *orderedWriter) write(r *record.Record) {
+// finish returns what may be written now that a record is finished, in order.
+func (o *orderedWriter) finish(r *record.Record) (next []*record.Record) {
 	me := sourceOf(r)
 	if me.above(func(l location) bool {
 		if o.pending[l] == 0 {
@@ -48,18 +46,19 @@ func (o *orderedWriter) write(r *record.Record) {
 		o.blocked[l] = append(o.blocked[l], r)
 		return true
 	}) {
-		return
+		return nil
 	}
-	if o.err == nil {
-		o.err = o.w.Write(r)
-	}
+	next = append(next, r)
 	if o.pending[me]--; o.pending[me] > 0 {
-		return
+		return next
 	}
 	delete(o.pending, me)
 	waiting := o.blocked[me]
 	delete(o.blocked, me)
 	for _, r := range waiting {
-		o.write(r)
+		next = append(next, o.finish(r)...)
 	}
+	return next
 }
+
+func (o *orderedWriter) write(r *record.Record) error { return o.w.Write(r) }

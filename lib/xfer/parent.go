@@ -11,7 +11,7 @@ import (
 
 // This file makes the datasets above a target, which mount nothing.
 
-func checkParent(r *record.Record, s *record.Step, _ bool) error {
+func checkCreateParent(r *record.Record, s *record.Step, _ bool) error {
 	if !strings.HasPrefix(r.Target.Name, s.Dataset+"/") {
 		return fmt.Errorf("%q is not above the target %q", s.Dataset, r.Target.Name)
 	}

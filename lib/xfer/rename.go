@@ -21,9 +21,10 @@ func renamed(r *record.Record, s *record.Step) string {
 }
 
 func checkRename(r *record.Record, s *record.Step, _ bool) error {
-	if err := errors.Join(need("guid", s.GUID), need("snapshot", s.Snapshot), need("from", s.From)); err != nil {
-		return err
-	}
+	return errors.Join(need("guid", s.GUID), need("snapshot", s.Snapshot), need("from", s.From), checkRenameNames(r, s))
+}
+
+func checkRenameNames(r *record.Record, s *record.Step) error {
 	of := func(guid string) bool {
 		has := func(x record.Snapshot) bool { return x.GUID == guid }
 		return slices.ContainsFunc(r.Snapshots, has) || slices.ContainsFunc(r.Bookmarks, has)

@@ -29,7 +29,7 @@ var kinds map[string]kind
 func init() { // for what the functions call looks here
 	kinds = map[string]kind{
 		record.DoAbortResume:  {checkAbort, (*job).showAbort, (*job).abort},
-		record.DoCreateParent: {checkParent, (*job).showParent, (*job).createParent},
+		record.DoCreateParent: {checkCreateParent, (*job).showParent, (*job).createParent},
 		record.DoRename:       {checkRename, (*job).showRename, (*job).rename},
 		record.DoRenameAside:  {checkAside, (*job).showRenameAside, (*job).renameAside},
 		record.DoRenameBack:   {checkAside, (*job).showRenameBack, (*job).renameBack},

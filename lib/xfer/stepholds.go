@@ -24,7 +24,7 @@ import (
 
 // stepHolds is what is known of the snapshots of the source that a job is to send.
 type stepHolds struct {
-	// asked: the rest is known.
+	// asked: the rest is known, as far as it could be found out.
 	asked bool
 	// held are the full names of what is held; fresh are those that were not held
 	// before. A hold that was there may be that of a base, which comes with the plan's
@@ -35,8 +35,10 @@ type stepHolds struct {
 }
 
 // needsHolds reports whether there is something to hold, or to look at, before the
-// job begins.
-func (x *stage) needsHolds(j *job) bool { return len(sent(j.r))+len(toHold(j.r)) > 0 }
+// steps of a job are executed.
+func (x *stage) needsHolds(j *job) bool {
+	return !x.env.Common.DryRun && len(sent(j.r))+len(toHold(j.r)) > 0
+}
 
 // hold holds what the jobs are to send, by one program for each host and tag, and
 // then looks whether it still is what the plan says: another snapshot of the same name

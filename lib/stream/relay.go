@@ -34,7 +34,7 @@ type Relay struct {
 	Moved atomic.Int64
 
 	hasTurn       bool         // among the long streams
-	waits, waited atomic.Int64 // there: since when, in Unix nanoseconds, and for how long before
+	waits, waited atomic.Int64 // for it: since when, in Unix nanoseconds, and for how long before
 
 	mu       sync.Mutex
 	src, dst *os.File

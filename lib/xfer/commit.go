@@ -2,7 +2,6 @@ package xfer
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"zab/lib/record"
@@ -37,9 +36,6 @@ func (x *stage) commit(ctx context.Context, batch []*job) {
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(10*time.Second, func() { cancel(context.Cause(ctx)) })
 	})()
-	// Which of several streams ends first is chance; what is told of them is in the
-	// order of the plan.
-	slices.SortFunc(batch, func(a, b *job) int { return a.number - b.number })
 	verify(long, batch)
 	mount(long, batch)
 	mark(long, batch, false)

@@ -384,6 +384,9 @@ func (c *coordinator) commit() (begun bool) {
 	}
 	c.committing, c.executed = c.executed[:n:n], c.executed[n:]
 	c.firstExecuted = time.Now() // of the rest
+	// Which of several streams ends first is chance; what is told of them is in the order
+	// of the plan.
+	slices.SortFunc(c.committing, func(a, b *node) int { return a.job.number - b.job.number })
 	jobs := jobsOf(c.committing)
 	go func() {
 		c.work.commit(c.ctx, jobs)

@@ -295,6 +295,22 @@ func TestHoldTogether(t *testing.T) {
 	})
 }
 
+// What is committed together, and then told, is in the order of the plan.
+func TestCommitOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		f.onExecute = func(j *job) { time.Sleep(time.Duration(10-j.number) * time.Second) }
+		var input []*record.Record
+		for _, n := range []string{"a", "b", "c", "d"} {
+			input = append(input, to(n))
+		}
+		written := f.run(context.Background(), 4, never, input)
+		if want := []string{"a", "b", "c", "d"}; len(f.commits) != 1 || !slices.Equal(f.commits[0], want) || !slices.Equal(written, []string{"t/a", "t/b", "t/c", "t/d"}) {
+			t.Errorf("%v, %v", f.commits, written)
+		}
+	})
+}
+
 // Transfers go on while others are committed.
 func TestTransfersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,34 +12,35 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file is --rename-aside: a copy that cannot be gone on with gets another
-// name, with all that is in it, and the backup goes on under the old one: from a
-// clone of the newest snapshot in common where there is one, which takes no
-// space, else with a first full stream.
+// This file plans --rename-aside. A copy that cannot be continued gets another name,
+// with all its snapshots, and the backup continues under the old name: from a clone of
+// the newest common snapshot if there is one, which takes no space, else with a first
+// full stream.
 //
-// What zfs does, tried on 2.3.2, and what is said of raw copies also on 2.1.11: a
-// promoted clone takes over all snapshots up to its origin, with holds and
-// bookmarks; that goes for volumes, and for raw copies whose key is not loaded,
-// which stay encryption roots and take the next raw increment. What is below a
-// dataset is renamed with it, and has to be renamed back.
+// How zfs behaves, tried on 2.3.2, and for raw copies also on 2.1.11: a promoted clone
+// takes over all snapshots up to its origin, with holds and bookmarks. This is also
+// true of volumes, and of raw copies whose key is not loaded: they stay encryption
+// roots and take the next raw increment. Descendants are renamed with a dataset, and
+// have to be renamed back.
 //
-// A run that dies half-way leaves a dataset whose property zab:aside says that
-// it has begun. The next plan has the same steps again, of which zab-xfer does
-// what is left; it has them without the option, too, for a copy without its
-// place is worse than either.
+// A run that dies half-way leaves a dataset whose property zab:aside says that the work
+// on it has begun. The next plan has the same steps again, and zab-xfer does those that
+// are left. The plan has them even without the option, because a copy that is missing
+// from its place is worse than either outcome.
 
-// begun is what a run that died has left to do for a record.
+// begun are the steps that a dead run left for a record.
 type begun struct {
 	at *record.Record // the dataset that was renamed
-	// before and after the streams
+	// before and after are the steps before and after the streams.
 	before, after []record.Step
-	// lent: the facts of the target are those of the other as yet.
+	// lent reports whether the facts of the target are still those of the renamed
+	// dataset.
 	lent bool
 }
 
-// readAsides asks for the properties of datasets whose names look as if they
-// had been set aside, and of those in whose place they were. One program, where
-// there are any.
+// readAsides reads the properties of datasets whose names have the form of a copy set
+// aside, and of the datasets in their former places. It runs one program, or none if
+// there is no such name.
 func (s *state) readAsides(ctx context.Context, host *zfs.Host) error {
 	if s.complete {
 		return nil
@@ -73,8 +74,8 @@ func (s *state) readAsides(ctx context.Context, host *zfs.Host) error {
 	return nil
 }
 
-// findAsides finds what was set aside, and gives what is below a dataset that a
-// dead run had only begun to set aside the name that it will have again.
+// findAsides finds the datasets that were set aside. If a dead run only began to set
+// one aside, its descendants are entered under the names that they will have again.
 func (s *state) findAsides() {
 	for _, n := range s.order { // parents first
 		r := s.datasets[n]
@@ -96,7 +97,8 @@ func (s *state) findAsides() {
 	}
 }
 
-// later is the name that a dataset will have when all that was begun is done.
+// later returns the name that a dataset will have when all unfinished work of setting
+// aside is done.
 func (s *state) later(name string) string {
 	for place, r := range s.begun {
 		if rest, below := strings.CutPrefix(name, r.Name+"/"); below {
@@ -106,7 +108,7 @@ func (s *state) later(name string) string {
 	return name
 }
 
-// actual is the name that a dataset has now, of the one that it will have.
+// actual returns the present name of the dataset that will be called name.
 func (s *state) actual(name string) string {
 	if r := s.datasets[name]; r != nil {
 		return r.Name
@@ -114,7 +116,7 @@ func (s *state) actual(name string) string {
 	return name
 }
 
-// aside tells whether a dataset was set aside, or is below one that was.
+// aside reports whether a dataset was set aside, or is below one that was.
 func (s *state) aside(name string) bool {
 	for i := range name {
 		if name[i] == '/' && s.asides[name[:i]] {
@@ -124,8 +126,8 @@ func (s *state) aside(name string) bool {
 	return s.asides[name]
 }
 
-// unfinished finds what a dead run has left to do for a record, and lets its
-// target look as it will when the steps before the streams are done.
+// unfinished finds the steps that a dead run left for a record, and gives its target
+// the state that it will have after the steps before the streams.
 func (p *planner) unfinished(d *draft) {
 	r, t := d.r, d.r.Target
 	at := p.state.begun[t.Name]
@@ -151,7 +153,7 @@ func (p *planner) unfinished(d *draft) {
 	case len(t.Snapshots) > 0:
 		d.begun.before = []record.Step{back}
 		if ds, snap, _ := strings.Cut(at.Origin, "@"); ds == t.Name {
-			// Promoted already, but perhaps no more than that.
+			// Already promoted, but perhaps nothing after that was done.
 			if i := slices.IndexFunc(t.Snapshots, func(s record.Snapshot) bool { return s.Name == snap }); i >= 0 {
 				rename.From, rename.FromGUID = snap, t.Snapshots[i].GUID
 				d.begun.before = []record.Step{rename, back}
@@ -160,7 +162,7 @@ func (p *planner) unfinished(d *draft) {
 		return
 	}
 	if from < 0 {
-		// The first has nothing left to do but to look.
+		// Nothing is left of the rename: its step only looks at the datasets.
 		d.begun.before, d.begun.after = []record.Step{rename}, []record.Step{back, end}
 		return
 	}
@@ -171,8 +173,8 @@ func (p *planner) unfinished(d *draft) {
 	d.begun.before, d.begun.lent = []record.Step{rename, back}, true
 }
 
-// tidy makes the facts of a target, which are those of another name as yet, its
-// own.
+// tidy clears the facts that were read from the renamed dataset and do not apply to the
+// clone in its place.
 func (d *draft) tidy() {
 	t := d.r.Target
 	b := d.begun
@@ -182,8 +184,8 @@ func (d *draft) tidy() {
 	t.Written, t.Aside, t.Origin, t.ResumeToken = nil, "", "", ""
 }
 
-// place gives an encryption root that is, or is below, what a dead run has
-// renamed the name that it will have.
+// place gives an encryption root its final name, if a dead run has renamed the root or
+// a dataset above it.
 func (s *state) place(f *record.Facts) {
 	for place, r := range s.begun {
 		if f.EncryptionRoot == r.Name {
@@ -194,8 +196,9 @@ func (s *state) place(f *record.Facts) {
 	f.EncryptionRoot = s.later(f.EncryptionRoot)
 }
 
-// waits is the failure of a record whose copy is, or would be, below one that is
-// not in its place and that this run does not bring back.
+// waits returns the error of a record whose copy is, or would be, below a dataset that
+// an earlier run began to set aside, unless this run finishes that; nil for other
+// records.
 func (p *planner) waits(d *draft) *record.Error {
 	name := d.r.Target.Name
 	for i := range name {
@@ -216,9 +219,10 @@ func (p *planner) waits(d *draft) *record.Error {
 	return nil
 }
 
-// setsAside tells whether --rename-aside is the remedy of a conflict: of a copy
-// that is not what its source is any more. Not of one whose encryption another
-// option decides, nor where a single snapshot has the name of another.
+// setsAside reports whether --rename-aside resolves a conflict, namely that of a copy
+// that has diverged from its source. It resolves neither encryption conflicts, which
+// other options decide, nor the conflict of a single older snapshot that has the name
+// of one to be sent.
 func setsAside(d *draft, c *record.Conflict) bool {
 	switch c.Kind {
 	case "modified", "newer-snapshots", "source-rolled-back", "no-common-snapshot", "target-without-snapshots", "kind-mismatch":
@@ -229,8 +233,8 @@ func setsAside(d *draft, c *record.Conflict) bool {
 	return false
 }
 
-// setAside gives the steps that take a copy out of the way, before the streams
-// and after them. Where that cannot be the conflict stays.
+// setAside returns the steps, before and after the streams, that set a copy aside. If
+// that was not asked for or is impossible, it returns the conflict.
 func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record.Step, _ *record.Conflict) {
 	r, t := d.r, d.r.Target
 	own := c.Kind == record.ConflictTargetWithoutSnapshots && isParent(t)
@@ -264,8 +268,8 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 		*t = record.Target{Host: t.Host, Name: t.Name, ZPoolGUID: t.ZPoolGUID, Pin: t.Pin, OldPin: t.OldPin, Snapshots: []record.Snapshot{}}
 		before, after = append(before, rename), []record.Step{back, end}
 	}
-	// What went out of the way does not count for the schedule any more. What
-	// clones need stays wanted.
+	// Snapshots that were set aside no longer count for the schedule. Snapshots that
+	// clones need stay wanted.
 	old := d.wanted
 	d.wanted = p.wanted(r, d)
 	for i := range old {
@@ -281,9 +285,9 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	return before, after, nil
 }
 
-// renamed are the steps that follow when a copy has its new name: what is below
-// it comes back as soon as there is something to come below, and it is done with
-// when the target has gone on.
+// renamed returns the steps that follow when a copy has its new name: back moves its
+// descendants back as soon as a dataset is in its place again, end finishes the work
+// after the streams.
 func (p *planner) renamed(dataset, guid, to string) (back, end record.Step) {
 	back = record.Step{Do: record.DoRenameBack, Side: record.SideTarget, Dataset: dataset, GUID: guid, To: to}
 	end = back
@@ -294,7 +298,8 @@ func (p *planner) renamed(dataset, guid, to string) (back, end record.Step) {
 	return back, end
 }
 
-// asideName is the name that a copy gets, or why it cannot get one.
+// asideName returns the last part of the name that a copy gets when it is set aside, or
+// the reason why it cannot get one.
 func (p *planner) asideName(d *draft) (name, why string) {
 	t := d.r.Target
 	loc := time.Local
@@ -316,7 +321,7 @@ func (p *planner) asideName(d *draft) (name, why string) {
 	grows := len(longest) - len(t.Name)
 	for _, n := range p.state.order {
 		if strings.HasPrefix(n, t.Name+"/") {
-			// What is below takes part, if only for a moment.
+			// Descendants are renamed too, if only for a moment.
 			for _, s := range p.state.datasets[n].Snapshots {
 				if full := s.Full(n); len(full)+grows > len(longest) {
 					longest = full + longest[len(longest)-grows:]
@@ -338,7 +343,7 @@ func (p *planner) asideName(d *draft) (name, why string) {
 	return name, ""
 }
 
-// below are the datasets of the target that are below a name.
+// below returns the names of the datasets of the target that are below a name.
 func (s *state) below(name string) (out []string) {
 	for _, n := range s.order {
 		if strings.HasPrefix(n, name+"/") {

@@ -7,7 +7,7 @@ import (
 	"zab/lib/record"
 )
 
-// asideText writes the steps that set aside and the streams in a line.
+// asideText returns, in a line, the steps of setting aside and the streams.
 func asideText(steps []record.Step) string {
 	var out []string
 	for _, s := range steps {
@@ -42,7 +42,7 @@ func TestRenameAside(t *testing.T) {
 		change             func(*record.Record)
 		target             string
 		changeTarget       func(*record.Record)
-		want               string // or the kind of the conflict that stays
+		want               string // the steps, or the kind of the conflict that stays
 	}{
 		{"no conflict", "", "b-1 b-2", keep, "b-1", keep, "recv b-1>b-2"},
 		{"nothing to send", "", "b-1", keep, "b-1", wrote, ""},
@@ -83,7 +83,7 @@ func TestRenameAside(t *testing.T) {
 	}
 }
 
-// Where it cannot be, the conflict stays and says why.
+// If a copy cannot be set aside, the conflict stays and says why.
 func TestRenameAsideCannot(t *testing.T) {
 	key := func(root string) func(*record.Record) {
 		return func(r *record.Record) {
@@ -120,8 +120,8 @@ func TestRenameAsideCannot(t *testing.T) {
 	}
 }
 
-// What a run that died left to do is done by the next, with the option or
-// without, whatever it had come to; what is below is not sent again.
+// The steps that a dead run left are done by the next run, with or without
+// --rename-aside and wherever the dead run stopped; the descendants are not sent again.
 func TestRenameAsideUnfinished(t *testing.T) {
 	const was = "backup/tank/a_diverged-20010909014640"
 	aside := func(snapshots, mark, origin string) *record.Record {
@@ -135,7 +135,7 @@ func TestRenameAsideUnfinished(t *testing.T) {
 		what   string
 		state  []*record.Record
 		source string
-		a, kid string // their steps
+		a, kid string // the steps of tank/a and tank/a/kid
 	}{
 		{"marked, not renamed", []*record.Record{with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.Aside = "begun:a" }), target("backup/tank/a/kid", "b-1")},
 			"b-1 b-2", "recv b-1>b-2", "recv b-1>b-2"},
@@ -172,12 +172,12 @@ func TestRenameAsideUnfinished(t *testing.T) {
 			}
 		}
 	}
-	// What is below waits for what brings it back.
+	// A descendant waits until the record that moves it back is part of the run.
 	state := []*record.Record{target("backup", ""), target("backup/tank", ""), aside("b-1 x*", "begun:a", ""), target(was+"/kid", "b-1")}
 	if r := plan(t, "", state, source("tank/a/kid", "b-1 b-2")).of(t, "tank/a/kid"); r.Error == nil || r.Error.Kind != "parent-failed" || len(r.Steps) > 0 {
 		t.Errorf("without its parent: %v %s", r.Error, asideText(r.Steps))
 	}
-	// A name alone is nothing.
+	// The name alone, without zab:aside, does not mean that a dataset was set aside.
 	state[2].Aside = ""
 	res := plan(t, "--orphans", state, source("tank/b", "b-1"))
 	if n := strings.Count(res.out, `"type":"orphan"`); n != 2 {

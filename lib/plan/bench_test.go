@@ -15,8 +15,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// zab-plan from a file, whole: datasets with so many snapshots each, of which the
-// target lacks the newest.
+// BenchmarkPlan measures all of zab-plan with the target's state in a file: datasets
+// with the given number of snapshots each, of which the target lacks the newest.
 func BenchmarkPlan(b *testing.B) {
 	for _, size := range []struct{ datasets, snapshots int }{{1, 100}, {1, 10000}, {100, 100}, {1000, 100}} {
 		b.Run(fmt.Sprintf("%dx%d", size.datasets, size.snapshots), func(b *testing.B) {

@@ -8,25 +8,25 @@ import (
 	"zab/lib/record"
 )
 
-// What --clones may be.
+// Values of --clones.
 const (
 	clonesNever  = "never"
 	clonesSimple = "simple"
 )
 
-// origin is what the copy of a clone is to be made from.
+// origin is the snapshot from which the copy of a clone is to be made.
 type origin struct {
 	of   *draft // the dataset of the origin
-	at   int    // its place in that one's snapshots
+	at   int    // its index in the snapshots of that dataset
 	from string // its full name on the source
 }
 
-// clones decides for every clone whose copy is to be made now what it is made
-// from. It runs before any plan is finished, for the origin must be sent, too,
-// and stay: whatever the schedule says of it, and whether it is ours or not.
+// clones chooses the origin for each clone whose copy is to be made in this run. It
+// runs before any plan is finished, because the origin must be sent too and must stay,
+// even if the schedule does not want it or it is not ours.
 //
-// The last come first, for a clone may itself be the origin of a later one
-// and be sent for the sake of that alone.
+// The last drafts come first, because a clone may itself have the origin of a later
+// clone and be sent for the sake of that alone.
 func (p *planner) clones(list []*draft) {
 	type key struct{ host, name string }
 	place := map[key]int{}
@@ -80,7 +80,7 @@ func (p *planner) clones(list []*draft) {
 	}
 }
 
-// copied is the snapshot of the target that has a guid.
+// copied returns the snapshot of the target with the given guid.
 func (d *draft) copied(guid string) (s record.Snapshot, ok bool) {
 	t := d.r.Target
 	i := slices.IndexFunc(t.Snapshots, func(s record.Snapshot) bool { return s.GUID == guid })
@@ -90,7 +90,7 @@ func (d *draft) copied(guid string) (s record.Snapshot, ok bool) {
 	return t.Snapshots[i], true
 }
 
-// cloned is the clone's origin on the target, in full.
+// cloned returns the full name that the clone's origin has on the target.
 func (o *origin) cloned() string {
 	s, ok := o.of.copied(o.guid())
 	if !ok {
@@ -99,11 +99,11 @@ func (o *origin) cloned() string {
 	return s.Full(o.of.r.Target.Name)
 }
 
-// guid is that of the origin.
+// guid returns the guid of the origin.
 func (o *origin) guid() string { return o.of.r.Snapshots[o.at].GUID }
 
-// ready tells, when the plan of the origin's dataset is made, whether the
-// origin is or will be on the target.
+// ready returns the conflict of a clone whose origin neither is nor will be on the
+// target, else nil. The origin's dataset must have been planned before.
 func (p *planner) ready(d *draft) *record.Conflict {
 	if d.clone != nil {
 		return d.clone
@@ -113,12 +113,12 @@ func (p *planner) ready(d *draft) *record.Conflict {
 		return nil
 	}
 	if _, there := o.of.copied(o.guid()); there {
-		return nil // whatever the trouble
+		return nil // the failure does not matter, the origin is there
 	}
 	return p.noOrigin(d.r, fmt.Sprintf("'%s' cannot be sent", o.of.r.Name))
 }
 
-// noOrigin: a clone that --clones simple cannot reproduce.
+// noOrigin returns the conflict of a clone that --clones simple cannot reproduce.
 func (p *planner) noOrigin(r *record.Record, why string) *record.Conflict {
 	ds, _, _ := strings.Cut(r.Origin, "@")
 	return &record.Conflict{Kind: record.ConflictNoOrigin,

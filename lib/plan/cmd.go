@@ -1,14 +1,13 @@
-// Package plan is zab-plan: it compares each source dataset with its target
-// and writes down, as steps, what has to be done to bring the target up to
-// date. Reading the plan is the dry run.
+// Package plan is zab-plan: it compares each source dataset with its target and writes
+// down the steps that bring the target up to date. Reading the plan is the dry run.
 //
-// Goals: bases by guid; a conflict is a result with remedies, never a guess;
-// pure where the target's state is given; a number of programs that grows with
-// the logarithm of that of the records with something to send.
+// Goals: bases by guid; a conflict is a result with remedies, never a guess; pure if
+// the target's state is given in a file; the number of programs grows with the
+// logarithm of the number of records with something to send.
 //
-// Non-goals: it changes nothing, and thins nothing. One exception: whether a
-// mounted copy was written to or only read is told by zfs diff, which makes a
-// snapshot for as long as it runs, and is not asked with -n.
+// Non-goals: it changes nothing, and thins nothing. One exception: to find out whether
+// a mounted copy was written to or only read, it runs zfs diff, which makes a snapshot
+// for as long as it runs; not with -n.
 package plan
 
 import (
@@ -31,8 +30,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// Plan are the options that the wrapper has in common with zab-plan, besides
-// those about names and the schedule.
+// Plan are the options that the wrapper shares with zab-plan, besides those about names
+// and the schedule.
 type Plan struct {
 	SSHTarget           string   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
 	StripPath           int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
@@ -56,7 +55,7 @@ type Plan struct {
 	ZFSCompressed       bool     `long:"zfs-compressed" section:"sent" description:"Send blocks compressed as they are on disk"`
 }
 
-// Options of zab-plan.
+// Options are the options of zab-plan.
 type Options struct {
 	cli.Common
 	snapname.Options
@@ -83,7 +82,7 @@ func Program() cli.Program {
 	}
 }
 
-// Main is the command.
+// Main runs zab-plan and returns its exit status.
 func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) check(args []string) error {
@@ -124,7 +123,7 @@ func (o *Options) check(args []string) error {
 	return o.parseProperties()
 }
 
-// CheckTarget refuses what cannot be the target of a backup.
+// CheckTarget returns an error if target cannot be the target of a backup.
 func CheckTarget(target string) error {
 	if strings.HasPrefix(target, "/") {
 		return fmt.Errorf("the target %q should not begin with a /: it is a dataset, not a directory", target)
@@ -138,14 +137,14 @@ func CheckTarget(target string) error {
 	return nil
 }
 
-// isProperty tells whether name can be that of a property, which zfs knows
-// better: it may be one of another version.
+// isProperty reports whether name can be the name of a property. It checks the form
+// only, because zfs may be of a version with other properties.
 func isProperty(name string) bool {
 	return name != "" && len(name) <= dataset.MaxName && name[0] != '-' &&
 		!strings.ContainsFunc(name, func(r rune) bool { return r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }
 
-// parseProperties cuts the lists of properties at their commas.
+// parseProperties splits the lists of properties at their commas and checks them.
 func (o *Options) parseProperties() error {
 	for _, list := range o.FilterProperties {
 		for p := range strings.SplitSeq(list, ",") {
@@ -177,8 +176,8 @@ func (o *Options) parseProperties() error {
 
 func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	if os.Getenv("GOGC") == "" {
-		// All records are held until the plan is made: what is garbage among
-		// them may be half as much, not as much again.
+		// All records are held until the plan is made, so garbage may take only half as
+		// much memory as they do, not as much again.
 		debug.SetGCPercent(50)
 	}
 	host := env.Machine.Host(o.SSHTarget)
@@ -186,7 +185,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	// The target is listed while the stages before still work.
+	// List the target while the earlier stages still work.
 	type listed struct {
 		s   *state
 		m   *memory
@@ -219,7 +218,8 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	var fatal *record.Error
 	switch {
 	case l.err != nil && (!zfs.Absent(l.err, target) || l.s.datasets[target] != nil):
-		// Where the target came, something below it did not: the listing is not whole.
+		// If the target itself was listed, a dataset below it was not: the list is
+		// incomplete.
 		e := zfs.Failed("plan", l.err, "cannot list the target '%s': %s", target, l.err)
 		fatal = &e
 	case l.s.datasets[target] == nil:
@@ -243,7 +243,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		default:
-			// One that cannot be read must not stop the others.
+			// A dataset that cannot be read must not stop the others.
 			env.Verbosef("what is remembered of '%s' will not do: %s", target, err)
 			if l.s, err = listState(ctx, host, target, excluded); err != nil {
 				return fmt.Errorf("cannot list the target '%s': %w", target, err)
@@ -282,10 +282,10 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	return o.plan(ctx, env, host, target, l.s, all, names, failed, bad == nil)
 }
 
-// tooLong is what to do about a name that is too long on the target.
+// tooLong is the hint for a name that is too long on the target.
 const tooLong = "no name of ZFS is longer than 255 bytes: leave out the first parts of the source's with --strip-path, or take a target with a shorter name"
 
-// writeAll writes all records, after what f does to those that take part.
+// writeAll applies f to the records that take part, and writes all records.
 func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Record)) error {
 	w := record.NewWriter(env.Stdout)
 	for _, r := range all {
@@ -301,8 +301,8 @@ func (o *Options) writeAll(env *cli.Env, all []*record.Record, f func(*record.Re
 	return nil
 }
 
-// plan makes the plan of all records and writes each as soon as it is made, so
-// that the first are on their way while the target of the last is looked at.
+// plan plans all records and writes each as soon as it is planned, so that the first
+// are on their way while the targets of the last are still being read.
 func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target string, s *state, all []*record.Record, names map[*record.Record]string, failed map[*record.Record]bool, whole bool) error {
 	s.sources = map[string]bool{}
 	keep, err := o.KeepTarget()
@@ -323,8 +323,8 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 		s.sources[r.Name] = true
 		if r.Error != nil && s.datasets[names[r]] == nil {
-			// What failed before it came here does not come this time. A parent
-			// made in its place would be in its way the next time.
+			// A record that failed in an earlier stage is not received in this run. A
+			// parent made in its place would be in its way the next time.
 			s.coming[names[r]] = r
 		}
 		if r.Skip() {
@@ -350,7 +350,8 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		if r.Type != record.TypeUnlisted {
 			continue
 		}
-		// As above: nothing is made in the place of what may come another time.
+		// As above: nothing is made in the place of a dataset that may be received
+		// another time.
 		if n, err := dataset.TargetName(r.Name, target, o.StripPath); err == nil && s.datasets[n] == nil && s.coming[n] == nil && p.drafts[n] == nil {
 			s.coming[n] = r
 		}
@@ -372,7 +373,8 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		return err
 	}
 	if o.TargetState == "" && (slices.ContainsFunc(list, sends) || slices.ContainsFunc(list, p.unmarked) || slices.ContainsFunc(list, func(d *draft) bool { return d.held != nil })) {
-		// Where something is sent it was asked just now.
+		// If something is sent, the pool was asked just now, and the answer comes from
+		// memory.
 		all, err := host.Features(ctx, []string{zfs.Pool(target)})
 		if err != nil {
 			return fmt.Errorf("cannot read the guid of the target's pool on %s: %w", host, err)
@@ -384,7 +386,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			return cli.UsageError{Err: err}
 		}
 		d.r.Target.ZPoolGUID, d.r.Target.Pin, d.r.Target.OldPin = p.pool, p.pin(), p.oldPin()
-		// Before any plan is made, for records may come in any order.
+		// Before any plan is made, because records may come in any order.
 		if sends(d) {
 			s.coming[d.r.Target.Name] = d.r
 		}
@@ -397,7 +399,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 					names = append(names, s.actual(t.Name))
 				}
 			}
-			// It only makes a message better.
+			// Errors are ignored, because the answer only makes a message better.
 			found, _ := host.AutoSnapshot(ctx, names)
 			return found
 		})
@@ -439,7 +441,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 		}
 		for _, m := range r.Warnings {
 			if m == d.believed || slices.Contains(d.loud, m) {
-				env.Warnf("%s", m) // before it is done
+				env.Warnf("%s", m) // before zab-xfer acts on it
 				continue
 			}
 			env.Verbosef("warning: '%s': %s", r.Name, m)
@@ -454,7 +456,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	return o.writeOrphans(env, w, p, target, backup, all, names)
 }
 
-// names sets the formats to those of a backup.
+// names sets the snapshot format and the hold tag to those of a backup.
 func (p *planner) names(backup string) (err error) {
 	if p.format, err = p.o.Format(backup); err != nil {
 		return err
@@ -465,8 +467,9 @@ func (p *planner) names(backup string) (err error) {
 	return nil
 }
 
-// fill lists the snapshots of those records that do not carry them, as when
-// they come straight from zab-select, or whose lists will not do.
+// fill lists the snapshots of records that do not carry them, as when they come
+// straight from zab-select, or whose remembered lists do not suffice. failed are the
+// records whose snapshots cannot be listed.
 func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, doubtful func(*record.Record) bool, excluded func(string) bool) (failed map[*record.Record]bool, err error) {
 	failed = map[*record.Record]bool{}
 	var set []*record.Record
@@ -498,9 +501,9 @@ func (o *Options) fill(ctx context.Context, env *cli.Env, all []*record.Record, 
 // sends reports whether something is to be sent.
 func sends(d *draft) bool { return d.r.Error == nil && len(d.wanted) > 0 }
 
-// features finds out what the pools on both sides can do. It asks only where
-// something is to be sent; a plan from a file takes what every pool has had
-// for years.
+// features returns a function that gives the features supported by the pools on both
+// sides. The pools are asked only if something is to be sent; for a plan from a file,
+// the features are assumed that every pool has had for years.
 func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, target string, list []*draft) (func(string, string, string) zfs.Features, error) {
 	if o.TargetState != "" {
 		return func(string, string, string) zfs.Features {
@@ -520,7 +523,7 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 		}
 	}
 	return func(source, from, to string) zfs.Features {
-		// Asked above, so these are answers from memory.
+		// These answers come from memory, because the pools were asked above.
 		a, _ := env.Machine.Host(source).Features(ctx, []string{from})
 		b, _ := host.Features(ctx, []string{to})
 		return zfs.Features{
@@ -531,12 +534,12 @@ func (o *Options) features(ctx context.Context, env *cli.Env, host *zfs.Host, ta
 	}, nil
 }
 
-// writeOrphans writes a record for every dataset below the target that no
-// selected source maps to. One whose source was only left out of this run, by
-// an option of zab-select, is not missing: its record says so.
+// writeOrphans writes a record for every dataset below the target that no selected
+// source maps to. A dataset whose source was only left out of this run, by an option of
+// zab-select, is not missing, and its record says so.
 func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, target, backup string, all []*record.Record, names map[*record.Record]string) error {
 	used := map[string]bool{target: true}
-	holds := map[string]bool{} // what is above a used one
+	holds := map[string]bool{} // datasets above a used one
 	use := func(n string) {
 		for i := range n {
 			if n[i] == '/' {
@@ -561,7 +564,7 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	if err := p.names(backup); err != nil {
 		return cli.UsageError{Err: err}
 	}
-	// Where all sources are on one host, theirs would be there too.
+	// If all sources are on one host, those of the orphans would be there too.
 	var hosts []string
 	for _, r := range all {
 		if r.Type == record.TypeDataset && !slices.Contains(hosts, r.Host) {
@@ -571,19 +574,19 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	if p.state.broken != nil {
 		return nil
 	}
-	// Children first, so that zab-thin can destroy a whole tree in one run,
-	// however many records it looks at together.
+	// Children first, so that zab-thin can destroy a whole tree in one run, regardless
+	// of the number of records that it handles together.
 	for _, n := range slices.Backward(p.state.order) {
 		r := p.state.datasets[n]
 		if r.Name != n {
-			continue // it is renamed in this run with what is above it
+			continue // renamed in this run, alone or with a dataset above it
 		}
 		if p.state.aside(n) {
 			env.Verbosef("'%s' was set aside by --rename-aside, and is left alone", n)
 			continue
 		}
 		if used[n] || strings.Contains(n, "%") || holds[n] && len(r.Snapshots) == 0 {
-			continue // zfs's own, or a parent that exists for its children
+			continue // a target, zfs's own, or a parent kept for its children
 		}
 		if u := o.unlisted(all, target, n); u != nil {
 			env.Verbosef("'%s' may be the copy of what could not be listed at or below '%s': it is not called missing", n, u.Name)
@@ -616,8 +619,9 @@ func (o *Options) writeOrphans(env *cli.Env, w *record.Writer, p *planner, targe
 	return nil
 }
 
-// unlisted returns the record of what could not be listed on the source where the copy
-// of that name may be of something there; nil where it cannot.
+// unlisted returns the record of a source that could not be listed, if the dataset of
+// the target with this name may be a copy of that source or its descendants; nil
+// otherwise.
 func (o *Options) unlisted(all []*record.Record, target, name string) *record.Record {
 	for _, r := range all {
 		if r.Type != record.TypeUnlisted {
@@ -625,7 +629,7 @@ func (o *Options) unlisted(all []*record.Record, target, name string) *record.Re
 		}
 		of, err := dataset.TargetName(r.Name, target, o.StripPath)
 		if err != nil {
-			of = target // less is left of its name than --strip-path takes: it may be any
+			of = target // too short for --strip-path: any dataset may be its copy
 		}
 		if dataset.Within(name, of) {
 			return r

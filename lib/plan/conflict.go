@@ -10,14 +10,14 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file finds what stands between a source and its target. A conflict has
-// a kind that scripts can rely on, the snapshots it is about, and remedies, the
-// safest first.
+// This file finds the conflicts between a source and its target. A conflict has a kind
+// that scripts can rely on, the snapshots that it is about, and remedies, the safest
+// first.
 
 // keepAside is the safest remedy: nothing is lost by it.
 const keepAside = "--rename-aside to keep it under another name and go on in its place"
 
-// conflict makes the record a failed one: nothing can be sent as things stand.
+// conflict makes the record a failed one: nothing can be sent in the present state.
 func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 	p.blame(r, c)
 	r.Conflict = c
@@ -31,9 +31,10 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 	r.Fail(p.failure(record.KindConflict, fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
 }
 
-// otherMachine makes a conflict tell first if the target is the copy of what another
-// machine has, by the pool that it came from: to set it aside would only make the
-// other machine do the same the next night.
+// otherMachine adds to a conflict that the target is the copy of another machine's
+// dataset, if the pool that the copy came from shows this. The message begins with it,
+// because setting the copy aside would only make the other machine do the same the next
+// night.
 func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Conflict {
 	switch c.Kind {
 	case "no-common-snapshot", "same-name-other-guid", "target-without-snapshots":
@@ -49,7 +50,8 @@ func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Con
 	return c
 }
 
-// makers are tools that make snapshots, by how the names of these begin.
+// makers are tools that take snapshots, recognized by the prefix of the snapshots'
+// names.
 var makers = []struct{ begin, tool, remedy string }{
 	{"zfs-auto-snap_", "zfs-auto-snapshot", ""},
 	{"autosnap_", "sanoid", "leave '%s' out of sanoid.conf, or give it a template with autosnap = no"},
@@ -58,8 +60,8 @@ var makers = []struct{ begin, tool, remedy string }{
 	{"pyznap_", "pyznap", "leave '%s' out of pyznap.conf"},
 }
 
-// blame names who made the snapshots that are in the way, where that can be told, and
-// what keeps them from being made again: else the conflict comes back.
+// blame names in a conflict the tool that takes the snapshots in the way, if it can be
+// told, and how to stop it: otherwise the conflict comes back.
 func (p *planner) blame(r *record.Record, c *record.Conflict) {
 	if c.Kind != record.ConflictNewerSnapshots {
 		return
@@ -90,8 +92,8 @@ func (p *planner) blame(r *record.Record, c *record.Conflict) {
 	}
 }
 
-// noSnapshots: the target exists and has nothing to start from. Not everything
-// can be overwritten.
+// noSnapshots returns the conflict of a target that exists without a snapshot to start
+// from. overwrites says whether zfs can overwrite the target.
 func noSnapshots(r *record.Record, overwrites bool) *record.Conflict {
 	c := &record.Conflict{Kind: record.ConflictTargetWithoutSnapshots,
 		Message:  fmt.Sprintf("'%s' exists, but has no snapshot", r.Target.Name),
@@ -105,7 +107,8 @@ func noSnapshots(r *record.Record, overwrites bool) *record.Conflict {
 	return c
 }
 
-// noBase: the target has snapshots, none of which the source has.
+// noBase returns the conflict of a target that has snapshots, but none in common with
+// the source.
 func noBase(r *record.Record) *record.Conflict {
 	t := r.Target
 	remedies := []string{
@@ -122,8 +125,9 @@ func noBase(r *record.Record) *record.Conflict {
 		Remedies: remedies}
 }
 
-// diverged looks at what the target has beyond the base. Snapshots with
-// nothing written are in nobody's way, except of a raw stream.
+// diverged returns the steps that undo the changes of the target since the base, or the
+// conflict if they may not be undone. Snapshots in which nothing was written are not in
+// the way, except of a raw stream.
 func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	r, t := d.r, d.r.Target
 	raw := p.raw(r)
@@ -142,8 +146,7 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	var bad []record.Snapshot
 	newest := t.Snapshots[d.base.Target]
 	for _, s := range t.Snapshots[d.base.Target+1:] {
-		// Where something of the same name is to come, even an empty one is in
-		// the way.
+		// Even an empty snapshot is in the way if another of its name is to be sent.
 		if raw || len(bad) > 0 || s.Written == nil || *s.Written > 0 || coming[s.Name] {
 			bad = append(bad, s)
 		} else {
@@ -173,7 +176,7 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 			rollback.Why = fmt.Sprintf("%d bytes were written since by reading: access times", *t.Written)
 			rollback.OnlyRead = true
 		case p.splitOff(t):
-			return steps, nil // zfs refuses the stream if more than that was written
+			return steps, nil // zfs refuses the stream if anything else was written
 		default:
 			return nil, modified(r, *t.Written)
 		}
@@ -182,21 +185,22 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	return steps, nil
 }
 
-// newHeads is more, in bytes, than the head of a dataset takes on any pool when nothing
-// but its intent log was reset.
+// newHeads is more, in bytes, than the property written shows on any pool for a dataset
+// of which only the intent log was reset.
 const newHeads = 128 << 10
 
-// splitOff reports whether what was written to a copy may be no more than zpool split
-// or an import does: it resets the intent log of each dataset (2.3), which counts as
-// written, and with which zfs receive goes on all the same. It is so only in the first
-// run to a pool, and what is to be set aside is found out before.
+// splitOff reports whether the data written to a copy may come only from zpool split or
+// an import. Both reset the intent log of each dataset (2.3), which counts as written
+// but does not make zfs receive refuse a stream. This is only possible in the first run
+// to a pool. With --rename-aside the answer is false, because a copy that has to be set
+// aside must be found before the streams.
 func (p *planner) splitOff(t *record.Target) bool {
 	pool := p.pinnedIn()
 	return pool != "" && t.Pool != pool && t.Mounted != "yes" && *t.Written <= newHeads && !p.o.RenameAside
 }
 
-// believed is the warning about snapshots of the target that go because the
-// source does not list them, nor anything newer in common.
+// believed returns the warning about snapshots of the target that are destroyed because
+// the source lists neither them nor anything newer in common.
 func believed(t *record.Target, bad []record.Snapshot) string {
 	which, them := fmt.Sprintf("%d snapshots of '%s', from '@%s' to '@%s', are", len(bad), t.Name, bad[0].Name, bad[len(bad)-1].Name), "them"
 	if len(bad) == 1 {
@@ -205,8 +209,9 @@ func believed(t *record.Target, bad []record.Snapshot) string {
 	return which + " to be destroyed for --destroy-incompatible: the source says that it does not have " + them
 }
 
-// taken: what is to be sent has a name that an older snapshot of the target has,
-// as when the clock was set back and the source's own is long gone.
+// taken returns the conflict of a snapshot to be sent that has the name of an older
+// snapshot of the target, as when the clock was set back and the source's own of that
+// name is long gone.
 func taken(r *record.Record, s record.Snapshot) *record.Conflict {
 	full := s.Full(r.Target.Name)
 	return &record.Conflict{Kind: record.ConflictSameNameOtherGUID, Snapshots: []record.Snapshot{s},

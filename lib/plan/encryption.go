@@ -9,25 +9,25 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file has all that a plan decides about encryption (promise P10): what
-// travels raw, how it will be stored, which keys that takes, and what does not
-// go together.
+// This file has all that a plan decides about encryption (promise P10): which data is
+// sent raw, how it will be stored, which keys this needs, and which combinations are
+// refused.
 //
-// What zfs does, tried on 2.1.11 and 2.3.2 with the same outcome:
+// How zfs behaves, tried on 2.1.11 and 2.3.2 with the same outcome:
 //   - Raw data needs no key on either side. Its copy is an encryption root of
 //     its own with the master key of the source (the property keyguid).
-//   - The properties of a plain dataset travel with it, encryption=off among
+//   - The properties of a plain dataset are sent with it, encryption=off among
 //     them: without -x encryption its copy is plain below any parent.
 //   - A decrypted stream has no properties, so its copy has the encryption of
 //     the parent, whose key must be loaded for as long as it receives.
 //   - A full raw stream overwrites nothing (-F), and nothing that is encrypted
 //     is overwritten.
 
-// raw tells whether the record's data travels encrypted as it is.
+// raw reports whether the record's data is sent raw, encrypted as it is.
 func (p *planner) raw(r *record.Record) bool { return r.Encrypted() && !p.o.Decrypt }
 
-// sendsRaw are the flags of zfs send about encryption. Properties of an
-// encrypted dataset only travel with raw data.
+// sendsRaw returns the flags of zfs send that depend on the encryption. The properties
+// of an encrypted dataset can only be sent with raw data.
 func (p *planner) sendsRaw(r *record.Record) []string {
 	switch {
 	case p.raw(r):
@@ -38,22 +38,22 @@ func (p *planner) sendsRaw(r *record.Record) []string {
 	return []string{"-p"}
 }
 
-// embeds tells whether the stream may have embedded data, which an encrypted
-// dataset cannot hold. A raw stream has none, whatever the flags.
+// embeds reports whether -e may be given. An encrypted dataset cannot hold embedded
+// data, but a raw stream has none in spite of -e.
 func (p *planner) embeds(r *record.Record) bool { return p.raw(r) || !p.stored(r).encrypted }
 
 // storage is how a dataset of the target is stored.
 type storage struct {
 	encrypted bool
 	root      string // its encryption root
-	locked    bool   // whose key is not loaded
+	locked    bool   // the key of root is not loaded
 }
 
 func stands(f *record.Facts) storage {
 	return storage{f.Encrypted(), f.EncryptionRoot, f.Encrypted() && f.KeyStatus == "unavailable"}
 }
 
-// stored is how the copy of r is stored, or will be.
+// stored returns how the copy of r is stored, or will be.
 func (p *planner) stored(r *record.Record) storage {
 	t := r.Target
 	gone := len(t.Snapshots) == 0 && t.ResumeToken != "" && t.Resume == nil // a first receive that is aborted
@@ -63,7 +63,7 @@ func (p *planner) stored(r *record.Record) storage {
 	return p.arrives(r)
 }
 
-// arrives is how a new copy of r will be stored.
+// arrives returns how a new copy of r will be stored.
 func (p *planner) arrives(r *record.Record) storage {
 	own := storage{encrypted: true, root: r.Target.Name}
 	cipher, given := p.given("encryption")
@@ -75,7 +75,7 @@ func (p *planner) arrives(r *record.Record) storage {
 	case given && cipher == "off":
 		return storage{}
 	case given && key:
-		// Even then zfs wants the key of what is above.
+		// Even then zfs needs the key of the dataset above.
 		if above := p.above(r.Target.Name); above.locked {
 			return above
 		}
@@ -86,13 +86,13 @@ func (p *planner) arrives(r *record.Record) storage {
 	return p.above(r.Target.Name)
 }
 
-// inherits tells whether the target's parent decides about the encryption of
-// a plain dataset.
+// inherits reports whether the target's parent decides the encryption of a plain
+// dataset.
 func (p *planner) inherits() bool {
 	return p.o.Encrypt || slices.Contains(p.o.filter, "encryption")
 }
 
-// given is the value that --set-properties has for a property.
+// given returns the value that --set-properties has for a property.
 func (p *planner) given(property string) (value string, ok bool) {
 	for _, pv := range p.o.set {
 		if name, v, _ := strings.Cut(pv, "="); name == property {
@@ -102,8 +102,8 @@ func (p *planner) given(property string) (value string, ok bool) {
 	return value, ok
 }
 
-// above is how that dataset is stored which will be above name: one that is
-// there, or that another record of this run brings.
+// above returns how the nearest dataset above name is stored: an existing one, or one
+// that another record of this run brings.
 func (p *planner) above(name string) storage {
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
 		if r := p.state.coming[name[:i]]; r != nil {
@@ -116,13 +116,13 @@ func (p *planner) above(name string) storage {
 	return storage{}
 }
 
-// begunOtherwise tells that a first receive that broke off would not end in
-// the encryption that is asked for now.
+// begunOtherwise reports whether the interrupted first receive of a record would end in
+// another encryption than the options now ask for.
 func (p *planner) begunOtherwise(r *record.Record) bool {
 	return !p.raw(r) && r.Target.Kind != "" && r.Target.Encrypted() != p.arrives(r).encrypted
 }
 
-// overwrites tells whether zfs can overwrite the target with a full stream.
+// overwrites reports whether zfs can overwrite the target with a full stream.
 func (p *planner) overwrites(r *record.Record) bool { return !p.raw(r) && !r.Target.Encrypted() }
 
 func setsKey(pv string) bool {
@@ -130,15 +130,15 @@ func setsKey(pv string) bool {
 	return zfs.KeyParameter(name)
 }
 
-// encrypting adds the properties that leave the encryption to the target's
-// parent, and takes out those that zfs refuses.
+// encrypting completes exclude and set: with --encrypt it excludes the properties that
+// the target's parent decides, and for a raw stream it removes those that zfs refuses.
 func (p *planner) encrypting(r *record.Record, exclude, set []string) ([]string, []string) {
 	if p.raw(r) {
 		return slices.DeleteFunc(exclude, zfs.KeyParameter), slices.DeleteFunc(set, setsKey)
 	}
 	if p.o.Encrypt {
 		for _, name := range []string{"keylocation", "pbkdf2iters", "keyformat", "encryption"} {
-			// What --set-properties gives is not to be left out, and zfs
+			// A property given with --set-properties must not be excluded, and zfs
 			// takes no property twice.
 			if _, given := p.given(name); !given && !slices.Contains(exclude, name) {
 				exclude = append(exclude, name)
@@ -148,17 +148,17 @@ func (p *planner) encrypting(r *record.Record, exclude, set []string) ([]string,
 	return exclude, set
 }
 
-// once takes out of set what only the stream that makes a dataset may set. A
-// raw stream sets none of it, save for keylocation, which it may always set.
+// once removes from s.Set the properties that only the stream that makes a dataset may
+// set. A raw stream sets none of these but keylocation, which it may always set.
 func once(s *record.Step, raw bool) {
 	if !raw && (s.From != "" || s.Token != "") {
 		s.Set = zfs.WithoutKey(s.Set)
 	}
 }
 
-// mixed finds raw and non-raw streams on one chain. zfs takes some of the
-// mixtures, and all later raw streams are refused, or the copy cannot be
-// decrypted any more (OpenZFS issue 12614).
+// mixed returns the conflict of a record that would mix raw and non-raw streams in one
+// copy. zfs takes some of the mixtures, and then refuses all later raw streams, or the
+// copy can no longer be decrypted (OpenZFS issue 12614).
 func mixed(r *record.Record, raw bool) *record.Conflict {
 	t := r.Target
 	if t.Kind == "" || !r.Encrypted() {
@@ -167,10 +167,10 @@ func mixed(r *record.Record, raw bool) *record.Conflict {
 	conflict := func(message string, remedies ...string) *record.Conflict {
 		return &record.Conflict{Kind: record.ConflictEncryptionMismatch, Message: message, Remedies: append(remedies, startAnew(t.Name))}
 	}
-	// A clone has its key in common with its origin, which is the root of both.
+	// A clone shares the key of its origin, which is the encryption root of both.
 	own := t.EncryptionRoot == "" || t.EncryptionRoot == t.Name || t.Origin != ""
-	// The master key tells where both are known: it travels with raw data only
-	// and survives every change of the key that wraps it.
+	// If both master keys are known, they decide: a master key is sent with raw data
+	// only and survives every change of the key that wraps it.
 	known := r.KeyGUID != "" && t.KeyGUID != ""
 	wasRaw := own
 	if known {
@@ -203,8 +203,9 @@ func startAnew(name string) string {
 	return fmt.Sprintf("keep the copy and start anew: 'zfs rename %s NEWNAME'", zfs.Quote(name))
 }
 
-// notEncrypted finds what was asked to be encrypted and would not be. A copy
-// that is there goes on as it is, unless what comes is secret at its source.
+// notEncrypted returns the conflict of a record that the options ask to encrypt and
+// whose copy would not be encrypted. An existing copy goes on as it is, unless the
+// source is encrypted.
 func (p *planner) notEncrypted(d *draft) *record.Conflict {
 	r, t := d.r, d.r.Target
 	cipher, given := p.given("encryption")
@@ -229,8 +230,8 @@ func (p *planner) notEncrypted(d *draft) *record.Conflict {
 	return c
 }
 
-// locked finds the key that is needed and not loaded, on either side. steps
-// are those that make the target ready.
+// locked returns the error of a key that is needed and not loaded, on either side; nil
+// if there is none. steps are those that make the target ready.
 func (p *planner) locked(d *draft, steps []record.Step) *record.Error {
 	r, t := d.r, d.r.Target
 	missing := func(message, host, root, or string) *record.Error {
@@ -263,7 +264,8 @@ func (p *planner) locked(d *draft, steps []record.Step) *record.Error {
 	return nil
 }
 
-// encryptionWarnings tells what a careful reader wants to know about keys.
+// encryptionWarnings returns warnings about keys, and about options that do not change
+// the encryption of the copy.
 func (p *planner) encryptionWarnings(d *draft) []string {
 	r, t := d.r, d.r.Target
 	var out []string

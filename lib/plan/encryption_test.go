@@ -8,10 +8,11 @@ import (
 	"zab/lib/record"
 )
 
-// The whole matrix (P10): what is on the source, which options, what is above
-// on the target; and of each the first stream, an incremental one, and both
-// resumed. A cell is the flags of the stream, with x where the target's parent
-// is to decide about the encryption; or the kind of the conflict or error.
+// TestEncryptionMatrix runs the whole matrix (P10): the encryption of the source, the
+// options, the encryption of the dataset above on the target; and for each of these the
+// first stream, an incremental one, and both resumed. A cell has the flags of the
+// stream, with x if the target's parent is to decide the encryption; or the kind of the
+// conflict or error.
 func TestEncryptionMatrix(t *testing.T) {
 	const none, decrypt, encrypt, both = "", "--decrypt", "--encrypt", "--decrypt --encrypt"
 	const plain, raw, clear = "-L -e -p", "-L -e -w -p", "-L -e"
@@ -19,7 +20,7 @@ func TestEncryptionMatrix(t *testing.T) {
 	const refused, key = "target-not-encrypted", "key"
 	for _, c := range []struct {
 		source, args string
-		// below a target that is plain, encrypted, encrypted without its key
+		// below a target that is plain, encrypted, encrypted without its key loaded
 		plain, encrypted, locked string
 	}{
 		{"plain", none, plain, plain, plain},
@@ -97,7 +98,7 @@ func cell(t *testing.T, what, kind, state, root, args, parent, transfer, want st
 	}
 	r := plan(t, "--no-thinning --no-holds "+args, all, src).of(t, "tank/a")
 	if strings.HasPrefix(transfer, "incremental") && state == "plain" && want == "target-not-encrypted" {
-		// What always went so goes on, and is told.
+		// A copy that always was unencrypted goes on, with a warning.
 		if r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "without encryption") {
 			t.Errorf("%s: %v, warnings %q", what, r.Error, r.Warnings)
 		}
@@ -146,11 +147,12 @@ func cell(t *testing.T, what, kind, state, root, args, parent, transfer, want st
 	}
 }
 
-// The master key tells how a copy was received, whatever was done to its own.
+// The master key shows how a copy was received, even after a change of the copy's
+// wrapping key.
 func TestMasterKey(t *testing.T) {
 	for _, c := range []struct {
 		what, args, root, key string
-		kind, remedy          string // "" for one that goes on
+		kind, remedy          string // "" if the copy goes on
 	}{
 		{"received raw", "", "backup/tank/a", "17", "", ""},
 		{"zfs change-key -i after that", "", "backup", "17", "encryption-mismatch", "zfs change-key -o keyformat=passphrase backup/tank/a"},
@@ -177,8 +179,8 @@ func TestMasterKey(t *testing.T) {
 	}
 }
 
-// What is above a new copy may itself be new: the key of a raw one is not
-// loaded when it arrives.
+// The dataset above a new copy may itself be new: if it is a raw copy, its key is not
+// loaded after the receive.
 func TestEncryptionBelowWhatComes(t *testing.T) {
 	root, open := source("tank/a", "b-1"), source("tank/a/open", "b-1")
 	root.Encryption, root.EncryptionRoot, root.KeyStatus = "aes-256-gcm", "tank/a", "available"
@@ -188,7 +190,7 @@ func TestEncryptionBelowWhatComes(t *testing.T) {
 	state := []*record.Record{target("backup", ""), target("backup/tank", "")}
 	for _, order := range [][]*record.Record{{root, open, leaf}, {leaf, open, root}} {
 		for _, c := range []struct{ args, open, leaf string }{
-			{"", "-L -e -p", "backup/tank/a"}, // no parent can be created below
+			{"", "-L -e -p", "backup/tank/a"}, // no parent can be created in it
 			{"--encrypt", "backup/tank/a", "backup/tank/a"},
 			{"--decrypt", "-L -e -p", "-L -e"},
 			{"--decrypt --encrypt", "", ""},
@@ -219,8 +221,8 @@ func TestEncryptionBelowWhatComes(t *testing.T) {
 	}
 }
 
-// zfs takes the properties of the key in the stream that makes the dataset and
-// in no other, and never in a raw one.
+// zfs accepts the properties of the key only in the stream that makes the dataset, and
+// never in a raw stream.
 func TestKeyProperties(t *testing.T) {
 	const set = "--set-properties=encryption=on,keyformat=raw,keylocation=file:///k,x:y=1 --filter-properties=pbkdf2iters,x:z"
 	enc := func(r *record.Record) {
@@ -280,9 +282,9 @@ func TestForceAndEncryption(t *testing.T) {
 	}
 }
 
-// The copy of an encrypted clone has its key from the copy of the origin, and
-// goes on all the same, whatever is promoted on the source; one that has it from
-// elsewhere does not.
+// The copy of an encrypted clone has its key from the copy of the origin and goes on
+// all the same, regardless of promotions on the source. A copy that is no clone and has
+// its key from elsewhere does not go on.
 func TestRawClone(t *testing.T) {
 	src := with(source("tank/k", "b-1 b-2"), func(r *record.Record) {
 		r.Encryption, r.EncryptionRoot, r.KeyGUID = "aes-256-gcm", "tank", "17"

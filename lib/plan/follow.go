@@ -12,61 +12,61 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file finds the copy of a source that was renamed, or moved to another pool:
-// the dataset below the target that has a snapshot with the guid of one of the
-// source's. It is told where it is, and with --follow-renames it gets the name that it
-// would be received under now, with all that is below it.
+// This file finds the copy of a source that was renamed, or moved to another pool: the
+// dataset below the target that has a snapshot with the guid of one of the source's.
+// The record says where that copy is. With --follow-renames the copy is renamed, with
+// its descendants, to the name under which it would be received now.
 //
-// A rename is one transaction of zfs, and the copy is known by its guid under either
-// name: a run that dies before or after it leaves nothing that the next plan does not
+// A rename is one transaction of zfs, and the copy has the same guid under both names:
+// a run that dies before or after the rename leaves nothing that the next plan does not
 // find by itself. So nothing is marked beforehand.
 //
-// All renames are first done on what is known of the target, in the order in which
-// zab-xfer will do them, and the plans are made for the target as it is then.
+// All renames are first done in the known state of the target, in the order in which
+// zab-xfer will do them, and the plans are made for that state.
 
-// follow is a rename that is to be done for a record.
+// follow is the rename that a record needs.
 type follow struct {
-	// from and to are what is renamed, and its new name: the copy and its place, or
+	// from is the dataset to rename, to its new name: the copy and its place, or
 	// filesystems above both that were made only to be above copies.
 	from, to string
 	guid     string
-	parents  []string // that have to be made before, outermost first
+	parents  []string // to be made before, outermost first
 }
 
 // candidate is a dataset that has snapshots of a source.
 type candidate struct {
-	// at is the dataset, from the name that it had when the target was listed.
+	// at is the dataset, from its name when the target was listed.
 	at   *record.Record
 	from string
-	// base is the newest snapshot in common, by its place in at's; txg its age on the
-	// source.
+	// base is the index in at.Snapshots of the newest common snapshot, txg its
+	// createtxg on the source.
 	base int
 	txg  uint64
 }
 
-// elsewhere is what was found of a record's copy.
+// elsewhere has the datasets under other names that may be the copy of a record.
 type elsewhere struct {
 	d   *draft
 	all []candidate
-	// What is taken for the copy, and the name of a dataset that is as near to the
-	// source.
+	// candidate is the dataset taken for the copy, other the name of another dataset
+	// that is as near to the source.
 	candidate
 	other string
-	// why the copy cannot be renamed; "" if it can.
+	// why is the reason why the copy cannot be renamed; "" if it can.
 	why string
-	// foreign: the copy came from a pool that has no part in this run.
+	// foreign reports whether the copy came from a pool that has no part in this run.
 	foreign bool
 }
 
-// lacks reports whether a draft has something to send and no copy in its place to which
-// an increment could go, so that one elsewhere is of interest.
+// lacks reports whether a draft has something to send and no copy in its place that can
+// take an increment, so that a copy elsewhere is of interest.
 func lacks(d *draft) bool {
 	return d.r.Error == nil && !d.has && d.begun == nil && len(d.wanted) > 0
 }
 
-// findMoved finds the copies of sources that have none in their place, renames them in
-// what is known of the target if that was asked for, and gives the order in which the
-// plans are to be made then.
+// findMoved finds the copies of sources that have none in their place. With
+// --follow-renames it also renames them in the known state of the target. It returns
+// the drafts in the order in which they must be planned.
 func (p *planner) findMoved(ctx context.Context, host *zfs.Host, list []*draft) ([]*draft, error) {
 	found := p.search(list)
 	if len(found) == 0 {
@@ -85,8 +85,8 @@ func (p *planner) findMoved(ctx context.Context, host *zfs.Host, list []*draft) 
 	return list, nil
 }
 
-// heldPlaces are the places of copies whose sources have no plan made in this run,
-// such as those that were left out or failed, with the names of the sources.
+// heldPlaces returns the target names of the sources that are not planned in this run,
+// such as those that were left out or failed, each with the name of the source.
 func (p *planner) heldPlaces(all []*record.Record, names map[*record.Record]string) map[string]string {
 	out := map[string]string{}
 	for _, r := range all {
@@ -104,8 +104,9 @@ func (p *planner) heldPlaces(all []*record.Record, names map[*record.Record]stri
 	return out
 }
 
-// search looks through the target's snapshots once, and only if a source lacks its
-// copy.
+// search returns the drafts that lack a copy in their place, with the datasets of the
+// target that have snapshots of their sources. It goes through the target's snapshots
+// once, and only if a draft lacks its copy.
 func (p *planner) search(list []*draft) (found []*elsewhere) {
 	type point struct {
 		d   *draft
@@ -162,13 +163,13 @@ func (p *planner) search(list []*draft) (found []*elsewhere) {
 			}
 		}
 	}
-	// In the order of the records.
+	// In the order of the target names.
 	slices.SortFunc(found, func(a, b *elsewhere) int { return strings.Compare(a.d.r.Target.Name, b.d.r.Target.Name) })
 	return found
 }
 
-// lookAt reads the facts of what was found, and of what is below it if that is to be
-// renamed: one program.
+// lookAt reads the facts of all candidates and, if they are to be renamed, of their
+// descendants and of the datasets above their new names. It runs one program.
 func (p *planner) lookAt(ctx context.Context, host *zfs.Host, found []*elsewhere) error {
 	if p.state.complete {
 		return nil
@@ -190,7 +191,8 @@ func (p *planner) lookAt(ctx context.Context, host *zfs.Host, found []*elsewhere
 			}
 		}
 		if p.o.FollowRenames {
-			// What is above says what takes its key from where.
+			// The encryption root of the dataset above decides whether the copy keeps
+			// its key.
 			if n := p.state.nearest(e.d.r.Target.Name); n != nil {
 				ask(n.Name)
 			}
@@ -208,17 +210,18 @@ func (p *planner) lookAt(ctx context.Context, host *zfs.Host, found []*elsewhere
 	return nil
 }
 
-// lastPool is the pool that a copy came from at last, by its mark; "" if it has none.
+// lastPool returns the guid of the pool that a copy came from last, by its mark; "" if
+// it has no mark.
 func lastPool(f *record.Facts) string { return f.From[strings.LastIndexByte(f.From, ',')+1:] }
 
 // foreign reports whether a copy came from a pool of which no dataset takes part in
-// this run, so that it may be what another machine backs up here.
+// this run, so that it may be the backup of another machine.
 func (p *planner) foreign(f *record.Facts) bool {
 	from := lastPool(f)
 	return from != "" && len(p.pools) > 0 && !p.pools[from]
 }
 
-// pick takes the nearest of the datasets found for the copy, and one that came from
+// pick takes the candidate with the newest common snapshot for the copy, and one of
 // another machine only if there is no other.
 func (e *elsewhere) pick(p *planner) {
 	for _, c := range e.all {
@@ -232,7 +235,8 @@ func (e *elsewhere) pick(p *planner) {
 	}
 }
 
-// judge finds out which copies cannot be told to be the one of their source.
+// judge picks the copy of each record, and sets why where it may not be the copy of
+// that source alone.
 func (p *planner) judge(found []*elsewhere) {
 	of := map[string]*elsewhere{}
 	for _, e := range found {
@@ -255,13 +259,14 @@ func (p *planner) judge(found []*elsewhere) {
 	}
 }
 
-// tell says in the record where the copy is, and what becomes of it.
+// tell notes in the record where the copy is, and warns if a full stream is sent
+// although there is a copy.
 func (e *elsewhere) tell(p *planner) {
 	d := e.d
 	r, t := d.r, d.r.Target
 	t.Elsewhere = e.from
 	if d.has || r.Error != nil {
-		return // it is followed
+		return // the copy is renamed, or the record has failed
 	}
 	t.ElsewhereGUID = e.at.Snapshots[e.base].GUID
 	p.copies[e.from] = r.Name
@@ -269,7 +274,7 @@ func (e *elsewhere) tell(p *planner) {
 		d.copyAt, d.refused = e.from, e.why
 	}
 	if len(d.wanted) == 0 || t.Exists || p.o.FollowRenames && !e.foreign {
-		return // nothing is sent, or there is a conflict, which tells
+		return // nothing is sent, or a conflict tells where the copy is
 	}
 	was := "has another name now"
 	if p.o.StripPath == 0 {
@@ -289,8 +294,7 @@ func (e *elsewhere) tell(p *planner) {
 	r.Warn("%s", m)
 }
 
-// notFollowed is the conflict of a copy that cannot be given the name that it should
-// have.
+// notFollowed returns the conflict of a copy that cannot be renamed to its place.
 func (p *planner) notFollowed(d *draft) *record.Conflict {
 	t := d.r.Target
 	return &record.Conflict{Kind: record.ConflictRenamed,
@@ -301,7 +305,8 @@ func (p *planner) notFollowed(d *draft) *record.Conflict {
 		}}
 }
 
-// misplaced makes a conflict tell that the copy is under the name of another.
+// misplaced adds to a conflict that the record's own copy has another name, if it has
+// one.
 func (d *draft) misplaced(c *record.Conflict) *record.Conflict {
 	if d.copyAt == "" {
 		return c
@@ -316,8 +321,8 @@ func (d *draft) misplaced(c *record.Conflict) *record.Conflict {
 	return c
 }
 
-// followAll renames all copies that can be, in an order that works, and gives the
-// drafts in that order.
+// followAll renames all copies that can be renamed, in the known state of the target
+// and in an order that works. It returns the drafts in that order.
 func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 	of := map[*draft]*elsewhere{}
 	for _, e := range found {
@@ -341,7 +346,7 @@ func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 			delete(of, e.d)
 		}
 	}
-	key := map[*record.Record]string{} // the name that each has by now
+	key := map[*record.Record]string{} // the name that each dataset has by now
 	for _, n := range p.state.order {
 		key[p.state.datasets[n]] = n
 	}
@@ -373,7 +378,7 @@ func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 		if len(d.needs) == 0 && d.follow == nil || d.r.Error != nil {
 			continue
 		}
-		// The target is another one now, or none.
+		// Because of the renames, the target is another dataset now, or none.
 		again := p.match(d.r, d.r.Target.Name)
 		again.follow, again.needs = d.follow, d.needs
 		*d = *again
@@ -385,12 +390,12 @@ func (p *planner) followAll(list []*draft, found []*elsewhere) []*draft {
 	return list
 }
 
-// sorted gives the drafts in an order in which parents come before children, and the
-// renames that make a place free before those that take it; else those that wait for
-// each other.
+// sorted returns the drafts in an order in which parents come before children, and
+// renames that make a name free before those that take it. If there is no such order,
+// it returns the renames that wait for each other as ring.
 func (p *planner) sorted(list []*draft, of map[*draft]*elsewhere) (order []*draft, ring []*elsewhere) {
-	// Where each copy is before it is renamed: under its old name, or under the new one
-	// of the copy that it is below.
+	// The name that each copy has before it is renamed: its old name, or one below the
+	// new name of a copy above it.
 	at := map[string]*draft{}
 	for d, e := range of {
 		at[e.from] = d
@@ -456,7 +461,8 @@ func (p *planner) sorted(list []*draft, of map[*draft]*elsewhere) (order []*draf
 	return order, nil
 }
 
-// rename decides how the copy that is called now gets to its place, or why it does not.
+// rename returns how the copy with the present name now gets to its place, or why it
+// cannot.
 func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, before []*draft) (*follow, error) {
 	s := p.state
 	from, to := p.widest(now, e.d.r.Target.Name, of)
@@ -516,9 +522,10 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 	return f, nil
 }
 
-// widest is what can be renamed with the copy at once: a filesystem above it that is
-// no copy itself, of which all that has snapshots moves to the same place, as where
-// the pool of the source has another name.
+// widest returns the old and the new name of the largest tree that can be renamed at
+// once to bring the copy to its place. Its top is the copy, or a filesystem above it
+// that is no copy itself and whose descendants with snapshots all move to the same
+// place, as when the pool of the source has another name.
 func (p *planner) widest(from, to string, of map[*draft]*elsewhere) (string, string) {
 	for {
 		up, last := record.SplitName(from)
@@ -532,7 +539,7 @@ func (p *planner) widest(from, to string, of map[*draft]*elsewhere) (string, str
 		}
 		for n := range p.drafts {
 			if dataset.Within(n, up) {
-				return from, to // something is, or comes, there
+				return from, to // a target of this run is there
 			}
 		}
 		for _, n := range p.state.below(up) {
@@ -548,8 +555,8 @@ func (p *planner) widest(from, to string, of map[*draft]*elsewhere) (string, str
 	}
 }
 
-// rename gives a dataset, with all below it, another name in what is known of the
-// target, and returns the new names. The records keep the names that zfs has.
+// rename renames a dataset and its descendants in the known state of the target, and
+// returns the new names. The records keep the names that zfs has.
 func (s *state) rename(from, to string) (names []string) {
 	moved := map[string]*record.Record{}
 	for i, n := range s.order {
@@ -575,7 +582,7 @@ func (s *state) rename(from, to string) (names []string) {
 	return names
 }
 
-// steps are those of a rename.
+// steps returns the steps of a rename.
 func (f *follow) steps(d *draft) []record.Step {
 	var steps []record.Step
 	for _, up := range f.parents {
@@ -586,8 +593,8 @@ func (f *follow) steps(d *draft) []record.Step {
 		Snapshot: base.Name, FromGUID: base.GUID, Why: "the copy has snapshots of the source, which was renamed, and --follow-renames was given"})
 }
 
-// forsaken is the failure of a record whose target is what it should be only when
-// another's copy was renamed, which it will not be.
+// forsaken returns the error of a record whose target depends on the rename of another
+// record's copy, which will not be done; nil for other records.
 func (p *planner) forsaken(d *draft) *record.Error {
 	for _, x := range d.needs {
 		if x.r.Error == nil {
@@ -600,7 +607,7 @@ func (p *planner) forsaken(d *draft) *record.Error {
 	return nil
 }
 
-// pools are the guids of the pools of all records.
+// pools returns the guids of the pools of all records.
 func pools(all []*record.Record) map[string]bool {
 	out := map[string]bool{}
 	for _, r := range all {
@@ -611,8 +618,8 @@ func pools(all []*record.Record) map[string]bool {
 	return out
 }
 
-// inOrder gives the records in the order of the drafts; those without one keep their
-// places.
+// inOrder returns the records in the order of their drafts; those without a draft keep
+// their places.
 func inOrder(all []*record.Record, list []*draft) []*record.Record {
 	has := map[*record.Record]bool{}
 	for _, d := range list {

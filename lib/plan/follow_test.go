@@ -13,7 +13,7 @@ import (
 	"zab/lib/record"
 )
 
-// renames writes the steps up to the first stream, and how that begins.
+// renames returns, in a line, the steps up to the first stream, and the base of that.
 func renames(r *record.Record) string {
 	var out []string
 	sends := false
@@ -59,8 +59,8 @@ func TestFollowRenames(t *testing.T) {
 		what  string
 		state []*record.Record
 		input []*record.Record
-		want  map[string]string // with --follow-renames
-		full  string            // of the records that are said to be renamed without the option, and of those that are not
+		want  map[string]string // the result of renames with --follow-renames, by source
+		full  string            // without it: a source, and its warning, if any
 	}{
 		{"a dataset was renamed", []*record.Record{top, parent("backup/s"), target("backup/s/old", "b-1")},
 			[]*record.Record{source("s/new", "b-1 b-2")},
@@ -203,7 +203,8 @@ func TestFollowRenames(t *testing.T) {
 	}
 }
 
-// tree is a model of the datasets of one side, by name; what each is, stays.
+// tree is a model of the datasets of one side, by name. The number of a dataset stays
+// the same when it is renamed.
 type tree map[string]int
 
 func (tr tree) rename(from, to string) bool {
@@ -220,10 +221,9 @@ func (tr tree) rename(from, to string) bool {
 	return true
 }
 
-// Whatever was renamed on the source, and however often: with --follow-renames each
-// dataset goes on with an increment into the copy that is its own, or is refused with a
-// reason, or is new and comes in full; and no copy is lost, nor one that nobody has
-// anything to do with renamed apart from what it is below.
+// With --follow-renames, after any renames on the source, each dataset continues with
+// an increment into its own copy, is refused with a reason, or is new and sent in full.
+// No copy is lost.
 func TestFollowRandomRenames(t *testing.T) {
 	tb := t
 	counts := map[string]int{}
@@ -319,7 +319,7 @@ func TestFollowRandomRenames(t *testing.T) {
 				}
 			}
 		}
-		// All copies are there still.
+		// All copies still exist.
 		is := map[int]bool{}
 		for _, what := range dst {
 			is[what] = true
@@ -329,7 +329,8 @@ func TestFollowRandomRenames(t *testing.T) {
 				t.Fatalf("the copy %s is gone", n)
 			}
 		}
-		// A second run finds what the first has left as it should be.
+		// Each source that was planned without an error has its copy in its place, as a
+		// second run expects.
 		for _, r := range res.records {
 			if r.Error == nil && src[r.Name] <= old && dst[r.Target.Name] != src[r.Name] {
 				t.Fatalf("%s does not have its copy: %v", r.Name, dst)
@@ -339,7 +340,7 @@ func TestFollowRandomRenames(t *testing.T) {
 	t.Log(counts)
 }
 
-// lost reports whether there is no copy.
+// lost reports whether no dataset of dst has the number.
 func lost(dst tree, what int) bool {
 	for _, x := range dst {
 		if x == what {

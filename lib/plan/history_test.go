@@ -14,8 +14,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// pair is a dataset and its copy, as zfs 2.3 has them: a small model that
-// refuses what zfs refuses.
+// pair is a dataset and its copy in a small model of zfs 2.3, which refuses the same
+// operations as zfs.
 type pair struct {
 	t       *rapid.T
 	options map[string]*Options // by command line
@@ -31,15 +31,16 @@ type pair struct {
 	parent  bool
 	target  []record.Snapshot
 	written int64
-	partial *partial                       // of an interrupted receive
-	holds   map[string]map[string][]string // the tags, by side and guid
-	// begun: the journal says of a run that it did not come to its end.
+	partial *partial                       // saved by an interrupted receive
+	holds   map[string]map[string][]string // tags by side and guid
+	// begun reports whether the journal has a run that did not come to its end.
 	begun bool
-	// fresh are what the last run held before it sent them, and was not held before.
+	// fresh are the guids of the snapshots that the last run held before it sent them,
+	// and that were not held before.
 	fresh []string
 }
 
-// partial is what an interrupted receive has saved.
+// partial is the state that an interrupted receive has saved.
 type partial struct {
 	step       record.Step
 	to, toGUID string
@@ -62,8 +63,8 @@ func (p *pair) take(name string) {
 	p.source = append(p.source, record.Snapshot{Name: name, GUID: strconv.Itoa(1000 + p.guid), CreateTXG: p.next(0)})
 }
 
-// common is the guid of the newest snapshot that both sides have, a bookmark
-// counting on the source; "" for none.
+// common returns the guid of the newest snapshot that both sides have, "" if there is
+// none. On the source a bookmark counts as well.
 func (p *pair) common() string {
 	b, ok := chain.Find(p.source, p.bookmarks, p.target)
 	if !ok {
@@ -72,7 +73,8 @@ func (p *pair) common() string {
 	return b.GUID
 }
 
-// change does something that is none of zab's business.
+// change makes a random change from outside: to the source, and to the target if alone
+// is false.
 func (p *pair) change(alone bool) {
 	t := p.t
 	ops := []string{"ours", "ours", "ours", "other", "thin", "mark"}
@@ -92,8 +94,8 @@ func (p *pair) change(alone bool) {
 			p.bookmarks = append(p.bookmarks, record.Snapshot{Name: fmt.Sprint("m", p.guid), GUID: s.GUID, CreateTXG: s.CreateTXG})
 		}
 	case "thin":
-		// Somebody destroys snapshots of the source: not the base, unless a
-		// bookmark of it is left, nor what is held.
+		// Somebody destroys snapshots of the source, except held ones and the base. The
+		// base may go if a bookmark of it is left.
 		p.source = slices.DeleteFunc(p.source, func(s record.Snapshot) bool {
 			marked := slices.ContainsFunc(p.bookmarks, func(b record.Snapshot) bool { return b.GUID == s.GUID })
 			return (s.GUID != p.common() || marked) && len(p.holds[record.SideSource][s.GUID]) == 0 && rapid.Bool().Draw(t, "gone")
@@ -111,10 +113,10 @@ func (p *pair) change(alone bool) {
 	}
 }
 
-// states counts what was planned.
+// states counts the plans that were made.
 var states int
 
-// plan is what zab-plan makes of the pair as it is.
+// plan returns the record that zab-plan makes of the present state of the pair.
 func (p *pair) plan(args string) *record.Record {
 	states++
 	o := p.options[args]
@@ -176,7 +178,7 @@ func find(list []record.Snapshot, guid string) int {
 	return slices.IndexFunc(list, func(s record.Snapshot) bool { return s.GUID == guid })
 }
 
-// apply does one step as zfs would; crash says that it is interrupted.
+// apply does one step as zfs would; crash means that the step is interrupted.
 func (p *pair) apply(s *record.Step, crash bool) {
 	t := p.t
 	had := p.common()
@@ -211,7 +213,7 @@ func (p *pair) apply(s *record.Step, crash bool) {
 		if i <= find(p.target, had) {
 			t.Fatalf("P1: %s is the newest in common or older", s.Snapshot)
 		}
-		// What was written in it is now written since the one before it.
+		// The data written in it now counts as written since the snapshot before it.
 		if i == len(p.target)-1 {
 			p.written += *p.target[i].Written
 		} else {
@@ -241,7 +243,7 @@ func (p *pair) apply(s *record.Step, crash bool) {
 	}
 }
 
-// receive is one zfs send | zfs receive.
+// receive does one zfs send | zfs receive.
 func (p *pair) receive(s *record.Step, crash bool) {
 	t := p.t
 	step := text([]record.Step{*s})
@@ -329,7 +331,8 @@ func (p *pair) receive(s *record.Step, crash bool) {
 	}
 }
 
-// run plans and executes; stop is the step that is interrupted, -1 for none.
+// run plans and executes. If mayStop is set, the run may be interrupted at a random
+// step. done reports whether all steps were done.
 func (p *pair) run(args string, mayStop bool) (r *record.Record, done bool) {
 	before := len(p.target)
 	r = p.plan(args)
@@ -359,7 +362,8 @@ func (p *pair) run(args string, mayStop bool) (r *record.Record, done bool) {
 		p.apply(s, false)
 	}
 	if len(r.Steps) > 0 && r.Target.Pin != "" {
-		// As zab-xfer does: what it held early it lets go but for the new base.
+		// Like zab-xfer, release the snapshots held before the streams, except the new
+		// base.
 		for i := range p.source {
 			if g := p.source[i].GUID; g != p.common() && slices.Contains(p.fresh, g) {
 				p.apply(&record.Step{Do: record.DoRelease, Side: record.SideSource, GUID: g, Tag: r.Target.Pin}, false)
@@ -370,7 +374,7 @@ func (p *pair) run(args string, mayStop bool) (r *record.Record, done bool) {
 	return r, true
 }
 
-// early holds what is to be sent before it is sent, as zab-xfer does.
+// early holds the snapshots that are to be sent before they are sent, as zab-xfer does.
 func (p *pair) early(r *record.Record) {
 	p.fresh = nil
 	if r.Target.Pin == "" {
@@ -390,7 +394,8 @@ func (p *pair) early(r *record.Record) {
 	}
 }
 
-// checkOrder: what releases comes after what holds, and both after what sends.
+// checkOrder checks that all holds come after the streams, and all releases after the
+// holds.
 func (p *pair) checkOrder(r *record.Record) {
 	rank := map[string]int{record.DoAbortResume: 0, record.DoCreateParent: 0, record.DoDestroy: 1, record.DoRollback: 2, record.DoReceive: 3, record.DoHold: 4, record.DoRelease: 5}
 	last := 0
@@ -402,7 +407,7 @@ func (p *pair) checkOrder(r *record.Record) {
 	}
 }
 
-// newestWanted is what the target must have in the end.
+// newestWanted returns the snapshot that the target must have in the end.
 func (p *pair) newestWanted(others bool) (record.Snapshot, bool) {
 	for i := len(p.source) - 1; i >= 0; i-- {
 		if s := p.source[i]; others || strings.HasPrefix(s.Name, "b-") {
@@ -437,10 +442,10 @@ func (p *pair) settled(args string, r *record.Record) {
 		t.Fatalf("%s: after %q there is still %q, %v", args, text(r.Steps), text(again.Steps), again.Error)
 	}
 	if _, ok := p.newestWanted(strings.Contains(args, "--other")); !ok || strings.Contains(args, "--no-holds") {
-		return // nothing of this backup is there
+		return // there are no snapshots of this backup, or no holds
 	}
-	// The newest in common has both of our tags on both sides, and nothing else has
-	// any, whatever the runs before have come to (P4).
+	// The newest common snapshot has both of our tags on both sides, and no other
+	// snapshot has any, regardless of where earlier runs stopped (P4).
 	base, has := chain.Find(p.source, p.bookmarks, p.target)
 	for _, side := range []string{record.SideSource, record.SideTarget} {
 		if n := len(p.holds[side][base.GUID]); has && n != 2 && !(side == record.SideSource && base.Bookmark()) {
@@ -454,9 +459,9 @@ func (p *pair) settled(args string, r *record.Record) {
 	}
 }
 
-// P1, P3, P4: whatever happens to the source, and at whatever step a run is
-// interrupted, the next brings the copy up to date; nothing is asked for,
-// nothing is sent twice, no base is lost.
+// P1, P3, P4: after any changes of the source, and after an interruption at any step,
+// the next run brings the copy up to date. Nothing is asked for, nothing is sent twice,
+// no base is lost.
 func TestHistory(t *testing.T) {
 	states = 0
 	defer func() { t.Logf("%d states", states) }()
@@ -476,7 +481,7 @@ func TestHistory(t *testing.T) {
 				p.settled(args, r)
 			}
 		}
-		// The last run is not disturbed.
+		// The last run is not interrupted.
 		args := options(t)
 		r, _ := p.run(args, false)
 		if r.Error != nil {
@@ -486,9 +491,9 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// The same where somebody writes to the copy and makes snapshots of it: with
-// the options that allow it zab undoes that and no more; without them it says
-// what is in the way, and changes nothing.
+// If somebody writes to the copy and takes snapshots of it, zab undoes no more than
+// these changes, and only with the options that allow it. Without them it reports a
+// conflict and changes nothing.
 func TestHistoryOfAChangedTarget(t *testing.T) {
 	states = 0
 	defer func() { t.Logf("%d states", states) }()

@@ -13,19 +13,18 @@ import (
 	"zab/lib/zfs"
 )
 
-// A run that dies after a snapshot has arrived and before the holds are moved
-// leaves a base that is not held on the target, and holds on what is no base any
-// more. A run with something to send moves them all; the next one need not have
-// anything to send. Names and guids do not show it, so the holds are asked for
-// where the journal of this machine says that a run has died (P4).
+// A run that dies after a receive and before the holds are moved leaves a base that is
+// not held on the target, and holds on snapshots that are no longer bases. The next run
+// has to put this right even if it has nothing to send. Names and guids do not show it,
+// so the holds are read if the journal of this machine says that a run has died (P4).
 
-// held are the tags of the holds on a record's snapshots: by side, then by the
-// name of the snapshot. It is nil where they were not asked for.
+// held has the tags of the holds on a record's snapshots: by side, then by the name of
+// the snapshot. It is nil if the holds were not read.
 type held map[string]map[string][]string
 
-// findHeld asks for the holds of those records on whose copies a run has begun to
-// work of which nothing says that it came to its end. Where the holds cannot be had
-// all goes on as if nobody had died.
+// findHeld reads the holds of the records whose copies a dead run began to work on,
+// without a note in the journal that it finished them. If the holds cannot be read, the
+// plan is made as if no run had died.
 func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, list []*draft) {
 	if p.o.TargetState != "" || p.o.NoHolds {
 		return
@@ -98,8 +97,8 @@ func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, 
 	}
 }
 
-// ours are the full names of our snapshots, and of the newest whosever it is, for
-// with --other-snapshots that may be a base.
+// ours returns the full names of our snapshots, and of the newest snapshot even if it
+// is not ours, because with --other-snapshots it may be a base.
 func ours(dataset string, list []record.Snapshot) (full []string) {
 	for i := range list {
 		if s := &list[i]; !s.Virtual && (s.Ours || i == len(list)-1) {
@@ -109,8 +108,8 @@ func ours(dataset string, list []record.Snapshot) (full []string) {
 	return full
 }
 
-// tagsOf returns the tags of the holds on snapshots, by their full names: two
-// programs at most.
+// tagsOf returns the tags of the holds on snapshots, by full name. It runs at most two
+// programs.
 func tagsOf(ctx context.Context, host *zfs.Host, names []string) (map[string][]string, error) {
 	found, err := host.FindHeld(ctx, names)
 	if err != nil {
@@ -133,8 +132,8 @@ func tagsOf(ctx context.Context, host *zfs.Host, names []string) (map[string][]s
 	return tags, nil
 }
 
-// putRight gives the steps after which the base is held as it should be, and
-// nothing else is held for this target, where nothing is sent.
+// putRight returns the steps, for a record with nothing to send, after which the base
+// is held as it should be and nothing else is held for this target.
 func (p *planner) putRight(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	if d.held == nil || !d.has || p.o.NoHolds {
@@ -159,17 +158,19 @@ func (p *planner) putRight(d *draft) []record.Step {
 		return guid == d.base.GUID && onSource || side == record.SideTarget && guid == base.GUID
 	})...)
 	if len(steps) == 0 {
-		// All is as it should be. A step that changes nothing has zab-xfer say so in
-		// the journal, or the holds would be asked for until something is sent.
+		// The holds are right already. A step that changes nothing makes zab-xfer note
+		// this in the journal; without the note, every run would read the holds until
+		// something is sent.
 		steps = append(steps, record.Step{Do: record.DoHold, Side: record.SideTarget, Dataset: t.Name, Snapshot: base.Name, GUID: base.GUID, Tag: t.Pin,
 			Why: "a run did not come to its end"})
 	}
 	return steps
 }
 
-// letGo gives the steps that release what is still held for this target and is not
-// needed: the pin says whose it is. The shared tag goes with it where nobody else
-// holds the snapshot, for it does not say for whom it stands (P1).
+// letGo returns the steps that release snapshots which are still held for this target,
+// as the pin shows, and are not needed. The shared tag is released with the pin if
+// nobody else holds the snapshot, because it does not say for which target it is (P1).
+// stays reports whether a snapshot is still needed.
 func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.Step {
 	if d.held == nil {
 		return nil
@@ -190,7 +191,7 @@ func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.S
 				continue
 			}
 			others := slices.ContainsFunc(has, func(tag string) bool { return tag != p.hold && !own(tag) })
-			// The shared tag first, as the pin says whose it is.
+			// The shared tag first, because the pin shows for which target it is.
 			for _, tag := range append([]string{p.hold}, slices.DeleteFunc(slices.Clone(has), func(tag string) bool { return !own(tag) })...) {
 				if slices.Contains(has, tag) && (own(tag) || !others) {
 					steps = append(steps, record.Step{Do: record.DoRelease, Side: of.side, Dataset: of.dataset, Snapshot: s.Name, GUID: s.GUID, Tag: tag,

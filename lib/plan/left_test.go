@@ -16,8 +16,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// heldTree is a stand-in for zfs: pool/b with the copies a and c of tank/a and
-// tank/c. The file holds has a line for each hold.
+// heldTree is a stand-in for zfs: pool/b with the copies a and c of tank/a and tank/c.
+// The file called holds has a line for each hold.
 const heldTree = `#!/bin/sh
 cd "$POOL"
 echo "$*" >>log
@@ -38,8 +38,9 @@ const poolGUID = `#!/bin/sh
 for p in $(echo $5 | tr , ' '); do v=enabled; [ $p != guid ] || v=5; printf 'pool\t%s\t%s\n' $p $v; done
 `
 
-// P4: a run died when its snapshot had arrived and before the holds were moved. The
-// next one has nothing to send; it holds the base, and lets go of what is none.
+// P4: if a run died after its snapshot was received and before the holds were moved,
+// the next run holds the base and releases the other snapshots, even with nothing to
+// send.
 func TestLeft(t *testing.T) {
 	const pin, shared, other = "zfs_autobackup:b:77.5", "zfs_autobackup:b", "zfs_autobackup:b:78"
 	for _, c := range []struct {
@@ -53,7 +54,7 @@ func TestLeft(t *testing.T) {
 		{"another copy", "", []string{"pool/b/x"}, []string{"tank/a@b-2 " + pin}, nil, 1},
 		{"all was moved", "", []string{"pool/b/a"},
 			[]string{"tank/a@b-3 " + pin, "tank/a@b-3 " + shared, "pool/b/a@b-3 " + pin, "pool/b/a@b-3 " + shared},
-			[]string{"hold pool/b/a@b-3 " + pin}, 3}, // so that nobody asks again
+			[]string{"hold pool/b/a@b-3 " + pin}, 3}, // so that no run asks again
 		{"before the holds", "", []string{"pool/b/a"},
 			[]string{"tank/a@b-3 " + pin, "tank/a@b-2 " + pin, "tank/a@b-2 " + shared, "pool/b/a@b-2 " + pin, "pool/b/a@b-2 " + shared},
 			[]string{
@@ -65,8 +66,8 @@ func TestLeft(t *testing.T) {
 			[]string{"release tank/a@b-2 " + pin, "release pool/b/a@b-2 " + pin}, 3},
 		{"after runs without holds", "", []string{"pool/b/a"}, nil,
 			[]string{"hold tank/a@b-3 " + pin, "hold tank/a@b-3 " + shared, "hold pool/b/a@b-3 " + pin, "hold pool/b/a@b-3 " + shared}, 2},
-		// P1: the shared tag may stand for the other target, and what has no pin of
-		// ours for anybody.
+		// P1: the shared tag may be for the other target; on a snapshot without a pin
+		// of ours, for any target.
 		{"another target's", "", []string{"pool/b/a"},
 			[]string{
 				"tank/a@b-3 " + pin, "tank/a@b-3 " + shared, "pool/b/a@b-3 " + pin, "pool/b/a@b-3 " + shared,
@@ -88,7 +89,7 @@ func TestLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		t.Setenv("PATH", dir+":/usr/bin:/bin") // the other tests have none
+		t.Setenv("PATH", dir+":/usr/bin:/bin") // the other tests have no zfs
 		t.Setenv("POOL", dir)
 		t.Setenv("CACHE_DIRECTORY", filepath.Join(dir, "cache"))
 		j := &journal.Journal{Dir: filepath.Join(dir, "cache")}
@@ -108,7 +109,7 @@ func TestLeft(t *testing.T) {
 		if n := strings.Count(string(log), "\n"); n != c.programs {
 			t.Errorf("%s: %d programs\n%s", c.name, n, log)
 		}
-		// Where the holds cannot be had the run goes on.
+		// If the holds cannot be read, the run goes on.
 		if err := os.WriteFile(filepath.Join(dir, "refuse"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -14,9 +14,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// P1, P12: a listing of the target that ends with something gone is not all of it,
-// also where the target itself came. It is made again, and if it stays so nothing is
-// planned: what did not come might be the base.
+// P1, P12: if something vanishes while the target is listed, the list is incomplete,
+// even if the target itself was listed. It is made again, and if it stays incomplete
+// nothing is planned: a missing snapshot might be the base.
 func TestListingCutShort(t *testing.T) {
 	const whole = `printf 'pool/b\t1\t1\npool/b@s1\t6\t2\n'; exit 0`
 	for _, c := range []struct {
@@ -63,8 +63,9 @@ func TestListingCutShort(t *testing.T) {
 	}
 }
 
-// P7: where the list of the target is not whole, what it may have left out is asked for
-// by name; a copy that cannot be read fails alone, and none is called missing.
+// P7: if the list of the target is incomplete, datasets that may be missing from it are
+// asked for by name; a copy that cannot be read fails alone, and no copy is called
+// missing.
 func TestListingNotWhole(t *testing.T) {
 	const script = `#!/bin/sh
 echo "$*" >>"$POOL/log"

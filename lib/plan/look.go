@@ -1,10 +1,10 @@
 package plan
 
-// look reads in detail how targets look, before the plans of their records are
-// finished: a few at first, so that the first transfer begins while most are
-// not planned yet, then ever more at once, so that the number of zfs programs
-// grows with the logarithm of that of the records. Those with nothing to send
-// need none.
+// look reads the properties of targets before the plans of their records are finished.
+// The first set is small, so that the first transfer begins while most records are not
+// planned yet; the following sets grow, so that the number of zfs programs grows with
+// the logarithm of the number of records. Records with nothing to send need no
+// properties.
 type look struct {
 	read     func([]*draft) error
 	todo     []*draft
@@ -14,10 +14,11 @@ type look struct {
 
 const (
 	lookFirst = 4
-	lookMore  = 4 // times the set before
+	lookMore  = 4 // times the size of the previous set
 )
 
-// newLook prepares for drafts, which will be finished in this order.
+// newLook returns a look for drafts that will be finished in the order of list; read is
+// called with each set of drafts.
 func newLook(list []*draft, read func([]*draft) error) *look {
 	l := &look{read: read, byTarget: map[string]*draft{}, size: lookFirst}
 	for _, d := range list {
@@ -29,12 +30,12 @@ func newLook(list []*draft, read func([]*draft) error) *look {
 	return l
 }
 
-// at reads what the plan of d needs, if that was not done: that of its own
-// target, and of those above it, which this run sends to as well. These come
-// earlier, unless somebody has sorted the records in another way.
+// at reads the properties that the plan of d needs, unless they were read before: those
+// of its target, and of the targets above it that this run also sends to. Parents come
+// earlier in the list, unless somebody has sorted the records in another way.
 func (l *look) at(d *draft) error {
 	if l.byTarget[d.r.Target.Name] == nil {
-		return nil // nothing to send, or it was read
+		return nil // nothing to send, or read before
 	}
 	var set []*draft
 	add := func(d *draft) {

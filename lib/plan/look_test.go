@@ -9,7 +9,8 @@ import (
 	"zab/lib/record"
 )
 
-// looked finishes drafts in order and tells what was read before each.
+// looked finishes drafts in order. It returns the sizes of the sets that were read, and
+// for each target how many had been read when its draft was finished.
 func looked(t *testing.T, list []*draft) (sets []int, before map[string]int) {
 	t.Helper()
 	read := map[string]bool{}
@@ -60,7 +61,8 @@ func TestLook(t *testing.T) {
 	if want := []int{4, 16, 64, 256, 559}; !slices.Equal(sets, want) {
 		t.Errorf("read in sets of %d, want %d", sets, want)
 	}
-	// What has nothing to send waits for nothing, the first for few.
+	// Drafts with nothing to send wait for no set, and the first draft with something
+	// to send waits only for a small one.
 	if n := before["b/s/d099"]; n != 0 {
 		t.Errorf("%d were read for those that have nothing to send", n)
 	}
@@ -68,12 +70,13 @@ func TestLook(t *testing.T) {
 		t.Errorf("the first waits for %d", n)
 	}
 
-	// Nothing to do at all.
+	// Nothing is to be sent at all.
 	if sets, _ := looked(t, list[:100]); len(sets) > 0 {
 		t.Errorf("%d were read with nothing to do", sets)
 	}
 
-	// Children that come before their parents take them along, all of them.
+	// If children come before their parents, the first child takes all of its parents
+	// along.
 	list = nil
 	name := "b"
 	for range 12 {

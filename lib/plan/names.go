@@ -8,9 +8,9 @@ import (
 	"zab/lib/record"
 )
 
-// Map finds the target of every record that takes part. Those for which no name can
-// be made, because it would be too long, are in bad, each with the reason. An error
-// means that nothing at all may be sent: the names of the sources do not fit the
+// Map returns the target of each record that takes part. bad are the records whose
+// target cannot have a name, because it would be too long, each with the reason. An
+// error means that nothing at all may be sent: the names of the sources do not fit the
 // options, or two of them would overwrite each other.
 func Map(records []*record.Record, target string, strip int) (names map[*record.Record]string, bad map[*record.Record]error, err error) {
 	names, bad = map[*record.Record]string{}, map[*record.Record]error{}

@@ -10,16 +10,16 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file holds bases for a target that is not, or not any more, the one that
-// they are held for: a disk that was made from another by zpool split or from an
-// image, one whose pool got another guid, and every disk of whose pool earlier
-// versions did not take account. Each copy says in zab:pool for which pool its base
-// was held last, and tells so only when its properties are read, which is when
-// something is sent to it. What was found in those tells whether it is worth to ask
-// the others, for which there is nothing to send: their bases have to be held for
-// this pool before the run to another disk moves on from them (P1).
+// This file holds bases for a target that is not, or no longer, the one that they are
+// held for: a disk that was made from another by zpool split or from an image, a disk
+// whose pool got another guid, and every disk held by earlier versions, whose pins do
+// not name the pool. The property zab:pool of a copy says for which pool its base was
+// held last. It is known only of copies whose properties were read, which are those
+// that something is sent to. If one of them names another pool, the properties of the
+// other copies, which have nothing to receive, are read too: their bases have to be
+// held for this pool before the run to another disk moves on from them (P1).
 
-// targetPin stands for the target; without a dataset where the guid of that is
+// targetPin returns the pin of the target, without Dataset if the guid of the target is
 // not known.
 func (p *planner) targetPin() chain.Pin {
 	root := p.state.datasets[p.target]
@@ -29,7 +29,7 @@ func (p *planner) targetPin() chain.Pin {
 	return chain.Pin{Tag: p.hold, Dataset: root.GUID, Pool: p.pool}
 }
 
-// pinnedIn is the guid of the pool that the pin of this run names; "" where it names
+// pinnedIn returns the guid of the pool that the pin of this run names; "" if it names
 // none.
 func (p *planner) pinnedIn() string {
 	if pin, _ := chain.ParsePin(p.pin()); pin.Pool == p.pool {
@@ -38,15 +38,16 @@ func (p *planner) pinnedIn() string {
 	return ""
 }
 
-// unmarked reports whether a base is to have a bookmark and none marks it, so that
-// the pool's guid is needed though nothing is sent.
+// unmarked reports whether nothing is to be sent, but the base still needs a bookmark,
+// so that the pool's guid must be read.
 func (p *planner) unmarked(d *draft) bool {
 	return p.o.Bookmark && d.r.Error == nil && d.has && len(d.wanted) == 0 &&
 		!slices.ContainsFunc(chain.Marks(d.r.Bookmarks), func(m chain.Mark) bool { return m.GUID == d.base.GUID })
 }
 
-// newPool finds out whether the copies that something is sent to were held for
-// another pool than the target's, and if so reads what the others were held for.
+// newPool finds out whether the bases of the copies that something is sent to were held
+// for another pool than the target's. If so, it reads for which pool the bases of the
+// other copies were held.
 func (p *planner) newPool(ctx context.Context, host *zfs.Host, list []*draft, look *look) error {
 	first := slices.IndexFunc(list, sends)
 	pool := p.pinnedIn()
@@ -89,8 +90,8 @@ func (p *planner) newPool(ctx context.Context, host *zfs.Host, list []*draft, lo
 	return nil
 }
 
-// holdAgain gives the steps that hold a base, of which nothing new is sent, for the
-// target as it is now.
+// holdAgain returns the steps, for a record with nothing to send, that hold the base
+// for the pool that the target is in now.
 func (p *planner) holdAgain(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	if !d.again || t.Pin == "" {
@@ -107,8 +108,8 @@ func (p *planner) holdAgain(d *draft) []record.Step {
 	}
 	step(record.DoHold, record.SideTarget, t.Name, old.Name, old.GUID, t.Pin)
 	if t.Written != nil && *t.Written == 0 {
-		// Else it is told by the mark, when something is sent to it, that what was
-		// written may be no more than zpool split does.
+		// Otherwise the old mark must stay: it tells the next run with something to
+		// send that the written data may come only from zpool split.
 		steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: t.Name, Set: []string{zfs.PoolProp + "=" + p.pool}})
 	}
 	source, target := p.formerPins(d)
@@ -123,10 +124,11 @@ func (p *planner) holdAgain(d *draft) []record.Step {
 	return steps
 }
 
-// formerPins are the tags, besides those of now, by which the base of a copy is
-// held for this target. On the source the pin of another pool is not its own: that
-// may be the disk that this one was split off from, which has the same base. One
-// that names no pool is, for nobody else would ever let it go.
+// formerPins returns the tags, other than the present ones, by which the base of a copy
+// is held for this target, on either side. On the source, a pin that names another pool
+// is not this target's: it may be for the disk that this one was split off from, which
+// has the same base. A pin that names no pool is this target's, because nobody else
+// would ever release it.
 func (p *planner) formerPins(d *draft) (source, target []string) {
 	pin := p.targetPin()
 	former, had := pin.Former(), d.r.Target.Pool

@@ -10,8 +10,8 @@ import (
 	"zab/lib/snapname"
 )
 
-// P1: the base of a copy is held for the pool that it is in now; what it was held by
-// before goes where nobody else can need it.
+// P1: the base of a copy is held for the pool that the target is in now, and holds for
+// former pools are released if nobody else can need them.
 func TestPinsOfPools(t *testing.T) {
 	const shared = "zfs_autobackup:b"
 	root := target("backup", "")
@@ -68,8 +68,8 @@ func TestPinsOfPools(t *testing.T) {
 	}
 }
 
-// The keys of bookmarks have the pool's guid in them; one without it is the target's
-// own, and goes.
+// The keys of bookmarks depend on the pool's guid. A key made without that guid is the
+// target's own, and is removed.
 func TestBookmarksOfPools(t *testing.T) {
 	const shared = "zfs_autobackup:b"
 	root := target("backup", "")
@@ -116,14 +116,16 @@ func TestBookmarksOfPools(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", c.what, got, want)
 		}
-		// Where nothing is sent anywhere the guid is not known, and nothing is done.
+		// If nothing is sent anywhere, the pool's guid is not known and no bookmark
+		// changes.
 		if p.asked = false; p.bookmarks(d) != nil {
 			t.Errorf("%s: without the pool's guid", c.what)
 		}
 	}
 }
 
-// A copy that another machine has made in the same place is told as such first.
+// If another machine has made the copy in the target's place, the conflict says so
+// first.
 func TestOtherMachine(t *testing.T) {
 	for _, c := range []struct {
 		what, pool, from, snapshots string
@@ -145,8 +147,8 @@ func TestOtherMachine(t *testing.T) {
 	}
 }
 
-// zpool split resets the intent log of each dataset, which counts as written: in the
-// first run to such a pool zfs receive is left to tell whether it was more.
+// zpool split resets the intent log of each dataset, which counts as written. In the
+// first run to such a pool the check whether more was written is left to zfs receive.
 func TestSplitOff(t *testing.T) {
 	for _, c := range []struct {
 		what, had, mounted string

@@ -13,75 +13,81 @@ import (
 	"zab/lib/zfs"
 )
 
-// planner makes the steps of one record at a time from facts alone.
+// planner computes the steps of records, one record at a time, from facts that were
+// read before.
 type planner struct {
 	o      *Options
 	now    int64 // seconds since the epoch
 	keep   *schedule.Schedule
 	format snapname.Format
-	hold   string // the tag of our holds
-	target string // the operand
-	// pool is the guid of the target's pool, "" where it is not known; asked: it was
-	// asked for.
+	hold   string // the shared tag of our holds
+	target string // the operand TARGET
+	// pool is the guid of the target's pool, "" if it is not known; asked reports
+	// whether it was read.
 	pool  string
 	asked bool
-	// moved: copies were found whose bases are not held for the target as it is now.
+	// moved reports whether a copy was found whose base is not held for the pool that
+	// the target is in now.
 	moved    bool
 	state    *state
 	features func(sourceHost, sourcePool, targetPool string) zfs.Features
 	drafts   map[string]*draft // by target
-	// pools are the guids of the sources' pools; held are the places of copies of
-	// sources for which no plan is made, with their names.
+	// pools are the guids of the sources' pools. held maps the target names of sources
+	// that are not planned in this run to the names of these sources.
 	pools map[string]bool
 	held  map[string]string
-	// copies are the datasets of the target that have snapshots of sources whose copies
-	// should have another name, with the names of these.
+	// copies maps datasets of the target to the source whose snapshots they have, where
+	// the copy of that source should have another name.
 	copies map[string]string
-	// autoSnapshots asks once which of the copies others make snapshots of; nil
-	// where nothing can be asked.
+	// autoSnapshots returns the copies that other tools take snapshots of. It asks zfs
+	// at the first call only; nil with --target-state, where no program is started.
 	autoSnapshots func() map[string]zfs.AutoSnapshot
 }
 
-// draft is a record on its way to a plan: what is wanted is known, what the
-// target looks like in detail not yet.
+// draft is a record that is being planned: its snapshots are chosen, but the properties
+// of its target may not be read yet.
 type draft struct {
 	r      *record.Record
 	base   chain.Base
 	has    bool
 	wanted map[int]bool
-	// read: what was written to the target is no more than access times.
+	// read reports whether nothing but access times was written to the target.
 	read bool
-	// believed is the warning about what --destroy-incompatible destroys.
+	// believed is the warning about the snapshots that --destroy-incompatible destroys.
 	believed string
-	// origin is what the copy of a clone is made from, clone why it cannot be.
+	// origin is the snapshot from which the copy of a clone is made, clone the conflict
+	// if that is impossible.
 	origin *origin
 	clone  *record.Conflict
-	// loud are the warnings that are printed though nobody asked for them.
+	// loud are the warnings that are printed even without --verbose.
 	loud []string
-	// follow is how the copy gets to its place; needs are the drafts whose copies are
-	// to be renamed before the target is what it is taken for.
+	// follow is the rename that brings the copy to its place. needs are the drafts
+	// whose copies must be renamed before the target is in the planned state.
 	follow *follow
 	needs  []*draft
-	// copyAt is where the copy is that stays there, refused why.
+	// copyAt is the name of a copy that is not renamed to its place; refused is the
+	// reason why it cannot be, if there is one.
 	copyAt, refused string
-	// again: nothing is to be sent, and the base is to be held for the target's pool.
+	// again reports whether nothing is to be sent, but the base must be held for the
+	// target's pool.
 	again bool
-	// begun is what a run that died while it set the target aside has left to do.
+	// begun are the steps left by a run that died while it set the target aside.
 	begun *begun
-	// held are the holds, where a run died that had begun to work on the copy.
+	// held are the holds on both sides, read only if a run died while working on the
+	// copy.
 	held held
-	// replaced: the target is set aside, so that what receives is another dataset than
-	// the one whose properties are known.
+	// replaced reports whether the target is set aside, so that the streams are
+	// received into another dataset than the one whose properties are known.
 	replaced bool
 }
 
-// unshared reports whether it is known of the copy that it shares nothing of what
-// streams bring: see zfs.StreamUnshared.
+// unshared reports whether the copy is known to take no sharing properties from
+// streams: see zfs.StreamUnshared.
 func (d *draft) unshared() bool {
 	return d.has && !d.replaced && slices.Contains(strings.Split(d.r.Target.Stream, ","), zfs.StreamUnshared)
 }
 
-// newest is the newest of the snapshots that are to be sent. There must be one.
+// newest returns the newest snapshot to be sent. There must be at least one.
 func (d *draft) newest() record.Snapshot {
 	newest := -1
 	for i := range d.wanted {
@@ -90,7 +96,7 @@ func (d *draft) newest() record.Snapshot {
 	return d.r.Snapshots[newest]
 }
 
-// longest is the longest of the full names, on the target, of what is to be sent.
+// longest returns the longest full name, on the target, of the snapshots to be sent.
 func (d *draft) longest() (full string) {
 	for i := range d.wanted {
 		if n := d.r.Snapshots[i].Full(d.r.Target.Name); len(n) > len(full) {
@@ -100,8 +106,8 @@ func (d *draft) longest() (full string) {
 	return full
 }
 
-// match finds base and wanted snapshots of a record. It needs no more than the
-// names and guids of both sides.
+// match finds the incremental base of a record and the snapshots to send. It needs only
+// the names and guids of both sides.
 func (p *planner) match(r *record.Record, name string) *draft {
 	d := &draft{r: r}
 	t := &record.Target{Host: p.o.SSHTarget, Name: name}
@@ -113,7 +119,8 @@ func (p *planner) match(r *record.Record, name string) *draft {
 		t.Bookmarks = known.Bookmarks
 	}
 	if own := p.state.datasets[r.Name]; own != nil && own.GUID == r.GUID && r.GUID != "" {
-		// By guid, so also where one machine is reached over ssh.
+		// The guids are compared, so the loop is also found if one machine is reached
+		// over ssh.
 		r.Fail(p.failure(record.KindLoop, fmt.Sprintf("cannot back up '%s', which is part of the target, into the target", r.Name),
 			fmt.Sprintf("leave it out with 'zab-select --target %s'", zfs.Quote(p.target))))
 		return d
@@ -139,9 +146,9 @@ func (p *planner) findBase(d *draft) {
 	}
 }
 
-// wanted tells which of the source's snapshots are to be sent: those newer
-// than the base that are ours (or all), less those that the target's schedule
-// would destroy as soon as they arrived.
+// wanted returns the indexes in r.Snapshots of the snapshots to send: those newer than
+// the base that are ours (or all, with --other-snapshots), except those that the
+// target's schedule would destroy on arrival.
 func (p *planner) wanted(r *record.Record, d *draft) map[int]bool {
 	var want []int
 	for i := range r.Snapshots {
@@ -163,8 +170,9 @@ func (p *planner) wanted(r *record.Record, d *draft) map[int]bool {
 		}
 		return out
 	}
-	// As if all had been sent: what the target has, then what would come. The
-	// order stands in for createtxg, which the two pools count differently.
+	// Decide as if all had been sent: first the target's snapshots, then those that
+	// would be sent. The order replaces createtxg, because each pool counts its own
+	// transaction groups.
 	var all []schedule.Snapshot
 	var index []int
 	add := func(s *record.Snapshot, i int) {
@@ -195,7 +203,7 @@ func (p *planner) wanted(r *record.Record, d *draft) map[int]bool {
 	return out
 }
 
-// finish makes steps, or finds the conflict that stands in their way.
+// finish sets the steps of the record, or the error or conflict that prevents them.
 func (p *planner) finish(d *draft) {
 	r := d.r
 	if r.Error != nil {
@@ -282,7 +290,8 @@ func (p *planner) finish(d *draft) {
 	}
 }
 
-// prepare gives the steps that make the target ready to receive.
+// prepare returns the steps that make the target ready to receive, or the conflict that
+// prevents it.
 func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 	r, t := d.r, d.r.Target
 	var steps []record.Step
@@ -302,13 +311,13 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 		steps = append(steps, record.Step{Do: record.DoAbortResume, Side: record.SideTarget, Dataset: t.Name, Why: reason})
 	}
 	if t.Resume != nil && !abort && len(t.Snapshots) == 0 {
-		return steps, nil // a first receive that broke off
+		return steps, nil // the interrupted first receive goes on
 	}
 	if len(t.Snapshots) == 0 {
 		switch {
 		case abort:
-			// Nothing but the partial first receive was there; with its
-			// abortion the dataset goes.
+			// The dataset held only the partial first receive, so aborting that
+			// destroys it.
 			return steps, nil
 		case p.o.Force && !isParent(t) && p.overwrites(r):
 			if d.origin != nil {
@@ -326,8 +335,8 @@ func (p *planner) prepare(d *draft) ([]record.Step, *record.Conflict) {
 	return append(steps, more...), c
 }
 
-// token decides whether an interrupted receive goes on. It sets t.Resume where
-// it does; abort tells that it is of no use, for the reason given.
+// token decides whether the interrupted receive of a target is resumed, and sets
+// t.Resume if so. If its token is of no use, abort is true and reason says why.
 func (p *planner) token(d *draft) (abort bool, reason string) {
 	r, t := d.r, d.r.Target
 	if t.ResumeToken == "" {
@@ -337,7 +346,7 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 	if err != nil {
 		return true, err.Error()
 	}
-	t.Resume = token.Resume() // the flags depend on whether it goes on
+	t.Resume = token.Resume() // p.flags depends on it
 	next := p.cut(d)[0]
 	want := zfs.TokenWant{Source: r.Name, To: next.To, ToGUID: next.ToGUID, FromGUID: next.FromGUID, Flags: p.flags(d)}
 	if len(next.Through) > 0 {
@@ -350,7 +359,7 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 	case !d.has && p.begunOtherwise(r):
 		reason = "it was begun with other options about encryption"
 	case d.has && d.base.Target < len(t.Snapshots)-1:
-		// zfs (2.3) resumes only onto the snapshot that it began from.
+		// zfs (2.3) resumes a receive only onto the snapshot that it started from.
 		reason = fmt.Sprintf("the target has the newer snapshot '%s'", t.Snapshots[len(t.Snapshots)-1].Name)
 	default:
 		return false, ""
@@ -359,7 +368,7 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 	return true, reason
 }
 
-// cut gives the streams that bring what is wanted.
+// cut returns the streams that bring the wanted snapshots.
 func (p *planner) cut(d *draft) []chain.Stream {
 	all := chain.Streams(d.r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)
 	if d.origin != nil {
@@ -368,8 +377,8 @@ func (p *planner) cut(d *draft) []chain.Stream {
 	if len(p.o.Patterns) == 0 {
 		return all
 	}
-	// Snapshots are there that are not in the record: each goes alone, for
-	// zfs send -I would take them along.
+	// Excluded snapshots are not in the record, but zfs send -I would include them: so
+	// each wanted snapshot gets a stream of its own.
 	var out []chain.Stream
 	for _, s := range all {
 		for _, t := range s.Through {
@@ -382,7 +391,7 @@ func (p *planner) cut(d *draft) []chain.Stream {
 	return out
 }
 
-// streams gives the receive steps.
+// streams returns the receive steps.
 func (p *planner) streams(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	flags := p.flags(d)
@@ -395,7 +404,7 @@ func (p *planner) streams(d *draft) []record.Step {
 	var steps []record.Step
 	streams := p.cut(d)
 	if t.Resume != nil {
-		// The token brings one snapshot; the rest of its stream follows.
+		// The resumed receive brings one snapshot; the rest of its stream follows.
 		s := &streams[0]
 		exclude, set := p.properties(d, record.MakesDataset(s.From))
 		steps = append(steps, record.Step{Do: record.DoReceive, Side: record.SideTarget, Dataset: t.Name,
@@ -436,8 +445,10 @@ func (p *planner) streams(d *draft) []record.Step {
 	return steps
 }
 
-// undo is what the first receive may undo. A target written to in the last seconds does
-// not look so: written counts what is on the disks. zfs receive finds it.
+// undo returns the changes of the target that the first receive may roll back:
+// UndoChanges, UndoReads, or "" for none. The plan does not see writes of the last
+// seconds, because the property written counts only data on disk; zfs receive finds
+// them.
 func (p *planner) undo(t *record.Target) string {
 	switch {
 	case p.o.Rollback:
@@ -448,21 +459,22 @@ func (p *planner) undo(t *record.Target) string {
 	return ""
 }
 
-// isParent tells whether a target is a filesystem that zab made because it
-// needed one above another copy. What zab made itself must not stand in its way
-// when there is something to receive into it.
+// isParent reports whether the target is a filesystem that zab created only to be above
+// another copy. Such a filesystem must not be in the way when there is something to
+// receive into it.
 func isParent(t *record.Target) bool {
 	return t.Exists && len(t.Snapshots) == 0 && t.Kind == "filesystem" && t.Stream == zfs.StreamParent &&
 		t.CanMount == "off" && t.Mounted != "yes"
 }
 
-// mark notes on the copy which pools it came through, and with which flags it
-// was begun, and takes back what zfs receive cannot be kept from setting.
-// zfs-autobackup's copies get it with their next snapshot.
+// mark returns the steps that note on the copy the pools that it came through, the
+// flags that it was begun with, and the pool for which its base is held. It also resets
+// a property that zfs receive cannot be kept from setting. Copies made by
+// zfs-autobackup are marked with their next snapshot.
 func (p *planner) mark(d *draft, flags []string, streams []record.Step) []record.Step {
 	r := d.r
 	if r.PoolGUID == "" {
-		return nil // it does not come from zab-select
+		return nil // the record does not come from zab-select
 	}
 	from := r.PoolGUID
 	if r.From != "" {
@@ -490,20 +502,21 @@ func (p *planner) mark(d *draft, flags []string, streams []record.Step) []record
 		mark(set...)
 	}
 	if p.o.SafeProperties && p.raw(r) && r.Origin == "" && r.Target.Origin == "" {
-		// zfs receive (2.3) gives an encryption root the keylocation of a raw stream
-		// when all else is done, -x and -o notwithstanding. A clone has none.
+		// zfs receive (2.3) gives an encryption root the keylocation of a raw stream as
+		// its last act, despite -x and -o. A clone has none.
 		mark("keylocation=prompt")
 	}
 	return steps
 }
 
-// able returns what the pools of a record can both do.
+// able returns the features that the pools on both sides allow a stream of the record
+// to use.
 func (p *planner) able(r *record.Record) zfs.Features {
 	return p.features(r.Host, zfs.Pool(r.Name), zfs.Pool(p.target))
 }
 
-// frozen is zab:stream: those of the flags that decide how a copy is stored, and
-// whether it shares nothing of what streams bring.
+// frozen returns the value of zab:stream: the flags that decide how a copy is stored,
+// and whether the copy takes no sharing properties from streams.
 func frozen(flags []string, unshared bool) string {
 	var out []string
 	for _, f := range flags {
@@ -520,8 +533,8 @@ func frozen(flags []string, unshared bool) string {
 	return strings.Join(out, ",")
 }
 
-// flags are those of zfs send. A copy goes on as it was begun, whatever the
-// pools can do by now.
+// flags returns the flags of zfs send. A copy goes on with or without -L as it was
+// begun, even if the pools support something else by now.
 func (p *planner) flags(d *draft) []string {
 	r := d.r
 	f := p.able(r)
@@ -541,9 +554,10 @@ func (p *planner) flags(d *draft) []string {
 	return append(flags, p.sendsRaw(r)...)
 }
 
-// properties are those for zfs recv -x and -o of a stream, first or
-// incremental: each once, and only those that the record's kind has, for zfs
-// refuses a whole stream for one that it does not like.
+// properties returns the arguments of zfs receive -x and -o for a stream; first is true
+// if the stream makes the dataset. Each property is given once, and only if the
+// record's kind has it, because zfs refuses a whole stream for one property that it
+// does not accept.
 func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 	r := d.r
 	taken := map[string]bool{}
@@ -553,7 +567,7 @@ func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 		}
 		taken[name] = true
 	}
-	// What is set first, for it is not taken over either.
+	// Properties to set come first: they are not taken from the stream, so need no -x.
 	for _, pv := range p.o.set {
 		name, _, _ := strings.Cut(pv, "=")
 		add(&set, name, pv)
@@ -571,8 +585,8 @@ func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 		add(&set, "refreservation", "refreservation=none")
 	}
 	for _, name := range p.o.filter {
-		// zfs (2.3) does not heed -x of what is not inherited when it receives an
-		// increment, unless the copy has a value of its own.
+		// When zfs (2.3) receives an increment, it ignores -x for a property that is
+		// not inherited, unless the copy has a value of its own.
 		if none := unset(name); none != "" && first {
 			add(&set, name, name+"="+none)
 			continue
@@ -584,7 +598,7 @@ func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 			add(&exclude, name, name)
 		}
 	}
-	// No stream begins to share anything, with whatever options it is received.
+	// No stream may make a copy shared, regardless of the options.
 	if first || !d.unshared() {
 		for _, name := range record.Sharing {
 			add(&exclude, name, name)
@@ -594,10 +608,10 @@ func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 	return exclude, set
 }
 
-// --safe-properties: what a copy is given so that nothing in it is used by this
-// machine of itself, and what of the source's wishes does not apply to it. zfs
-// keeps the source's values beside them: zfs get -o received shows them, zfs send -b
-// sends them, zfs inherit -S takes them over.
+// --safe-properties sets safeValues on a copy, so that the target's machine uses
+// nothing in it on its own, and excludes notTakenOver, which are settings for the
+// source's machine. zfs keeps the source's values beside them: zfs get -o received
+// shows them, zfs send -b sends them, zfs inherit -S puts them into effect.
 var (
 	safeValues = []string{
 		"readonly=on", "canmount=noauto", "setuid=off", "devices=off", "exec=off",
@@ -606,7 +620,8 @@ var (
 	notTakenOver = []string{"mountpoint", "dedup", "copies", "special_small_blocks", "keylocation"}
 )
 
-// inStream are the properties asked for that only the stream can bring.
+// inStream returns the properties of --set-properties and --filter-properties that only
+// the stream can bring.
 func (p *planner) inStream(r *record.Record) (names []string) {
 	for _, pv := range slices.Concat(p.o.set, p.o.filter) {
 		name, _, _ := strings.Cut(pv, "=")
@@ -617,8 +632,8 @@ func (p *planner) inStream(r *record.Record) (names []string) {
 	return names
 }
 
-// foreign and fixed tell whether a kind of dataset does not have a property,
-// and whether zfs receive (2.3) takes it neither with -x nor with -o.
+// foreign reports whether datasets of a kind do not have a property, fixed whether zfs
+// receive (2.3) accepts the property neither with -x nor with -o.
 func foreign(kind, name string) bool {
 	if kind == "volume" {
 		return notForVolumes(name)
@@ -633,8 +648,8 @@ func fixed(kind, name string) bool {
 	return fixedForFilesystems(name)
 }
 
-// unset is the value that stands for none, of the properties that are not
-// inherited.
+// unset returns the value that means "not set" for a property that is not inherited, ""
+// for all other properties.
 func unset(name string) string {
 	switch name {
 	case "quota", "refquota", "reservation", "refreservation", "filesystem_limit", "snapshot_limit":
@@ -672,9 +687,9 @@ func fixedForFilesystems(name string) bool {
 	return strings.Contains(name, "@") // userquota@alice
 }
 
-// bookmarks gives the steps after which exactly one bookmark of ours stands for
-// this target: that of the newest snapshot in common. It is shared with other
-// targets that start from the same. Nothing new sent is no reason not to.
+// bookmarks returns the steps after which exactly one bookmark of ours has the key of
+// this target: that of the newest common snapshot. Other targets that start from the
+// same snapshot share the bookmark. The bookmark is also corrected if nothing is sent.
 func (p *planner) bookmarks(d *draft) []record.Step {
 	r := d.r
 	mine := p.targetPin()
@@ -685,7 +700,7 @@ func (p *planner) bookmarks(d *draft) []record.Step {
 	if f := mine.Former(); f != "" {
 		former = chain.TargetKey(f)
 	}
-	to, of := record.Snapshot{}, d.base.Source // with its # where it is a bookmark
+	to, of := record.Snapshot{}, d.base.Source // with a leading # if it is a bookmark
 	if d.has {
 		to = record.Snapshot{Name: strings.TrimPrefix(of, "#"), GUID: d.base.GUID}
 	}
@@ -728,13 +743,12 @@ func (p *planner) bookmarks(d *draft) []record.Step {
 	return append(steps, gone...)
 }
 
-// pin is the tag of holds that stand for this target alone; "" without holds.
+// pin returns the tag of holds for this target alone; "" without holds.
 //
-// All targets of a backup share zfs-autobackup's tag. Where two of them had
-// the same base and one has moved on, only this tag says that the other, which
-// may be a disk in a safe, still needs it (promise P1). And as each of our
-// holds comes with it, those that a killed run left can be told from those of
-// other targets.
+// All targets of a backup share zfs-autobackup's tag. If two of them had the same base
+// and one has moved on, only the pin says that the other, which may be a disk in a
+// safe, still needs the base (promise P1). And because each of our holds comes with a
+// pin, holds left by a killed run can be told from those of other targets.
 func (p *planner) pin() string {
 	if p.o.NoHolds {
 		return ""
@@ -742,7 +756,8 @@ func (p *planner) pin() string {
 	return p.targetPin().String()
 }
 
-// oldPin is that tag in a run without holds: earlier runs may have put it.
+// oldPin returns that tag in a run without holds, because earlier runs may have put it;
+// "" in other runs.
 func (p *planner) oldPin() string {
 	if !p.o.NoHolds {
 		return ""
@@ -750,9 +765,9 @@ func (p *planner) oldPin() string {
 	return p.targetPin().String()
 }
 
-// holds moves our holds from the old newest common snapshot to the new one, on
-// both sides. The pin comes first and goes last. Without holds those that earlier
-// runs have put go as the base moves on.
+// holds returns the steps that move our holds from the old newest common snapshot to
+// the new one, on both sides. The pin is put first and released last. In a run without
+// holds, the holds of earlier runs are released as the base moves on.
 func (p *planner) holds(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	if len(d.wanted) == 0 {
@@ -782,7 +797,7 @@ func (p *planner) holds(d *draft) []record.Step {
 	slices.Reverse(tags)
 	stays := map[string]bool{to.GUID: true}
 	if d.has {
-		stays[d.base.GUID] = true // it has steps of its own
+		stays[d.base.GUID] = true // the steps below release it, not letGo
 		source, target := p.formerPins(d)
 		if !d.base.Bookmark() {
 			each(record.DoRelease, record.SideSource, r.Name, d.base.Source, d.base.GUID, slices.Concat(tags, source))
@@ -794,7 +809,7 @@ func (p *planner) holds(d *draft) []record.Step {
 	return append(steps, p.letGo(d, func(_, guid string) bool { return stays[guid] })...)
 }
 
-// tags are those of our holds, the pin first.
+// tags returns the tags of our holds, the pin first.
 func (p *planner) tags(t *record.Target) []string {
 	if own := t.OwnTag(); own != "" {
 		return []string{own, p.hold}

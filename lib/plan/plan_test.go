@@ -20,7 +20,7 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// A plan from a file starts no program at all: there is none here to start.
+// TestMain empties PATH: a plan from a file must not start any program.
 func TestMain(m *testing.M) {
 	os.Setenv("PATH", "/nonexistent")
 	os.Setenv("GO_FLAGS_COMPLETION", "")
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 const now = 1_000_000_000
 
-// result is what zab-plan made of its input.
+// result is the outcome of a run of zab-plan.
 type result struct {
 	records []*record.Record
 	out     string
@@ -38,7 +38,7 @@ type result struct {
 	err     error
 }
 
-// of gives the record of a dataset.
+// of returns the record of a dataset.
 func (r result) of(t testing.TB, name string) *record.Record {
 	t.Helper()
 	for _, x := range r.records {
@@ -62,8 +62,8 @@ func lines(t testing.TB, records []*record.Record) []byte {
 	return b.Bytes()
 }
 
-// planBytes runs zab-plan with its target's state in a file. args are its
-// options and the target, which is backup where none is given.
+// planBytes runs zab-plan with the target's state in a file. args are its options and
+// the target, which is backup if none is given.
 func planBytes(t testing.TB, args string, state, input []byte) result {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "state")
@@ -97,9 +97,9 @@ func plan(t testing.TB, args string, state []*record.Record, input ...*record.Re
 	return planBytes(t, args, lines(t, state), lines(t, input))
 }
 
-// snaps makes snapshots, oldest first, of words such as b-1 (ours) or x (not
-// ours), each with =GUID where it is not the name, and with * where data was
-// written in it. ~b-1 was made by a dry run.
+// snaps makes snapshots, oldest first, from words such as b-1 (ours) or x (not ours).
+// The guid follows after = if it is not that of the name, and a * at the end means that
+// data was written in the snapshot. ~b-1 was made by a dry run.
 func snaps(words string) []record.Snapshot {
 	out := []record.Snapshot{}
 	for i, w := range strings.Fields(words) {
@@ -120,7 +120,7 @@ func snaps(words string) []record.Snapshot {
 	return out
 }
 
-// id is a number for a name.
+// id returns a number for a name.
 func id(name string) string {
 	n := uint64(1)
 	for _, b := range []byte(name) {
@@ -133,22 +133,22 @@ func facts(kind, guid string) record.Facts {
 	return record.Facts{Kind: kind, GUID: guid, Written: record.Ptr[int64](0)}
 }
 
-// source is a selected dataset.
+// source returns the record of a selected dataset.
 func source(name, snapshots string) *record.Record {
 	return &record.Record{Type: record.TypeDataset, Backup: "b", Name: name, Facts: facts("filesystem", id(name)),
 		Snapshots: snaps(snapshots), Bookmarks: []record.Snapshot{}}
 }
 
-// target is a dataset of the target's state.
+// target returns the record of a dataset in the target's state.
 func target(name, snapshots string) *record.Record {
 	return &record.Record{Type: record.TypeDataset, Name: name, Facts: facts("filesystem", id("target "+name)),
 		Snapshots: snaps(snapshots), Bookmarks: []record.Snapshot{}}
 }
 
-// with changes a record as f says.
+// with changes a record with f and returns it.
 func with(r *record.Record, f func(*record.Record)) *record.Record { f(r); return r }
 
-// text writes steps in a line, without the flags.
+// text returns steps in a line, without their flags.
 func text(steps []record.Step) string {
 	var out []string
 	for _, s := range steps {
@@ -173,7 +173,7 @@ func text(steps []record.Step) string {
 			out = append(out, "abort")
 		case record.DoHold, record.DoRelease:
 			if strings.Count(s.Tag, ":") > 1 || s.IfHeld {
-				continue // the pin, which goes with it, and what earlier runs may have held: see TestPins
+				continue // pins and possible holds of earlier runs: see TestPins
 			}
 			out = append(out, s.Do+" "+side+" "+s.Snapshot)
 		default:
@@ -188,7 +188,8 @@ func token(toname, toguid, fromguid string, flags ...string) string {
 	return zfstest.Token(toname, toguid, fromguid, flags...)
 }
 
-// What --clones simple makes of clones, in the order in which they are read.
+// With --clones simple, clones are planned from the copies of their origins, in the
+// order in which the records are read.
 func TestClones(t *testing.T) {
 	clone := func(name, origin, snapshots string) *record.Record {
 		return with(source(name, snapshots), func(r *record.Record) { r.Origin = origin })
@@ -198,7 +199,7 @@ func TestClones(t *testing.T) {
 		what, args string
 		state      []*record.Record
 		in         []*record.Record
-		want       []string // of each record: its steps, or the conflict
+		want       []string // the steps or the conflict of each record
 	}{
 		{"from a snapshot of ours", all, nil,
 			[]*record.Record{source("t/o", "b-1 b-2"), clone("t/c", "t/o@b-1", "b-3 b-4")},
@@ -263,7 +264,7 @@ func TestClones(t *testing.T) {
 	}
 }
 
-// With each hold goes one that says for which target it stands.
+// Each hold with the shared tag is accompanied by one with the pin of this target.
 func TestPins(t *testing.T) {
 	state := []*record.Record{target("backup", ""), target("backup/tank/a", "b-1")}
 	r := plan(t, "", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
@@ -281,7 +282,7 @@ func TestPins(t *testing.T) {
 	if !slices.Equal(got, want) || r.Target.Pin != pin {
 		t.Errorf("%q, pin %q", got, r.Target.Pin)
 	}
-	// Without holds those that are left of earlier runs go, where there are any.
+	// In a run without holds, the holds that earlier runs may have left are released.
 	r = plan(t, "--no-holds", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
 	got = nil
 	for _, s := range r.Steps[1:] {
@@ -296,21 +297,21 @@ func TestPins(t *testing.T) {
 	}
 }
 
-// A name that comes twice, as after the clock was set back.
+// A name that comes twice, as after the clock was set back, is a conflict.
 func TestNameTaken(t *testing.T) {
 	state := []*record.Record{target("backup", ""), target("backup/tank/a", "b-1=5 b-2")}
 	r := plan(t, "--no-thinning", state, source("tank/a", "b-2 b-1=6 b-3")).of(t, "tank/a")
 	if r.Conflict == nil || r.Conflict.Kind != "same-name-other-guid" || !strings.Contains(r.Conflict.Remedies[0], "zfs rename backup/tank/a@b-1 backup/tank/a@b-1-old") {
 		t.Errorf("%+v", r.Conflict)
 	}
-	// Not where it is the very same one.
+	// There is no conflict if it is the very same snapshot.
 	state[1] = target("backup/tank/a", "b-1 b-2")
 	if r := plan(t, "--no-thinning", state, source("tank/a", "b-1 b-2 b-3")).of(t, "tank/a"); r.Conflict != nil {
 		t.Errorf("%+v", r.Conflict)
 	}
 }
 
-// A copy is marked with the pools that it came through, where it is not yet.
+// A copy is marked with the pools that it came through, unless it is marked already.
 func TestMark(t *testing.T) {
 	for _, c := range []struct{ pool, from, have, want string }{
 		{"7", "", "", "zab:from=7"},
@@ -335,8 +336,8 @@ func TestMark(t *testing.T) {
 	}
 }
 
-// One bookmark for a snapshot, however many the targets; it goes when the last
-// of them has moved on.
+// A snapshot has one bookmark for all targets, which goes when the last of them has
+// moved on.
 func TestBookmarks(t *testing.T) {
 	root := target("backup", "")
 	me := chain.TargetKey("zfs_autobackup:b:" + root.GUID)
@@ -396,7 +397,8 @@ func TestBookmarks(t *testing.T) {
 	}
 }
 
-// A copy goes on with the flags that it was begun with, and has them noted.
+// A copy goes on with the flags that it was begun with, and these are noted in
+// zab:stream.
 func TestFrozenFlags(t *testing.T) {
 	for _, c := range []struct {
 		stream, snapshots, flags, mark string
@@ -431,14 +433,15 @@ func TestFrozenFlags(t *testing.T) {
 	}
 }
 
-// P11: sharing is excluded until the copy is known to keep that, and again when what
-// receives is another dataset. Only a stream with properties makes it known.
+// P11: sharing properties are excluded until the copy is known to stay unshared, and
+// again when another dataset takes its place. Only a stream with properties makes this
+// known.
 func TestSharing(t *testing.T) {
 	const known, not = "L,x", "L"
 	for _, c := range []struct {
 		what, args, source, target, stream string
 		change                             func(*record.Record)
-		excluded                           string // of each stream
+		excluded                           string // yes, no or half, per stream
 		mark                               string
 	}{
 		{"a new copy", "", "b-1 b-2", "-", "", nil, "yes yes", "L,x"},
@@ -483,7 +486,7 @@ func TestSharing(t *testing.T) {
 	}
 }
 
-// The steps that bring a copy up to date.
+// The steps bring a copy up to date.
 func TestSteps(t *testing.T) {
 	all := "--no-thinning "
 	for _, c := range []struct{ what, args, source, target, want string }{
@@ -526,7 +529,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// P11: which snapshots go because of what the source says is told before they go.
+// P11: a warning names the snapshots that are destroyed because of the source's list,
+// before they are destroyed.
 func TestDestroyIncompatibleSaysWhatItBelieves(t *testing.T) {
 	for _, c := range []struct{ target, want string }{
 		{"b-1 x*", "the snapshot 'backup/tank/a@x' is to be destroyed for --destroy-incompatible: the source says that it does not have it"},
@@ -547,7 +551,8 @@ func TestDestroyIncompatibleSaysWhatItBelieves(t *testing.T) {
 	}
 }
 
-// The target wants what lies in the future, and that takes nobody's place.
+// The target wants snapshots with a time in the future, and these take no place of
+// others in the schedule.
 func TestWantedAhead(t *testing.T) {
 	words := fmt.Sprintf("b-%d b-%d b-%d b-%d", now-200, now-100, now+86400, now+2*86400)
 	r := plan(t, "--keep-target=2", []*record.Record{target("backup", "")}, source("tank/a", words)).of(t, "tank/a")
@@ -557,7 +562,7 @@ func TestWantedAhead(t *testing.T) {
 	}
 }
 
-// A bookmark is as good a base as its snapshot, but for zfs send -I.
+// A bookmark is as good a base as its snapshot, but cannot be used with zfs send -I.
 func TestBookmarkBase(t *testing.T) {
 	r := source("tank/a", "b-2 b-3 b-4")
 	for i := range r.Snapshots {
@@ -571,8 +576,8 @@ func TestBookmarkBase(t *testing.T) {
 	}
 }
 
-// What the target would destroy as soon as it came is not sent; the newest is,
-// for it is the next base.
+// Snapshots that the target's schedule would destroy on arrival are not sent. The
+// newest is always sent, because it is the next base.
 func TestScheduleOfTheTarget(t *testing.T) {
 	const day = 86400
 	name := func(days int) string { return fmt.Sprintf("b-%d", now-days*day) }
@@ -606,8 +611,8 @@ func TestScheduleOfTheTarget(t *testing.T) {
 	}
 }
 
-// Each conflict has its kind, what it is about, and remedies, the safest first;
-// nothing is planned, and nothing is said to be up to date.
+// Each conflict has its kind, the snapshots that it is about, and remedies, the safest
+// first; nothing is planned, and nothing is said to be up to date.
 func TestConflicts(t *testing.T) {
 	enc := func(r *record.Record) {
 		r.Encryption, r.EncryptionRoot, r.KeyStatus = "aes-256-gcm", r.Name, "available"
@@ -673,7 +678,7 @@ func TestConflicts(t *testing.T) {
 		if !strings.Contains(r.Error.Message, r.Conflict.Message) || !strings.Contains(r.Error.Message, "'tank/a'") || !strings.Contains(res.stderr, r.Error.Message) {
 			t.Errorf("%s: %q, stderr %s", c.what, r.Error.Message, res.stderr)
 		}
-		// P7: one dataset's trouble is not another's.
+		// P7: the failure of one dataset does not affect another.
 		if b := res.of(t, "tank/b"); b.Error != nil || len(b.Steps) == 0 {
 			t.Errorf("%s: the other dataset: %v, %s", c.what, b.Error, text(b.Steps))
 		}
@@ -710,8 +715,8 @@ func TestEncryptionGoesOn(t *testing.T) {
 	}
 }
 
-// P10: an encrypted dataset leaves raw unless --decrypt was given, and never
-// with properties but without -w, which would be refused.
+// P10: an encrypted dataset is sent raw unless --decrypt was given, and never with
+// properties but without -w, which would be refused.
 func TestFlagsAndProperties(t *testing.T) {
 	plain := func(r *record.Record) {}
 	enc := func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }
@@ -756,7 +761,8 @@ func TestFlagsAndProperties(t *testing.T) {
 			}
 			n++
 			if r.Kind != "volume" {
-				// Whatever else is asked for, sharing never begins by a stream (P11).
+				// No stream may make a copy shared, regardless of the other options
+				// (P11).
 				if !slices.Contains(s.Exclude, "sharenfs") || !slices.Contains(s.Exclude, "sharesmb") {
 					t.Errorf("%s: exclude %q", c.what, s.Exclude)
 				}
@@ -774,8 +780,8 @@ func TestFlagsAndProperties(t *testing.T) {
 
 func shares(property string) bool { return property == "sharenfs" || property == "sharesmb" }
 
-// P11: where zfs receive takes keylocation over all the same, it is set right
-// afterwards, each time.
+// P11: where zfs receive takes over keylocation in spite of -x, it is reset afterwards,
+// each time.
 func TestSafeKeylocation(t *testing.T) {
 	enc := func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }
 	for _, c := range []struct {
@@ -800,8 +806,8 @@ func TestSafeKeylocation(t *testing.T) {
 	}
 }
 
-// What is not inherited is filtered by a value of the copy's own, which the
-// increments then leave alone.
+// A property that is not inherited is filtered by setting a value on the copy itself,
+// which later increments leave alone.
 func TestFilterNotInherited(t *testing.T) {
 	args := "--no-thinning --filter-properties=quota,mountpoint,canmount"
 	r := plan(t, args, []*record.Record{target("backup", "")}, source("tank", "b-1 x b-2")).of(t, "tank")
@@ -817,7 +823,7 @@ func TestFilterNotInherited(t *testing.T) {
 	}
 }
 
-// Whose key stays behind is told.
+// If the encryption root stays behind, there is a warning.
 func TestEncryptionWarning(t *testing.T) {
 	enc := func(root string) func(*record.Record) {
 		return func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", root }
@@ -832,8 +838,8 @@ func TestEncryptionWarning(t *testing.T) {
 	}
 }
 
-// P4: a receive that broke off goes on where its token leads to what is wanted
-// next, and else is aborted with the reason.
+// P4: an interrupted receive is resumed if its token leads to the next wanted snapshot,
+// and otherwise aborted with the reason.
 func TestResume(t *testing.T) {
 	enc := func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }
 	keep := func(*record.Record) {}
@@ -844,7 +850,7 @@ func TestResume(t *testing.T) {
 		what, args, source string
 		change             func(*record.Record)
 		target, token      string
-		want, why          string // "" for one that goes on
+		want, why          string // why is "" if the receive goes on
 	}{
 		{"the next", "", "b-1 b-2 b-3", keep, "b-1", next, "recv b-1>b-2 token; recv b-2>b-3" + rest, ""},
 		{"the only one", "--no-holds", "b-1 b-2", keep, "b-1", next, "recv b-1>b-2 token", ""},
@@ -897,7 +903,7 @@ func TestResume(t *testing.T) {
 		} else if !strings.Contains(r.Steps[0].Why, c.why) || r.Target.Resume != nil {
 			t.Errorf("%s: the reason is %q", c.what, r.Steps[0].Why)
 		}
-		// The guids are those of the snapshots, whichever way they come.
+		// Streams have the guids of their snapshots, resumed or not.
 		for _, s := range r.Steps {
 			if s.Do == record.DoReceive && (s.ToGUID == "" || s.From != "" && s.FromGUID == "") {
 				t.Errorf("%s: no guid in %+v", c.what, s)
@@ -906,7 +912,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// A conflict stands, token or not; nothing is aborted for nothing.
+// A conflict stands with or without a token, and nothing is aborted in vain.
 func TestResumeAndConflict(t *testing.T) {
 	tgt := target("backup/tank/a", "b-1")
 	tgt.ResumeToken = token("tank/a@b-2", id("b-2"), id("b-1"))
@@ -923,7 +929,7 @@ func TestResumeAndConflict(t *testing.T) {
 	}
 }
 
-// Where datasets go, and that no two go to one place.
+// Datasets are mapped to their targets, and no two go to the same target.
 func TestMapping(t *testing.T) {
 	for _, c := range []struct {
 		source string
@@ -938,7 +944,7 @@ func TestMapping(t *testing.T) {
 		{"tank", 0, "backup/tank"},
 		{"tank", 1, "backup"},
 		{"tank/my data", 1, "backup/my data"},
-		{strings.Repeat("x", 249), 0, ""}, // with backup/ longer than zfs allows
+		{strings.Repeat("x", 249), 0, ""}, // too long for zfs with backup/
 	} {
 		got, err := dataset.TargetName(c.source, "backup", c.strip)
 		if got != c.want || (err == nil) != (c.want != "") {
@@ -976,7 +982,7 @@ func TestMapping(t *testing.T) {
 	}
 }
 
-// A target that is not there is said so, and what to do about it.
+// If the target does not exist, the message says so, and how to create it.
 func TestMissingTarget(t *testing.T) {
 	res := plan(t, "", nil, source("tank/a", "b-1"))
 	r := res.of(t, "tank/a")
@@ -985,8 +991,8 @@ func TestMissingTarget(t *testing.T) {
 	}
 }
 
-// The parents that are missing are made once in the run that brings them: none
-// that another record brings.
+// Missing parents are created once, in the run that needs them, and none that another
+// record brings.
 func TestMissingParents(t *testing.T) {
 	state := []*record.Record{target("backup", ""), target("backup/tank", "")}
 	for _, c := range []struct {
@@ -1012,13 +1018,13 @@ func TestMissingParents(t *testing.T) {
 			}
 		}
 	}
-	// With everything stripped there is nothing above the target to make.
+	// With all parts stripped no parent has to be created.
 	if got := text(plan(t, "--no-holds --strip-path=1", state[:1], source("tank/a", "b-1")).of(t, "tank/a").Steps); got != "recv >b-1" {
 		t.Errorf("%q", got)
 	}
 }
 
-// What is part of the target is not sent into it.
+// A dataset that is part of the target is not sent into the target.
 func TestLoop(t *testing.T) {
 	same := target("backup/tank", "b-1")
 	in := with(source("backup/tank", "b-1 b-2"), func(r *record.Record) { r.GUID = same.GUID })
@@ -1033,8 +1039,8 @@ func TestLoop(t *testing.T) {
 	}
 }
 
-// A record for each dataset of the target that no source maps to, with what
-// zab-thin needs, and for nothing else.
+// Each dataset of the target that no source maps to has a record with everything that
+// zab-thin needs, and no other dataset has one.
 func TestOrphans(t *testing.T) {
 	state := []*record.Record{
 		target("backup", "x"), target("backup/tank", ""), target("backup/tank/a", "b-1"), target("backup/tank/gone", "b-1 x"),
@@ -1070,7 +1076,8 @@ func TestOrphans(t *testing.T) {
 	if got := orphans(plan(t, "", state, in...)); got != "" {
 		t.Errorf("unasked: %s", got)
 	}
-	// P9: half a stream shows half of what is selected, so nothing is missing.
+	// P9: an incomplete stream shows only some of the selected sources, so no source is
+	// missing.
 	res := planBytes(t, "--orphans", lines(t, state), append(lines(t, in), "{\"zab\":1"...))
 	if got := orphans(res); got != "" || len(res.records) != len(in) {
 		t.Errorf("of a stream that is cut off: %s", got)
@@ -1080,8 +1087,8 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// P7 and P9: what takes no part passes byte for byte; what a record carries
-// that nobody knows stays in it.
+// P7 and P9: a record that takes no part passes byte for byte, and unknown fields stay
+// in a record.
 func TestPasses(t *testing.T) {
 	const failed = `{"zab":1, "type":"dataset","name":"tank/f","error":{"stage":"snap","kind":"busy","message":"m"}, "x": 1.50}` + "\n"
 	const off = `{"zab":1,"type":"dataset","name":"tank/o","selected":false,"reason":"b=false" }` + "\n"
@@ -1130,8 +1137,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// P7: nothing is concluded from the absence of what could not be listed on the source:
-// its copies are not orphans, and nothing is made in their place.
+// P7: nothing is concluded from the absence of sources that could not be listed: their
+// copies are not orphans, and nothing is created where their copies belong.
 func TestUnlisted(t *testing.T) {
 	for _, c := range []struct{ args, unlisted, orphans string }{
 		{"", "", "backup/tank/gone backup/usb/x backup/usb"},
@@ -1175,7 +1182,7 @@ func TestUnlisted(t *testing.T) {
 			t.Errorf("%s, %q not listed: orphans %q, want %q\n%s", c.args, c.unlisted, orphans, want, got.stderr)
 		}
 	}
-	// A dataset below one that could not be listed waits for that.
+	// A dataset below one that could not be listed waits for it.
 	in := []*record.Record{
 		{Type: record.TypeDataset, Backup: "b", Name: "tank/bad/x", Selected: record.Ptr(true), Facts: record.Facts{Kind: "filesystem", GUID: "900", CreateTXG: "3"},
 			Snapshots: []record.Snapshot{{Name: "b-1", GUID: "901", CreateTXG: "5"}}},
@@ -1188,8 +1195,8 @@ func TestUnlisted(t *testing.T) {
 	}
 }
 
-// What a receive may undo: the first stream onto a target alone, and only what an
-// option or access times allow.
+// Only the first stream onto a target may undo changes, and only those that an option
+// allows or that are access times.
 func TestUndo(t *testing.T) {
 	for _, c := range []struct{ what, args, mounted, want string }{
 		{"not mounted", "", "no", " "},
@@ -1216,8 +1223,8 @@ func TestUndo(t *testing.T) {
 	}
 }
 
-// A dataset of which no snapshot could be made is planned with those that it has; one
-// that has none is no trouble to what is below it.
+// A dataset without a new snapshot is planned with the snapshots that it has. One
+// without any snapshot does not stop the datasets below it.
 func TestNoNewSnapshot(t *testing.T) {
 	failed := func(r *record.Record) {
 		r.Snapshot = &record.Made{Error: &record.Error{Stage: "snap", Kind: "no-space", Message: "cannot snapshot"}}
@@ -1238,10 +1245,10 @@ func TestNoNewSnapshot(t *testing.T) {
 	}
 }
 
-// P7: one name that is too long on the target is one failure, and no other's.
+// P7: a name that is too long on the target fails its own record and no other.
 func TestTooLong(t *testing.T) {
 	deep := "tank/" + strings.Repeat("d/", 100) + strings.Repeat("x", 44)
-	edge := "tank/" + strings.Repeat("y", 243) // its copy can be, but not a snapshot of that
+	edge := "tank/" + strings.Repeat("y", 243) // too long with @b-1
 	state := []*record.Record{target("backup", "")}
 	res := plan(t, "--no-thinning", state, source("tank/a", "b-1"), source(deep, "b-1"), source(deep+"/z", "b-1"), source(edge, "b-1"), source("tank/b", "b-1"))
 	for name, fails := range map[string]bool{"tank/a": false, "tank/b": false, deep: true, deep + "/z": true, edge: true} {
@@ -1253,13 +1260,13 @@ func TestTooLong(t *testing.T) {
 			t.Errorf("%.30s: %+v", name, r.Error)
 		}
 	}
-	// What the options take off counts.
+	// The length counts after --strip-path.
 	if r := plan(t, "--no-thinning --strip-path=50", state, source(deep, "b-1")).of(t, deep); r.Error != nil {
 		t.Errorf("%v", r.Error)
 	}
 }
 
-// A conflict names who makes the snapshots that are in the way, and what ends it.
+// A conflict names the tool that takes the snapshots in the way, and how to stop it.
 func TestBlame(t *testing.T) {
 	asks := 0
 	p := &planner{o: &Options{}, state: newState(), autoSnapshots: func() map[string]zfs.AutoSnapshot {
@@ -1285,7 +1292,7 @@ func TestBlame(t *testing.T) {
 			t.Errorf("%s %s: %+v", c.target, c.snapshot, r.Error)
 		}
 	}
-	// Nothing is asked for other conflicts.
+	// zfs is not asked about other conflicts.
 	n := asks
 	r := &record.Record{Name: "tank/x", Target: &record.Target{Name: "backup/a"}}
 	p.conflict(r, noBase(r))
@@ -1294,7 +1301,7 @@ func TestBlame(t *testing.T) {
 	}
 }
 
-// Where the target's pool can keep no part of a stream, zfs is not asked to.
+// If the target's pool cannot save a partial receive, zfs receive is not asked to.
 func TestNoResume(t *testing.T) {
 	for _, able := range []bool{true, false} {
 		p := &planner{o: &Options{}, state: newState(), target: "backup",

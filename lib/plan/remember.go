@@ -12,8 +12,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// memory is what --cache knows of the target: its datasets are opened once
-// each, and listed where that shows a change.
+// memory is the state of the target as --cache makes it: each dataset is opened once,
+// and listed only if it may have changed since it was listed last.
 type memory struct {
 	env      *cli.Env
 	host     *zfs.Host
@@ -21,15 +21,16 @@ type memory struct {
 	store    *cache.Store
 	excluded func(full string) bool
 	s        *state
-	// whole: the tree is looked at, and not only what was remembered of it.
+	// whole reports whether the whole tree is read, not only the remembered datasets.
 	whole bool
-	// moved: something is not where it was. Then others may be where none was,
-	// such as a copy that a run that died had begun to set aside.
+	// moved reports whether a dataset was not found under its name, or another one was.
+	// Then there may be datasets under unknown names, such as a copy that a dead run
+	// had begun to set aside.
 	moved bool
 }
 
-// remember lists the target's tree with what earlier runs have left; nil
-// without an error where nothing can be remembered.
+// remember lists the target's tree with the help of the lists that earlier runs have
+// saved. It returns nil without an error if nothing can be remembered.
 func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, excluded func(full string) bool) (*memory, error) {
 	store := cache.Begin(ctx, host, env.Verbosef, env.Warnf, "target", target)
 	if store == nil {
@@ -50,7 +51,7 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		// Such as by a zfs that does not keep the time of changes.
+		// For example because this zfs does not keep the time of changes.
 		env.Verbosef("nothing can be remembered of %s: %s", host, err)
 		return nil, nil
 	}
@@ -60,14 +61,14 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 	return m, nil
 }
 
-// walk looks at the whole tree after all.
+// walk reads the whole tree after all.
 func (m *memory) walk(ctx context.Context) error {
 	m.whole = true
 	return m.look(ctx, []string{m.target})
 }
 
-// look opens datasets, with all below them if the whole tree is wanted, and
-// lists those of which it is not known that nothing has changed.
+// look opens datasets, with their descendants if the whole tree is wanted, and lists
+// those that are not known to be unchanged.
 func (m *memory) look(ctx context.Context, names []string) error {
 	states := map[string]cache.State{}
 	o := zfs.ListOptions{Types: zfs.Datasets, Extra: []string{"origin", zfs.ChangedProp}}
@@ -120,7 +121,7 @@ func (m *memory) look(ctx context.Context, names []string) error {
 			return nil
 		})
 		if err != nil {
-			return err // also where one has just gone
+			return err // also if a dataset was just destroyed
 		}
 		for name, l := range listed {
 			zfs.SortByAge(l.Snapshots)
@@ -137,8 +138,8 @@ func (m *memory) look(ctx context.Context, names []string) error {
 	return nil
 }
 
-// also looks at those of the names, and what is above them, that are not
-// remembered: a copy that was made since, or by somebody else.
+// also reads those of the names, and of the names above them, that are not remembered:
+// a copy that was made since, or by somebody else.
 func (m *memory) also(ctx context.Context, names map[*record.Record]string) error {
 	if m.whole {
 		return nil
@@ -168,7 +169,7 @@ func (m *memory) also(ctx context.Context, names map[*record.Record]string) erro
 	return m.walk(ctx)
 }
 
-// save keeps what is known for the next run.
+// save writes the lists for the next run, except in a dry run.
 func (m *memory) save() {
 	if m.env.Common.DryRun {
 		return
@@ -178,8 +179,8 @@ func (m *memory) save() {
 	}
 }
 
-// doubtful tells whether lists that were remembered do not do: bookmarks are
-// not among them.
+// doubtful reports whether the remembered lists of a record do not suffice, because
+// bookmarks are not among them.
 func (o *Options) doubtful(r *record.Record, target *record.Record) bool {
 	if !r.Remembered {
 		return false

@@ -14,27 +14,28 @@ import (
 	"zab/lib/zfs"
 )
 
-// state is what is known of the target: quickly all names and guids, and of
-// what is to change also the facts.
+// state is the known state of the target: the names and guids of all datasets, which
+// are listed quickly, and the facts of those that are to change.
 type state struct {
 	datasets map[string]*record.Record
 	// order are the names as zfs lists them: parents first.
 	order []string
-	// complete: it came from a file and has all the facts there are.
+	// complete reports whether the state came from a file and has all facts.
 	complete bool
 	// sources are the names of the source datasets in this run.
 	sources map[string]bool
-	// coming are the records of this run by the targets that they bring.
+	// coming maps target names to the records that will be received there in this run,
+	// or that have failed and may be received there by a later run.
 	coming map[string]*record.Record
-	// asides are the datasets that were set aside, by the names that they have
-	// now; begun those of them that are not done with, by the names that they had.
+	// asides are the present names of the datasets that were set aside. begun maps the
+	// former names of those that are not finished to their records.
 	asides map[string]bool
 	begun  map[string]*record.Record
-	// asked are the names whose facts were read.
+	// asked are the names of the datasets whose facts were read.
 	asked map[string]bool
-	// broken is what zfs said of something that it left out of the list without a
-	// name: absence from the list proves nothing then. unread are the datasets that
-	// were asked for by name and cannot be read, or their snapshots.
+	// broken is the error of a list from which zfs left something out without a name:
+	// absence from such a list proves nothing. unread has the errors of datasets that
+	// were asked for by name and that cannot be read, or whose snapshots cannot.
 	broken error
 	unread map[string]error
 }
@@ -51,8 +52,8 @@ func (s *state) add(r *record.Record) *record.Record {
 	return r
 }
 
-// missingParents are the filesystems between target and name that do not exist
-// and that no earlier record brings, outermost first.
+// missingParents returns the filesystems between target and name that do not exist and
+// that no record of this run brings, outermost first.
 func (s *state) missingParents(name, target string) []string {
 	var out []string
 	for i := len(target) + 1; i < len(name); i++ {
@@ -63,8 +64,8 @@ func (s *state) missingParents(name, target string) []string {
 	return out
 }
 
-// lost is the record of a dataset above name that was to be made by this run
-// and cannot be; nil where there is none.
+// lost returns the failed record of a missing dataset above name, which this run will
+// therefore not receive; nil if there is none.
 func (s *state) lost(name string) *record.Record {
 	for i := range name {
 		if name[i] != '/' || s.datasets[name[:i]] != nil {
@@ -77,7 +78,7 @@ func (s *state) lost(name string) *record.Record {
 	return nil
 }
 
-// nearest is the closest dataset above name that exists.
+// nearest returns the closest dataset above name that exists, or nil.
 func (s *state) nearest(name string) *record.Record {
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
 		if r := s.datasets[name[:i]]; r != nil {
@@ -87,7 +88,7 @@ func (s *state) nearest(name string) *record.Record {
 	return nil
 }
 
-// readState reads what zab-list printed of the target.
+// readState reads the state of the target from the output of zab-list in a file.
 func readState(path, target string, excluded func(string) bool) (*state, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -109,12 +110,13 @@ func readState(path, target string, excluded func(string) bool) (*state, error) 
 	return s, nil
 }
 
-// listState lists the target's tree: one zfs program, and one that answers
-// from names and guids alone. Its bookmarks tell nothing that a plan needs, for
-// nothing can be received onto them, and zfs would open each dataset once more.
+// listState lists the target's tree with one zfs program, which needs no more than
+// names and guids. Bookmarks of the target are not listed: nothing can be received onto
+// them, so a plan does not need them, and zfs would open each dataset once more.
 func listState(ctx context.Context, host *zfs.Host, target string, excluded func(string) bool) (s *state, err error) {
 	for range 3 {
-		// Again where something went while zfs listed: all else may not have come.
+		// List again if a dataset vanished while zfs listed: others may not have been
+		// listed.
 		s = newState()
 		err = s.list(ctx, host, target, excluded)
 		if zfs.KindOf(err) != record.KindNotFound || s.datasets[target] == nil {
@@ -152,9 +154,9 @@ func (s *state) list(ctx context.Context, host *zfs.Host, target string, exclude
 	})
 }
 
-// mend asks by name for what zfs may have left out of the list of the target: the
-// copies that this run is about, with what is above them, and the snapshots of all
-// of these. Those that cannot be read fail alone.
+// mend asks by name for the datasets that zfs may have left out of the list of the
+// target: the copies of this run and the datasets above them, each with its snapshots.
+// Those that cannot be read fail alone.
 func (s *state) mend(ctx context.Context, host *zfs.Host, target string, names map[*record.Record]string, excluded func(string) bool) error {
 	if s.broken == nil {
 		return nil
@@ -197,8 +199,8 @@ func (s *state) mend(ctx context.Context, host *zfs.Host, target string, names m
 	return err
 }
 
-// unreadable returns why a copy, or one above it, cannot be read; nil where nothing
-// says so.
+// unreadable returns the name and the error of a copy that cannot be read, or of a
+// dataset above it; a nil error if none is known.
 func (s *state) unreadable(name string) (of string, err error) {
 	for i := range len(name) + 1 {
 		if i == len(name) || name[i] == '/' {
@@ -210,9 +212,10 @@ func (s *state) unreadable(name string) (of string, err error) {
 	return "", nil
 }
 
-// detail reads the facts of those targets that something is sent to, and of
-// what new ones are made below; and, where a target has snapshots beyond the
-// base, what was written in them. Two zfs programs at most for all drafts given.
+// detail reads the facts of the targets that something is sent to, and of the datasets
+// below which new copies are made. Of snapshots that a target has beyond the base, it
+// reads how much was written in them. It runs at most two zfs programs for all drafts
+// given.
 func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, aside bool) error {
 	if s.complete {
 		return nil
@@ -230,8 +233,8 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 		}
 		t := d.r.Target
 		if len(t.Snapshots) == 0 {
-			// What is above decides about the encryption of what is new, also
-			// where a first receive broke off.
+			// The dataset above decides the encryption of a new copy, also if a first
+			// receive was interrupted.
 			if n := s.nearest(t.Name); n != nil {
 				ask(n.Name)
 			}
@@ -241,7 +244,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 		}
 		ask(s.actual(t.Name))
 		if aside && !d.has {
-			// What is below may have its key from what is to be set aside.
+			// Descendants may have their key from a dataset that is to be set aside.
 			for _, n := range s.below(t.Name) {
 				ask(s.actual(n))
 			}
@@ -293,9 +296,9 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 	return nil
 }
 
-// reads finds out which of the targets that seem to have been changed were only
-// read: a mounted copy's access times count as written. One zfs program for
-// each of these.
+// reads sets draft.read of the targets that seem to have been changed, but were only
+// read: the access times of a mounted copy count as written. It runs one zfs program
+// for each target that seems changed.
 func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) error {
 	if s.complete {
 		return nil
@@ -311,7 +314,7 @@ func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) erro
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		d.read = err == nil && only // where it cannot be told it is a conflict
+		d.read = err == nil && only // if it cannot be told, it is a conflict
 	}
 	return nil
 }

@@ -225,9 +225,10 @@ func (p *planner) waits(d *draft) *record.Error {
 // of one to be sent.
 func setsAside(d *draft, c *record.Conflict) bool {
 	switch c.Kind {
-	case "modified", "newer-snapshots", "source-rolled-back", "no-common-snapshot", "target-without-snapshots", "kind-mismatch":
+	case record.ConflictModified, record.ConflictNewerSnapshots, record.ConflictSourceRolledBack, record.ConflictNoCommonSnapshot,
+		record.ConflictTargetWithoutSnapshots, record.ConflictKindMismatch:
 		return true
-	case "same-name-other-guid":
+	case record.ConflictSameNameOtherGUID:
 		return !d.has
 	}
 	return false

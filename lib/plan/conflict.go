@@ -37,7 +37,7 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 // night.
 func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Conflict {
 	switch c.Kind {
-	case "no-common-snapshot", "same-name-other-guid", "target-without-snapshots":
+	case record.ConflictNoCommonSnapshot, record.ConflictSameNameOtherGUID, record.ConflictTargetWithoutSnapshots:
 	default:
 		return c
 	}

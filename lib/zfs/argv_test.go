@@ -42,7 +42,7 @@ func TestSendArgv(t *testing.T) {
 	}
 }
 
-// P5, P11: a receive never mounts, takes no holds, saves what came, and names the
+// P5, P11: a receive never mounts, takes no holds, saves a partial receive, and names the
 // one snapshot that it takes.
 func TestRecvArgv(t *testing.T) {
 	for _, c := range []struct {
@@ -63,8 +63,8 @@ func TestRecvArgv(t *testing.T) {
 	}
 }
 
-// No step, however it came to be, makes zfs send a tree, or zfs receive mount,
-// forget what came, or overwrite unasked.
+// No step makes zfs send a whole tree, or makes zfs receive mount, discard a partial
+// receive, or overwrite without being told to.
 func TestStepArgv(t *testing.T) {
 	flag := rapid.OneOf(rapid.SampledFrom([]string{"-L", "-e", "-c", "-p", "-w", "-R", "--replicate", "-nR", "-v", "-D", "-s", "-S", "-t", "-I", "-b", "-X"}), rapid.String())
 	name := rapid.SampledFrom([]string{"", "a", "#b", "tank/o@a", "-R"})
@@ -103,7 +103,7 @@ func TestStepArgv(t *testing.T) {
 			case "-F":
 				forced, rest = true, rest[1:]
 			case "-x", "-o":
-				rest = rest[2:] // what follows is a value, however it begins
+				rest = rest[2:] // the next word is a value, however it begins
 			default:
 				t.Fatalf("%q in %q", rest[0], argv)
 			}
@@ -114,8 +114,8 @@ func TestStepArgv(t *testing.T) {
 	})
 }
 
-// A snapshot's name that would stand for several never gets here: see
-// dataset.ParseShort. Names that zfs gives go out as one list.
+// Names of snapshots are given to one zfs destroy as a list; a name that would stand for
+// several cannot get here: see dataset.ParseShort.
 func TestDestroySnapshots(t *testing.T) {
 	h, started := fakeZFS(t, `case "$*" in
 *@gone*) echo 'could not find any snapshots to destroy; check snapshot names.' >&2; exit 1;;
@@ -144,8 +144,8 @@ esac`)
 	}
 }
 
-// A batch that failed does not keep the next from being destroyed, and none
-// exceeds what one string of a command line may have.
+// A batch that failed does not keep the next from being destroyed, and no batch exceeds
+// the limit for one string of a command line.
 func TestDestroyManySnapshots(t *testing.T) {
 	h, started := fakeZFS(t, `case "$*" in *00001*) echo "cannot destroy snapshot x: dataset is busy" >&2; exit 1;; esac`)
 	var names, done []string
@@ -168,8 +168,8 @@ func TestDestroyManySnapshots(t *testing.T) {
 	}
 }
 
-// All snapshots of a pool in one program: also where a command line could not
-// take their names.
+// All snapshots of a pool are taken by one program, even if their names exceed a command
+// line.
 func TestSnapshotIsOneProgram(t *testing.T) {
 	h, started := fakeZFS(t, `[ "$1" != program ] || cat >"$LUA"`)
 	lua := t.TempDir() + "/lua"
@@ -223,7 +223,7 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
-// The catalogue reads English, whatever the user reads.
+// Programs run in the C locale, whatever the user's is, because the catalogue is English.
 func TestLanguage(t *testing.T) {
 	t.Setenv("LANG", "de_DE.UTF-8")
 	t.Setenv("LC_MESSAGES", "de_DE.UTF-8")
@@ -235,7 +235,7 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
-// A hook gets its variables, however odd they are, and its list, however long.
+// A hook gets all of its variables, however odd they are, and its list, however long.
 func TestHook(t *testing.T) {
 	for _, h := range []*Host{(&Machine{}).Host(""), fakeSSH(t, `exec /bin/sh -c "$line"`)} {
 		var datasets []string

@@ -8,23 +8,23 @@ import (
 	"zab/lib/record"
 )
 
-// Mark is a bookmark to be made.
+// Mark is a bookmark to be created.
 type Mark struct {
 	Dataset string
 	Of      string // the snapshot or bookmark, with its leading @ or #
 	Name    string // after #
 }
 
-// Full is the full name of the bookmark.
+// Full returns the full name of the bookmark.
 func (m Mark) Full() string { return m.Dataset + "#" + m.Name }
 
-// fewMarks are made by a command each, which needs no more than the permission
-// to make bookmarks.
+// fewMarks is how many bookmarks of a pool are created by a command each, which needs no
+// more than the permission to create bookmarks.
 const fewMarks = 2
 
-// Bookmarks makes bookmarks and gives the errors by their full names; one that
-// is there already is what was wanted. "zfs bookmark" makes one; so many of one
-// pool are made by a channel program, where that is allowed.
+// Bookmarks creates bookmarks and returns the errors by the bookmarks' full names; an
+// existing bookmark is no failure. "zfs bookmark" creates only one, so more than fewMarks
+// of one pool are created by a channel program, if that is allowed.
 func (h *Host) Bookmarks(ctx context.Context, marks []Mark) map[string]error {
 	errs := map[string]error{}
 	var order []string
@@ -50,8 +50,8 @@ func (h *Host) Bookmarks(ctx context.Context, marks []Mark) map[string]error {
 	return errs
 }
 
-// bookmarkProgram makes bookmarks of one pool and gives those that it did not
-// make, of which a command will tell why.
+// bookmarkProgram creates bookmarks of one pool and returns those that it did not create,
+// of which a command will tell why.
 func (h *Host) bookmarkProgram(ctx context.Context, pool string, marks []Mark) []Mark {
 	var lua strings.Builder
 	lua.WriteString("failed = {}\nfor i, m in ipairs({\n")
@@ -71,7 +71,7 @@ func (h *Host) bookmarkProgram(ctx context.Context, pool string, marks []Mark) [
 		Return map[string]bool `json:"return"`
 	}
 	if h.program(ctx, pool, lua.String(), &got) != nil {
-		return marks // each that was made is found by its command
+		return marks // each that was created is found by its command
 	}
 	var rest []Mark
 	for _, m := range marks {

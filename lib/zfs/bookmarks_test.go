@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// Few bookmarks are a command each, many one program for each pool; what that
-// could not make, and all where it may not be used, are commands again, which
-// say why.
+// Few bookmarks are created by a command each, many by one program for each pool. For
+// those that the program could not create, and for all if it is not allowed, commands are
+// run, which say why.
 func TestBookmarks(t *testing.T) {
 	marks := func(pool string, n int) (out []Mark) {
 		for i := range n {

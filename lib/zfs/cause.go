@@ -12,17 +12,17 @@ import (
 	"zab/lib/dataset"
 )
 
-// This file asks for what may have made a program fail. Nothing here is asked for
-// before one has failed.
+// This file looks for the causes of a program's failure. It asks for nothing before a
+// program has failed.
 
-// spaceProps are the limits that a dataset may have, and how far they are used.
+// spaceProps are the limits that a dataset may have, and how much of them is used.
 var spaceProps = []string{
 	"quota", "refquota", "used", "referenced", "available",
 	"filesystem_limit", "filesystem_count", "snapshot_limit", "snapshot_count",
 }
 
-// Limits returns, of a dataset and all above it, those that exist with their
-// limits of space and number, the dataset's own first.
+// Limits returns a dataset and its ancestors, those that exist, with their limits of
+// space and number; the dataset itself comes first.
 func (h *Host) Limits(ctx context.Context, name string) ([]Dataset, error) {
 	names := append(slices.Collect(above(name)), name)
 	slices.Reverse(names)
@@ -39,7 +39,7 @@ func (h *Host) Limits(ctx context.Context, name string) ([]Dataset, error) {
 	return out, nil
 }
 
-// above yields the names above a dataset's, the pool's first.
+// above yields the names of a dataset's ancestors, beginning with the pool.
 func above(name string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for i := range name {
@@ -50,17 +50,17 @@ func above(name string) func(yield func(string) bool) {
 	}
 }
 
-// Reservation is space that nothing but a dataset and what is below it may fill.
+// Reservation is space that only a dataset and its descendants may fill.
 type Reservation struct {
 	Dataset string
 	// Prop is reservation or refreservation.
 	Prop string
-	// Free is the part that is empty, in bytes.
+	// Free is the unused part, in bytes.
 	Free int64
 }
 
-// Reservations returns the reservations of a pool of which something is empty, the
-// emptiest first.
+// Reservations returns the reservations of a pool that have an unused part, the largest
+// unused part first.
 func (h *Host) Reservations(ctx context.Context, pool string) ([]Reservation, error) {
 	all, err := h.Get(ctx, []string{"reservation", "used", "usedbyrefreservation"}, []string{pool}, true)
 	var out []Reservation
@@ -86,15 +86,15 @@ func (h *Host) Reservations(ctx context.Context, pool string) ([]Reservation, er
 	return out, err
 }
 
-// StreamFeatures are the features that a pool must have to receive what the
-// source's pool stores with them.
+// StreamFeatures are the features that a pool must have to receive data that the source's
+// pool stores with them.
 var StreamFeatures = []string{
 	"large_dnode", "longname", "large_blocks", "large_microzap", "embedded_data",
 	"lz4_compress", "zstd_compress", "encryption", "redacted_datasets",
 }
 
-// FeatureStates returns enabled, active or disabled for each of StreamFeatures of a
-// pool; - is one that this version does not know.
+// FeatureStates returns the state of each of StreamFeatures in a pool: enabled, active or
+// disabled, or - if this version does not know the feature.
 func (h *Host) FeatureStates(ctx context.Context, pool string) (map[string]string, error) {
 	var props []string
 	for _, f := range StreamFeatures {
@@ -108,24 +108,24 @@ func (h *Host) FeatureStates(ctx context.Context, pool string) (map[string]strin
 	return out, err
 }
 
-// PoolHealth is what zpool status tells of a pool.
+// PoolHealth is the report of zpool status on a pool.
 type PoolHealth struct {
-	// State is ONLINE, DEGRADED, SUSPENDED and the like; "" where it is not told.
+	// State is ONLINE, DEGRADED, SUSPENDED and the like; "" if it is not reported.
 	State string
-	// Lost are the files and objects in which blocks are lost, as zpool names
-	// them, at most some hundred. Count is how many zpool speaks of.
+	// Lost are the files and objects with lost blocks, as zpool names them, at most a
+	// few hundred. Count is the number that zpool reports.
 	Lost  []string
 	Count int
-	// Errors: devices have failed to read, or zpool speaks of lost blocks, though it
-	// may name none: those that are left in snapshots alone it forgets (zfs 2.3).
+	// Errors: devices had read or checksum errors, or zpool reports lost blocks,
+	// though it may name none: it forgets those that are only in snapshots (zfs 2.3).
 	Errors bool
 }
 
-// healthTime is how long zpool status may take. It was seen to wait for ever where a
-// dataset's own block is lost, which it looks up by name.
+// healthTime is how long zpool status may take. It was seen to wait for ever if a block
+// of a dataset itself is lost, because it looks the dataset up by name.
 const healthTime = 30 * time.Second
 
-// Health asks what a pool suffers from.
+// Health asks zpool status for the health of a pool.
 func (h *Host) Health(ctx context.Context, pool string) (PoolHealth, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
@@ -136,8 +136,8 @@ func (h *Host) Health(ctx context.Context, pool string) (PoolHealth, error) {
 
 const mostLost = 500
 
-// healthParser reads the text of zpool status for people, which is all that
-// versions before 2.3 have.
+// healthParser reads zpool status's text for people; versions before 2.3 have no other
+// form.
 type healthParser struct {
 	PoolHealth
 	listing bool
@@ -174,7 +174,7 @@ func (p *healthParser) row(line string) error {
 }
 
 // deviceErrors reports whether a row of the table of devices, NAME STATE READ WRITE
-// CKSUM, counts errors of reading.
+// CKSUM, counts read or checksum errors.
 func deviceErrors(row string) bool {
 	f := strings.Fields(row)
 	if len(f) < 5 || !isCapitals(f[1]) {
@@ -184,9 +184,8 @@ func deviceErrors(row string) bool {
 	return counts(f[2]) || counts(f[4])
 }
 
-// LostIn returns those of the lost files and objects that are of a dataset, by
-// snapshot; "" is the dataset itself. zpool names a file of a mounted dataset by its
-// path.
+// LostIn returns the lost files and objects of a dataset, by snapshot; "" is the dataset
+// itself. zpool names a file of a mounted dataset by its path.
 func (p *PoolHealth) LostIn(name, mountpoint string) map[string][]string {
 	out := map[string][]string{}
 	for _, l := range p.Lost {
@@ -205,15 +204,15 @@ func (p *PoolHealth) LostIn(name, mountpoint string) map[string][]string {
 	return out
 }
 
-// AutoSnapshots are the properties by which zfs-auto-snapshot and its like choose
-// what they take snapshots of.
+// AutoSnapshots are the properties by which zfs-auto-snapshot and similar programs choose
+// the datasets to snapshot.
 var AutoSnapshots = []string{
 	"com.sun:auto-snapshot", "com.sun:auto-snapshot:frequent", "com.sun:auto-snapshot:hourly",
 	"com.sun:auto-snapshot:daily", "com.sun:auto-snapshot:weekly", "com.sun:auto-snapshot:monthly",
 }
 
-// AutoSnapshot returns for those of the datasets of which others than zab make
-// snapshots the property that says so, which is one of AutoSnapshots and true.
+// AutoSnapshot returns, for each of the datasets of which programs other than zab make
+// snapshots, the property that says so: the first of AutoSnapshots that is true.
 func (h *Host) AutoSnapshot(ctx context.Context, names []string) (map[string]AutoSnapshot, error) {
 	got, err := h.Existing(ctx, AutoSnapshots, names)
 	out := map[string]AutoSnapshot{}
@@ -228,5 +227,5 @@ func (h *Host) AutoSnapshot(ctx context.Context, names []string) (map[string]Aut
 	return out, err
 }
 
-// AutoSnapshot is a property with the value true, and where that comes from.
+// AutoSnapshot is a property with the value true, and the source of the value.
 type AutoSnapshot struct{ Prop, Source string }

@@ -11,7 +11,8 @@ import (
 	"zab/lib/record"
 )
 
-// What zpool status tells people, of several versions.
+// The text of zpool status of several versions is parsed, and lost files are found by
+// snapshot.
 func TestHealth(t *testing.T) {
 	for _, c := range []struct {
 		name, text, state string
@@ -51,8 +52,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// A pool that is imported read-only is said of its own snapshots alone, though zfs
-// names none of them.
+// A pool that is imported read-only fails only its own snapshots, though zfs names none
+// of them.
 func TestHoldReadOnly(t *testing.T) {
 	h, started := fakeZFS(t, `case $* in *tank/*) echo "cannot hold: pool is read-only" >&2; exit 1;; esac`)
 	err := h.Hold(context.Background(), "t", []string{"tank/a@1", "pool/a@1"})
@@ -73,7 +74,7 @@ func TestHoldReadOnly(t *testing.T) {
 	}
 }
 
-// What is empty in reservations, the emptiest first.
+// Reservations returns the unused parts, the largest first.
 func TestReservations(t *testing.T) {
 	h, _ := fakeZFS(t, `
 for d in tank tank/vm tank/db; do
@@ -93,7 +94,7 @@ func TestSamePlace(t *testing.T) {
 	}
 }
 
-// What a program says is text of a record, whatever it is made of.
+// A program's messages become valid UTF-8 from any encoding.
 func TestErrorIsUTF8(t *testing.T) {
 	h, _ := fakeZFS(t, `printf 'Willkommen auf nas \374ber ssh\ncannot open '"'tank/a'"': dataset does not exist\n%02000d\303\274\n' 1 >&2; exit 1`)
 	_, err := h.Get(context.Background(), []string{"guid"}, []string{"tank/a"}, false)

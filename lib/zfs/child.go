@@ -6,17 +6,17 @@ import (
 	"zab/lib/proc"
 )
 
-// Child prepares argv as Command does, for a caller that ends and waits for
-// its children by itself: the programs of one transfer must end in an order,
-// or what was received would not be saved.
+// Child prepares argv like Command, for a caller that ends its children and waits for
+// them by itself: the programs of a transfer must end in a certain order, or a partial
+// receive would not be saved.
 func Child(argv []string) *proc.Group {
 	cmd := proc.New(syscall.SIGKILL, argv[0], argv[1:]...)
 	cmd.Env = environ()
 	return cmd
 }
 
-// Show is how argv is run on the host, as text to paste: with ssh as Argv calls
-// it, but without a shared connection, which will be gone when the text is
+// Show returns the shell command that runs argv on the host, for display. It calls ssh as
+// Argv does, but without the shared connection, which will be gone when the text is
 // pasted. It connects to nothing.
 func (h *Host) Show(argv ...string) string {
 	if h.Here() {

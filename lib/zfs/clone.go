@@ -10,14 +10,13 @@ import (
 	"zab/lib/dataset"
 )
 
-// Clone makes a dataset from a snapshot, with properties, P=V. A filesystem is
-// mounted by it unless canmount says otherwise: zfs (2.3) has no option for
-// that.
+// Clone creates a dataset from a snapshot, with properties, each P=V. A filesystem gets
+// mounted by it unless canmount says otherwise: zfs (2.3) has no option for that.
 func (h *Host) Clone(ctx context.Context, snapshot, dataset string, props []string) error {
 	return h.run(ctx, CloneArgv(snapshot, dataset, props)...)
 }
 
-// CloneArgv is the command of Clone.
+// CloneArgv returns the command of Clone.
 func CloneArgv(snapshot, dataset string, props []string) []string {
 	argv := []string{"zfs", "clone"}
 	for _, p := range props {
@@ -26,33 +25,33 @@ func CloneArgv(snapshot, dataset string, props []string) []string {
 	return append(argv, snapshot, dataset)
 }
 
-// Promote makes the origin of a clone the clone's own, with all snapshots up to
-// it, their holds, and the key (tried on 2.1.11 and 2.3.2, also with raw copies
-// whose key is not loaded).
+// Promote moves the origin of a clone to the clone, with all snapshots up to it, their
+// holds, and the key (tried on 2.1.11 and 2.3.2, also with raw copies whose key is not
+// loaded).
 func (h *Host) Promote(ctx context.Context, dataset string) error {
 	return h.run(ctx, PromoteArgv(dataset)...)
 }
 
-// PromoteArgv is the command of Promote.
+// PromoteArgv returns the command of Promote.
 func PromoteArgv(dataset string) []string { return []string{"zfs", "promote", dataset} }
 
-// Revert takes a property back to what was received, or to its default, and
-// mounts nothing by that; zfs set canmount=on would.
+// Revert resets a property to its received value, or to its default. It mounts nothing,
+// whereas zfs set canmount=on would.
 func (h *Host) Revert(ctx context.Context, prop, dataset string) error {
 	return h.run(ctx, RevertArgv(prop, dataset)...)
 }
 
-// RevertArgv is the command of Revert.
+// RevertArgv returns the command of Revert.
 func RevertArgv(prop, dataset string) []string {
 	return []string{"zfs", "inherit", "-S", prop, dataset}
 }
 
-// maxLocals is how many properties a dataset may have that were set on it: those of
-// zfs are fewer than a hundred.
+// maxLocals is how many locally set properties a dataset may have; zfs itself has fewer
+// than a hundred.
 const maxLocals = 1000
 
-// Locals are the properties that were set on a dataset itself, P=V, in zfs's
-// order. The names are asked for first, for values may look like anything.
+// Locals returns the properties that were set on a dataset itself, each P=V, in zfs's
+// order. It asks for the names first, because values may look like anything.
 func (h *Host) Locals(ctx context.Context, name string) ([]string, error) {
 	var names []string
 	seen := map[string]bool{}
@@ -87,8 +86,9 @@ func (h *Host) Locals(ctx context.Context, name string) ([]string, error) {
 	return out, nil
 }
 
-// ForClone are those of the properties, P=V, that a clone of the dataset can be
-// given: not what it has from its origin, nor what only belongs to that one.
+// ForClone returns the properties, each P=V, that a clone of the dataset can be given. It
+// leaves out those that the clone has from its origin, and those that belong to the
+// original dataset only.
 func ForClone(props []string) []string {
 	return slices.DeleteFunc(NotUnshared(props), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")
@@ -100,8 +100,7 @@ func ForClone(props []string) []string {
 	})
 }
 
-// NotUnshared are properties, P=V, without the claim that a copy shares nothing of what
-// streams bring.
+// NotUnshared returns properties, each P=V, with StreamUnshared removed from StreamProp.
 func NotUnshared(props []string) []string {
 	props = slices.Clone(props)
 	for i, pv := range props {
@@ -113,5 +112,5 @@ func NotUnshared(props []string) []string {
 	return props
 }
 
-// Reserves tells of the properties that take space that nothing is in.
+// Reserves reports whether a property reserves space that may hold no data.
 func Reserves(name string) bool { return name == "reservation" || name == "refreservation" }

@@ -7,14 +7,14 @@ import (
 	"zab/lib/record"
 )
 
-// CreateParent makes a filesystem that only exists to have children: it is
-// never mounted, and a mark tells so, if the user may set one. One that is there
-// already is what was wanted, and so is one that zfs has made and, as a user who
-// is not root, cannot mount.
+// CreateParent creates a filesystem that only exists to have children: it is never
+// mounted, and has a mark that says so, if the user may set one. An existing filesystem
+// is no failure, and neither is one that zfs has created but, for a user who is not root,
+// cannot mount.
 func (h *Host) CreateParent(ctx context.Context, dataset string) error {
 	err := h.run(ctx, CreateParentArgv(dataset)...)
 	if KindOf(err) == record.KindPermission {
-		// That may have been the mark, or the whole.
+		// Either the mark or the whole command was not permitted.
 		err = h.run(ctx, "zfs", "create", "-o", "canmount=off", dataset)
 	}
 	var e *Error
@@ -24,18 +24,18 @@ func (h *Host) CreateParent(ctx context.Context, dataset string) error {
 	return ignoreKind(err, record.KindExists)
 }
 
-// CreateParentArgv is the command of CreateParent.
+// CreateParentArgv returns the command of CreateParent.
 func CreateParentArgv(dataset string) []string {
 	return []string{"zfs", "create", "-o", "canmount=off", "-o", StreamProp + "=" + StreamParent, dataset}
 }
 
-// Rename renames a dataset, with all below it, and neither mounts nor unmounts
+// Rename renames a dataset with its descendants, and neither mounts nor unmounts
 // anything. kind is filesystem or volume.
 func (h *Host) Rename(ctx context.Context, kind, from, to string) error {
 	return h.run(ctx, RenameArgv(kind, from, to)...)
 }
 
-// RenameArgv is the command of Rename. zfs (2.3) refuses -u for a volume.
+// RenameArgv returns the command of Rename. zfs (2.3) refuses -u for a volume.
 func RenameArgv(kind, from, to string) []string {
 	if kind == "volume" {
 		return []string{"zfs", "rename", from, to}
@@ -43,21 +43,21 @@ func RenameArgv(kind, from, to string) []string {
 	return []string{"zfs", "rename", "-u", from, to}
 }
 
-// Set sets properties, P=V, on datasets: one program, or one for each batch of
-// names too long for one.
+// Set sets properties, each P=V, on datasets, with one program, or one per batch if the
+// names do not fit into one command line.
 func (h *Host) Set(ctx context.Context, props, datasets []string) error {
 	return h.batches(SetArgv(props), datasets, func(argv, _ []string) error {
 		return h.run(ctx, argv...)
 	})
 }
 
-// SetArgv is the command of Set.
+// SetArgv returns the command of Set.
 func SetArgv(props []string, datasets ...string) []string {
 	return append(append([]string{"zfs", "set"}, props...), datasets...)
 }
 
-// Unset takes a property that was set locally away from datasets: one program, or
-// one for each batch of names too long for one.
+// Unset removes a locally set property from datasets, with one program, or one per batch
+// if the names do not fit into one command line.
 func (h *Host) Unset(ctx context.Context, prop string, datasets []string) error {
 	return h.batches([]string{"zfs", "inherit", prop}, datasets, func(argv, _ []string) error {
 		return h.run(ctx, argv...)

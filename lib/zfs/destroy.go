@@ -9,12 +9,12 @@ import (
 	"zab/lib/record"
 )
 
-// DestroySnapshots destroys snapshots of one dataset, by their names after @,
-// with as few programs as their length allows. zfs destroys all that one
-// program was given or none; those already gone are no failure. It calls done,
-// if that is set, with each batch that is gone.
+// DestroySnapshots destroys snapshots of one dataset, given by their names after @, with
+// as few programs as their length allows. zfs destroys all snapshots of one command or
+// none; those already gone are no failure. done, if set, is called with each batch that
+// is gone.
 func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []string, done func([]string)) error {
-	// The list is one string, so the limit of one string holds here too.
+	// The list is one string, so the limit for one string applies here, too.
 	const limit = 100 << 10
 	var errs []error
 	for batch := range Batches(names, limit-len(dataset)) {
@@ -33,24 +33,24 @@ func (h *Host) DestroySnapshots(ctx context.Context, dataset string, names []str
 	return join(errs)
 }
 
-// DestroyArgv is the command that destroys snapshots of one dataset.
+// DestroyArgv returns the command that destroys snapshots of one dataset.
 func DestroyArgv(dataset string, names []string) []string {
 	return []string{"zfs", "destroy", dataset + "@" + strings.Join(names, ",")}
 }
 
-// Doomed is a snapshot that is to go.
+// Doomed is a snapshot to be destroyed.
 type Doomed struct{ Name, GUID string } // Name is full
 
-// manyDoomed are what one channel program takes: all that one destroys goes in
-// one transaction group, which others wait for.
+// manyDoomed is how many snapshots one channel program destroys: all of them go in one
+// transaction group, for which other operations wait.
 const manyDoomed = 250
 
-// DestroyByProgram destroys snapshots of filesystems of one pool, of as many
-// datasets as there are, by a channel program, and gives the names of those that
-// are gone by it. It looks at each guid in the very transaction group, and leaves
-// alone what is another snapshot by now, what is held, mounted or cloned, and all
-// where a channel program is not allowed: a command will tell why. (A volume's
-// snapshot may have a device, of which a channel program knows nothing.)
+// DestroyByProgram destroys snapshots of filesystems of one pool, from any number of
+// datasets, by channel programs, and returns the names of those that it destroyed. It
+// checks each guid in the same transaction group. It leaves alone a snapshot whose name
+// belongs to another by now, snapshots that are held, mounted or cloned, and all of them
+// if channel programs are not allowed: a command will tell why. (A volume's snapshot may
+// have a device, of which a channel program knows nothing.)
 func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []Doomed) map[string]bool {
 	gone := map[string]bool{}
 	for len(list) > 0 {
@@ -60,7 +60,8 @@ func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []Doomed)
 		lua.WriteString("gone = {}\nfor i, s in ipairs({\n")
 		for _, d := range part {
 			name, err := luaPoint(d.Name)
-			// A guid has 64 bits, and a number there is signed.
+			// A guid is an unsigned number of 64 bits, a number of Lua a
+			// signed one.
 			guid, err2 := strconv.ParseUint(d.GUID, 10, 64)
 			if err != nil || err2 != nil {
 				continue
@@ -78,7 +79,7 @@ return gone
 			Return map[string]bool `json:"return"`
 		}
 		if h.program(ctx, pool, lua.String(), &got) != nil {
-			return gone // each that is gone is found to be so
+			return gone // the command finds those that are gone
 		}
 		for _, d := range part {
 			if got.Return[d.Name] {
@@ -95,7 +96,7 @@ func (h *Host) DestroyDataset(ctx context.Context, dataset string) error {
 	return h.run(ctx, DestroyDatasetArgv(dataset)...)
 }
 
-// DestroyDatasetArgv is the command of DestroyDataset.
+// DestroyDatasetArgv returns the command of DestroyDataset.
 func DestroyDatasetArgv(dataset string) []string { return []string{"zfs", "destroy", dataset} }
 
 // DestroyBookmark destroys one bookmark; one already gone is no failure.
@@ -107,17 +108,17 @@ func (h *Host) DestroyBookmark(ctx context.Context, dataset, mark string) error 
 	return err
 }
 
-// DestroyBookmarkArgv is the command of DestroyBookmark.
+// DestroyBookmarkArgv returns the command of DestroyBookmark.
 func DestroyBookmarkArgv(dataset, mark string) []string {
 	return []string{"zfs", "destroy", dataset + "#" + mark}
 }
 
-// AbortReceive throws away what an interrupted receive has saved.
+// AbortReceive discards the saved state of an interrupted receive.
 func (h *Host) AbortReceive(ctx context.Context, dataset string) error {
 	return h.run(ctx, AbortReceiveArgv(dataset)...)
 }
 
-// AbortReceiveArgv is the command of AbortReceive.
+// AbortReceiveArgv returns the command of AbortReceive.
 func AbortReceiveArgv(dataset string) []string {
 	return []string{"zfs", "receive", "-A", dataset}
 }

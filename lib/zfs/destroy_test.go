@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A program for some snapshots; what it did not say that it destroyed is
-// not taken for gone, and where it is not allowed none is.
+// DestroyByProgram runs one program for some snapshots; those that the program did not
+// report as destroyed are not taken for gone, and if programs are not allowed, none is.
 func TestDestroyByProgram(t *testing.T) {
 	var many []Doomed
 	for i := range 2*manyDoomed + 1 {
@@ -24,7 +24,7 @@ func TestDestroyByProgram(t *testing.T) {
 		{"many", `sed -n 's/^{"\(p[^"]*\).*/"\1":true/p' | paste -sd, | sed 's/.*/{"return":{&}}/'`, many, 3, "all"},
 		{"not allowed", `cat >/dev/null; echo "Channel program execution failed: Operation not permitted." >&2; exit 1`, many, 1, ""},
 		{"not understood", `cat >/dev/null; echo done`, many, 1, ""},
-		// As many bits as a guid has, which a number there has as a negative one.
+		// A guid of 64 bits, which is a negative number in Lua.
 		{"large guids", `grep -q '^{"p/x@a", "-2"},$' && echo '{"return":{"p/x@a":true}}'`, []Doomed{{"p/x@a", "18446744073709551614"}}, 1, "p/x@a"},
 		{"no guid", `grep -q p/x@a || echo '{"return":{"p/x@a":false}}'`, []Doomed{{"p/x@a", ""}}, 1, ""},
 	} {

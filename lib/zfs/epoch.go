@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// Epoch is what a host says of its clock and of its pools: the clock and the
-// time of its start, both in seconds by that clock, the latter 0 where it is not
-// to be had; and the load_guid, another with every import, of each pool that
-// keeps for its datasets when their snapshots changed.
+// Epoch is the state of a host's clock and pools. Now is the clock and Boot the time of
+// the host's start by that clock, both in seconds; Boot is 0 if it is not known. Loads
+// has the load_guid of each pool that keeps snapshots_changed for its datasets; a pool
+// gets another load_guid with every import.
 type Epoch struct {
 	Now, Boot int64
 	Loads     map[string]string
 }
 
-// No dataset is opened by any of it. Linux tells when it was started in
-// /proc/stat, FreeBSD in a sysctl.
+// epochLine opens no dataset. Linux has the time of its start in /proc/stat, FreeBSD in a
+// sysctl.
 const epochLine = `date +%s; zpool get -Hpo name,property,value load_guid,feature@extensible_dataset; ` +
 	`grep ^btime /proc/stat 2>/dev/null || sysctl -n kern.boottime 2>/dev/null; :`
 
-// Epoch asks the host.
+// Epoch asks the host for its clock and pools.
 func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 	e := Epoch{Loads: map[string]string{}}
 	loads := map[string]string{}
@@ -49,7 +49,7 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 		}
 		return nil
 	}})
-	// A pool whose load_guid is not told is one that cannot be recognized.
+	// Without its load_guid, a pool cannot be recognized.
 	maps.DeleteFunc(e.Loads, func(_, load string) bool { return load == "" || load == "-" || load == "0" })
 	return e, err
 }

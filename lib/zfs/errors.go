@@ -12,21 +12,21 @@ import (
 	"zab/lib/record"
 )
 
-// Error is a program that failed. Its text keeps the program's own words.
+// Error is the failure of a program. Its text keeps the program's own words.
 type Error struct {
 	Kind   record.ErrorKind
 	Host   string // "" for this machine
 	Argv   []string
-	Code   int // exit status, -1 where there is none
+	Code   int // exit status, -1 if there is none
 	Signal syscall.Signal
 	Lines  []string // the program's own words
-	// Partial: the program ended with status 0, and said that something is not in its
-	// answer.
+	// Partial: the program ended with status 0, but said that its answer is
+	// incomplete.
 	Partial bool
 }
 
-// Message returns the program's own words in one line, for people, with the number
-// of those lines that are too many to be read. What decides looks at the lines.
+// Message returns the program's own words in one line, for people. It cuts long lines and
+// only counts those after the twelfth; code that needs all of them reads Lines.
 func (e *Error) Message() string {
 	const mostLines, mostBytes = 12, 1000
 	var out []string
@@ -42,17 +42,18 @@ func (e *Error) Message() string {
 	return strings.Join(out, "; ")
 }
 
-// Complete reports whether the program came to its own end, so that what it said
-// is all that it had to say. One that was killed, or whose connection was lost,
-// may have been about to say more.
+// Complete reports whether the program ended by itself, so that its messages are
+// complete. A program that was killed, or whose connection was lost, may have had more to
+// say.
 func (e *Error) Complete() bool {
 	return e.Code > 0 && e.Signal == 0 && !(e.Host != "" && e.Code == sshFailed)
 }
 
-// answered reports whether what the program said can be taken apart by name.
+// answered reports whether the messages are complete enough to be taken apart by name.
 func (e *Error) answered() bool { return (e.Complete() || e.Partial) && e.Kind != record.KindBadAnswer }
 
-// sshFailed is the exit status of ssh itself. zfs never ends with it.
+// sshFailed is the exit status of ssh for failures of its own. zfs ends with it only for
+// an unusable resume token, see failed.
 const sshFailed = 255
 
 func (e *Error) Error() string {
@@ -71,25 +72,25 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Saved tells whether a receive that broke off said that it kept what came
-// through (zfs 2.1 to 2.3).
+// Saved reports whether a receive that broke off said that it saved the partial snapshot
+// (zfs 2.1 to 2.3).
 func (e *Error) Saved() bool {
 	return strings.Contains(strings.ToLower(e.Message()), "partially received snapshot is saved")
 }
 
-// Quota reports whether zfs says that it was a quota or a limit that is reached (zfs
-// 2.1 to 2.3). It says "out of space" of some as well.
+// Quota reports whether zfs says that a quota or limit is reached (zfs 2.1 to 2.3). It
+// reports some of them as "out of space", too.
 func (e *Error) Quota() bool {
 	return e != nil && strings.Contains(strings.ToLower(e.Message()), "quota exceeded")
 }
 
-// Created tells whether a create that failed said that the filesystem is there,
-// but that mounting it takes root (zfs 0.8 to 2.3).
+// Created reports whether a create that failed said that the filesystem now exists, but
+// that only root can mount it (zfs 0.8 to 2.3).
 func (e *Error) Created() bool {
 	return strings.Contains(strings.ToLower(e.Message()), "filesystem successfully created")
 }
 
-// KindOf is the kind of an error that this package gave, record.KindOther for others.
+// KindOf returns the kind of an error of this package, record.KindOther for others.
 func KindOf(err error) record.ErrorKind {
 	var e *Error
 	if errors.As(err, &e) {
@@ -98,8 +99,8 @@ func KindOf(err error) record.ErrorKind {
 	return record.KindOther
 }
 
-// HintOf returns what a person can do about an error that this package gave: that
-// of its kind, or a better one where the program tells more.
+// HintOf returns the hint for an error of this package: that of its kind, or a more
+// specific one if the program's messages allow it.
 func HintOf(err error) string {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -114,14 +115,14 @@ func HintOf(err error) string {
 	return e.Kind.Hint()
 }
 
-// Failed returns the error of a record at a stage, of the kind and with the hint of
-// err; the message is made by format.
+// Failed returns the error of a record at a stage, with the kind and the hint of err;
+// format and a make the message.
 func Failed(stage string, err error, format string, a ...any) record.Error {
 	return record.Error{Stage: stage, Kind: KindOf(err), Hint: HintOf(err), Message: fmt.Sprintf(format, a...)}
 }
 
-// missesZFS reports whether the program that was not found is zfs or zpool, and not
-// another of the same pipeline, such as a compressor.
+// missesZFS reports whether the missing program is zfs or zpool rather than another of
+// the same pipeline, such as a compressor.
 func (e *Error) missesZFS() bool {
 	ours := func(s string) bool { return strings.Contains(s, "zfs") || strings.Contains(s, "zpool") }
 	var lines []string
@@ -136,9 +137,9 @@ func (e *Error) missesZFS() bool {
 	return slices.ContainsFunc(lines, ours)
 }
 
-// A pattern of the catalogue: a text found in a program's message, in lower
-// case, and the kind it means. The first that fits is taken, so the special
-// stand before the general. The comment is the version it was seen in.
+// A pattern of the catalogue maps a text in a program's message, in lower case, to a
+// kind. The first match counts, so special patterns precede general ones. The comments
+// name the versions in which the messages were seen.
 type pattern struct {
 	text string
 	kind record.ErrorKind
@@ -170,8 +171,7 @@ var catalogue = []pattern{
 	{"/dev/zfs and /proc/self/mounts are required", record.KindNoZFS},
 	{"unable to open /dev/zfs", record.KindNoZFS},
 	{"may only be mounted by root", record.KindPermission},
-	// What ends a receive without harm to its token stands before what shows
-	// that the token is of no use.
+	// Resumable failures must precede the patterns for unusable tokens.
 	{"checksum mismatch or incomplete stream", record.KindPartial},
 	{"partially received snapshot is saved", record.KindPartial},
 	{"out of space", record.KindNoSpace},
@@ -189,8 +189,9 @@ var catalogue = []pattern{
 	{"dataset is busy", record.KindBusy},
 	{"permission denied", record.KindPermission},
 	{"has been modified", record.KindModified},
-	// Of a resumed stream: a receive is at work there. Of another: what one has
-	// left, that was not there when the target was looked at.
+	// For a resumed stream: another receive is in progress. For a new one: an
+	// interrupted receive left a partial state that did not exist when the target was
+	// checked.
 	{"contains partially-complete state", record.KindBusy},
 	{"cannot resume send", record.KindStaleToken},
 	{"resume token is corrupt", record.KindStaleToken},
@@ -216,7 +217,8 @@ var catalogue = []pattern{
 	{"does not match incremental source", record.KindNoBase},
 	{"incremental source", record.KindNoBase},
 	{"not an earlier snapshot", record.KindNoBase},
-	// A package of several datasets, where one snapshot was named (zfs 0.8 to 2.3).
+	// The stream has several datasets, but the receive names one snapshot (zfs 0.8 to
+	// 2.3).
 	{"cannot specify snapshot name for multi-snapshot stream", record.KindForeignStream},
 	{"invalid stream", record.KindStream},
 	{"invalid backup stream", record.KindStream},
@@ -266,8 +268,8 @@ func Classify(line string) record.ErrorKind {
 	return record.KindOther
 }
 
-// openings are how the messages of zfs and zpool begin, in lower case. Most are
-// "cannot VERB 'OBJECT': cause".
+// openings are the beginnings of messages of zfs and zpool, in lower case. Most messages
+// have the form "cannot VERB 'OBJECT': cause".
 var openings = []string{
 	"cannot ", "could not ", "couldn't ", "unable to ", "failed to ", "internal error", "warning: ", "error: ",
 	"invalid ", "missing ", "bad ", "too many ", "no such ", "out of memory", "permission denied", "insufficient ",
@@ -276,12 +278,12 @@ var openings = []string{
 	"ssh: ", "connection ", "zab: ",
 }
 
-// prefixed are lines that name in front the program or file that they come from,
-// as those of a login shell's script do: "mesg: ", "/etc/profile: line 3: ".
+// prefixed matches lines that begin with the program or file that printed them, as those
+// of login scripts do: "mesg: ", "/etc/profile: line 3: ".
 var prefixed = regexp.MustCompile(`^-?[A-Za-z0-9_./+~-]+: `)
 
-// isNoise reports whether a line of a program's stderr has none of the forms in
-// which zfs speaks. Login scripts, loaders and locales print such lines.
+// isNoise reports whether a line of a program's stderr has none of the forms of zfs's
+// messages. Login scripts, loaders and locales print such lines.
 func isNoise(line string) bool {
 	low := strings.ToLower(line)
 	if slices.ContainsFunc(openings, func(o string) bool { return strings.HasPrefix(low, o) }) {
@@ -290,8 +292,8 @@ func isNoise(line string) bool {
 	return Classify(line) == record.KindOther || prefixed.MatchString(low)
 }
 
-// telling returns the lines of a message that zfs itself may have said. Where there
-// is nothing but noise, that is all that is known, and it is returned.
+// telling returns the lines of a message that zfs itself may have printed, or all lines
+// if there is nothing but noise.
 func telling(lines []string) []string {
 	own := slices.DeleteFunc(slices.Clone(lines), isNoise)
 	if len(own) == 0 {
@@ -300,10 +302,9 @@ func telling(lines []string) []string {
 	return own
 }
 
-// classify returns the kind of a message of several lines: that of the line which
-// comes first in the catalogue. That something does not exist, or exists already,
-// is the kind of the whole only if no line says anything worse: callers go on
-// after it. Noise tells nothing.
+// classify returns the kind of a message of several lines: that of the line whose pattern
+// comes first in the catalogue. KindNotFound and KindExists count only if no line has a
+// worse kind, because callers go on after them. Noise is ignored.
 func classify(lines []string) record.ErrorKind {
 	kind, at := record.KindOther, len(catalogue)
 	mild := func(k record.ErrorKind) bool { return k == record.KindNotFound || k == record.KindExists }
@@ -323,7 +324,7 @@ func classify(lines []string) record.ErrorKind {
 	return kind
 }
 
-// failed makes an *Error of what exec says of a program.
+// failed makes an *Error from exec's error about a program and the program's stderr.
 func (h *Host) failed(argv []string, err error, stderr string) error {
 	e := &Error{Host: h.Dest, Argv: argv, Code: -1, Lines: splitLines(stderr)}
 	var exit *exec.ExitError
@@ -347,12 +348,12 @@ func (h *Host) failed(argv []string, err error, stderr string) error {
 	case errors.Is(err, syscall.E2BIG):
 		e.Kind = record.KindTooLong
 	case e.Signal != 0:
-		// A program that was killed has given no answer, whatever it had printed.
+		// The messages of a killed program are no answer, so they do not decide.
 		e.Kind = record.KindKilled
 	case e.Code == sshFailed && !h.Here():
 		switch e.Kind {
 		case record.KindHostKey, record.KindAuth, record.KindMissingProgram:
-		case record.KindStaleToken: // zfs send itself ends with 255 for a token (2.1, 2.3)
+		case record.KindStaleToken: // zfs send itself ends with 255 for a bad token (2.1, 2.3)
 		default:
 			e.Kind = record.KindUnreachable
 		}
@@ -360,14 +361,15 @@ func (h *Host) failed(argv []string, err error, stderr string) error {
 	return e
 }
 
-// badAnswer is the error of an answer that does not fit what was asked. zfs
-// prints none of these; a host that was taken over may, and so may a login shell.
+// badAnswer returns the error for an answer that does not fit the request. zfs never
+// gives one, but a compromised host or a login shell may.
 func (h *Host) badAnswer(argv []string, format string, a ...any) error {
 	return &Error{Kind: record.KindBadAnswer, Host: h.Dest, Argv: argv,
 		Lines: []string{fmt.Sprintf("cannot use the answer of '%s': ", strings.Join(argv[:min(2, len(argv))], " ")) + fmt.Sprintf(format, a...)}}
 }
 
-// Failed makes an *Error of a child that the caller started and waited for.
+// Failed makes an *Error from the failure of a child that the caller started and waited
+// for.
 func (h *Host) Failed(argv []string, err error, stderr string) error {
 	return h.failed(argv, err, stderr)
 }
@@ -379,21 +381,22 @@ func program(argv []string) string {
 	return argv[0]
 }
 
-// splitLines returns the lines of a message that tell something. They end in records,
-// which are of UTF-8; what a login script prints need not be.
+// splitLines returns the meaningful lines of a message, in valid UTF-8: they end up in
+// records, and login scripts may print other encodings.
 func splitLines(s string) []string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	var out []string
 	for l := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\n' || r == '\r' }) {
 		l = strings.TrimSpace(strings.ReplaceAll(l, "\t", " "))
 		if l == "usage:" || l == "stack traceback:" {
-			break // what follows is for people who type
+			break // the rest is for interactive use
 		}
-		// ssh's farewell to a shared connection is not a cause of anything.
+		// ssh's message about the end of a shared connection is no cause of a
+		// failure.
 		if l == "" || strings.HasPrefix(l, "Shared connection to ") {
 			continue
 		}
-		// Nobody types hundreds of digits: the next run takes the token itself.
+		// Nobody types hundreds of digits: the next run reads the token itself.
 		if strings.HasPrefix(l, "A resuming stream can be generated") || strings.HasPrefix(l, "zfs send -t ") {
 			continue
 		}
@@ -402,9 +405,8 @@ func splitLines(s string) []string {
 	return out
 }
 
-// join makes one error of those of several programs that were asked for parts of
-// one thing, so that none hides another. What was no complete answer outranks
-// what was.
+// join merges the errors of several programs that were asked for parts of one thing, so
+// that none hides a worse one. An incomplete answer outranks a complete one.
 func join(errs []error) error {
 	var all *Error
 	for _, err := range errs {
@@ -412,7 +414,7 @@ func join(errs []error) error {
 		switch {
 		case err == nil:
 		case !errors.As(err, &e):
-			return err // the end of the context, or a fault of this program
+			return err // the context has ended, or a fault of this program
 		case all == nil:
 			one := *e
 			all = &one
@@ -436,9 +438,8 @@ func join(errs []error) error {
 	return all
 }
 
-// ignoreKind drops those lines of an error that are of a kind that is fine, and
-// the whole error if no other line is left. zfs goes on with the other names after
-// each of them.
+// ignoreKind drops the lines of an error that are of the kind fine, and the whole error
+// if only noise is left. zfs goes on with the other names after each such line.
 func ignoreKind(err error, fine record.ErrorKind) error {
 	var e *Error
 	if fine == "" || !errors.As(err, &e) || !e.Complete() || len(e.Lines) == 0 {
@@ -461,9 +462,10 @@ func ignoreKind(err error, fine record.ErrorKind) error {
 	return &one
 }
 
-// Of returns what of an error of a program that worked on many things is about one
-// of them, given by the name that zfs quotes in each of its lines; what names none
-// is about all. all are the names of all of them.
+// Of returns the part of an error that concerns one name, if the program worked on many,
+// or nil if there is none. Lines concern the names that zfs quotes in them; a line that
+// quotes none of the names concerns all. all reports whether a name is one that the
+// program worked on.
 func (e *Error) Of(name string, all func(name string) bool) error {
 	if !e.Complete() {
 		return e
@@ -488,7 +490,7 @@ func (e *Error) Of(name string, all func(name string) bool) error {
 	return &one
 }
 
-// quotedNames returns what stands between single quotes in a line.
+// quotedNames returns the texts between single quotes in a line.
 func quotedNames(line string) (out []string) {
 	for {
 		_, rest, ok := strings.Cut(line, "'")

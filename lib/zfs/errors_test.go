@@ -11,9 +11,9 @@ import (
 	"zab/lib/record"
 )
 
-// What programs were seen to print, with the kind that the message means. The
-// messages of zfs 2.3.2 were collected on a machine with real pools, those of
-// "source" are in OpenZFS's libzfs, those of a tracker in USERS.md, group M.
+// Messages that programs were seen to print, with the kind that each means. Those of zfs
+// 2.3.2 were collected on a machine with real pools, those of "source" are in OpenZFS's
+// libzfs, those of a tracker in USERS.md, group M.
 var messages = []struct {
 	seen, message string
 	kind          record.ErrorKind
@@ -25,7 +25,7 @@ var messages = []struct {
 	{"zfs 0.6", "Unable to open /dev/zfs: No such file or directory.", record.KindNoZFS},
 	{"zfs 2.3.2", "internal error: failed to read pool configuration: Inappropriate ioctl for device\nAborted", record.KindOther},
 
-	// not there
+	// does not exist
 	{"zfs 2.3.2", "cannot open 'tank/nope': dataset does not exist", record.KindNotFound},
 	{"zfs 2.3.2", "cannot open 'tank/a@nope': dataset does not exist\nno datasets available", record.KindNotFound},
 	{"zfs 2.3.2", "cannot open 'tank/a#nope': no such pool or dataset", record.KindNotFound},
@@ -40,7 +40,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "'backup/b' does not have any resumable receive state to abort", record.KindNotFound},
 	{"zfs 2.3.2", "cannot create 'tank/x/y/z': parent does not exist", record.KindNotFound},
 
-	// there already
+	// exists already
 	{"zfs 2.3.2", "cannot create 'tank/a': dataset already exists", record.KindExists},
 	{"zfs 2.3.2", "cannot create snapshot 'tank/a@1': dataset already exists", record.KindExists},
 	{"zfs 2.3.2", "cannot create bookmark 'tank/a#1': bookmark exists", record.KindExists},
@@ -71,7 +71,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot receive incremental stream: 'sharenfs' cannot be set on dataset in a non-global zone\ncannot receive incremental stream: invalid property value", record.KindZoned},
 	{"zfs 2.3.2", "cannot mount 'backup/z': dataset is exported to a local zone", record.KindZoned},
 
-	// beside what a login script prints
+	// with the output of a login script
 	{"dash", "mesg: ttyname failed: Inappropriate ioctl for device\ncannot release hold from snapshot 'tank/a@1': no such tag on this dataset", record.KindNotFound},
 	{"bash 5", "/root/.bashrc: line 3: foo: command not found\ncannot open 'tank/nope': dataset does not exist", record.KindNotFound},
 	{"bash 5", "bash: warning: setlocale: LC_ALL: cannot change locale (de_DE.UTF-8)\ncannot open 'tank/a': I/O error", record.KindPoolIO},
@@ -86,7 +86,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "warning: cannot send 'tank/a@3': not an earlier snapshot from the same fs", record.KindNoBase},
 	{"zfs 2.3", "warning: cannot send 'tank/a@3': incremental source (tank/a#base) does not exist", record.KindNoBase},
 
-	// broken off: what came is saved, and the token is good
+	// broken off: the partial receive is saved, and the token is good
 	{"zfs 2.3.2", "cannot receive new filesystem stream: checksum mismatch or incomplete stream.\nPartially received snapshot is saved.\nA resuming stream can be generated on the sending system by running:\n    zfs send -t 1-c29ce4cef-b8-789c", record.KindPartial},
 	{"zfs 2.3.2", "cannot receive resume stream: checksum mismatch or incomplete stream.\nPartially received snapshot is saved.\nA resuming stream can be generated on the sending system by running:\n    zfs send -t 1-c15cf64b3-b8-789c", record.KindPartial},
 	{"source 2.1", "cannot receive incremental stream: checksum mismatch\nPartially received snapshot is saved.", record.KindPartial},
@@ -101,7 +101,7 @@ var messages = []struct {
 	{"NAS-111800", "cannot receive resume stream:  space quota exceeded.", record.KindNoSpace},
 	{"zstd 1.5", "zstd: error 70 : Write error : cannot write block : No space left on device", record.KindNoSpace},
 
-	// the token leads nowhere
+	// the token is unusable
 	{"zfs 2.3.2", "cannot resume send: 'tank/a@4' used in the initial send no longer exists", record.KindStaleToken},
 	{"OZ #8801", "'tank/a@4' used in the initial send no longer exists", record.KindStaleToken},
 	{"zfs 2.3.2", "cannot resume send: 'tank/a@4' is no longer the same snapshot used in the initial send", record.KindStaleToken},
@@ -115,7 +115,7 @@ var messages = []struct {
 	{"zfs 2.3.2", "cannot receive incremental stream: destination backup/new contains partially-complete state from \"zfs receive -s\".", record.KindBusy},
 	{"zfs 2.3.2", "cannot receive resume stream: destination backup/new contains partially-complete state from \"zfs receive -s\".", record.KindBusy},
 
-	// cannot be done here
+	// unsupported features
 	{"ZA #259", "cannot receive incremental stream: kernel modules must be upgraded to receive this stream.", record.KindFeature},
 	{"source 2.3", "cannot receive: stream has unsupported feature, feature flags = 3000000 (unknown flags = 2000000)", record.KindFeature},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: pool must be upgraded to receive this stream.", record.KindFeature},
@@ -191,7 +191,7 @@ var messages = []struct {
 	{"bash 5.2", "bash: line 1: /usr/sbin/zfs: Argument list too long", record.KindTooLong},
 	{"dash 0.5.12", "/bin/sh: 1: /root/key: Permission denied", record.KindPermission},
 
-	// what is in no catalogue keeps zfs's own words and is no other thing
+	// messages that are in no catalogue keep zfs's own words and have no other kind
 	{"zfs 2.3.2", "cannot mount '/mnt/x': directory is not empty\nfilesystem successfully created, but not mounted", record.KindOther},
 	{"zfs 2.3.2", "cannot receive new filesystem stream: property 'mountpoint' does not apply to datasets of this type", record.KindOther},
 	{"zfs 2.3.2", "cannot rollback to 'backup/new@3': more recent snapshots or bookmarks exist\nuse '-r' to force deletion of the following snapshots and bookmarks:\nbackup/new@x", record.KindOther},
@@ -206,8 +206,8 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// Every pattern has been seen in a message; none stands behind one that takes
-// all of its messages.
+// Every pattern decides a message of the table, and none follows one that matches all of
+// its messages.
 func TestCatalogueIsSeen(t *testing.T) {
 	used := map[string]bool{}
 	for _, m := range messages {
@@ -235,7 +235,7 @@ func TestCatalogueIsSeen(t *testing.T) {
 	}
 }
 
-// Messages are one line, with zfs's own words and without what nobody needs.
+// Messages are one line in zfs's own words, without the lines that nobody needs.
 func TestOneLine(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"cannot open 'tank/x': dataset does not exist\n", "cannot open 'tank/x': dataset does not exist"},
@@ -271,7 +271,7 @@ func TestTolerate(t *testing.T) {
 		{tag + "\n" + busy, record.KindExists, busy, record.KindBusy},
 		{gone + "\n" + tag, record.KindNotFound, tag, record.KindExists},
 		{busy, record.KindExists, busy, record.KindBusy},
-		// A program that failed without a word did not do what was wanted.
+		// A failure without a message is never ignored.
 		{"", record.KindOther, "zfs failed without a word, exit status 1", record.KindOther},
 	} {
 		err := ignoreKind(fail(c.text), c.fine)
@@ -287,7 +287,7 @@ func TestTolerate(t *testing.T) {
 	}
 }
 
-// How a program ended tells the kind where its words do not.
+// The exit status or signal of a program decides the kind if its messages do not.
 func TestFailures(t *testing.T) {
 	m := &Machine{}
 	ctx := context.Background()
@@ -315,8 +315,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// fakeSSH puts a program of the name ssh on PATH that runs its last argument
-// here, as sshd would have the login shell do.
+// fakeSSH puts a program named ssh on PATH that runs its last argument here, as sshd
+// would have the login shell do.
 func fakeSSH(t *testing.T, script string) *Host {
 	t.Helper()
 	dir := t.TempDir()
@@ -335,13 +335,13 @@ func TestRemoteFailures(t *testing.T) {
 		script, message string
 		kind            record.ErrorKind
 	}{
-		// ssh's own status, whatever it said
+		// ssh's own status, with any message
 		{"exit 255", "root@vault: /bin/sh failed without a word, exit status 255", record.KindUnreachable},
 		{"echo 'ssh: some new trouble' >&2; exit 255", "root@vault: ssh: some new trouble", record.KindUnreachable},
-		// zfs ends with 255 for a token that is corrupt
+		// zfs ends with 255 for a corrupt token
 		{"echo 'cannot resume send: resume token is corrupt' >&2; exit 255", "root@vault: cannot resume send: resume token is corrupt", record.KindStaleToken},
 		{"echo 'root@vault: Permission denied (publickey).' >&2; exit 255", "root@vault: root@vault: Permission denied (publickey).", record.KindAuth},
-		// what is said before the connection is lost is no answer (P11)
+		// messages before the connection is lost are no answer (P11)
 		{"echo \"cannot open 'tank/a': dataset does not exist\" >&2; exit 255", "root@vault: cannot open 'tank/a': dataset does not exist", record.KindUnreachable},
 		{"exit 1", "root@vault: /bin/sh failed without a word, exit status 1", record.KindOther},
 	} {
@@ -352,7 +352,7 @@ func TestRemoteFailures(t *testing.T) {
 	}
 }
 
-// What a program says is kept, its beginning and its end, and no more.
+// The beginning and the end of a program's stderr are kept, and no more.
 func TestStderrIsBounded(t *testing.T) {
 	var s Stderr
 	s.Write([]byte("the cause\n"))
@@ -366,8 +366,8 @@ func TestStderrIsBounded(t *testing.T) {
 	}
 }
 
-// Of several programs that were asked for parts of one thing no error hides another:
-// what is worse than something that does not exist is the kind of the whole (P11).
+// Of the errors of several programs that were asked for parts of one thing none hides a
+// worse one: the result is not KindNotFound unless all are (P11).
 func TestJoin(t *testing.T) {
 	fail := func(code int, signal syscall.Signal, lines ...string) error {
 		e := &Error{Kind: classify(lines), Code: code, Signal: signal, Lines: lines}
@@ -403,7 +403,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// What an error says of one name, and of all.
+// Of returns the lines about one name, and those about all.
 func TestErrorOf(t *testing.T) {
 	e := &Error{Code: 1, Kind: record.KindBusy, Lines: []string{
 		"cannot hold snapshot 'tank/a@1': dataset is busy",
@@ -424,8 +424,8 @@ func TestErrorOf(t *testing.T) {
 	}
 }
 
-// What a login script prints on stderr makes no failure of what is tolerated, and
-// does not hide what is not.
+// Output of a login script does not turn an ignored error into a failure, and does not
+// hide other errors.
 func TestNoise(t *testing.T) {
 	gone := "cannot release hold from snapshot 'tank/a@1': no such tag on this dataset"
 	busy := "cannot release hold from snapshot 'tank/b@1': dataset is busy"
@@ -444,7 +444,7 @@ func TestNoise(t *testing.T) {
 		e := func(lines ...string) *Error {
 			return &Error{Kind: classify(lines), Code: 1, Lines: lines}
 		}
-		tolerated := noise != "Welcome to nas, and mind the quota exceeded sign" // reads as zfs's
+		tolerated := noise != "Welcome to nas, and mind the quota exceeded sign" // looks like a message of zfs
 		if err := ignoreKind(e(noise, gone), record.KindNotFound); (err == nil) != tolerated {
 			t.Errorf("%q: %v", noise, err)
 		}
@@ -466,8 +466,8 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// Where zfs is not found, the likeliest reason is the PATH of a command over ssh; where
-// another program of the same pipeline is not, that is to be installed.
+// If zfs is not found, the hint is about the PATH, of ssh or of cron; if another program
+// of the same pipeline is not found, the hint is to install it.
 func TestHintOfPath(t *testing.T) {
 	for _, c := range []struct {
 		e    *Error

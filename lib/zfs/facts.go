@@ -7,8 +7,8 @@ import (
 	"zab/lib/record"
 )
 
-// FactProps are the properties of record.Facts. mountpoint and the like are
-// only worth their time where something is mounted or received.
+// FactProps are the properties of record.Facts. mountpoint and the like are worth their
+// time only if datasets are mounted or received.
 var FactProps = []string{
 	"type", "guid", "createtxg", "creation", "origin",
 	"encryption", "encryptionroot", "keystatus", "keyguid",
@@ -16,52 +16,52 @@ var FactProps = []string{
 	"mounted", "canmount", "mountpoint", "receive_resume_token", FromProp, StreamProp, AsideProp, PoolProp,
 }
 
-// FromProp is the user property of a copy that tells which pools it came
-// through: their guids, with commas between. A copy that is received again
-// takes it along, so that it is found out when it comes back to where it was.
+// FromProp is the user property of a copy with the guids of the pools that it came
+// through, separated by commas. A copy that is received again keeps it, so that a copy
+// which returns to a pool where it has been is recognized.
 const FromProp = "zab:from"
 
-// ChangedProp tells when a snapshot of a dataset came or went last. zfs 2.1 does
-// not know it.
+// ChangedProp is the property with the time at which a snapshot of a dataset was last
+// created or destroyed. zfs 2.1 does not know it.
 const ChangedProp = "snapshots_changed"
 
-// StreamProp is the user property of a copy that tells with which of the flags
-// of zfs send it was begun that must not change in its life, L and w, and whether it
-// shares nothing of what streams bring, x: with commas between, or none. Old versions
-// lose data where -L changes between two increments (OpenZFS issue 6224), new ones
-// refuse.
+// StreamProp is the user property of a copy with the flags of zfs send that must not
+// change during its life: L and w if its first stream had them, and x for StreamUnshared;
+// separated by commas, or none. Old versions lose data if -L changes between two
+// increments (OpenZFS issue 6224), new ones refuse.
 const StreamProp = "zab:stream"
 
-// StreamUnshared in StreamProp: the copy was made by a whole stream with properties
-// that was received with -x sharenfs and -x sharesmb. That stays with a filesystem
-// until somebody takes it back (zfs inherit -S), and need not be said again, which
-// would cost a transaction for each. It does not stay where the dataset has never
-// received properties, nor with a clone (tried on 2.1.11 and 2.3.2); and to one
-// that exists zfs does not apply -x where the property has a value from above.
+// StreamUnshared in StreamProp: the copy was created by a full stream with properties,
+// which was received with -x sharenfs and -x sharesmb, so that share properties in
+// streams have no effect on it. A filesystem keeps these exclusions until somebody
+// reverts them (zfs inherit -S), and later receives need not repeat them, which would
+// cost a transaction for each. They are not kept by a dataset that has never received
+// properties, nor by a clone (tried on 2.1.11 and 2.3.2); and on an existing dataset zfs
+// does not apply -x to a property whose value is inherited.
 const StreamUnshared = "x"
 
-// StreamParent is what StreamProp says of a filesystem that CreateParent made:
-// no stream has begun it, and nothing is in it.
+// StreamParent is the value of StreamProp for a filesystem that CreateParent made: no
+// stream has begun it, and it is empty.
 const StreamParent = "parent"
 
-// AsideProp is the user property of a copy that --rename-aside has renamed, or
-// is about to: see record.Facts.SetAside.
+// AsideProp is the user property of a copy that --rename-aside has renamed, or is about
+// to rename: see record.Facts.SetAside.
 const AsideProp = "zab:aside"
 
-// PoolProp is the user property of a copy that tells in which pool it was, by the
-// pool's guid, when its base was held for it last. In a pool that was split off,
-// restored from an image, or given another guid, it is that of the pool before.
+// PoolProp is the user property of a copy with the guid of the pool that the copy was in
+// when its base was last held for it. In a pool that was split off, restored from an
+// image, or given another guid, the value is still the guid of the former pool.
 const PoolProp = "zab:pool"
 
-// MissingProp is the user property of a copy that tells since when its source is
-// known to be missing, for --destroy-missing: seconds since the epoch, a colon,
-// and a createtxg of the copy's pool that nothing received before is younger than.
-// Only one that was set locally counts: one that came with a stream is the claim
-// of another host.
+// MissingProp is the user property of a copy that tells since when its source is known to
+// be missing, for --destroy-missing: seconds since the epoch, a colon, and a createtxg of
+// the copy's pool; nothing that the copy received before has a higher createtxg. Only a
+// local value counts: one that came with a stream is the claim of another host.
 const MissingProp = "zab:missing"
 
-// Facts takes the properties into a record's facts. What zfs gives as - or
-// none stays absent.
+// Facts returns the properties as a record's facts. Values that zfs gives as - stay
+// absent, and so do numbers that it gives as a word such as none, and encryption that is
+// off.
 func (d *Dataset) Facts() record.Facts {
 	str := func(prop string) string {
 		v := d.Props[prop].Value
@@ -110,9 +110,9 @@ func (d *Dataset) Facts() record.Facts {
 	return f
 }
 
-// mark returns the value of a property that zab set on a copy itself. What a dataset
-// inherits is another's mark; and a value that zab does not write, such as one that a
-// stream brought, is none.
+// mark returns the value of a property that zab set on the copy itself. An inherited
+// value is the mark of another dataset, and a value in a form that zab does not write,
+// such as one that a stream brought, is no mark.
 func (d *Dataset) mark(prop string, check func(string) error, sources ...string) string {
 	if v := d.Props[prop]; slices.Contains(sources, v.Source) && check(v.Value) == nil {
 		return v.Value

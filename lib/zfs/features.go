@@ -9,17 +9,17 @@ import (
 	"sync"
 )
 
-// Features of a pool that decide how streams are sent to it or from it.
+// Features are the features of a pool that decide how streams are sent to it or from it.
 type Features struct {
 	// LargeBlocks: blocks above 128 KiB; zfs send -L.
 	LargeBlocks bool
 	// EmbeddedData: small blocks inside their pointers; zfs send -e.
 	EmbeddedData bool
-	// Resumable: what came of a stream that breaks off can be kept; zfs receive -s,
-	// which takes extensible_dataset.
+	// Resumable: a partial receive can be saved; zfs receive -s, which needs
+	// extensible_dataset.
 	Resumable bool
-	// GUID is that of the pool, by which it is the same pool whatever its host is
-	// called here; another with every zpool reguid, and of every copy.
+	// GUID identifies the pool by whichever name its host is reached. zpool reguid
+	// changes it; a copy of the devices has the same.
 	GUID string
 }
 
@@ -28,7 +28,7 @@ type featureCache struct {
 	pools map[string]Features
 }
 
-// Features asks for the features of pools, one program for all those that were
+// Features returns the features of pools, and runs one program for all those that were
 // not asked for before.
 func (h *Host) Features(ctx context.Context, pools []string) (map[string]Features, error) {
 	c := &h.features
@@ -62,10 +62,10 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	return maps.Clone(c.pools), nil
 }
 
-// poolProps asks for features of pools and their guids, by zpool get. A row counts only
-// for a pool and a property that were asked for, once. The guid comes last, so that an
-// answer that breaks off is none. A feature that a version does not know has the value -
-// (2.3), or no row (2.1).
+// poolProps returns features of pools, and their guids, by zpool get. A row counts only
+// for a pool and a property that were asked for, once. The guid comes last, so an answer
+// without it is incomplete. A feature that a version does not know has the value - (2.3),
+// or no row (2.1).
 func (h *Host) poolProps(ctx context.Context, features, pools []string) (map[string]map[string]string, error) {
 	out := map[string]map[string]string{}
 	props := append(slices.Clone(features), "guid")
@@ -98,8 +98,7 @@ func (h *Host) poolProps(ctx context.Context, features, pools []string) (map[str
 	return out, nil
 }
 
-// Pools gives the guids of the datasets that all pools of the host begin with,
-// by name.
+// Pools returns the guids of the root datasets of all pools of the host, by pool.
 func (h *Host) Pools(ctx context.Context) (map[string]string, error) {
 	pools := map[string]string{}
 	err := h.List(ctx, nil, ListOptions{Types: Datasets}, func(r Row) error {
@@ -109,7 +108,7 @@ func (h *Host) Pools(ctx context.Context) (map[string]string, error) {
 	return pools, err
 }
 
-// Pool is the pool of a dataset, snapshot or bookmark.
+// Pool returns the pool of a dataset, snapshot or bookmark.
 func Pool(dataset string) string {
 	if i := strings.IndexAny(dataset, "/@#"); i >= 0 {
 		return dataset[:i]

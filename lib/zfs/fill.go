@@ -8,10 +8,11 @@ import (
 	"zab/lib/record"
 )
 
-// Fill lists the snapshots and bookmarks of records, which are all on h, into
-// them: one program where all can be read. excluded tells of a full name whether to
-// act as if the snapshot were not there. failed are the records whose dataset is no
-// more, of record.KindNotFound, or whose lists cannot be read: they stop none of the others.
+// Fill lists the snapshots and bookmarks of records into the records, which must all be
+// on h. It runs one program if all lists can be read. excluded reports whether to ignore
+// the snapshot with that full name. failed has the error of each record whose dataset no
+// longer exists, of record.KindNotFound, or whose lists cannot be read; these stop none
+// of the others.
 func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
 	failed = map[*record.Record]error{}
 	if len(set) == 0 {
@@ -45,8 +46,8 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 	if err == nil {
 		return failed, nil
 	}
-	// One dataset must not stop the others; but what came with that error may not be
-	// all, so they are listed again.
+	// One dataset must not stop the others; but their lists may be incomplete after
+	// this error, so they are listed again.
 	absent, unread, ok := parts(err, names)
 	if !ok {
 		return nil, err
@@ -72,7 +73,8 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 	case len(rest) == 1:
 		failed[rest[0]] = err
 	default:
-		// Of one of them a snapshot cannot be opened, and zfs does not say of which.
+		// A snapshot of one of them cannot be opened, and zfs does not say of
+		// which.
 		sets = [][]*record.Record{rest[:len(rest)/2], rest[len(rest)/2:]}
 	}
 	for _, set := range sets {
@@ -85,7 +87,7 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 	return failed, nil
 }
 
-// Fill is that of the hosts for records of any of them: one program for each.
+// Fill is Host.Fill for records of any hosts, one host after the other.
 func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
 	var order []string
 	byHost := map[string][]*record.Record{}
@@ -107,8 +109,8 @@ func (m *Machine) Fill(ctx context.Context, set []*record.Record, excluded func(
 	return failed, nil
 }
 
-// Unfilled is the error of a record that Fill has failed, at the stage that could not
-// do what verb says.
+// Unfilled returns the error of a record that Fill failed with err. verb is the action of
+// the stage that is impossible without the lists, such as "plan for".
 func Unfilled(stage, verb, name string, err error) record.Error {
 	e := Failed(stage, err, "cannot %s '%s': its snapshots cannot be listed: %s", verb, name, err)
 	if Absent(err, name) {

@@ -10,22 +10,22 @@ import (
 	"zab/lib/record"
 )
 
-// This file has every form of command that zab gives to zfs and zpool, on any host,
-// and what each of their words must be. A word that is not what its place asks for is
-// an error before anything is done, wherever it came from. Only the lines of shell in
-// epoch.go and paths.go name zpool and zfs besides, in commands that never vary.
+// This file has every form of command that zab gives to zfs and zpool, on any host, and
+// the check of each of their words. A word that its place does not allow is an error
+// before anything is done, wherever it came from. Only the shell code in epoch.go and
+// paths.go names zpool and zfs besides, in commands that never vary.
 
 // form is a command with its options and operands.
 type form struct {
-	// flags are options without a value: one letter each, which may be joined.
+	// flags are the options without a value: one letter each, which may be joined.
 	flags string
 	// values are the options with a value.
 	values map[string]check
-	// operands in order; the last of them may come any number of times if more is
-	// set, and need not come at all if optional is.
+	// operands are the checks of the operands in order. With more, the last one may
+	// be repeated; with optional, it may be missing.
 	operands       []check
 	more, optional bool
-	// inOrder, where it is set, judges all operands in place of the above.
+	// inOrder, if set, checks all operands instead of the above.
 	inOrder func(operands []string) error
 }
 
@@ -66,9 +66,9 @@ var forms = map[string]form{
 	"zpool sync":   {operands: []check{argPool}, more: true, optional: true},
 }
 
-// CheckArgv refuses a command of zfs or zpool that is not one of those that zab
-// has, or that has a word in it which its place does not allow. Other programs are
-// left alone. Its error is an *Error of record.KindBadArgument.
+// CheckArgv refuses a command of zfs or zpool that zab does not use, or that has a word
+// which its place does not allow; it accepts all other programs. Its error is an *Error
+// of record.KindBadArgument.
 func CheckArgv(argv []string) error {
 	if len(argv) == 0 || argv[0] != "zfs" && argv[0] != "zpool" {
 		return nil
@@ -177,7 +177,7 @@ func argNameOrPoints(s string) error {
 
 func argProperty(s string) error { return dataset.CheckProperty(s) }
 
-// argProperties takes names with commas between.
+// argProperties takes names separated by commas.
 func argProperties(s string) error {
 	for p := range strings.SplitSeq(s, ",") {
 		if err := argProperty(p); err != nil {
@@ -189,8 +189,8 @@ func argProperties(s string) error {
 
 func argSetting(s string) error { return dataset.CheckSetting(s) }
 
-// settingsThenNames judges the operands of zfs set. zab sets nothing by it but what
-// it says of a copy itself; everything else comes with zfs receive.
+// settingsThenNames checks the operands of zfs set. zab uses zfs set only for the
+// properties of argOwnSetting; all others come with zfs receive.
 func settingsThenNames(operands []string) error {
 	settings := 0
 	for _, w := range operands {
@@ -213,8 +213,9 @@ func settingsThenNames(operands []string) error {
 	return nil
 }
 
-// argOwnSetting takes the properties that zab sets by its own rules: its marks, and
-// what keeps a copy from being mounted or from taking space that nothing is in.
+// argOwnSetting takes the properties that zab sets by its own rules: its marks,
+// keylocation back to prompt, and settings that keep a copy from being mounted or from
+// reserving space.
 func argOwnSetting(s string) error {
 	if err := argSetting(s); err != nil {
 		return err
@@ -249,7 +250,7 @@ func argNumber(s string) error {
 	return nil
 }
 
-// argWords takes what zab itself writes, such as filesystem,volume.
+// argWords takes words that zab itself writes, such as filesystem,volume.
 func argWords(s string) error {
 	if !isWord(strings.ReplaceAll(s, ",", "")) {
 		return fmt.Errorf("%q is not a word of an option", s)

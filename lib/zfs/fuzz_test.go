@@ -8,8 +8,8 @@ import (
 	"zab/lib/record"
 )
 
-// A row of zfs list is taken apart without loss, or refused; nothing comes out of it
-// that could be taken for something else on a command line.
+// A row of zfs list is parsed without loss, or refused; no part of it could be taken for
+// something else on a command line.
 func FuzzRow(f *testing.F) {
 	f.Add("tank/a b@1-2\t7639482752644581550\t13")
 	f.Add("tank/a#m\t1\t22")
@@ -31,7 +31,7 @@ func FuzzRow(f *testing.F) {
 	})
 }
 
-// Whatever a program says on stderr becomes one line, and has a kind.
+// Any text on a program's stderr becomes one line, and has a kind.
 func FuzzMessage(f *testing.F) {
 	for _, m := range messages {
 		f.Add(m.message)
@@ -55,7 +55,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// Lines come out as they went in, or there is an error.
+// Lines are returned unchanged, or there is an error.
 func FuzzEachLine(f *testing.F) {
 	f.Add("a\nb\n")
 	f.Add("\n\na")

@@ -14,26 +14,27 @@ import (
 	"zab/lib/record"
 )
 
-// Value is a property's value with where it comes from: local, default,
-// received, temporary, "inherited from X", or - for what cannot be set.
+// Value is a property's value with its source: local, default, received, temporary,
+// "inherited from X", or - for a property that cannot be set.
 type Value struct {
 	Value  string
 	Source string
 }
 
-// Int returns the value as a number; false for what is none.
+// Int returns the value as a number, and false if it is not one.
 func (v Value) Int() (int64, bool) {
 	n, err := strconv.ParseInt(v.Value, 10, 64)
 	return n, err == nil
 }
 
-// Dataset is a filesystem or volume with the properties that were asked for.
+// Dataset is a filesystem or volume with the properties that were requested.
 type Dataset struct {
 	Name  string
 	Props map[string]Value
 }
 
-// Existing is Get for datasets of which some may not exist: those are left out.
+// Existing is Get for datasets some of which may not exist; it leaves those out. The
+// result is by name.
 func (h *Host) Existing(ctx context.Context, props, names []string) (map[string]Dataset, error) {
 	out := map[string]Dataset{}
 	if len(names) == 0 {
@@ -46,13 +47,14 @@ func (h *Host) Existing(ctx context.Context, props, names []string) (map[string]
 	return out, ignoreKind(err, record.KindNotFound)
 }
 
-// Get reads properties of the named datasets (not snapshots) with their
-// sources; of all below them too if recursive; of all on the host where no name
-// is given. One program, or one for each batch of names too long for one.
+// Get reads properties, with their sources, of the named datasets (not snapshots), and of
+// all their descendants if recursive; without names, it starts from all pools of the
+// host. It runs one program, or one per batch if the names do not fit into one command
+// line.
 //
-// An answer is whole or an error: each dataset comes once, with all the properties
-// in the order in which they were asked for, and each name that was given comes
-// or zfs says that it does not exist.
+// An answer is complete or an error: each dataset comes once, with all properties in the
+// order of the request, and each given name either comes or is reported by zfs as not
+// existing.
 func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) ([]Dataset, error) {
 	depth := 0
 	if recursive {
@@ -61,7 +63,8 @@ func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) (
 	return h.GetDepth(ctx, props, names, depth)
 }
 
-// GetDepth is Get down to depth below the names, or the pools; -1 is all the way.
+// GetDepth is Get for the names, or the pools, and depth levels below them; -1 means all
+// levels.
 func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) ([]Dataset, error) {
 	columns, err := frame(props)
 	if err != nil {
@@ -99,22 +102,21 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 	return out, err
 }
 
-// column is one of the properties that zfs get is asked for.
+// column is one of the properties that are requested from zfs get.
 type column struct {
 	prop string
-	// clean reports whether a value has the form that this property's values have;
-	// nil where a value may be any text.
+	// clean reports whether a value has the form of this property's values; nil if a
+	// value may be any text.
 	clean func(string) bool
-	// frame: the property only marks the end of the value before it.
+	// frame: the property only marks the end of the preceding value.
 	frame bool
 }
 
-// frame returns the columns to ask for. A value of free text may contain tabs and
-// newlines, and so what looks like rows of another dataset, such as one that its
-// owner would like to see in a backup. (zfs get -j escapes them, from 2.3 on.) So
-// behind each such property another one is asked for that nobody has set, and
-// whose name nobody knew when the value was set: all up to its row belongs to the
-// value.
+// frame returns the columns to request. A free-text value may contain tabs and newlines,
+// and so imitate rows of another dataset, for instance to get that dataset into a backup.
+// (zfs get -j escapes them, from 2.3 on.) So each such property is followed by a property
+// that nobody has set, and whose random name nobody knew when the value was set: all text
+// up to its row belongs to the value.
 func frame(props []string) ([]column, error) {
 	var nonce [8]byte
 	if _, err := rand.Read(nonce[:]); err != nil {
@@ -140,10 +142,11 @@ type getParser struct {
 	columns []column
 	scope   *scope
 	out     []Dataset
-	// the row that comes next
+	// index of the expected column, and the dataset whose rows are being read
 	at   int
 	name string
-	// text of a free value so far, with all before it in its row
+	// lines of the current free-text value, the last of which ends with the source,
+	// and their size in bytes
 	text []string
 	size int
 }
@@ -183,7 +186,7 @@ func (p *getParser) row(line string) error {
 	return p.put(Value{value, source})
 }
 
-// free takes the value of free text that has just ended.
+// free stores the free-text value whose end was just found.
 func (p *getParser) free() error {
 	text := strings.Join(p.text, "\n")
 	p.at--
@@ -210,7 +213,7 @@ func (p *getParser) whose() string {
 	return "'" + p.name + "'"
 }
 
-// end reports an answer that ended within a dataset.
+// end returns an error if the answer ended within a dataset.
 func (p *getParser) end() error {
 	if p.at == 0 {
 		return nil
@@ -231,8 +234,7 @@ func isSource(s string) bool {
 	return err == nil
 }
 
-// shapes are the forms of the values of those properties whose values are not free
-// text.
+// shapes has, for each property whose values are not free text, the check of their form.
 var shapes = map[string]func(string) bool{
 	"type":     oneOf("filesystem", "volume"),
 	"guid":     isGUID,
@@ -242,9 +244,9 @@ var shapes = map[string]func(string) bool{
 	"compression": isWord, "dnodesize": isWord,
 	"encryptionroot": isDataset,
 	"keystatus":      oneOf("none", "available", "unavailable"),
-	// zfs subtracts other figures from what was written. Once (2.3.2) it printed one below
-	// 0, as a number of 64 bits: such a one is not known (see Value.Int), and no reason to
-	// doubt the other answers.
+	// zfs computes written by subtraction. Once (2.3.2) it printed a negative result
+	// as an unsigned number of 64 bits: such a value is unknown (see Value.Int), but
+	// no reason to doubt the rest of the answer.
 	"written": isNumber,
 	"used":    isAmount, "referenced": isAmount, "volsize": isAmount, "userrefs": isAmount,
 	"quota": isAmount, "refquota": isAmount, "available": isAmount, "usedbyrefreservation": isAmount,
@@ -308,13 +310,13 @@ func isWord(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" && s[0] != '-'
 }
 
-// isTokenText reports whether s is made of what resume tokens are made of: four
-// hexadecimal numbers with dashes between.
+// isTokenText reports whether s has the characters of a resume token, which is four
+// hexadecimal numbers joined by dashes.
 func isTokenText(s string) bool {
 	return s != "" && s[0] != '-' && strings.Trim(s, "0123456789abcdef-") == "" && len(s) < maxLine
 }
 
-// cutText is a text for a message, cut where it is long.
+// cutText shortens a long text for a message.
 func cutText(s string) string {
 	if len(s) > 120 {
 		return s[:120] + "..."

@@ -13,19 +13,19 @@ import (
 	"zab/lib/record"
 )
 
-// Hold holds snapshots that are there, given by full name, with tag. One that
-// has the tag already is what was wanted.
+// Hold holds existing snapshots, given by full name, with tag. A snapshot that has the
+// tag already is no failure.
 func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
 	trees, rest := h.together(ctx, snapshots)
-	// zfs holds all of a tree or nothing of it, so that what one of it has is
-	// missing in the others.
+	// zfs hold -r holds a whole tree or nothing of it, so if one member has the tag
+	// already, the others were not held.
 	if err := h.treeHolds(ctx, recursive(HoldArgv(tag)), trees, ""); err != nil {
 		rest = snapshots
 	}
 	return h.holds(ctx, HoldArgv(tag), rest, record.KindExists)
 }
 
-// HoldMore is Hold, and tells which of the snapshots had the tag before.
+// HoldMore is Hold, and returns which of the snapshots had the tag before.
 func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (before map[string]bool, err error) {
 	before = map[string]bool{}
 	if len(snapshots) == 0 {
@@ -33,8 +33,8 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 	}
 	trees, rest := h.together(ctx, snapshots)
 	for i, t := range trees {
-		// Each by itself: what one has of which nothing could be held it had
-		// before.
+		// A command for each tree: if it fails, nothing of the tree was held, so
+		// a tag that is found below was there before.
 		if i >= manyTrees || h.run(ctx, append(recursive(HoldArgv(tag)), t.top)...) != nil {
 			rest = append(rest, t.members...)
 		}
@@ -58,25 +58,27 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 	return before, err
 }
 
-// Release takes tag from snapshots. A tag or a snapshot that is not there is
-// what was wanted.
+// Release removes tag from snapshots. A tag or a snapshot that does not exist is no
+// failure.
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
 	trees, rest := h.together(ctx, snapshots)
-	// In a tree zfs passes by those without the tag.
+	// zfs release -r passes over members without the tag.
 	if err := h.treeHolds(ctx, recursive(ReleaseArgv(tag)), trees, record.KindNotFound); err != nil {
 		rest = snapshots
 	}
 	return h.holds(ctx, ReleaseArgv(tag), rest, record.KindNotFound)
 }
 
-// manyTrees are held by a program each.
+// manyTrees is how many trees HoldMore holds with a program each; it holds the members of
+// the others without -r.
 const manyTrees = 8
 
-// recursive is a command of HoldArgv or ReleaseArgv with -r.
+// recursive returns a command of HoldArgv or ReleaseArgv with -r.
 func recursive(argv []string) []string { return slices.Insert(argv, 2, "-r") }
 
-// treeHolds does holds or releases of trees: a program for each pool, for one
-// pool does not have to wait for another.
+// treeHolds holds or releases trees, with a program for each pool at the same time,
+// because one pool does not have to wait for another. Errors of the kind fine are
+// ignored.
 func (h *Host) treeHolds(ctx context.Context, argv []string, trees []tree, fine record.ErrorKind) error {
 	tops := map[string][]string{}
 	for _, t := range trees {
@@ -98,12 +100,12 @@ func (h *Host) treeHolds(ctx context.Context, argv []string, trees []tree, fine 
 	return join(errs)
 }
 
-// HoldArgv is the command of Hold.
+// HoldArgv returns the command of Hold.
 func HoldArgv(tag string, snapshots ...string) []string {
 	return append([]string{"zfs", "hold", tag}, snapshots...)
 }
 
-// ReleaseArgv is the command of Release.
+// ReleaseArgv returns the command of Release.
 func ReleaseArgv(tag string, snapshots ...string) []string {
 	return append([]string{"zfs", "release", tag}, snapshots...)
 }
@@ -125,8 +127,8 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine record.
 	if KindOf(err) != record.KindReadOnlyPool || len(pools) < 2 {
 		return err
 	}
-	// Of a pool that is imported read-only zfs says so without a name, which would
-	// then be said of the others, too.
+	// zfs reports a pool that is imported read-only without naming it, and the error
+	// would count for the other pools, too. So run a command for each pool.
 	var errs []error
 	for _, pool := range slices.Sorted(maps.Keys(pools)) {
 		err := do(pools[pool])
@@ -148,13 +150,14 @@ func (h *Host) holds(ctx context.Context, argv, snapshots []string, fine record.
 type Holder struct {
 	Snapshot string // full name
 	Tag      string
-	// Since is when it was put, to the minute; zero where zfs's words for it are not
-	// understood. Another host's time zone is taken to be that of this one.
+	// Since is when the hold was made, to the minute; zero if zfs's text for the time
+	// is not understood. It is taken to be in this host's time zone, even for another
+	// host.
 	Since time.Time
 }
 
-// Holds lists the holds on snapshots, given by full name with the number of holds
-// that each has.
+// Holds returns the holds on snapshots, which are given by full name with the number of
+// holds that each has.
 func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder, error) {
 	var out []Holder
 	if len(snapshots) == 0 {
@@ -173,7 +176,8 @@ func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder,
 			return nil
 		}, argv...)
 	})
-	// A tag with newlines in it looks like holds on other snapshots.
+	// A tag with newlines in it looks like holds on other snapshots, so compare the
+	// numbers.
 	left := maps.Clone(snapshots)
 	for _, hold := range out {
 		if left[hold.Snapshot]--; left[hold.Snapshot] < 0 && err == nil {
@@ -183,8 +187,8 @@ func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder,
 	return out, err
 }
 
-// holdTime reads the time of a hold, such as "Sun Nov 22 23:08 2026" or, of an
-// early day or hour, "Sun Nov  1  3:08 2026".
+// holdTime parses the time of a hold, such as "Sun Nov 22 23:08 2026" or, of an early day
+// or hour, "Sun Nov  1  3:08 2026". It returns the zero time for other texts.
 func holdTime(s string) time.Time {
 	t, err := time.ParseInLocation("Mon Jan 2 15:04 2006", strings.Join(strings.Fields(s), " "), time.Local)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Which snapshots had the tag before is told by zfs's messages; other trouble
-// stays an error, for the snapshots that it names.
+// HoldMore learns from zfs's messages which snapshots had the tag before; other failures
+// stay errors of the snapshots that they name.
 func TestHoldMore(t *testing.T) {
 	dir := t.TempDir()
 	script := `#!/bin/sh

@@ -11,14 +11,13 @@ import (
 	"strings"
 )
 
-// Hook runs a user's shell command on the host, with variables in its
-// environment and the lines of a list on its standard input. What it prints
-// goes to out.
+// Hook runs a user's shell command on the host, with variables in its environment and the
+// lines of a list on its standard input. Its standard output goes to out.
 //
-// Neither a remote command line nor one variable of an environment takes more
-// than 128 KiB, so all of it travels over standard input to a shell, whose own
-// printf hands the list on. The command is the user's own, and speaks to the
-// user: it has the language that the user has on the host.
+// Neither a remote command line nor one environment variable can exceed 128 KiB, so
+// everything is sent over standard input to a shell, whose built-in printf writes the
+// list. The command belongs to the user and speaks to the user, so it has the locale that
+// the user has on the host.
 func (h *Host) Hook(ctx context.Context, command string, vars map[string]string, list []string, out io.Writer) error {
 	var script strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(vars)) {
@@ -35,9 +34,9 @@ func (h *Host) Hook(ctx context.Context, command string, vars map[string]string,
 		local = append(slices.Clone(ssh), Quote(argv...))
 	}
 	cmd := h.m.Command(ctx, local)
-	cmd.Env = nil // as this process has it
+	cmd.Env = nil // the environment of this process
 	cmd.Stdin = strings.NewReader(script.String())
-	// A reader who is gone is no reason to end the command in the middle.
+	// If the reader of out is gone, the command still runs to its end.
 	stdout := &lines{to: out}
 	cmd.Stdout = stdout
 	var stderr tail
@@ -46,7 +45,7 @@ func (h *Host) Hook(ctx context.Context, command string, vars map[string]string,
 	stdout.end()
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
-		// What it left in the background is no part of it.
+		// Programs that it left in the background are no part of it.
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -54,7 +53,7 @@ func (h *Host) Hook(ctx context.Context, command string, vars map[string]string,
 	return h.failed(argv, err, stderr.String())
 }
 
-// lines passes on whole lines, one a write. It takes what it cannot pass on.
+// lines passes on whole lines, one per write, and ignores errors in doing so.
 type lines struct {
 	to   io.Writer
 	rest []byte
@@ -74,10 +73,10 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// maxHookLine is how much of a line without an end is kept.
+// maxHookLine is how many bytes of an unfinished line are kept before it is passed on.
 const maxHookLine = 64 << 10
 
-// end passes on what is left.
+// end passes on an unfinished line.
 func (l *lines) end() {
 	if len(l.rest) > 0 {
 		_, _ = l.to.Write(append(l.rest, '\n'))

@@ -14,18 +14,19 @@ import (
 	"zab/lib/record"
 )
 
-// Limits of what is read of a host. zfs's longest rows are of datasets whose
+// Limits of the input from a host. The longest rows of zfs are those of datasets whose
 // snapshots have hundreds of clones.
 const (
 	// maxLine is the longest row in bytes.
 	maxLine = 64 << 10
-	// maxMessages is how much is read of what a program says on stderr: a line for
-	// each of the names that one command takes.
+	// maxMessages is the length in bytes of the beginning, and of the end, of a
+	// program's stderr that are kept: enough for a line about each name that one
+	// command takes.
 	maxMessages = 4 << 20
 )
 
-// eachLine calls row for every line. A line that is too long, and one that nothing
-// ends, are errors.
+// eachLine calls row with every line of r. A line longer than limit bytes, or without a
+// newline at its end, is an error.
 func eachLine(r io.Reader, limit int, row func(string) error) error {
 	br := bufio.NewReaderSize(r, limit)
 	for n := 1; ; n++ {
@@ -56,26 +57,28 @@ const (
 // Row is a line of a listing: a dataset, a snapshot or a bookmark.
 type Row struct {
 	Dataset string
-	// Snapshot and Bookmark are the part after @ and #; at most one is set.
+	// Snapshot is the part after @, Bookmark that after #; at most one is set.
 	Snapshot, Bookmark string
 	GUID, CreateTXG    string
-	// Extra are the further columns that were asked for, "" for -.
+	// Extra are the values of the additional columns that were requested, "" for -.
 	Extra []string
 }
 
-// ListOptions say what List lists.
+// ListOptions select the rows and columns of List.
 type ListOptions struct {
 	Types int
-	// Depth below the names: 0 for datasets means the names only, 1 for
-	// snapshots means those of the names; -1 is everything below.
+	// Depth is the number of levels below the names: 0 for datasets means the named
+	// ones only, 1 for snapshots means those of the named datasets; -1 means all
+	// levels.
 	Depth int
-	// Extra columns. Without any, zfs 2.2 and later answers from the names
-	// alone; each of these costs a look into every snapshot.
+	// Extra are additional columns. Without any, zfs 2.2 and later answers from the
+	// names alone; each extra column makes it look into every snapshot.
 	Extra []string
 }
 
-// List lists what is below the names, ordered by name and not by age, for that
-// costs nothing. One program, or one for each batch of names.
+// List calls row for the datasets, snapshots and bookmarks at and below the names, sorted
+// by name rather than age, because that order costs zfs nothing. It runs one program, or
+// one per batch of names.
 func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func(Row) error) error {
 	var types []string
 	if o.Types&Datasets != 0 {
@@ -111,7 +114,7 @@ func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func
 			return row(r)
 		}, argv...)
 		if o.Types&Datasets == 0 && !slices.ContainsFunc(names, isPoint) {
-			return err // a dataset need not have any
+			return err // a dataset may have no snapshots or bookmarks
 		}
 		if e := in.absent(err); e != nil {
 			return h.badAnswer(argv, "%s", e)
@@ -122,14 +125,14 @@ func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func
 
 func isPoint(name string) bool { return strings.ContainsAny(name, "@#") }
 
-// Find looks snapshots and bookmarks up by their full names. What is not there
-// is not in the answer.
+// Find looks up snapshots and bookmarks by full name. The result leaves out those that do
+// not exist.
 func (h *Host) Find(ctx context.Context, names []string) (map[string]Row, error) {
 	return h.find(ctx, names, nil)
 }
 
-// FindHeld is Find for snapshots, with their number of holds: the check before
-// one is destroyed.
+// FindHeld is Find for snapshots, with their number of holds, for the check before one is
+// destroyed.
 func (h *Host) FindHeld(ctx context.Context, snapshots []string) (map[string]record.Snapshot, error) {
 	found, err := h.find(ctx, snapshots, []string{"userrefs"})
 	out := make(map[string]record.Snapshot, len(found))
@@ -173,7 +176,8 @@ func (h *Host) find(ctx context.Context, names, extra []string) (map[string]Row,
 		}
 		return err
 	})
-	// What does not exist is a line for each, which must not hide others.
+	// zfs prints a line for each name that does not exist; these lines must not hide
+	// other errors.
 	if err = ignoreKind(err, record.KindNotFound); err != nil {
 		return nil, err
 	}
@@ -200,8 +204,8 @@ type rowParser struct {
 	extra []string
 }
 
-// check refuses columns of free text, such as user properties: a row has no
-// mark that a value could not contain. Get asks for those.
+// check refuses columns of free text, such as user properties, because a value could
+// imitate any separator of the row. Use Get for those.
 func (p *rowParser) check() error {
 	for _, c := range p.extra {
 		if shapes[c] == nil {
@@ -252,7 +256,7 @@ func (p *rowParser) parse(line string) (Row, error) {
 		case v == "-":
 			r.Extra[i] = ""
 		case v == "" && p.extra[i] == "clones":
-			// of a snapshot without any
+			// a snapshot without clones
 		case !shapes[p.extra[i]](v):
 			return bad(fmt.Errorf("%q is not a value of '%s'", cutText(v), p.extra[i]))
 		}
@@ -260,7 +264,7 @@ func (p *rowParser) parse(line string) (Row, error) {
 	return r, nil
 }
 
-// Full returns the full name of what the row is about.
+// Full returns the full name of the dataset, snapshot or bookmark.
 func (r *Row) Full() string {
 	switch {
 	case r.Snapshot != "":
@@ -271,13 +275,13 @@ func (r *Row) Full() string {
 	return r.Dataset
 }
 
-// Entry is the row as a record has it.
+// Entry returns the snapshot or bookmark in the form of a record.
 func (r *Row) Entry() record.Snapshot {
 	return record.Snapshot{Name: r.Snapshot + r.Bookmark, GUID: r.GUID, CreateTXG: r.CreateTXG}
 }
 
-// SortByAge orders snapshots or bookmarks oldest first. Within one transaction
-// group, where only bookmarks can share createtxg, the name decides.
+// SortByAge sorts snapshots or bookmarks by createtxg, oldest first. Those of the same
+// transaction group, which can only be bookmarks, are sorted by name.
 func SortByAge(list []record.Snapshot) {
 	slices.SortFunc(list, func(a, b record.Snapshot) int {
 		if x, y := a.TXG(), b.TXG(); x != y {
@@ -290,16 +294,17 @@ func SortByAge(list []record.Snapshot) {
 	})
 }
 
-// The longest command that fits: for one string of a remote shell's command
-// line, and for the whole argument space here. Both leave room to spare.
+// The longest command in bytes: over ssh it must fit into one string of a remote shell's
+// command line, here into the whole argument space. Both leave room to spare.
 const (
 	maxRemote = 100 << 10
 	maxLocal  = 1 << 20
 )
 
-// batches calls do with argv and as many of the names as fit each time, and with
-// those names. It goes on after a failure, for what does not exist in one batch
-// says nothing of the next, and joins the errors.
+// batches calls do once per batch, with argv completed by as many names as fit, and with
+// those names. It goes on after a failure, because a name that does not exist in one
+// batch says nothing about the next, and joins the errors. It stops if the error is
+// unrecoverable.
 func (h *Host) batches(argv, names []string, do func(argv, names []string) error) error {
 	if len(names) == 0 {
 		return do(argv, nil)
@@ -320,18 +325,18 @@ func (h *Host) batches(argv, names []string, do func(argv, names []string) error
 	return join(errs)
 }
 
-// unrecoverable tells whether the next command would fail in the same way.
+// unrecoverable reports whether the next command would fail in the same way.
 func unrecoverable(err error) bool {
 	switch KindOf(err) {
 	case record.KindUnreachable, record.KindAuth, record.KindHostKey, record.KindMissingProgram, record.KindNoZFS, record.KindTimeout, record.KindBadAnswer, record.KindBadArgument:
 		return true
 	}
 	var e *Error
-	return !errors.As(err, &e) // the end of the context
+	return !errors.As(err, &e) // the context has ended
 }
 
-// Batches cuts names into runs whose quoted length stays below limit bytes; a
-// run has at least one name.
+// Batches splits names into runs whose quoted length stays below limit bytes; a run has
+// at least one name.
 func Batches(names []string, limit int) func(yield func([]string) bool) {
 	return func(yield func([]string) bool) {
 		start, size := 0, 0

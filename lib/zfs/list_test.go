@@ -17,8 +17,8 @@ import (
 	"zab/lib/record"
 )
 
-// fakeZFS puts a program of the name zfs on PATH that notes its arguments, one
-// a line, and then does what script says.
+// fakeZFS puts programs named zfs and zpool on PATH that log their arguments, one per
+// line, and then run script.
 func fakeZFS(t *testing.T, script string) (h *Host, started func() [][]string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,8 +41,8 @@ func fakeZFS(t *testing.T, script string) (h *Host, started func() [][]string) {
 // property is a row of zfs get.
 type property struct{ dataset, name, value, source string }
 
-// answer is what zfs get prints of rows, with those that mark the end of free
-// values.
+// answer returns the output of zfs get for rows, including the rows that mark the end of
+// free-text values.
 func answer(columns []column, rows []property) string {
 	var b strings.Builder
 	for _, r := range rows {
@@ -75,7 +75,7 @@ func parseText(columns []column, text string, names ...string) ([]Dataset, error
 	return p.out, p.scope.absent(nil)
 }
 
-// cells are rows of one dataset: name, value, source, name, value, source ...
+// cells returns rows of one dataset from name, value, source, name, value, source ...
 func cells(dataset string, c ...string) (rows []property) {
 	for ; len(c) > 0; c = c[3:] {
 		rows = append(rows, property{dataset, c[0], c[1], c[2]})
@@ -83,7 +83,7 @@ func cells(dataset string, c ...string) (rows []property) {
 	return rows
 }
 
-// What zfs 2.3.2 printed of datasets with every odd value that it takes.
+// The output of zfs 2.3.2 for datasets with every odd value that it takes is parsed.
 func TestGetRows(t *testing.T) {
 	props := []string{"type", "x:y", "x:z", "x:e", "x:w", "autobackup:ut", "x:none"}
 	in := "inherited from utsrc/p q"
@@ -105,8 +105,8 @@ func TestGetRows(t *testing.T) {
 	}
 }
 
-// P11: a value that looks like rows, of its own dataset or of another one, stays a
-// value, and whoever may set it says nothing of any other.
+// P11: a value that looks like rows, of its own dataset or of another one, stays a value,
+// so that its author cannot forge properties of other datasets.
 func TestGetRowsAreNotForged(t *testing.T) {
 	props := []string{"type", "guid", "mountpoint", "b:x"}
 	const forged = "true\tlocal\ntank/b\ttype\tfilesystem\t-\ntank/b\tguid\t666\t-\ntank/b\tmountpoint\t/etc\tlocal\ntank/b\tb:x\ttrue"
@@ -139,8 +139,7 @@ func TestGetRowsAreNotForged(t *testing.T) {
 	}
 }
 
-// P11, P12: a row counts only where it must come, and an answer that is not whole
-// is none. Each of these is refused.
+// P11, P12: a row counts only in its place, and an incomplete answer is an error.
 func TestGetRefuses(t *testing.T) {
 	columns, err := frame([]string{"type", "guid", "b:x"})
 	if err != nil {
@@ -186,7 +185,7 @@ func TestGetRefuses(t *testing.T) {
 	}
 }
 
-// Any values come through as they are, whatever they look like.
+// Every value is returned unchanged, even if it looks like rows or sources.
 func TestGetRoundTrip(t *testing.T) {
 	value := rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "-", "local", "none", "received", "\t", "\n", " ", "inherited from x", "tank", "tank/1\tb:x\t", "é"}), 0, 9),
 		func(p []string) string { return strings.Join(p, "") })
@@ -292,8 +291,8 @@ func TestListRows(t *testing.T) {
 	}
 }
 
-// One program for a listing, from names and guids alone where nothing else is
-// asked for; -r only where the whole tree is meant.
+// A listing runs one program, requests names and guids alone unless there are extra
+// columns, and uses -r only for a whole tree.
 func TestListStarts(t *testing.T) {
 	h, started := fakeZFS(t, `case "$*" in
 *-t*snapshot*) printf 'tank/a@2\t12\t20\ntank/a@10\t11\t3\n';;
@@ -334,7 +333,8 @@ esac`)
 	}
 }
 
-// What is not there is not in the answer, and not an error; any other trouble is.
+// Find leaves out snapshots and bookmarks that do not exist, and returns all other
+// errors.
 func TestFind(t *testing.T) {
 	h, _ := fakeZFS(t, `printf 'tank/a#1\t118\t22\ntank/a@2\t170\t23\n'
 for l in "cannot open 'tank/a@nope': dataset does not exist" "cannot open 'tank/a#nope': no such pool or dataset" "$TROUBLE"; do [ -z "$l" ] || echo "$l" >&2; done
@@ -350,8 +350,8 @@ exit 1`)
 	}
 }
 
-// A tag may contain anything; the name before it and the time after it may
-// not contain a tab.
+// Tags of holds may contain anything; the name before the tag and the time after it
+// contain no tab.
 func TestHolds(t *testing.T) {
 	h, started := fakeZFS(t, `printf 'utsrc/p q@s 1\tt\tab\tSun Nov 22 23:08 2026\nutsrc/p q@s 1\tmy tag\tSun Nov 22 23:08 2026\n'`)
 	got, err := h.Holds(context.Background(), map[string]int64{"utsrc/p q@s 1": 2})
@@ -360,7 +360,8 @@ func TestHolds(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
-	// Forged by a tag with a newline in it: more holds than there are, or of another.
+	// Forged by a tag with a newline in it: more holds than zfs counts, or on another
+	// snapshot.
 	if _, err := h.Holds(context.Background(), map[string]int64{"utsrc/p q@s 1": 1}); KindOf(err) != record.KindBadAnswer {
 		t.Error(err)
 	}
@@ -383,8 +384,8 @@ func TestHoldTime(t *testing.T) {
 	}
 }
 
-// Every name is in one batch, in order, and no batch is longer than the system
-// takes, however it is quoted.
+// Every name is in one batch, in order, and no batch of several names is longer than the
+// limit after quoting.
 func TestBatches(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := rapid.SliceOfN(rapid.StringMatching(`[a-z/@ ]{1,40}`), 0, 60).Draw(t, "names")
@@ -402,14 +403,14 @@ func TestBatches(t *testing.T) {
 		if !slices.Equal(all, names) {
 			t.Fatalf("%q became %q", names, all)
 		}
-		// whoever stops is asked no more
+		// a consumer that stops gets no more batches
 		for range Batches(names, limit) {
 			break
 		}
 	})
 }
 
-// What is missing in one batch says nothing of the next.
+// A failure in one batch does not stop the next.
 func TestBatchesGoOn(t *testing.T) {
 	h, started := fakeZFS(t, `case "$*" in *first*) echo "cannot hold snapshot 'tank/a@first': dataset is busy" >&2; exit 1;; esac`)
 	names := []string{"tank/a@first"}
@@ -429,7 +430,7 @@ func TestBatchesGoOn(t *testing.T) {
 	}
 }
 
-// Where no program can succeed, the rest is not tried.
+// After an error that would meet every program, the remaining batches are not tried.
 func TestBatchesGiveUp(t *testing.T) {
 	var n int
 	names := strings.Split(strings.Repeat(strings.Repeat("x", 200)+" ", 20000), " ")
@@ -450,7 +451,7 @@ func TestBatchesGiveUp(t *testing.T) {
 	}
 }
 
-// A name of a local property is one line, and comes once.
+// Locals accepts each property name once, in a line of its own.
 func TestLocals(t *testing.T) {
 	h, _ := fakeZFS(t, `case $* in
 *' property all '*) printf '%b' "$TEXT";;
@@ -468,7 +469,7 @@ esac`)
 	}
 }
 
-// many are rows that differ.
+// many returns n different rows.
 func many(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -477,8 +478,8 @@ func many(n int) string {
 	return b.String()
 }
 
-// What a clone is given of a copy's own properties: not that it shares nothing, which
-// only what was received can make true.
+// A clone of a copy gets the copy's own properties except StreamUnshared, which only a
+// receive can make true.
 func TestForClone(t *testing.T) {
 	for had, want := range map[string]string{
 		"zab:stream=L,x": "zab:stream=L", "zab:stream=x": "zab:stream=none", "zab:stream=L,w,x": "zab:stream=L,w", "zab:stream=L": "zab:stream=L",
@@ -491,8 +492,8 @@ func TestForClone(t *testing.T) {
 	}
 }
 
-// zfs prints what was written as a number of 64 bits when it comes out below 0 for a
-// moment. It is not known then, and the rest of the answer counts.
+// A negative value of written, which zfs prints for a moment as a number of 64 bits, is
+// unknown, and the rest of the answer counts.
 func TestWrittenBelowZero(t *testing.T) {
 	for value, want := range map[string]string{"18446744073709550592": "unknown", "0": "0", "4096": "4096", "9223372036854775807": "9223372036854775807",
 		"18446744073709551616": "refused", "-1024": "refused", "1e3": "refused", "07": "refused"} {

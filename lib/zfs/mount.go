@@ -6,7 +6,7 @@ import (
 	"zab/lib/record"
 )
 
-// Mount mounts a filesystem at its mountpoint, with the options given.
+// Mount mounts a filesystem at its mountpoint, with the given options.
 func (h *Host) Mount(ctx context.Context, dataset string, options string) error {
 	argv := []string{"zfs", "mount"}
 	if options != "" {
@@ -15,7 +15,7 @@ func (h *Host) Mount(ctx context.Context, dataset string, options string) error 
 	return ignoreKind(h.run(ctx, append(argv, dataset)...), record.KindMounted)
 }
 
-// Unmount unmounts a filesystem that nobody uses.
+// Unmount unmounts a filesystem that is not in use.
 func (h *Host) Unmount(ctx context.Context, dataset string) error {
 	return h.run(ctx, "zfs", "unmount", dataset)
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// PathKind is what a path leads to; the last part of it is not followed.
+// PathKind is the kind of file at a path; a link in its last part is not followed.
 type PathKind byte
 
 const (
@@ -21,19 +21,19 @@ const (
 	PathOther   PathKind = 'o'
 )
 
-// Path is what a host says of a path.
+// Path is a host's answer about a path.
 type Path struct {
 	Kind PathKind
-	// Real is where a symbolic link leads to, "" where that is not a directory.
+	// Real is the target of a symbolic link, "" if that is not a directory.
 	Real string
 }
 
-// Mounted is a filesystem of ZFS that is mounted.
+// Mounted is a mounted filesystem of ZFS.
 type Mounted struct{ Dataset, Dir string }
 
-// Paths looks at paths, and at what is mounted: what the kernel says, for zfs
-// mount would have to be asked, and opens each dataset. One program on another
-// host, none here.
+// Paths returns the kinds of paths, and the mounted filesystems of ZFS. It reads the
+// latter from the kernel, because zfs mount opens each dataset. It runs one program on
+// another host, none here on Linux.
 func (h *Host) Paths(ctx context.Context, paths []string) (map[string]Path, []Mounted, error) {
 	if !h.Here() {
 		return h.remotePaths(ctx, paths)
@@ -70,12 +70,12 @@ func (h *Host) Paths(ctx context.Context, paths []string) (map[string]Path, []Mo
 	return out, mounted, nil
 }
 
-// mountTable is where Linux says what is mounted in the namespace of who reads
-// it. Elsewhere only zfs tells.
+// mountTable is where Linux lists the mounts in the namespace of the reader. Elsewhere
+// only zfs lists them.
 const mountTable = "/proc/self/mounts"
 
-// addMounted adds a line of the mount table where it is about ZFS. Blanks,
-// tabs, newlines and backslashes of names are octal there.
+// addMounted adds a line of the mount table if it is about ZFS. Blanks, tabs, newlines
+// and backslashes in names are octal there.
 func addMounted(list []Mounted, line string) []Mounted {
 	f := strings.Split(line, " ")
 	if len(f) < 4 || f[2] != "zfs" {
@@ -102,8 +102,8 @@ func unoctal(s string) string {
 
 func octal(c byte) byte { return c - '0' }
 
-// zfsMount is what zfs says is mounted. A name may look like part of a place:
-// then there are more than there should be.
+// zfsMount returns the filesystems that zfs lists as mounted. If a name looks like part
+// of a mountpoint, the result has more entries than filesystems.
 func (h *Host) zfsMount(ctx context.Context) (out []Mounted, err error) {
 	err = h.ask(ctx, func(line string) error {
 		out = addColumns(out, line)
@@ -112,7 +112,7 @@ func (h *Host) zfsMount(ctx context.Context) (out []Mounted, err error) {
 	return out, err
 }
 
-// addColumns adds a line of zfs mount: the name, two blanks at least, the place.
+// addColumns adds a line of zfs mount: the name, at least two blanks, the mountpoint.
 func addColumns(list []Mounted, line string) []Mounted {
 	for i := range line {
 		if strings.HasPrefix(line[i:], "  /") {
@@ -122,8 +122,8 @@ func addColumns(list []Mounted, line string) []Mounted {
 	return list
 }
 
-// The other host's shell says a letter for each path, with a link's end behind it,
-// and then what is mounted. -P is the directory itself, however it is reached.
+// pathsScript defines look, which prints a letter for each path, and for a link its
+// target. -P yields the directory itself, however it is reached.
 const pathsScript = `newline='
 '
 look() {

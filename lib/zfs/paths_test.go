@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What another host's shell says of paths is what this machine sees.
+// Another host's shell reports the same about paths as this machine sees.
 func TestPaths(t *testing.T) {
 	dir := t.TempDir()
 	d := filepath.Join(dir, "a 'dir' -n")

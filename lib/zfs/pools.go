@@ -13,17 +13,17 @@ import (
 	"zab/lib/dataset"
 )
 
-// poolStates is where Linux keeps what it counts of ZFS: a directory for each pool
-// that is imported, with a file "state" in it (from 0.8 on).
+// poolStates is the directory of Linux for statistics of ZFS. It has a directory for each
+// imported pool, with a file "state" in it (from 0.8 on).
 const poolStates = "/proc/spl/kstat/zfs"
 
 // maxPools is how many pools a host may have.
 const maxPools = 10_000
 
-// PoolStates returns the state of every pool that the host has imported, such as
-// ONLINE or SUSPENDED, by name: those too that zfs leaves out of its listings
-// without a word. No program here on Linux, one elsewhere; neither looks into a pool,
-// so that none waits for one that is suspended.
+// PoolStates returns the state of every pool that the host has imported, such as ONLINE
+// or SUSPENDED, by name, including the pools that zfs silently leaves out of its
+// listings. It starts no program here on Linux, and one elsewhere; neither way reads from
+// a pool, so neither waits for a suspended one.
 func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 	if states, told := h.toldStates(); told {
 		return states, nil
@@ -52,8 +52,8 @@ func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 	return states, nil
 }
 
-// toldStates are those that the kernel of this machine tells; told is false where it
-// does not, and of other hosts.
+// toldStates returns the pool states that this machine's kernel reports; told is false if
+// it reports none, and for other hosts.
 func (h *Host) toldStates() (states map[string]string, told bool) {
 	if !h.Here() {
 		return nil, false
@@ -62,22 +62,22 @@ func (h *Host) toldStates() (states map[string]string, told bool) {
 	return states, err == nil
 }
 
-// isTrial reports whether a name is the one under which ZFS opens a pool for a moment
-// to see whether it could be imported, such as $import-ffff8881277e1840-tank (2.3): no
-// pool can bear it.
+// isTrial reports whether a name is a temporary one, under which ZFS opens a pool to see
+// whether it could be imported, such as $import-ffff8881277e1840-tank (2.3). No pool can
+// have such a name.
 func isTrial(name string) bool { return strings.HasPrefix(name, "$import") }
 
 func isState(s string) bool {
 	return s == "-" || isCapitals(s)
 }
 
-// isCapitals reports whether a text is a word in which zpool tells a state.
+// isCapitals reports whether a text is a word in capitals, as zpool's states are.
 func isCapitals(s string) bool {
 	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
-// readStates reads the states of pools from the kernel. An error means that it does
-// not tell them, as within a container that has no such directory.
+// readStates reads the states of pools from the kernel. It returns an error if the kernel
+// does not report them, as in a container without that directory.
 func readStates(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -91,8 +91,8 @@ func readStates(dir string) (map[string]string, error) {
 		text, err := os.ReadFile(filepath.Join(dir, e.Name(), "state"))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			// It may have been exported since the directory was read, or never have
-			// had such a file.
+			// Either the pool was exported after the directory was read, or
+			// this version of zfs has no such file.
 			if _, err := os.Stat(filepath.Join(dir, e.Name())); err == nil {
 				return nil, fmt.Errorf("the state of '%s' is not told", e.Name())
 			}
@@ -105,8 +105,9 @@ func readStates(dir string) (map[string]string, error) {
 	return states, nil
 }
 
-// Missing says of a target that zfs says does not exist what is missing: it, or its
-// pool. It asks only here, after the failure.
+// Missing returns a message and a hint for a target that does not exist according to zfs:
+// either the dataset is missing or its pool. It looks at the pools only now, after the
+// failure.
 func (h *Host) Missing(ctx context.Context, target string) (message, hint string) {
 	states, err := h.PoolStates(ctx)
 	if _, ok := states[Pool(target)]; err == nil && !ok {

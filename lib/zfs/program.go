@@ -12,13 +12,13 @@ import (
 
 // Channel programs do many things in one transaction group. They need root.
 
-// maxResult is the most that a program returns as JSON in bytes: a line with a name
-// for each thing that it was to do.
+// maxResult is the longest result of a channel program as JSON, in bytes: enough for a
+// line with a name for each of its operations.
 const maxResult = 16 << 20
 
-// program runs a channel program on a pool. With result it is asked for its return
-// value as JSON, which is read into result. A hundred million instructions and
-// 100 MiB are the most that zfs allows.
+// program runs a channel program on a pool. If result is not nil, the return value is
+// requested as JSON and decoded into result. A hundred million instructions and 100 MiB
+// are the most that zfs allows.
 func (h *Host) program(ctx context.Context, pool, lua string, result any) error {
 	argv := []string{"zfs", "program", "-t", "100000000", "-m", "104857600", pool, "-"}
 	c := call{argv: argv, stdin: strings.NewReader(lua)}
@@ -36,8 +36,8 @@ func (h *Host) program(ctx context.Context, pool, lua string, result any) error 
 	return nil
 }
 
-// luaPoint returns the full name of a snapshot or bookmark as a string of Lua. The
-// name was parsed, so it has neither quotes nor backslashes.
+// luaPoint returns the full name of a snapshot or bookmark as a string literal of Lua. A
+// name that was parsed has neither quotes nor backslashes.
 func luaPoint(full string) (string, error) {
 	p, err := dataset.ParsePoint(full)
 	if err != nil {
@@ -46,7 +46,8 @@ func luaPoint(full string) (string, error) {
 	return `"` + p.String() + `"`, nil
 }
 
-// bounded collects what a program returns, without a newline at its end.
+// bounded collects the result of a program, which has no newline at its end, up to
+// maxResult.
 type bounded struct{ bytes.Buffer }
 
 func (b *bounded) Write(p []byte) (int, error) {

@@ -2,13 +2,13 @@ package zfs
 
 import "strings"
 
-// Quote quotes words so that every login shell reads them as they are: those of
-// POSIX, bash, zsh, csh, tcsh and fish. It is the only function that quotes.
+// Quote quotes words so that every login shell reads them unchanged: those of POSIX,
+// bash, zsh, csh, tcsh and fish. It is the only function that quotes.
 //
-// Between single quotes csh looks for events after "!", and fish takes a
-// backslash for the beginning of an escape, so these two stand outside of them,
-// where a backslash before them means the same to all. A newline between quotes
-// is an error in csh; see loginLine.
+// Between single quotes csh looks for events after "!", and fish takes a backslash for
+// the beginning of an escape, so these two are placed outside of the quotes, where a
+// backslash before them means the same to all shells. A newline between quotes is an
+// error in csh; see loginLine.
 func Quote(argv ...string) string {
 	var b strings.Builder
 	for i, w := range argv {
@@ -62,10 +62,10 @@ func plain(w string) bool {
 	return w != ""
 }
 
-// loginLine is the line of shell that a user's login shell on another host is
-// given. The messages of what it runs are in the language that this package
-// reads. A line with a newline in it, which csh does not take between quotes,
-// goes as a format of printf that makes it.
+// loginLine returns the command line for the login shell of a user on another host. Its
+// programs print messages in the C locale, which this package parses. csh does not accept
+// a newline between quotes, so a line with one is sent as a format of printf that makes
+// it.
 func loginLine(argv []string) string {
 	argv = append([]string{"env", "LC_ALL=C"}, argv...)
 	line := Quote(argv...)

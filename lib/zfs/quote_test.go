@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// said runs a script that prints, for each line of shell, the number of its
-// words and the words, and gives what the shell made of them.
+// said runs a script that prints, for each line of shell, the number of its words and the
+// words, and returns the words that the shell read.
 func said(t testing.TB, shell []string, lines []string) [][]string {
 	t.Helper()
 	var script strings.Builder
@@ -59,8 +59,8 @@ var word = rapid.OneOf(
 	rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]string{"'", `"`, `\`, "$", "\n", " ", "a"}), 0, 8), func(p []string) string { return strings.Join(p, "") }),
 )
 
-// Whatever the words, a shell reads them as they were. All of a test's words
-// go through one shell of each kind.
+// A shell reads all quoted words unchanged. All words of a test go through one shell of
+// each kind.
 func TestQuote(t *testing.T) {
 	var want [][]string
 	var lines []string
@@ -82,8 +82,8 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// login are the shells that a user on another host may have, as sshd starts
-// them, those that are installed.
+// login returns the installed shells of those that a user on another host may have, with
+// the arguments by which sshd starts them.
 func login(t *testing.T) (all [][]string) {
 	for _, s := range [][]string{{"sh", "-c"}, {"bash", "-c"}, {"busybox", "sh", "-c"}, {"ksh", "-c"}, {"zsh", "-c"}, {"csh", "-c"}, {"tcsh", "-c"}, {"fish", "-c"}} {
 		if path, err := exec.LookPath(s[0]); err == nil {
@@ -95,8 +95,8 @@ func login(t *testing.T) (all [][]string) {
 	return all
 }
 
-// Every login shell starts what was meant, with the words as they were, and in
-// the language whose messages are read.
+// Every login shell starts the intended program, with the words unchanged, and in the C
+// locale.
 func TestLoginLine(t *testing.T) {
 	odd := []string{"", " ", "'", "''", `"`, `\`, `\\`, `a\`, `\'`, `\n`, "a\nb", "\n", "\n\n", "100%\n%s", "\\\n'!\n", "\t", "$HOME", "${HOME}", "$(id)", "`id`",
 		"*", "?", "[a]", "~", "~root", "!", "!x", "a!b", "!!", "'!'", "#", ";", "&", "|", "<", ">", "(", ")", "{a,b}", "=", "=ls", "a=b", "%", "%self", "%%", "^", "^a^b",
@@ -113,7 +113,7 @@ func TestLoginLine(t *testing.T) {
 	}
 }
 
-// The same for any words, many to a shell.
+// TestLoginLineAny is TestLoginLine for any words, with many commands per shell.
 func TestLoginLineAny(t *testing.T) {
 	var want, lines []string
 	rapid.Check(t, func(t *rapid.T) {
@@ -157,8 +157,8 @@ func FuzzQuote(f *testing.F) {
 	})
 }
 
-// What is started on another host gets the words that were meant, through
-// ssh, which knows only lines.
+// A program on another host gets its words unchanged through ssh, which transmits only
+// lines.
 func TestRemoteWords(t *testing.T) {
 	h := fakeSSH(t, `exec /bin/sh -c "$line"`)
 	argv := []string{"printf", `%s\n`, "tank/my data@s 1", "$HOME", "it's", "", `back\slash`, "*"}

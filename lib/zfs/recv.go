@@ -7,14 +7,13 @@ import (
 	"zab/lib/record"
 )
 
-// RecvArgv is the zfs receive of a receive step into target: -u, so that it
-// changes nothing about what is mounted; -s, so that what came through is kept
-// when the stream breaks, where the pool can; -h, for the holds of the source say nothing about the
-// copy.
+// RecvArgv returns the zfs receive of a receive step into target. -u leaves mounts as
+// they are; -s saves a partial receive when the stream breaks, if the pool can; -h skips
+// the holds of the source, which mean nothing for the copy.
 //
-// A step of one snapshot names it: zfs (2.1 to 2.4) then refuses a package of
-// several datasets before it has changed anything, and gives no snapshot of the
-// stream another place or name. Without it the stream decides.
+// A step of one snapshot names it: zfs (2.1 to 2.4) then refuses a package of several
+// datasets before it has changed anything, and gives no snapshot of the stream another
+// place or name. Without the name, the stream decides.
 func RecvArgv(target string, s *record.Step) []string {
 	argv := []string{"zfs", "receive", "-u"}
 	if !s.NoResume {
@@ -39,14 +38,14 @@ func RecvArgv(target string, s *record.Step) []string {
 	return append(argv, target)
 }
 
-// KeyParameter tells of the properties that travel inside a raw stream: zfs
-// takes none of them for it. keylocation is another matter.
+// KeyParameter reports whether a property travels inside a raw stream, for which zfs does
+// not accept it as an option. keylocation does not travel inside.
 func KeyParameter(name string) bool {
 	return name == "encryption" || name == "keyformat" || name == "pbkdf2iters"
 }
 
-// WithoutKey leaves out of properties, P=V, those that only the stream that
-// makes a dataset may set. zfs counts one that is resumed as another.
+// WithoutKey returns properties, each P=V, without those that only the stream that
+// creates a dataset may set. zfs counts a resumed stream as another.
 func WithoutKey(set []string) []string {
 	return slices.DeleteFunc(slices.Clone(set), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")

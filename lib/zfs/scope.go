@@ -10,14 +10,13 @@ import (
 	"zab/lib/record"
 )
 
-// scope is what the rows of one answer may be about: the names that were asked
-// for and what is below them, each once. A row about anything else was not printed
-// by zfs.
+// scope has the names that the rows of one answer may be about: those that were asked for
+// and their descendants, each once. A row about anything else was not printed by zfs.
 type scope struct {
-	// names are those that were given, and whether they came; empty where all of
-	// the host was asked for.
+	// names are the names that were asked for, and whether a row came for each; empty
+	// if the whole host was asked for.
 	names map[string]bool
-	// depth is how far below the names the rows may be; -1 is at any depth.
+	// depth is how many levels below the names the rows may be; -1 means any level.
 	depth int
 	seen  map[uint64]struct{}
 	seed  maphash.Seed
@@ -35,8 +34,8 @@ func newScope(names []string, depth int) *scope {
 // maxRows is how many rows one answer may have. Two million snapshots were tried.
 const maxRows = 20_000_000
 
-// once refuses a second row about the same thing. What is kept of a name is a
-// hash with a seed that no host knows.
+// once refuses a second row about the same name. It keeps a hash of each name, with a
+// seed that no host knows.
 func (s *scope) once(name string) error {
 	if s.rows++; s.rows > maxRows {
 		return fmt.Errorf("it has more than %d rows", maxRows)
@@ -49,7 +48,7 @@ func (s *scope) once(name string) error {
 	return nil
 }
 
-// take takes the name of a dataset that a row is about.
+// take checks the name of a dataset that a row is about, and notes it.
 func (s *scope) take(name string) error {
 	if _, err := dataset.ParseName(name); err != nil {
 		return err
@@ -60,7 +59,7 @@ func (s *scope) take(name string) error {
 	return s.once(name)
 }
 
-// within refuses a dataset that was not asked for, and notes that it came.
+// within refuses a dataset that was not asked for; it notes that one of names came.
 func (s *scope) within(name string, depth int) error {
 	if _, ok := s.names[name]; ok {
 		s.names[name] = true
@@ -82,8 +81,8 @@ func (s *scope) within(name string, depth int) error {
 	return fmt.Errorf("'%s' was not asked for", name)
 }
 
-// absent returns an error where a name that was given did not come, and zfs did
-// not say of it that it does not exist. err is how the program ended.
+// absent returns an error if a name that was asked for did not come, and zfs did not say
+// that it does not exist. err is the result of the program.
 func (s *scope) absent(err error) error {
 	var e *Error
 	if err != nil && (!errors.As(err, &e) || !e.Complete() || e.Kind == record.KindBadAnswer) {
@@ -101,7 +100,7 @@ func (s *scope) absent(err error) error {
 	told := map[string]bool{}
 	if e != nil {
 		if ignoreKind(e, record.KindNotFound) != nil {
-			return nil // an error that nobody takes for an answer
+			return nil // the error has other lines, so nobody takes it for an answer
 		}
 		for _, l := range e.Lines {
 			for _, n := range quotedNames(l) {

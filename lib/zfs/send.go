@@ -10,11 +10,11 @@ import (
 	"zab/lib/record"
 )
 
-// The flags that a plan may give to zfs send. Everything else is refused:
-// above all -R, which would send what nobody selected.
+// sendFlags are the flags that a plan may give to zfs send. All others are refused, above
+// all -R, which would send datasets that nobody selected.
 var sendFlags = []string{"-L", "-e", "-c", "-p", "-w"}
 
-// SendArgv is the zfs send of a receive step of source.
+// SendArgv returns the zfs send of a receive step of source.
 func SendArgv(source string, s *record.Step) ([]string, error) {
 	if s.Token != "" {
 		return resumeArgv(source, s)
@@ -44,7 +44,7 @@ func SendArgv(source string, s *record.Step) ([]string, error) {
 	return append(argv, source+"@"+s.To), nil
 }
 
-// Estimate asks zfs how many bytes a stream would have. argv is from SendArgv.
+// Estimate asks zfs for the size of a stream in bytes. argv is from SendArgv.
 func (h *Host) Estimate(ctx context.Context, argv []string) (int64, error) {
 	est := append([]string{"zfs", "send", "-nP"}, argv[2:]...)
 	var size int64 = -1

@@ -13,14 +13,14 @@ import (
 	"zab/lib/record"
 )
 
-// SnapshotMost takes as many of the snapshots, all of one pool, as can be taken, and
-// as many of these as possible in one transaction group. made are those that were
-// taken, failed the causes of the others, each by its full name; an error that is not
-// about single datasets is the same for all of those.
+// SnapshotMost takes as many of the snapshots, all of one pool, as can be taken, and as
+// many of these as possible in one transaction group. made are the full names of those
+// that were taken; failed has the cause for each of the others by full name. Snapshots
+// that failed for the same general reason share one error.
 //
-// With another run at work that gives the same names, taken is true and none was made:
-// the caller looks again at what exists and chooses another name. With alone, a name
-// that exists is a failure as any other.
+// If another run that uses the same names is at work, taken is true and no snapshot was
+// made: the caller lists again and chooses another name. With alone, a name that exists
+// is a failure like any other.
 func (h *Host) SnapshotMost(ctx context.Context, names, props []string, alone bool) (made []string, failed map[string]error, taken bool) {
 	m := most{
 		try:   func(set []string) error { return h.Snapshot(ctx, set, props) },
@@ -31,25 +31,25 @@ func (h *Host) SnapshotMost(ctx context.Context, names, props []string, alone bo
 	return m.made, m.failed, m.taken
 }
 
-// most is the work of SnapshotMost. zfs makes all snapshots of one command or none,
-// and in most cases names the datasets that are the cause: these fail, and the rest is
-// tried again as one set. Where it names none, halves of the set are tried.
+// most does the work of SnapshotMost. zfs makes all snapshots of one command or none, and
+// usually names the datasets at fault: these fail, and the rest is tried again as one
+// set. If it names none, halves of the set are tried.
 type most struct {
 	try func(names []string) error
-	// gone returns those of the snapshots whose datasets do not exist any more: zfs
-	// names only one of them.
+	// gone returns the snapshots whose datasets no longer exist; zfs names only one
+	// of them.
 	gone  func(names []string) ([]string, error)
 	alone bool
 
 	todo   [][]string
-	blind  int // tries left of sets whose culprits are not named
+	blind  int // tries left of sets in which zfs names no culprit
 	made   []string
 	failed map[string]error
 	taken  bool
 }
 
-// blindTries is how many halves of a set of n are tried at most. Two culprits are
-// always found with them, and more where they are neighbours.
+// blindTries returns how many halves of a set of n are tried at most. That always finds
+// two culprits, and more if they are neighbours.
 func blindTries(n int) int { return 4 * bits.Len(uint(max(0, n-1))) }
 
 func (m *most) run(names []string) {
@@ -65,8 +65,7 @@ func (m *most) run(names []string) {
 			continue
 		}
 		if !OfDatasets(err) {
-			// Nothing is said of the sets that were not tried either, but that they
-			// would fail in the same way.
+			// The sets that were not tried yet would fail in the same way.
 			for _, s := range append(m.todo, set) {
 				m.fail(s, err)
 			}
@@ -78,7 +77,8 @@ func (m *most) run(names []string) {
 	}
 }
 
-// next takes the largest set that is left: what is good in it should be of one moment.
+// next removes and returns the largest set that is left, so that as many snapshots as
+// possible are of one moment.
 func (m *most) next() []string {
 	at := 0
 	for i := range m.todo {
@@ -91,8 +91,8 @@ func (m *most) next() []string {
 	return set
 }
 
-// fail fails a set with a cause that names none of it: one error for all that are told
-// the same.
+// fail fails a set with a cause that names none of its members. Sets with the same cause
+// share one error.
 func (m *most) fail(set []string, err error) {
 	for _, e := range m.failed {
 		if KindOf(e) == KindOf(err) && e.Error() == err.Error() {
@@ -105,7 +105,8 @@ func (m *most) fail(set []string, err error) {
 	}
 }
 
-// apart parts a set that failed into those that err names and the rest.
+// apart splits a set that failed into the snapshots that err names, which fail, and the
+// rest, which is tried again.
 func (m *most) apart(set []string, err error) {
 	if KindOf(err) == record.KindNotFound {
 		gone, e := m.gone(set)
@@ -140,7 +141,8 @@ func (m *most) apart(set []string, err error) {
 	m.todo = slices.Insert(m.todo, 0, leaveOut(set, named))
 }
 
-// halve has the halves of a set tried, as long as there are tries left.
+// halve queues the halves of a set for a try, as long as there are tries left; otherwise
+// the set fails.
 func (m *most) halve(set []string, err error) {
 	if len(set) < 2 || m.blind < 2 {
 		m.fail(set, err)
@@ -159,9 +161,9 @@ func leaveOut(set, drop []string) []string {
 	return slices.DeleteFunc(slices.Clone(set), func(n string) bool { return gone[n] })
 }
 
-// blame returns the snapshots of a set that the lines of an error name, each with its
-// own cause; and as groups those below a dataset that they name instead, as zfs (2.3)
-// does where a limit of that dataset has room for some of them and not for all.
+// blame returns the snapshots of a set that the lines of an error name, each with its own
+// cause. If a line names a dataset above snapshots instead, these are one of groups: zfs
+// (2.3) does so if a limit of that dataset has room for some of them but not for all.
 func blame(err error, set []string) (culprits map[string]error, groups [][]string) {
 	culprits = map[string]error{}
 	var e *Error
@@ -205,13 +207,12 @@ func blame(err error, set []string) (culprits map[string]error, groups [][]strin
 	return culprits, groups
 }
 
-// errGone is the failure of a dataset that went while its snapshot was to be made.
+// errGone is the failure of a dataset that disappeared before its snapshot was made.
 var errGone = &Error{Kind: record.KindNotFound, Code: -1, Lines: []string{"the dataset is gone since it was selected"}}
 
-// OfDatasets reports whether an error may be about single datasets, so that the same
-// command with others may succeed. What it is not about is a connection, a program
-// that was killed or is not there, a pool that is suspended, an answer that did not
-// come.
+// OfDatasets reports whether an error may concern single datasets, so that the same
+// command with others may succeed. It is false for a lost connection, a program that was
+// killed or is missing, a suspended pool, and an answer that did not come.
 func OfDatasets(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || !e.Complete() {
@@ -245,12 +246,11 @@ func (h *Host) missing(ctx context.Context, names []string) ([]string, error) {
 	}), nil
 }
 
-// Snapshot takes snapshots, all of one pool, in one transaction group: all or
-// none. names are full (dataset@name); props are P=V, set on each of them.
+// Snapshot takes snapshots, all of one pool, in one transaction group: all or none. names
+// are full (dataset@name); props, each P=V, are set on every snapshot.
 //
-// A command line that the system would not take becomes a channel program,
-// which reads the names from standard input; it needs root and sets no
-// properties.
+// If the command line would be too long, a channel program takes the snapshots; it is
+// sent over standard input, needs root and cannot set properties.
 func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 	argv := []string{"zfs", "snapshot"}
 	for _, p := range props {
@@ -262,8 +262,9 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 	}
 	batches := slices.Collect(Batches(names, limit))
 	if len(batches) <= 1 {
-		// On a pool that hangs it would wait for ever. One that is given up is made whole
-		// when the pool comes back, or not at all, and the next run finds it.
+		// On a pool that hangs, zfs would wait for ever. If it is ended, the
+		// snapshots are all made when the pool comes back, or none is, and the
+		// next run finds them.
 		return withoutSummary(h.do(ctx, call{argv: append(argv, names...), limited: true}))
 	}
 	if len(props) > 0 {
@@ -273,8 +274,8 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 	err := h.snapshotProgram(ctx, names)
 	var e *Error
 	if errors.As(err, &e) && e.Kind == record.KindPermission {
-		// That is about channel programs, and fewer snapshots would need none; but they
-		// would not be of one moment any more.
+		// The permission concerns channel programs, which fewer snapshots would
+		// not need; but they would not be of one moment any more.
 		one := *e
 		one.Kind = record.KindTooLong
 		return &one
@@ -282,8 +283,8 @@ func (h *Host) Snapshot(ctx context.Context, names, props []string) error {
 	return err
 }
 
-// withoutSummary drops zfs's last line, which says that no snapshots were created: of
-// one command that is true, of the set that it is a part of it may not be.
+// withoutSummary drops zfs's last line, "no snapshots were created": it is true of one
+// command, but maybe not of the set that the command is a part of.
 func withoutSummary(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || len(e.Lines) < 2 || e.Lines[len(e.Lines)-1] != "no snapshots were created" {
@@ -294,11 +295,11 @@ func withoutSummary(err error) error {
 	return &one
 }
 
-// snapshotProgram does the same through a channel program, whose one
-// synchronous task is as atomic as one command.
+// snapshotProgram is Snapshot by a channel program, whose single synchronous task is as
+// atomic as one command.
 func (h *Host) snapshotProgram(ctx context.Context, names []string) error {
 	var lua strings.Builder
-	// The message is ours to make: a channel program has none of its own.
+	// Channel programs have no messages of their own, so the messages are made here.
 	lua.WriteString(`
 errors = {[2] = "dataset does not exist", [16] = "dataset is busy", [17] = "dataset already exists",
   [28] = "out of space", [122] = "out of space"}

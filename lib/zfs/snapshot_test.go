@@ -13,11 +13,11 @@ import (
 
 // fakePool refuses sets of snapshots as zfs does: all or none.
 type fakePool struct {
-	names map[string]string // what it says of a snapshot that it names
-	blind map[string]bool   // refused without a name
-	gone  map[string]bool   // datasets that are no more
+	names map[string]string // its message about a snapshot that it names
+	blind map[string]bool   // snapshots refused without a name
+	gone  map[string]bool   // datasets that no longer exist
 	limit map[string]int    // room for snapshots below a dataset
-	err   error             // of all that is tried
+	err   error             // result of every try
 	tries int
 	made  []string
 }
@@ -76,7 +76,7 @@ func (p *fakePool) missing(set []string) (out []string, err error) {
 	return out, nil
 }
 
-// run takes snapshots of the datasets d0 ... or those given.
+// run takes the snapshots names by SnapshotMost's algorithm.
 func (p *fakePool) run(names []string, alone bool) *most {
 	m := &most{try: p.try, gone: p.missing, alone: alone, failed: map[string]error{}}
 	m.run(names)
@@ -90,8 +90,8 @@ func names(n int) (out []string) {
 	return out
 }
 
-// Those that zfs names fail alone, each with its own cause; the others are taken
-// together, in one more try whatever their number.
+// Snapshots that zfs names fail alone, each with its own cause; the others are taken
+// together, in one more try for any number of them.
 func TestSnapshotNamed(t *testing.T) {
 	p := &fakePool{names: map[string]string{"S/d3@x": "dataset is busy", "S/d5@x": "out of space", "S/d7@x": "insufficient privileges"}}
 	m := p.run(names(1000), true)
@@ -105,7 +105,7 @@ func TestSnapshotNamed(t *testing.T) {
 	}
 }
 
-// All of them named is no try more.
+// If zfs names all snapshots, none is tried again.
 func TestSnapshotAllNamed(t *testing.T) {
 	p := &fakePool{names: map[string]string{}}
 	for _, n := range names(50) {
@@ -116,8 +116,8 @@ func TestSnapshotAllNamed(t *testing.T) {
 	}
 }
 
-// Where none is named, one or two of n are found in 1 + 4 log n tries, and more
-// never take more.
+// If zfs names no culprit, one or two of n are found in 1 + 4 log n tries, and more
+// culprits never take more tries.
 func TestSnapshotBlind(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 10, 100, 1000, 1024, 5000} {
 		for k := range 12 {
@@ -156,7 +156,7 @@ func TestSnapshotBlind(t *testing.T) {
 	}
 }
 
-// What is no dataset's fault is not tried again.
+// A failure that no dataset is to blame for is not tried again.
 func TestSnapshotNobodysFault(t *testing.T) {
 	for what, err := range map[string]error{
 		"killed":      &Error{Kind: record.KindKilled, Code: -1, Signal: syscall.SIGKILL, Lines: []string{"cannot create snapshot 'S/d1@x': dataset is busy"}},
@@ -172,7 +172,7 @@ func TestSnapshotNobodysFault(t *testing.T) {
 	}
 }
 
-// zfs names one dataset that is gone and says nothing of the others.
+// All datasets that are gone are found at once, though zfs names only one of them.
 func TestSnapshotGone(t *testing.T) {
 	p := &fakePool{gone: map[string]bool{"S/d1": true, "S/d4": true, "S/d9": true}, names: map[string]string{"S/d2@x": "dataset is busy"}}
 	m := p.run(names(10), false)
@@ -181,8 +181,7 @@ func TestSnapshotGone(t *testing.T) {
 	}
 }
 
-// A name that exists is first of all another run's; told to go on, that dataset
-// fails alone.
+// A name that exists counts as another run's; with alone, only its dataset fails.
 func TestSnapshotTaken(t *testing.T) {
 	p := &fakePool{names: map[string]string{"S/d1@x": "dataset already exists", "S/d2@x": "dataset is busy"}}
 	if m := p.run(names(4), false); !m.taken || len(m.made) > 0 || p.tries != 1 {
@@ -193,7 +192,7 @@ func TestSnapshotTaken(t *testing.T) {
 	}
 }
 
-// A limit on a dataset stops those below it that have no room, and no others.
+// A limit of a dataset fails only those snapshots below it that have no room.
 func TestSnapshotLimit(t *testing.T) {
 	set := []string{"S/a@x", "S/l@x", "S/l/1@x", "S/l/2@x", "S/l/3@x", "S/lx@x"}
 	p := &fakePool{limit: map[string]int{"S/l": 2}}

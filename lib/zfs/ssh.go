@@ -21,46 +21,46 @@ import (
 	"zab/lib/record"
 )
 
-// ControlEnv names the directory of control sockets that a parent has set up:
-// the wrapper makes one connection for each host, and its stages share it.
+// ControlEnv is the environment variable with the directory of the control sockets that a
+// parent has set up: the wrapper makes one connection per host, and its stages share it.
 const ControlEnv = "ZAB_SSH_CONTROL"
 
-// NoControl is the value of ControlEnv where the parent made no connection,
-// because the user shares connections in a way of their own.
+// NoControl is the value of ControlEnv if the parent made no connection, because the
+// user's ssh configuration shares connections already.
 const NoControl = "none"
 
-// connection is how a host is reached.
+// connection is how a host is reached, once that is known.
 type connection struct {
 	mu   sync.Mutex // held while the host is being reached
 	done bool
-	ssh  []string // how ssh is called up to and including the destination
+	ssh  []string // the ssh command up to and including the destination
 	err  error    // why the host cannot be reached
 }
 
-// connect finds out, once, how the host is reached: how ssh is called up to and
-// including the destination.
+// connect returns the ssh command up to and including the destination. It finds out once
+// how the host is reached.
 func (h *Host) connect(ctx context.Context) ([]string, error) {
 	c := &h.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.done {
 		c.ssh, c.err = h.dial(ctx)
-		// That it was interrupted says nothing of the host.
+		// An interruption says nothing about the host.
 		c.done = c.err == nil || ctx.Err() == nil
 	}
 	return c.ssh, c.err
 }
 
-// again has the next connect try anew.
+// again makes the next connect try anew.
 func (h *Host) again() {
 	h.conn.mu.Lock()
 	defer h.conn.mu.Unlock()
 	h.conn.done = false
 }
 
-// Connect sets up the connection to the host now rather than at the first
-// command, and tries that a few times more where the host is not reached. It
-// does nothing for this machine.
+// Connect sets up the connection to the host now rather than at the first command, and
+// retries up to retries times while the host is unreachable. It does nothing for this
+// machine.
 func (h *Host) Connect(ctx context.Context, retries int) error {
 	if h.Here() {
 		return nil
@@ -74,8 +74,8 @@ func (h *Host) Connect(ctx context.Context, retries int) error {
 	}
 }
 
-// Pause waits before another try: longer each time, and not as long as others
-// that failed at the same moment.
+// Pause waits before another try: longer for each try, and for a random time, so that
+// commands that failed together are not all tried again at the same moment.
 func Pause(ctx context.Context, try int) error {
 	d := time.Second << min(2*(try-1), 6)
 	d = d/2 + rand.N(d)
@@ -87,9 +87,9 @@ func Pause(ctx context.Context, try int) error {
 	}
 }
 
-// sshBase is ssh with the options that every call has. The other side gets
-// nothing but a program to run: no agent, no display, no port and no network of
-// this machine, however ssh is configured.
+// sshBase returns the ssh command with the options of every call. The other side gets
+// nothing but a program to run: no agent, no display, no port and no network of this
+// machine, however ssh is configured.
 func (m *Machine) sshBase() []string {
 	argv := []string{"ssh"}
 	if m.SSHConfig != "" {
@@ -100,8 +100,8 @@ func (m *Machine) sshBase() []string {
 		"-o", "Tunnel=no", "-o", "PermitLocalCommand=no")
 }
 
-// socket is where the connection to dest is shared. It is short because
-// socket addresses end at 104 bytes on some systems.
+// socket returns the path of the control socket for dest. It is short because socket
+// addresses end at 104 bytes on some systems.
 func (m *Machine) socket(dir, dest string) string {
 	sum := sha256.Sum256([]byte(m.SSHConfig + "\x00" + dest))
 	return filepath.Join(dir, hex.EncodeToString(sum[:5]))
@@ -113,7 +113,7 @@ func (h *Host) dial(ctx context.Context) ([]string, error) {
 		if dir == NoControl {
 			return append(base, "--", h.Dest), nil
 		}
-		// Who can put a socket there reads and answers all that is sent.
+		// Anyone who can create a socket there can read and answer all traffic.
 		if err := private.Check(dir); err != nil {
 			return nil, fmt.Errorf("cannot use the directory of %s: %w", ControlEnv, err)
 		}
@@ -127,11 +127,11 @@ func (h *Host) dial(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if path := conf["controlpath"]; path != "" && path != "none" {
-		// The user shares connections in a way of their own.
+		// The user's configuration shares connections already.
 		return append(base, "--", h.Dest), nil
 	}
 	if conf["serveraliveinterval"] == "0" {
-		// Else a connection that went away without a word hangs for ever.
+		// Otherwise a connection that is lost silently hangs for ever.
 		base = append(base, "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=6")
 	}
 	dir, err := h.m.controlDir()
@@ -145,7 +145,8 @@ func (h *Host) dial(ctx context.Context) ([]string, error) {
 	return append(base, "-o", "ControlMaster=no", "-S", sock, "--", h.Dest), nil
 }
 
-// userConfig is what ssh itself makes of its configuration for the host.
+// userConfig returns the options, by name, that ssh itself derives from its configuration
+// for the host (ssh -G).
 func (h *Host) userConfig(ctx context.Context, base []string) (map[string]string, error) {
 	argv := append(slices.Clone(base), "-G", "--", h.Dest)
 	cmd := h.m.Command(ctx, argv)
@@ -172,7 +173,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// controlDir makes the private directory for control sockets.
+// controlDir returns the private directory for control sockets, and creates it at the
+// first call.
 func (m *Machine) controlDir() (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -197,8 +199,8 @@ func (m *Machine) controlDir() (string, error) {
 
 const dirPrefix = "zab-ssh-"
 
-// sweep removes directories of ours whose process is no more: one that was
-// killed could not do it itself.
+// sweep removes the control directories of processes of ours that no longer run: a
+// process that was killed could not remove its own.
 func sweep(base string) {
 	old, _ := filepath.Glob(filepath.Join(base, dirPrefix+"*"))
 	for _, dir := range old {
@@ -215,23 +217,23 @@ func sweep(base string) {
 	}
 }
 
-// ControlDir is the directory of the control sockets that this process made,
-// to be handed on in ControlEnv; "" where it made none.
+// ControlDir returns the directory of the control sockets that this process made, to be
+// passed on in ControlEnv; "" if it made none.
 func (m *Machine) ControlDir() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.dir
 }
 
-// master is a connection that this process made and that later calls share.
+// master is an ssh connection that this process made and that later calls share.
 type master struct {
 	cmd   *proc.Group
-	ended chan struct{} // closed when it was waited for; err says how it ended
+	ended chan struct{} // closed after the process was waited for; err is the result
 	err   error
 	sock  string
 }
 
-// end ends the connection.
+// end terminates the connection and removes its socket.
 func (c *master) end() {
 	_ = c.cmd.Signal(syscall.SIGTERM)
 	select {
@@ -243,8 +245,9 @@ func (c *master) end() {
 	_ = os.Remove(c.sock)
 }
 
-// startMaster starts the connection that all later calls share, and waits
-// until it stands. It is a child and not ssh -f, so that it dies with us.
+// startMaster starts the connection that all later calls share, and waits until its
+// socket exists. It uses a child rather than ssh -f, so that the connection dies with
+// this process.
 func (h *Host) startMaster(ctx context.Context, argv []string, sock string) error {
 	if h.m.Debug != nil {
 		h.m.Debug(Quote(argv...))
@@ -279,7 +282,8 @@ func (h *Host) startMaster(ctx context.Context, argv []string, sock string) erro
 	}
 }
 
-// keep has Close end the connection, at once where Close was called meanwhile.
+// keep makes Close end the connection. If Close was called meanwhile, it ends the
+// connection at once and returns an error.
 func (m *Machine) keep(c *master) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -291,8 +295,8 @@ func (m *Machine) keep(c *master) error {
 	return nil
 }
 
-// Close ends the connections that this process set up and removes their
-// directory. No more are set up after that.
+// Close ends the connections that this process set up and removes their directory. After
+// that no more are set up.
 func (m *Machine) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// fakeMaster is a stand-in for ssh: it makes the socket of a shared connection
-// and stays, says what the configuration is, and runs lines. Its log has each
-// call in a line.
+// fakeMaster is a stand-in for ssh: it makes the socket of a shared connection and stays,
+// prints the configuration, and runs lines. It logs each call in a line.
 const fakeMaster = `#!/bin/sh
 echo "$*" >>"$SSH_LOG"
 for line; do :; done
@@ -43,8 +42,8 @@ func masterSSH(t *testing.T) (log func() string) {
 	}
 }
 
-// However many ask at once, one connection is made, all use it, and it is gone
-// with its directory at the end; nothing of this machine is handed on in any call.
+// Any number of concurrent calls share one connection, which is gone with its directory
+// at the end; no call forwards anything of this machine.
 func TestSharedConnection(t *testing.T) {
 	log := masterSSH(t)
 	m := &Machine{}
@@ -61,7 +60,7 @@ func TestSharedConnection(t *testing.T) {
 	m.Close()
 	m.Close()
 	if err := h.run(context.Background(), "true"); err != nil {
-		t.Error(err) // by itself; the stand-in needs no connection
+		t.Error(err) // without a shared connection; the stand-in needs none
 	}
 	if err := (m.Host("other")).Connect(context.Background(), 0); err == nil {
 		t.Error("a connection was made after Close")
@@ -82,8 +81,8 @@ func TestSharedConnection(t *testing.T) {
 	}
 }
 
-// Whoever may write to the directory of the control sockets could read and
-// answer all that is sent, so one that is not private is an error.
+// A directory of control sockets that is not private is an error, because anyone who can
+// write to it could read and answer all traffic.
 func TestControlDirectory(t *testing.T) {
 	log := masterSSH(t)
 	dir := filepath.Join(t.TempDir(), "control")
@@ -118,7 +117,8 @@ func TestControlDirectory(t *testing.T) {
 	}
 }
 
-// A user's hook speaks the user's language; all else speaks the one that is read.
+// A user's hook runs in the user's locale; all other programs run in the C locale, which
+// is parsed.
 func TestHookLanguage(t *testing.T) {
 	t.Setenv("LC_ALL", "de_DE.UTF-8")
 	masterSSH(t)
@@ -138,7 +138,8 @@ func TestHookLanguage(t *testing.T) {
 	}
 }
 
-// One program tells what pools can do and which they are.
+// One program returns the features and guids of pools, once for each pool; an incomplete
+// answer is an error.
 func TestFeatures(t *testing.T) {
 	answer := "tank\tfeature@large_blocks\tactive\ntank\tfeature@embedded_data\tdisabled\ntank\tfeature@extensible_dataset\tactive\ntank\tguid\t12345678901234567890\n"
 	want := Features{LargeBlocks: true, Resumable: true, GUID: "12345678901234567890"}

@@ -13,7 +13,8 @@ import (
 	"zab/lib/record"
 )
 
-// withStates is a machine whose kernel tells the states of pools.
+// withStates returns a machine whose kernel reports states of pools, and a function that
+// changes them.
 func withStates(t *testing.T, states map[string]string) (h *Host, set func(pool, state string)) {
 	t.Helper()
 	dir := t.TempDir()
@@ -49,8 +50,8 @@ func TestPoolsOf(t *testing.T) {
 	}
 }
 
-// P4: what is to change a pool that is suspended is not started, for it would not
-// end; what changes another is.
+// P4: a command that changes a suspended pool is not started, because it would not end;
+// one that changes another pool is.
 func TestNotStartedWhereSuspended(t *testing.T) {
 	h, _ := withStates(t, map[string]string{"tank": "SUSPENDED", "bk": "ONLINE"})
 	dir := t.TempDir()

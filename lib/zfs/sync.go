@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// Sync has pools write what they have in memory, so that the property written counts
-// all that was written before. It changes nothing and takes no privilege. One program
-// for each pool, side by side: a pool that hangs, or fails, is no other's trouble. The
-// errors are by the names of the pools.
+// Sync makes pools write out the data in their memory, so that the property written
+// counts everything written before. It changes nothing and needs no privilege. It runs
+// one program for each pool at the same time, so that a pool that hangs or fails does not
+// affect the others. It returns the errors by pool.
 func (h *Host) Sync(ctx context.Context, pools []string) map[string]error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex

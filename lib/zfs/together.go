@@ -8,35 +8,37 @@ import (
 	"time"
 )
 
-// zfs hold and zfs release wait for the pool to write a transaction group for
-// each snapshot that they are given; with -r they wait once for a whole tree.
-// So what lies together is held together, where nothing else is below that has
-// a snapshot of that name: -r would hold that as well, and nobody would release
-// it, or release it for those who still need it.
+// zfs hold and zfs release wait for the pool to write a transaction group for each
+// snapshot that they are given; with -r they wait once for a whole tree. So the snapshots
+// of one name in a tree are held together, unless another dataset in the tree has a
+// snapshot of that name: -r would hold that as well, and nobody would release it; or -r
+// would release it for those who still need it.
 
-// fewTogether snapshots of one name are worth to ask what is below their tree.
+// fewTogether is how many snapshots of one name it takes to ask which datasets are below
+// their tree.
 const fewTogether = 8
 
-// A tree is a dataset at the top of datasets that have a snapshot in common, by
-// its full name, with the full names of all that -r is to reach.
+// A tree has the snapshots of one name at and below a dataset. top is that dataset with
+// the name after @, even if the dataset has no such snapshot; members are the full names
+// of all that -r is to reach.
 type tree struct {
 	top     string
 	members []string
 }
 
-// treeKey orders datasets so that what is below one follows it at once.
+// treeKey returns a key by which the descendants of a dataset sort directly after it.
 func treeKey(dataset string) string { return strings.ReplaceAll(dataset, "/", "\x00") }
 
 func treeName(key string) string { return strings.ReplaceAll(key, "\x00", "/") }
 
-// under are the keys at and below top, of sorted ones.
+// under returns the keys at and below top, from sorted keys.
 func under(keys []string, top string) []string {
 	from, _ := slices.BinarySearch(keys, top)
 	to, _ := slices.BinarySearch(keys, top+"\x01")
 	return keys[from:to]
 }
 
-// outermost are those of sorted keys that are below none of the others.
+// outermost returns those of sorted keys that are below none of the others.
 func outermost(keys []string) (out []string) {
 	for len(keys) > 0 {
 		out = append(out, keys[0])
@@ -47,8 +49,8 @@ func outermost(keys []string) (out []string) {
 	return out
 }
 
-// tops are the outermost of sorted keys. So many of them that lie side by side
-// are below their parent.
+// tops returns the outermost of sorted keys, with their parent in place of fewTogether or
+// more siblings.
 func tops(keys []string) []string {
 	out := outermost(keys)
 	parent := func(key string) string { return key[:max(0, strings.LastIndexByte(key, 0))] }
@@ -65,9 +67,9 @@ func tops(keys []string) []string {
 	return outermost(out)
 }
 
-// cover gives trees of which each member has the snapshot and nothing else has,
-// and the members that are left. Keys are sorted; strangers are the datasets
-// that have the snapshot too.
+// cover returns trees in which every member has the snapshot and no other dataset has it,
+// and the members that are in no tree. keys are the sorted datasets of the members;
+// strangers, sorted too, are other datasets that have a snapshot of that name.
 func cover(snapshot string, keys, strangers []string) (trees []tree, rest []string) {
 	var split func(keys, tops []string)
 	split = func(keys, at []string) {
@@ -82,7 +84,8 @@ func cover(snapshot string, keys, strangers []string) (trees []tree, rest []stri
 				rest = append(rest, fullNames(snapshot, mine[:1])...)
 				split(mine[1:], tops(mine[1:]))
 			default:
-				// A parent that is none of them: each for itself.
+				// The top is no member itself: split into its outermost
+				// members.
 				split(mine, outermost(mine))
 			}
 		}
@@ -91,7 +94,7 @@ func cover(snapshot string, keys, strangers []string) (trees []tree, rest []stri
 	return trees, rest
 }
 
-// fullNames are the snapshots of one name of datasets.
+// fullNames returns the full names of the snapshots of one name of datasets.
 func fullNames(snapshot string, keys []string) (out []string) {
 	for _, k := range keys {
 		out = append(out, treeName(k)+"@"+snapshot)
@@ -99,9 +102,9 @@ func fullNames(snapshot string, keys []string) (out []string) {
 	return out
 }
 
-// together finds out which of the snapshots, by full names, can be reached by
-// trees. It takes them to be there, for -r is silent about those that are not:
-// callers have just seen them. Where it cannot find out, all are in the rest.
+// together finds out which of the snapshots, given by full name, can be reached by trees.
+// It takes them to exist, because -r is silent about those that do not: callers have just
+// seen them. If it cannot find out, all are in rest.
 func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, rest []string) {
 	groups, many, rest := byName(snapshots)
 	if many == nil {
@@ -111,7 +114,7 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 	if err != nil {
 		return nil, snapshots
 	}
-	// What else is below, and might have one of the snapshots.
+	// Other datasets in the trees, which might have a snapshot of the same name.
 	others := map[string][]string{}
 	var ask []string
 	for _, snap := range many {
@@ -146,9 +149,10 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 	return trees, rest
 }
 
-// byName groups snapshots, given by full names, by the snapshot's name: sorted
-// keys of datasets. Those names that are worth to be looked at as trees are many,
-// in their order; the full names of the others are the rest.
+// byName groups snapshots, given by full name, by the name after @. groups has the sorted
+// keys of the datasets for each name. many are the names, in the order of the snapshots,
+// with enough snapshots to look for trees; rest are the full names of the other
+// snapshots.
 func byName(snapshots []string) (groups map[string][]string, many, rest []string) {
 	groups = map[string][]string{}
 	var names []string
@@ -171,7 +175,7 @@ func byName(snapshots []string) (groups map[string][]string, many, rest []string
 	return groups, many, rest
 }
 
-// roots are the keys at and below which the trees of many groups may lie.
+// roots returns the keys at and below which the trees of many groups may lie.
 func roots(groups map[string][]string, many []string) []string {
 	var all []string
 	for _, snap := range many {
@@ -181,24 +185,23 @@ func roots(groups map[string][]string, many []string) []string {
 	return outermost(all)
 }
 
-// Foresee asks ahead of time what Hold and Release will ask about snapshots,
-// given by full name. They ask again for what it could not find out.
+// Foresee lists in advance the datasets that Hold and Release will need to know for
+// snapshots, given by full name. They ask again for those that it could not list.
 func (h *Host) Foresee(ctx context.Context, snapshots []string) {
 	if groups, many, _ := byName(snapshots); many != nil {
 		h.names(ctx, roots(groups, many))
 	}
 }
 
-// worth tells whether to look at what else is below takes less time than it
-// saves.
+// worth reports whether looking up the snapshots of the other datasets in a tree takes
+// less time than it saves.
 func worth(keys, others []string) bool { return len(others) <= 4*len(keys) }
 
-// treeFresh is how long it is taken for granted which datasets are below
-// another: for the holds and releases of one batch. Whether a stranger has the
-// snapshot is looked up each time.
+// treeFresh is how long a list of the datasets below another is reused: for the holds and
+// releases of one batch. Whether a stranger has the snapshot is looked up each time.
 const treeFresh = 30 * time.Second
 
-// names are the keys, sorted, of all datasets at and below roots, keys too.
+// names returns the sorted keys of all datasets at and below roots, which are keys, too.
 func (h *Host) names(ctx context.Context, roots []string) (keys []string, err error) {
 	h.trees.Lock()
 	defer h.trees.Unlock()
@@ -243,7 +246,7 @@ func (h *Host) names(ctx context.Context, roots []string) (keys []string, err er
 	return keys, nil
 }
 
-// treeNames is what names remembers.
+// treeNames is the cache of Host.names.
 type treeNames struct {
 	sync.Mutex
 	at   map[string]time.Time

@@ -13,7 +13,7 @@ func TestTops(t *testing.T) {
 		{"a", "a"},
 		{"a a/b a/b/c", "a"},
 		{"a/b a/b/c a/c", "a/b a/c"},
-		{"a a!b a-b a/b", "a a!b a-b"}, // what sorts before and after the slash
+		{"a a!b a-b a/b", "a a!b a-b"}, // names that sort before and after the slash
 		{"a/1 a/2 a/3 a/4 a/5 a/6 a/7 a/8", "a"},
 		{"a/1 a/2 a/3 a/4 a/5 a/6 a/7", "a/1 a/2 a/3 a/4 a/5 a/6 a/7"},
 		{"1 2 3 4 5 6 7 8", "1 2 3 4 5 6 7 8"}, // pools
@@ -34,8 +34,8 @@ func TestTops(t *testing.T) {
 	}
 }
 
-// On random trees -r reaches each member once, or it is in the rest, and
-// nothing that is not a member.
+// On random trees each member is reached by -r once, or is in the rest, and no other
+// dataset is reached.
 func TestCover(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	reached, left := 0, 0
@@ -90,8 +90,8 @@ func TestCover(t *testing.T) {
 	}
 }
 
-// What lies together is held together; what lies above another of that name,
-// that is not to be held, is held by itself.
+// The snapshots of a tree are held together; a snapshot above another of that name that
+// is not to be held is held by itself.
 func TestHoldTogether(t *testing.T) {
 	const script = `
 tree='t/a t/a/1 t/a/2 t/a/3 t/a/4 t/a/5 t/a/6 t/a/7 t/a/8 t/a/8/x t/b t/b/mine t/b/other t/b/third'
@@ -177,7 +177,7 @@ exit ${bad:-0}`
 }
 
 // P11: the names of a tree count only if they were asked for, each once and with the
-// root; what is destroyed or held by -r is decided by them.
+// root, because they decide what -r holds or destroys.
 func TestTreeNames(t *testing.T) {
 	for _, c := range []struct {
 		answer string

@@ -17,11 +17,10 @@ import (
 	"zab/lib/record"
 )
 
-// Token is the receive_resume_token of a dataset, every part of it checked. It
-// comes from the target, and zfs send -t obeys it on the source: it says which
-// snapshot is sent, and whether raw. So it is read strictly, in the one form in
-// which OpenZFS 2.1 to 2.4 writes it (get_receive_resume_token in
-// dsl_dataset.c), and is used only where it Fits.
+// Token is the receive_resume_token of a dataset, with every part checked. It comes from
+// the target, but zfs send -t obeys it on the source: it determines which snapshot is
+// sent, and whether raw. So it is read strictly, in the one form in which OpenZFS 2.1 to
+// 2.4 writes it (get_receive_resume_token in dsl_dataset.c), and is used only if it Fits.
 type Token struct {
 	text                                    string
 	order                                   byteOrder
@@ -30,8 +29,8 @@ type Token struct {
 	flags                                   [len(tokenFlags)]bool
 }
 
-// byteOrder is that of the machine that made a token. A list is packed in that
-// order, and its checksum added up in it.
+// byteOrder is the byte order of the machine that made a token. The list is packed, and
+// its checksum computed, in that order.
 type byteOrder interface {
 	binary.ByteOrder
 	binary.AppendByteOrder
@@ -53,16 +52,15 @@ const (
 	flagRaw
 )
 
-// maxTokenList is more than the longest list takes, with a name of 255 bytes:
-// 624 bytes.
+// maxTokenList exceeds the size of the longest list, 624 bytes with a name of 255 bytes.
 const maxTokenList = 1024
 
-// DecodeToken returns the token of that text, which is 1, Fletcher-4 sum of the
-// compressed bytes, length of the uncompressed list, and in hex the compressed
-// bytes: a zlib stream of an nvlist. It refuses every text that OpenZFS does not
-// write, for libzfs reads more than that (sscanf, bytes after the end, pairs that
-// come twice), and might read it differently. It starts no program, so that a
-// plan stays pure.
+// DecodeToken decodes a resume token, which has four parts joined by dashes: 1, the
+// Fletcher-4 sum of the compressed bytes, the length of the uncompressed list, and in hex
+// the compressed bytes, a zlib stream of an nvlist. It refuses every text that OpenZFS
+// does not write, because libzfs accepts more (sscanf, bytes after the end, duplicate
+// pairs) and might read it differently. It starts no program, so that planning stays
+// pure.
 func DecodeToken(text string) (*Token, error) {
 	t, err := decodeToken(text)
 	if err != nil {
@@ -111,21 +109,23 @@ func decodeToken(text string) (*Token, error) {
 	return t, t.check()
 }
 
-// tokenNumber returns a number as C's %llx prints it.
+// tokenNumber parses a number in the form in which C's %llx prints it; false if it has
+// another form.
 func tokenNumber(s string) (uint64, bool) {
 	n, err := strconv.ParseUint(s, 16, 64)
 	return n, err == nil && strconv.FormatUint(n, 16) == s
 }
 
-// inflate returns the size bytes of a zlib stream which has no more, and after
-// which nothing follows.
+// inflate returns the content of packed, which must be one zlib stream with nothing after
+// it. The content must have exactly size bytes.
 func inflate(packed []byte, size int) ([]byte, error) {
 	in := bytes.NewReader(packed)
 	z, err := zlib.NewReader(in)
 	if err != nil {
 		return nil, err
 	}
-	// The byte above size has the reader come to the stream's end and check its sum.
+	// Reading one byte beyond size makes zlib reach the end of the stream and verify
+	// its checksum.
 	list, err := io.ReadAll(io.LimitReader(z, int64(size)+1))
 	switch {
 	case err != nil:
@@ -138,8 +138,8 @@ func inflate(packed []byte, size int) ([]byte, error) {
 	return list, nil
 }
 
-// fletcher4 returns the first word of the checksum of that name, over words of
-// 32 bits; bytes beyond the last whole word do not count.
+// fletcher4 returns the first word of the Fletcher-4 checksum of b, over words of 32
+// bits; bytes after the last whole word do not count.
 func fletcher4(order byteOrder, b []byte) uint64 {
 	var sum uint64
 	for ; len(b) >= 4; b = b[4:] {
@@ -157,10 +157,10 @@ const (
 
 var errCut = errors.New("its list is cut off")
 
-// read takes the values out of a packed list, and then compares the list with
-// the one that those values make. So the order of the pairs, their types, numbers
-// of values, padding and reserved bytes need no check of their own, and a pair
-// that is missing, comes twice, or has a NUL in its name makes a difference.
+// read takes the values out of a packed list, and then compares the list with the one
+// that those values make. So the order of the pairs, their types, numbers of values,
+// padding and reserved bytes need no checks of their own, and a pair that is missing,
+// duplicate, or has a NUL in its name is noticed.
 func (t *Token) read(list []byte) error {
 	numbers := map[string]*uint64{"fromguid": &t.fromGUID, "object": &t.object, "offset": &t.offset, "bytes": &t.bytes, "toguid": &t.toGUID}
 	const header = 12
@@ -222,8 +222,8 @@ func (t *Token) check() error {
 	return nil
 }
 
-// list returns the list packed as OpenZFS packs it: in the native encoding of the
-// machine (fnvlist_pack), names that come once (NV_UNIQUE_NAME), in this order.
+// list returns the list packed as OpenZFS packs it: in the native encoding of the machine
+// (fnvlist_pack), with unique names (NV_UNIQUE_NAME), in this order.
 func (t *Token) list() []byte {
 	b := []byte{0, 0, 0, 0} // the encoding, the byte order, two reserved
 	if t.order.Uint16([]byte{1, 0}) == 1 {
@@ -250,9 +250,9 @@ func (t *Token) list() []byte {
 	return t.order.AppendUint32(b, 0)
 }
 
-// appendPair appends a pair as it lies in memory (nvpair_t): size, length of the
-// name with its NUL, a reserved half word, number of values, type; then the name
-// and the value, each padded to eight bytes.
+// appendPair appends a pair in its memory layout (nvpair_t): size, length of the name
+// with its NUL, a reserved half word, number of values, type; then the name and the
+// value, each padded to eight bytes.
 func (t *Token) appendPair(b []byte, name string, typ, values uint32, value []byte) []byte {
 	size := 16 + align(len(name)+1) + align(len(value))
 	end := len(b) + size
@@ -269,19 +269,19 @@ func (t *Token) appendPair(b []byte, name string, typ, values uint32, value []by
 
 func align(n int) int { return (n + 7) &^ 7 }
 
-// String returns the token built anew from its checked values, for zfs send in
-// place of the target's text. So the list that libzfs reads is the one that was
-// checked, even if it would inflate a forged zlib stream in another way.
+// String returns the token built anew from its checked values, for zfs send in place of
+// the target's text. So libzfs reads the list that was checked, even if it would inflate
+// a forged zlib stream differently.
 func (t *Token) String() string {
 	list := t.list()
 	var z bytes.Buffer
 	w := zlib.NewWriter(&z)
-	w.Write(list) // a bytes.Buffer takes all
+	w.Write(list) // a bytes.Buffer never fails
 	w.Close()
 	return fmt.Sprintf("1-%x-%x-%x", fletcher4(t.order, z.Bytes()), len(list), z.Bytes())
 }
 
-// Resume returns the token's facts as a record has them.
+// Resume returns the token's facts in the form of a record.
 func (t *Token) Resume() *record.Resume {
 	r := &record.Resume{Token: t.text, ToName: t.toName, ToGUID: strconv.FormatUint(t.toGUID, 10), Bytes: record.Ptr(int64(t.bytes))}
 	if t.fromGUID != 0 {
@@ -295,8 +295,7 @@ func (t *Token) Resume() *record.Resume {
 	return r
 }
 
-// SamePlace reports whether two texts are tokens for going on with one stream at one
-// place.
+// SamePlace reports whether two texts are tokens that resume one stream at one place.
 func SamePlace(a, b string) bool {
 	x, err := DecodeToken(a)
 	if err != nil {
@@ -313,8 +312,8 @@ type TokenWant struct {
 	Flags            []string
 }
 
-// Fits returns why a token may not be used for a stream, in words that follow
-// those about the token; nil where it may.
+// Fits returns nil if the token may be used for the stream, otherwise the reason, in
+// words that follow those about the token.
 func (t *Token) Fits(want TokenWant) error {
 	r := t.Resume()
 	switch {
@@ -328,19 +327,19 @@ func (t *Token) Fits(want TokenWant) error {
 	return t.fitsFlags(want.Flags)
 }
 
-// fitsFlags compares the flags of a token with those that a stream is to have.
-// The receiver notes in the token what the stream's header says, and zfs send
+// fitsFlags compares the flags of a token with those of the wanted stream. The receiver
+// copies the flags from the stream's header into the token, and zfs send
 // (setup_featureflags in dmu_send.c) puts into the header:
 //
-//   - raw for -w and an encrypted dataset, the only ones that zab sends with -w.
-//     A token without it would have zfs send the data decrypted (P10).
+//   - raw for -w and an encrypted dataset, the only kind that zab sends with -w.
+//     If it were missing in a token, zfs would send the data decrypted (P10).
 //   - compress for -c, and for -w.
 //   - large-block for -L or -w only if the dataset has had a block above 128 KiB,
 //     and embed for -e only if the source's pool has embedded data and the dataset
-//     is not encrypted. So neither need be there. A stream that was begun without
-//     -L may go on without: OpenZFS receives increments with -L on top of it
-//     since 2.0. The other way round they are refused, and lost data before
-//     (OpenZFS issue 6224).
+//     is not encrypted. So neither has to be present. A stream that was begun without
+//     -L may go on without it: since 2.0, OpenZFS receives increments with -L on top
+//     of it. Increments without -L on top of a stream with -L are refused, and lost
+//     data before (OpenZFS issue 6224).
 func (t *Token) fitsFlags(flags []string) error {
 	asked := func(f string) bool { return slices.Contains(flags, f) }
 	raw := asked("-w")
@@ -362,8 +361,8 @@ func (t *Token) fitsFlags(flags []string) error {
 	return nil
 }
 
-// resumeArgv is the zfs send of a receive step with a token. No token reaches a
-// command line but through it.
+// resumeArgv returns the zfs send of a receive step with a token. Every token that
+// reaches a command line passes through it.
 func resumeArgv(source string, s *record.Step) ([]string, error) {
 	t, err := DecodeToken(s.Token)
 	if err != nil {

@@ -21,7 +21,8 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// A token that zfs 2.3.2 on Linux gave, and what `zfs send -nvt` says of it.
+// A token that zfs 2.3.2 on Linux gave; TestDecodeToken has the facts that `zfs send
+// -nvt` prints for it.
 const tokenFull = "1-fdef83fa8-f0-789c636064000310a500c4ec50360710e72765a526973030a8409460caa7a515a79630c001489e0d493ea9b224b518483ba462d75f929f5e9a99c2c0207556d9416fe2941f1a48f29c60f9bcc45ca0de8ab462fd24856487624388391250fd3077a7e626a5a6e46783cde746124fcecf2d284a2d2e064ac1010024e71c41"
 
 func TestDecodeToken(t *testing.T) {
@@ -41,7 +42,7 @@ func TestDecodeToken(t *testing.T) {
 	}
 }
 
-// saidOfToken reads what `zfs send -nvP -t` prints of a token.
+// saidOfToken parses the output of `zfs send -nvP -t` for a token.
 func saidOfToken(t *testing.T, token string, lines []string) *record.Resume {
 	t.Helper()
 	r := &record.Resume{Token: token}
@@ -71,7 +72,8 @@ func saidOfToken(t *testing.T, token string, lines []string) *record.Resume {
 	return r
 }
 
-// Tokens of real interrupted receives say what zfs itself reads in them.
+// Tokens of real interrupted receives decode to the same facts that zfs itself reads in
+// them.
 func TestDecodeRealTokens(t *testing.T) {
 	b, err := os.ReadFile("testdata/tokens.txt")
 	if err != nil {
@@ -101,12 +103,12 @@ func TestDecodeRealTokens(t *testing.T) {
 	}
 }
 
-// pairs are those of a token that zab may use: an increment, raw.
+// pairs returns the pairs of a token that zab may use, that of a raw incremental stream.
 func pairs() []zfstest.Pair {
 	return zfstest.Pairs("tank/a@s2", "7", "6", "compressok", "rawok")
 }
 
-// change returns the pairs with a change of the pair of that name.
+// change returns the pairs with f applied to the pair of that name.
 func change(name string, f func(*zfstest.Pair)) []zfstest.Pair {
 	all := pairs()
 	f(&all[slices.IndexFunc(all, func(p zfstest.Pair) bool { return p.Name == name })])
@@ -121,8 +123,8 @@ func without(name string) []zfstest.Pair {
 	return slices.DeleteFunc(pairs(), func(p zfstest.Pair) bool { return p.Name == name })
 }
 
-// P10, P11: a token that zfs did not write as it stands is refused, above all
-// where libzfs would read it differently.
+// P10, P11: a token is refused unless zfs writes it in exactly this form, above all if
+// libzfs would read it differently.
 func TestDecodeTokenRefuses(t *testing.T) {
 	le := byteOrder(binary.LittleEndian)
 	good := zfstest.List(le, pairs()...)
@@ -264,7 +266,7 @@ func TestDecodeTokenRefuses(t *testing.T) {
 	}
 }
 
-// The longest list is shorter than the limit.
+// The longest possible list is within the limit.
 func TestDecodeTokenLong(t *testing.T) {
 	all := value("toname", strings.Repeat("a", 200)+"@"+strings.Repeat("s", 54))
 	all = slices.Insert(all, 6, zfstest.Pair{Name: "largeblockok"}, zfstest.Pair{Name: "embedok"})
@@ -274,7 +276,7 @@ func TestDecodeTokenLong(t *testing.T) {
 	}
 }
 
-// P10: a token goes on with the stream that it belongs to, and with no other.
+// P10: a token resumes only the stream that it belongs to.
 func TestTokenFits(t *testing.T) {
 	want := func(change func(*TokenWant)) TokenWant {
 		w := TokenWant{Source: "tank/a", To: "s2", ToGUID: "7", FromGUID: "6", Flags: []string{"-L", "-e", "-w", "-p"}}
@@ -337,7 +339,7 @@ func TestTokenFits(t *testing.T) {
 		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", c.what, err)
 		}
-		// zfs send gets the same token, written by zab.
+		// zfs send gets the same token, rebuilt by zab.
 		step := &record.Step{To: c.want.To, ToGUID: c.want.ToGUID, FromGUID: c.want.FromGUID, Flags: c.want.Flags, Token: tok.text}
 		argv, err := SendArgv(c.want.Source, step)
 		if (err == nil) != (c.why == "") {
@@ -353,8 +355,8 @@ func TestTokenFits(t *testing.T) {
 	}
 }
 
-// A token of a machine of either byte order says what was put into it, and so
-// does the one that is built anew.
+// A token of a machine of either byte order decodes to the values that were put into it,
+// and so does the rebuilt token.
 func TestDecodeTokenRoundTrip(t *testing.T) {
 	orders := []byteOrder{binary.LittleEndian, binary.BigEndian}
 	rapid.Check(t, func(t *rapid.T) {
@@ -394,8 +396,8 @@ func TestDecodeTokenRoundTrip(t *testing.T) {
 	})
 }
 
-// What a target gives for a token may be anything: it takes neither the
-// program down nor the memory.
+// Any text that a target gives as a token is decoded without a panic and in bounded
+// memory.
 func TestDecodeTokenBounded(t *testing.T) {
 	bomb := zfstest.Pack(binary.LittleEndian, make([]byte, 1<<20))
 	long := "1-1-400-" + strings.Repeat("00", 8<<20)
@@ -412,8 +414,7 @@ func TestDecodeTokenBounded(t *testing.T) {
 	}
 }
 
-// No text takes the decoder down, and the token that it returns is the text's: its
-// list, packed anew, is the one in the text.
+// No text makes the decoder panic, and a token that it returns has the list of the text.
 func FuzzToken(f *testing.F) {
 	f.Add(tokenFull)
 	f.Add("1-0-0-")
@@ -441,7 +442,8 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
-// The same for a list, which mutations hardly reach through checksum and zlib.
+// FuzzTokenList is FuzzToken for lists, which mutations hardly reach through the checksum
+// and zlib.
 func FuzzTokenList(f *testing.F) {
 	for _, order := range []byteOrder{binary.LittleEndian, binary.BigEndian} {
 		f.Add(zfstest.List(order, pairs()...))
@@ -458,7 +460,8 @@ func FuzzTokenList(f *testing.F) {
 			if !bytes.Equal(list, tok.list()) {
 				t.Errorf("%q becomes %q", list, tok.list())
 			}
-			// Read by another program: each pair has one place, and once.
+			// As another program would read it: each pair comes once, and its
+			// name has no NUL inside.
 			seen := map[string]bool{}
 			for rest := list[12 : len(list)-4]; len(rest) > 0; rest = rest[order.Uint32(rest):] {
 				name := string(rest[16 : 16+order.Uint16(rest[4:])])

@@ -11,13 +11,13 @@ import (
 	"zab/lib/record"
 )
 
-// This file is about answers that are not whole. zfs list and zfs get go on where a
-// pool or a dataset cannot be read: they print a line on stderr or none, leave out
-// what they did not get, and may end with status 0.
+// This file is about incomplete answers. zfs list and zfs get go on if a pool or a
+// dataset cannot be read: they print a line on stderr or none, leave out the unreadable
+// part, and may end with status 0.
 
-// failureLine is the form of what libzfs prints of a failure: "cannot open 'tank/a':
-// I/O error", "cannot iterate filesystems: I/O error" (zfs 0.8 to 2.4). Login shells,
-// locales and ssh print other things there.
+// failureLine matches the lines that libzfs prints about a failure: "cannot open
+// 'tank/a': I/O error", "cannot iterate filesystems: I/O error" (zfs 0.8 to 2.4). Login
+// shells, locales and ssh print other lines.
 var failureLine = regexp.MustCompile(`^(?:cannot [a-z]+(?: [a-z]+)* '([^']*)'[^:]*: .|cannot iterate filesystems: .|internal error: )`)
 
 // isFailure reports whether zfs printed the line because it could not read something.
@@ -26,14 +26,14 @@ func isFailure(line string) bool {
 	return m != nil && (m[1] == "" || argNameOrPoint(m[1]) == nil)
 }
 
-// isListing reports whether argv is one of the commands whose messages tell, also
-// where they end with status 0, that something was left out.
+// isListing reports whether argv is a listing, a command whose messages may say, even if
+// it ends with status 0, that something was left out.
 func isListing(argv []string) bool {
 	return len(argv) > 1 && (argv[1] == "list" || argv[1] == "get") && (argv[0] == "zfs" || argv[0] == "zpool")
 }
 
-// notWhole returns the error of a listing that ended well and said that it could not
-// read something; nil where it said no such thing.
+// notWhole returns the error of a listing that ended with status 0 but said that it could
+// not read something; nil if it said no such thing.
 func (h *Host) notWhole(argv []string, stderr string) error {
 	var lines []string
 	for _, l := range splitLines(stderr) {
@@ -50,15 +50,14 @@ func (h *Host) notWhole(argv []string, stderr string) error {
 	return &Error{Kind: classify(lines), Host: h.Dest, Argv: argv, Partial: true, Lines: lines}
 }
 
-// IsPartial reports whether err is that of an answer that ended well, and of which
-// zfs said that something is not in it.
+// IsPartial reports whether err is that of a listing that ended with status 0, but of
+// which zfs said that it is incomplete.
 func IsPartial(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Partial
 }
 
-// Absent reports whether err is what zfs said of the very name: that it does not
-// exist.
+// Absent reports whether err is zfs's message that exactly this name does not exist.
 func Absent(err error, name string) bool {
 	var e *Error
 	if !errors.As(err, &e) || !e.answered() {
@@ -76,16 +75,17 @@ func Absent(err error, name string) bool {
 	return absent
 }
 
-// Unread is something that zfs could not read.
+// Unread is a dataset or pool that zfs could not read.
 type Unread struct {
-	// Name is a dataset, or a pool; "" where zfs did not say which.
+	// Name is the dataset or pool; "" if zfs did not say which.
 	Name string
-	// Below: it could be read itself, and not all that is below it could be listed.
+	// Below: the dataset itself could be read, but not all of its descendants could
+	// be listed.
 	Below bool
 	Err   *Error
 }
 
-// Cause is zfs's words without the name, which they quote.
+// Cause returns zfs's message without the name that it quotes.
 func (u *Unread) Cause() string {
 	s := u.Err.Message()
 	if _, cause, ok := strings.Cut(s, "'"+u.Name+"': "); ok && u.Name != "" {
@@ -94,9 +94,9 @@ func (u *Unread) Cause() string {
 	return strings.TrimPrefix(s, "cannot iterate filesystems: ")
 }
 
-// parts takes apart what was said of names: those that do not exist, and what could
-// not be read. ok is false where err says something else, so that it is no answer at
-// all. Lines in no form of zfs's are noise beside one that is.
+// parts splits an error by the names that it is about: absent do not exist, unread could
+// not be read. ok is false if err says something else, so that there is no usable answer.
+// Lines that do not have zfs's form (see failureLine) are ignored if another line has it.
 func parts(err error, names []string) (absent []string, unread []Unread, ok bool) {
 	var e *Error
 	if !errors.As(err, &e) || !e.answered() {
@@ -121,9 +121,9 @@ func parts(err error, names []string) (absent []string, unread []Unread, ok bool
 	return absent, unread, len(absent)+len(unread) > 0
 }
 
-// Readable is GetDepth for names of which some cannot be read: what could be read,
-// the names of which zfs said that they do not exist, and what it said of the others.
-// An error is one that concerns all of them.
+// Readable is GetDepth for names some of which cannot be read. It returns the datasets
+// that could be read, the names that do not exist according to zfs, and its messages
+// about the others. err is set only for an error that concerns all of them.
 func (h *Host) Readable(ctx context.Context, props, names []string, depth int) (got []Dataset, absent []string, unread []Unread, err error) {
 	if len(names) == 0 {
 		return nil, nil, nil, nil
@@ -148,9 +148,9 @@ func (h *Host) Readable(ctx context.Context, props, names []string, depth int) (
 	return got, absent, unread, nil
 }
 
-// Unlisted finds the filesystems, at or below the given ones, whose children zfs did
-// not list to the end: the next one could not be opened, and zfs said so without a
-// name. It halves the set, and goes down where one filesystem is left.
+// Unlisted finds the filesystems, at or below the given ones, whose children zfs did not
+// list to the end, because the next child could not be opened, and zfs said so without a
+// name. It halves the set of filesystems, and descends once only one is left.
 func (h *Host) Unlisted(ctx context.Context, names []string) ([]Unread, error) {
 	if len(names) == 0 {
 		return nil, nil

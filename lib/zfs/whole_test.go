@@ -13,8 +13,8 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// What a listing says on stderr with status 0 is read: lines of zfs's own make it not
-// whole, all others are noise, whatever they speak of.
+// Of the lines on a listing's stderr with status 0, those of zfs make the answer partial,
+// and all others are noise, even if they report errors.
 func TestNotWhole(t *testing.T) {
 	for _, c := range []struct {
 		line string
@@ -56,7 +56,7 @@ func TestNotWhole(t *testing.T) {
 	}
 }
 
-// "does not exist" is believed of the very name only.
+// Absent believes "does not exist" only of the very name.
 func TestAbsent(t *testing.T) {
 	err := func(code int, lines ...string) error { return &Error{Kind: classify(lines), Code: code, Lines: lines} }
 	for _, c := range []struct {
@@ -81,7 +81,8 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// No program where the kernel tells; else one, whose answer is checked.
+// PoolStates runs no program if the kernel reports the states; otherwise it checks the
+// answer of one.
 func TestPoolStates(t *testing.T) {
 	h, started := fakeZFS(t, `printf '%b' "$TEXT"; exit $CODE`)
 	h.m.Kstat = t.TempDir()
@@ -99,9 +100,10 @@ func TestPoolStates(t *testing.T) {
 		t.Errorf("%v, %v, %q", got, err, started())
 	}
 	kstat := h.m.Kstat
-	_ = os.Remove(kstat + "/usb/state") // as zfs 0.7 has it
+	_ = os.Remove(kstat + "/usb/state") // as in zfs 0.7
 	for _, dir := range []string{kstat + "/missing", kstat} {
-		// A host of its own: what watched a program may look a last time after it.
+		// A separate host, because the watch of a program may look once more
+		// after the program has ended.
 		h, started = fakeZFS(t, `printf '%b' "$TEXT"; exit $CODE`)
 		h.m.Kstat = dir
 		t.Setenv("CODE", "0")
@@ -128,7 +130,7 @@ func TestPoolStates(t *testing.T) {
 	}
 }
 
-// The filesystem whose list of children broke off is found by halving.
+// Unlisted finds the filesystem whose list of children broke off by halving.
 func TestUnlisted(t *testing.T) {
 	for _, c := range []struct{ name, tree, bad, suspended, want string }{
 		{"whole", "p p/a p/b q q/c", "", "", ""},
@@ -171,7 +173,7 @@ func TestReadable(t *testing.T) {
 			t.Errorf("%s: %q", u.Name, u.Cause())
 		}
 	}
-	// What names nothing is no answer.
+	// A failure that names nothing is no answer.
 	for _, script := range []string{"echo 'no luck today' >&2; exit 1", "kill -9 $$", "echo 'cannot open '\"'p/a'\"': I/O error' >&2; kill -9 $$"} {
 		h, _ := fakeZFS(t, script)
 		if got, _, _, err := h.Readable(context.Background(), []string{"guid"}, []string{"p/a"}, 0); err == nil {
@@ -180,8 +182,8 @@ func TestReadable(t *testing.T) {
 	}
 }
 
-// P7: one dataset that cannot be read does not stop the others, whether zfs names it
-// or not.
+// P7: a dataset that cannot be read does not stop the others, whether zfs names it or
+// not.
 func TestFillUnread(t *testing.T) {
 	const list = `names=; for a; do case $a in p/*) names="$names $a" ;; esac; done
 for n in $names; do

@@ -1,14 +1,15 @@
-// Package zfs is the only one that starts zfs and zpool for their answers, here or on
-// another host over ssh, and that sorts their messages into kinds.
+// Package zfs runs zfs and zpool, here or on another host over ssh, parses their output,
+// and classifies their messages by kind. No other package runs them, except that
+// lib/stream runs the programs of a transfer.
 //
-// Goals: argv everywhere and one quoting function where a remote shell cannot
-// be avoided; typed facts out of zfs's tables; typed errors out of its
-// messages, its own words kept; few programs.
+// Goals: commands as argv, with one quoting function where a remote shell cannot be
+// avoided; typed facts from zfs's tables; typed errors from its messages, with its own
+// words kept; few processes.
 //
-// Non-goals: it takes no decision about backups. What changes a pool stands in
-// files of its own: snapshot.go, destroy.go, hold.go, bookmark.go, bookmarks.go,
-// create.go, rollback.go, clone.go, mount.go, recv.go; program.go runs the channel
-// programs of some of them.
+// Non-goals: it makes no decision about backups. Operations that change a pool have files
+// of their own: snapshot.go, destroy.go, hold.go, bookmark.go, bookmarks.go, create.go,
+// rollback.go, clone.go, mount.go, recv.go; program.go runs the channel programs that
+// some of them use.
 package zfs
 
 import (
@@ -29,35 +30,36 @@ import (
 	"zab/lib/record"
 )
 
-// Machine starts programs on this machine and, over ssh, on others. Make one
-// a process; Close ends the ssh connections it set up.
+// Machine runs programs on this machine and, over ssh, on others. A process needs only
+// one; Close ends the ssh connections that it set up.
 type Machine struct {
-	// SSHConfig is a file for ssh -F; "" for ssh's own choice.
+	// SSHConfig is the file for ssh -F; "" means ssh's default configuration.
 	SSHConfig string
-	// Debug, if set, is told every command, as text to paste into a shell.
+	// Debug, if set, is called with every command, as text that can be pasted into a
+	// shell.
 	Debug func(command string)
-	// Noise, if set, is told what a listing printed on stderr that is no failure, such
-	// as a line of a login script.
+	// Noise, if set, is called with each line on a listing's stderr that reports no
+	// failure, such as the output of a login script.
 	Noise func(h *Host, line string)
-	// QueryTimeout is how long a program that changes nothing, and one that makes
-	// snapshots, may take; 0 is for ever.
+	// QueryTimeout limits each program that changes nothing, and each zfs snapshot
+	// and zpool sync; 0 means no limit.
 	QueryTimeout time.Duration
-	// Kstat is where this machine's kernel tells the states of its pools; "" for
-	// where Linux does.
+	// Kstat is the directory in which this machine's kernel reports the states of its
+	// pools; "" means Linux's default.
 	Kstat string
 
 	mu    sync.Mutex
 	hosts map[string]*Host
-	dir   string // of control sockets that this process made
-	// masters are the connections that this process made.
+	dir   string // the directory of the control sockets of this process
+	// masters are the ssh connections that this process set up.
 	masters []*master
 	closed  bool
 }
 
-// Host is where datasets live: here, or behind an ssh destination.
+// Host is a machine that has datasets: this one, or one behind an ssh destination.
 type Host struct {
 	m *Machine
-	// Dest is the ssh destination; "" is this machine.
+	// Dest is the ssh destination; "" means this machine.
 	Dest string
 
 	conn connection
@@ -67,7 +69,8 @@ type Host struct {
 	lost     lostPools
 }
 
-// Host gives the host behind an ssh destination, or this machine for "".
+// Host returns the host behind an ssh destination, or this machine for "". It returns the
+// same Host for each call with a destination.
 func (m *Machine) Host(dest string) *Host {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,10 +85,10 @@ func (m *Machine) Host(dest string) *Host {
 	return h
 }
 
-// Here tells whether the host is this machine.
+// Here reports whether the host is this machine.
 func (h *Host) Here() bool { return h.Dest == "" }
 
-// String names the host in messages.
+// String returns the host's name for messages.
 func (h *Host) String() string {
 	if h.Here() {
 		return "this machine"
@@ -93,8 +96,9 @@ func (h *Host) String() string {
 	return h.Dest
 }
 
-// Argv is what is started here so that argv runs on the host. What is to be
-// read by a shell there is /bin/sh -c, for the user's own may be any.
+// Argv returns the command to start on this machine so that argv runs on the host. Shell
+// code must be given as /bin/sh -c, because the user's login shell there may be any
+// shell.
 func (h *Host) Argv(ctx context.Context, argv ...string) ([]string, error) {
 	if h.Here() {
 		return argv, nil
@@ -106,7 +110,8 @@ func (h *Host) Argv(ctx context.Context, argv ...string) ([]string, error) {
 	return append(slices.Clone(ssh), loginLine(argv)), nil
 }
 
-// environ keeps zfs's messages in the language that this package reads.
+// environ returns this process's environment with the C locale, because this package
+// parses the English messages of zfs.
 func environ() []string {
 	env := os.Environ()
 	out := env[:0:0]
@@ -119,8 +124,8 @@ func environ() []string {
 	return append(out, "LC_ALL=C")
 }
 
-// Command prepares argv, already made by Argv, as a child in a process group
-// of its own that dies with this process.
+// Command prepares argv, as returned by Argv, as a child in a process group of its own
+// that dies with this process.
 func (m *Machine) Command(ctx context.Context, argv []string) *proc.Group {
 	if m.Debug != nil {
 		m.Debug(Quote(argv...))
@@ -134,18 +139,18 @@ func (m *Machine) Command(ctx context.Context, argv []string) *proc.Group {
 type call struct {
 	argv  []string
 	stdin io.Reader
-	// row is given each line of the output; out all of it.
+	// row is called with each line of the output; out gets the whole output.
 	row func(line string) error
 	out io.Writer
-	// question: it changes nothing, so that it may be ended when it takes too long.
+	// question: the program changes nothing, so it may be ended after QueryTimeout.
 	question bool
-	// limited: it does something to its pools, and may be ended in the same way, for
-	// it does nothing by halves.
+	// limited: the program acts on its pools but leaves nothing half done, so it may
+	// be ended after QueryTimeout as well.
 	limited bool
 }
 
-// ask runs a program that changes nothing, and gives each line of what it prints to
-// row. Its answer is whole, or there is an error.
+// ask runs a program that changes nothing, and calls row with each line of its output. It
+// returns an error unless the answer is complete.
 func (h *Host) ask(ctx context.Context, row func(line string) error, argv ...string) error {
 	return h.do(ctx, call{argv: argv, row: row, question: true})
 }
@@ -185,8 +190,9 @@ func (h *Host) do(ctx context.Context, c call) error {
 		stuck := func() bool { return true }
 		pools := PoolsOf(argv)
 		if isListing(argv) {
-			// It asks about many pools, of which zfs leaves out those that are
-			// suspended: that one is does not tell that it waits for it.
+			// A listing covers many pools, and zfs leaves out the suspended
+			// ones, so a suspended pool does not mean that the listing waits
+			// for it.
 			pools, stuck = nil, stuckIn(cmd.Process.Pid)
 			if !h.Here() {
 				return func() {}
@@ -204,7 +210,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 			return h.failed(argv, err, "")
 		}
 		defer watch()()
-		// A grandchild may hold the pipe when the program was ended.
+		// A grandchild may keep the pipe open after the program was ended.
 		if f, ok := out.(*os.File); ok {
 			defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(cmd.WaitDelay)) })()
 		}
@@ -233,7 +239,8 @@ func (h *Host) do(ctx context.Context, c call) error {
 		return &Error{Kind: record.KindTimeout, Host: h.Dest, Argv: argv, Code: -1,
 			Lines: []string{fmt.Sprintf("'%s' gave no answer in %s, and %s", strings.Join(argv[:min(2, len(argv))], " "), h.m.QueryTimeout, what)}}
 	case err != nil && (rowErr == nil || context.Cause(ctx) == nil):
-		// What a program printed before it failed may well be cut off.
+		// The output of a program that failed may be cut off, so its failure
+		// outranks rowErr.
 		return h.failed(argv, err, stderr.String())
 	case rowErr == nil:
 		if isListing(argv) {
@@ -244,8 +251,8 @@ func (h *Host) do(ctx context.Context, c call) error {
 	return h.badAnswer(argv, "%s", rowErr)
 }
 
-// drain reads what is left of an answer that is of no use, so that the program can
-// tell why it failed if it did; one that goes on and on is ended.
+// drain discards the rest of an unusable answer, so that a program that failed can still
+// say why. After 1 MiB or 10 seconds it calls end, because the output may never stop.
 func drain(r io.Reader, end func()) {
 	const most = 1 << 20
 	late := time.AfterFunc(10*time.Second, end)
@@ -256,16 +263,16 @@ func drain(r io.Reader, end func()) {
 	}
 }
 
-// tail keeps the beginning and the end of what a program says on stderr, so
-// that neither a cause nor memory is lost to a program that never stops.
+// tail keeps the beginning and the end of a program's stderr, so that the cause of a
+// failure is kept and memory stays bounded even if the program never stops.
 type tail struct {
 	mu   sync.Mutex
 	head bytes.Buffer
 	last []byte
 	cut  bool
-	size int // of each of the two, in bytes; 0 is tailSize
-	// most is after how many bytes in all the program has nobody to talk to any
-	// more; 0 is never.
+	size int // of the beginning and of the end, in bytes; 0 means tailSize
+	// most is the total number of bytes after which Write fails; 0 means no limit.
+	// all is the number of bytes so far.
 	most, all int
 }
 
@@ -287,7 +294,7 @@ func (t *tail) Write(p []byte) (int, error) {
 		p = p[k:]
 	}
 	t.last = append(t.last, p...)
-	// Not at each write, for what is kept would be moved each time.
+	// Not at each write, because trimming moves all the bytes that are kept.
 	if over := len(t.last) - size; over > size {
 		t.last = append(t.last[:0], t.last[over:]...)
 		t.cut = true
@@ -310,5 +317,5 @@ func (t *tail) String() string {
 	return strings.TrimSpace(s + string(last))
 }
 
-// Stderr is a place for a child's stderr that keeps head and tail of it.
+// Stderr is a writer for a child's stderr that keeps the beginning and the end of it.
 type Stderr = tail

@@ -1,5 +1,5 @@
-// Package zfstest makes for tests what a zfs would give: resume tokens, also such
-// as none gives.
+// Package zfstest imitates zfs for tests: it makes resume tokens, including ones that zfs
+// never makes, and has a script that answers zfs get.
 package zfstest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// ByteOrder is that of the machine that makes a token.
+// ByteOrder is the byte order of the machine that makes a token.
 type ByteOrder interface {
 	binary.ByteOrder
 	binary.AppendByteOrder
@@ -27,9 +27,8 @@ const (
 	typeString  = 9
 )
 
-// Pair is a pair of a token's list. Type and N, the number of values, are made to
-// fit Value, which is a uint64, a string, nil for a flag, or bytes, unless they
-// are given.
+// Pair is a pair of a token's list. Value is a uint64, a string, nil for a flag, or
+// bytes. Type and N, the number of values, are derived from Value unless they are given.
 type Pair struct {
 	Name    string
 	Value   any
@@ -107,7 +106,7 @@ func List(order ByteOrder, pairs ...Pair) []byte {
 	return order.AppendUint32(b, 0)
 }
 
-// XDRList packs pairs in XDR, which libnvpair reads and no token has.
+// XDRList packs pairs in XDR, which libnvpair reads but no token uses.
 func XDRList(pairs ...Pair) []byte {
 	be := binary.BigEndian
 	text := func(b []byte, s string) []byte { return pad(append(be.AppendUint32(b, uint32(len(s))), s...), 4) }
@@ -133,7 +132,7 @@ func pad(b []byte, n int) []byte {
 	return b
 }
 
-// Pack makes a token of a packed list as a machine of that byte order does.
+// Pack makes a token from a packed list as a machine of that byte order does.
 func Pack(order ByteOrder, list []byte) string {
 	var z bytes.Buffer
 	w := zlib.NewWriter(&z)
@@ -142,8 +141,7 @@ func Pack(order ByteOrder, list []byte) string {
 	return Around(order, z.Bytes(), len(list))
 }
 
-// Around makes a token of a zlib stream and the length that its list is said to
-// have.
+// Around makes a token from a zlib stream and the claimed length of its list.
 func Around(order ByteOrder, z []byte, size int) string {
 	sum := uint64(0)
 	for b := z; len(b) >= 4; b = b[4:] {
@@ -152,8 +150,8 @@ func Around(order ByteOrder, z []byte, size int) string {
 	return fmt.Sprintf("1-%x-%x-%x", sum, size, z)
 }
 
-// Unpack returns the zlib stream of a token, and its pairs. The token must be one
-// that a little-endian zfs has made.
+// Unpack returns the zlib stream of a token, and its pairs. The token must have been made
+// by a little-endian zfs.
 func Unpack(token string) ([]byte, []Pair, error) {
 	packed, err := hex.DecodeString(token[strings.LastIndexByte(token, '-')+1:])
 	if err != nil {

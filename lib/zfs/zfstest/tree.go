@@ -1,13 +1,13 @@
 package zfstest
 
-// Tree is the script, to be put behind the first line of a program named zfs, of a zfs
-// get of the datasets in $TREE, one a word, a pool before what is below it; all have
-// every property whose name begins with autobackup:. It treats pools and datasets that
-// cannot be read as zfs 2.1 to 2.4 do: a pool in $SUSPENDED is left out without a word,
-// and an error where it is named; what comes after the dataset $BAD below the same
-// parent is left out, with a line that names nothing, and status 0. Pools in $LATE come
-// only when they are named. Who asks for the pool $STUCK, by a name or by none, is given
-// no answer about any.
+// Tree is a script for a program named zfs, to be put after its first line. It answers
+// zfs get for the datasets in $TREE, one a word, a pool before its descendants; all have
+// every property whose name begins with autobackup:. It treats unreadable pools and
+// datasets as zfs 2.1 to 2.4 do: a pool in $SUSPENDED is left out silently, and an error
+// if it is named; the dataset $BAD and its later siblings are left out, with a line that
+// names nothing, and status 0. Pools in $LATE are only listed if they are named. A
+// request for the pool $STUCK, by a name or without names, gets no answer about any
+// dataset.
 const Tree = `[ "$1" = get ] || { echo "$1?" >&2; exit 9; }
 shift
 names= depth=0

@@ -1,5 +1,5 @@
-// Package chain knows how snapshots of a source and of its copy hang together:
-// what they have in common, what is still to be sent, in which streams.
+// Package chain relates the snapshots of a source to those of its copy: which are in
+// common, which are still to be sent, and in which streams.
 //
 // Goals: identity is the guid, order is createtxg; pure functions over facts.
 //
@@ -8,8 +8,8 @@ package chain
 
 import "zab/lib/record"
 
-// Base is what an incremental stream starts from: the newest snapshot of the
-// target that the source has too, as a snapshot or as a bookmark.
+// Base is the incremental base: the newest snapshot of the target that the source has
+// too, as a snapshot or as a bookmark.
 type Base struct {
 	// Source is the name on the source, with a leading # for a bookmark.
 	Source string
@@ -20,12 +20,12 @@ type Base struct {
 	Target int
 }
 
-// Bookmark tells whether only a bookmark is left on the source.
+// Bookmark reports whether only a bookmark is left on the source.
 func (b Base) Bookmark() bool { return b.Source[0] == '#' }
 
-// Find gives the newest snapshot that source and target have in common, by
-// guid. A snapshot is preferred to a bookmark of the same guid, for only it
-// can begin a stream of several snapshots.
+// Find returns the newest snapshot that source and target have in common, by guid. A
+// snapshot is preferred to a bookmark of the same guid, because only a snapshot can begin
+// a stream of several snapshots.
 func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
 	at := make(map[string]Base, len(snapshots)+len(bookmarks))
 	for i := range bookmarks {
@@ -38,7 +38,7 @@ func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
 			at[s.GUID] = Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG()}
 		}
 	}
-	// By age and not by place, for a record may have been put together by hand.
+	// The age decides, not the place, because a record may have been made by hand.
 	var base Base
 	has := false
 	for i := range target {
@@ -50,8 +50,7 @@ func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
 	return base, has
 }
 
-// FindByName is Find for those who ask to go by name alone; the guid is the
-// source's.
+// FindByName is Find by name alone, for users who ask for that; the guid is the source's.
 func FindByName(snapshots, target []record.Snapshot) (Base, bool) {
 	at := make(map[string]int, len(snapshots))
 	for j := len(snapshots) - 1; j >= 0; j-- {
@@ -66,8 +65,8 @@ func FindByName(snapshots, target []record.Snapshot) (Base, bool) {
 	return Base{}, false
 }
 
-// SameName gives the snapshots of the target that have a name of the source's
-// with another guid: they are other snapshots, whatever they are called.
+// SameName returns the snapshots of the target that have the name of a snapshot of the
+// source but another guid: they are different snapshots in spite of their names.
 func SameName(source, target []record.Snapshot) []record.Snapshot {
 	guid := make(map[string]string, len(source))
 	for i := range source {
@@ -89,15 +88,15 @@ type Stream struct {
 	Through        []record.Through
 }
 
-// Streams cuts what is wanted into as few streams as it can travel in. all are
-// the source's snapshots, oldest first, wanted tells which of those after the
-// base are wanted. Several snapshots go in one stream where no other lies
-// between them; the first after a bookmark, and the first of all, go alone.
+// Streams returns as few streams as possible that send the wanted snapshots. all are the
+// source's snapshots, oldest first; wanted reports whether a snapshot after the base, by
+// its index, is wanted. Several snapshots go in one stream if no other lies between
+// them; the first after a bookmark, and the first of all, go alone.
 func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) []Stream {
 	var out []Stream
 	from, fromGUID := "", ""
 	mayExtend := false // the next snapshot may join the last stream
-	gap := false       // an unwanted one lies after the last that was wanted
+	gap := false       // an unwanted snapshot lies after the last wanted one
 	if has {
 		from, fromGUID = base.Source, base.GUID
 	}
@@ -116,8 +115,8 @@ func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) 
 			t.To, t.ToGUID = s.Name, s.GUID
 		} else {
 			out = append(out, Stream{From: from, FromGUID: fromGUID, To: s.Name, ToGUID: s.GUID})
-			// zfs send -I takes a snapshot to start from, nothing else, and
-			// everything that lies between.
+			// zfs send -I starts from a snapshot only, and sends every snapshot that
+			// lies between.
 			mayExtend = from != "" && from[0] != '#' && !gap
 		}
 		gap = false
@@ -126,16 +125,16 @@ func Streams(all []record.Snapshot, wanted func(int) bool, base Base, has bool) 
 	return out
 }
 
-// FromOrigin makes the first of the streams of a clone, which has no base, one
-// that starts from the clone's origin, given by its full name.
+// FromOrigin makes the first of the streams of a clone without a base start from the
+// clone's origin, given by its full name.
 func FromOrigin(streams []Stream, origin, guid string) {
 	if len(streams) > 0 && streams[0].From == "" {
 		streams[0].From, streams[0].FromGUID = origin, guid
 	}
 }
 
-// Pending tells, by guid or for want of one by name, which snapshots the
-// record's steps still have to send. done is what was done already.
+// Pending returns the snapshots that the record's steps still have to send, and those
+// that these streams start from. Its keys are guids, and names after an @.
 func Pending(r *record.Record) map[string]bool {
 	done := map[int]bool{}
 	for _, res := range r.Results {

@@ -13,9 +13,9 @@ import (
 	"zab/lib/record"
 )
 
-// list makes snapshots, oldest first, of words such as name=guid; a name alone
-// is its own guid, and ~name was made by a dry run. The place in the list is
-// createtxg, in tens.
+// list returns snapshots, oldest first, made of words such as name=guid; a name alone is
+// its own guid, and ~name was made by a dry run. createtxg is ten times the place in the
+// list, counted from 1.
 func list(words string) []record.Snapshot {
 	var out []record.Snapshot
 	for i, w := range strings.Fields(words) {
@@ -106,7 +106,7 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-// text writes streams as "from->through,to".
+// text writes streams as "from>through,to".
 func text(streams []Stream) string {
 	var out []string
 	for _, s := range streams {
@@ -161,9 +161,9 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// Over random histories: the streams bring what is wanted and nothing else, in
-// order, each from what the one before brought, and there are no more of them
-// than must be.
+// Over random histories: the streams send the wanted snapshots and no others, in order,
+// each from the last snapshot of the stream before, and there are no more streams than
+// necessary.
 func TestStreamsProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 12).Draw(t, "snapshots")
@@ -212,7 +212,7 @@ func TestStreamsProperties(t *testing.T) {
 				if s.From == "" || s.From[0] == '#' {
 					t.Fatalf("%q: zfs send -I cannot start there", text(streams))
 				}
-				// Whatever exists between From and To travels with it.
+				// Every snapshot between From and To travels with it.
 				first := slices.IndexFunc(all, func(x record.Snapshot) bool { return x.Name == s.From })
 				last := slices.IndexFunc(all, func(x record.Snapshot) bool { return x.Name == s.To })
 				if last-first-1 != len(s.Through) {
@@ -232,8 +232,8 @@ func TestStreamsProperties(t *testing.T) {
 		if !reflect.DeepEqual(got, names) {
 			t.Fatalf("%q brings %q instead of %q", text(streams), got, names)
 		}
-		// A new stream is needed for the first, for the one after it where
-		// that is a full one or one from a bookmark, and on both sides of a gap.
+		// A new stream is needed for the first snapshot, for the one after it if the
+		// first is sent in full or from a bookmark, and on both sides of a gap.
 		least := 0
 		mayJoin := false
 		for k, i := range want {
@@ -250,8 +250,8 @@ func TestStreamsProperties(t *testing.T) {
 	})
 }
 
-// P2: what steps still have to send is pending, with what they start from,
-// until a result says that it is done.
+// P2: the snapshots that steps still have to send are pending, with those that the steps
+// start from, until a result says that the step is done.
 func TestPending(t *testing.T) {
 	r := &record.Record{
 		Steps: []record.Step{

@@ -9,32 +9,32 @@ import (
 	"zab/lib/record"
 )
 
-// Keeping are the options of the commands that know what keeps a chain together.
+// Keeping holds the options of the commands that know how the incremental base is kept.
 type Keeping struct {
 	Bookmark bool `long:"bookmark" section:"sent" description:"Keep the base on the source as a bookmark, so that no snapshot there has to stay"`
 }
 
-// Mark is a bookmark of ours. Its name tells what it marks and which targets
-// start from it: there is one for a snapshot, however many the targets, and it
-// goes when the last of them has moved on.
+// Mark is a bookmark of ours. Its name has the marked snapshot and the targets that start
+// from it: there is one for a snapshot, however many the targets, and it is destroyed
+// when the last of them has moved on.
 type Mark struct {
-	// Name is all that follows the #, Snapshot the name of what it marks.
+	// Name is all that follows the #, Snapshot the name of the marked snapshot.
 	Name, Snapshot string
 	GUID           string
-	// Targets are the keys of those that start from it, in order.
+	// Targets are the keys of the targets that start from it, in order.
 	Targets []string
 }
 
-// TargetKey stands for a target in the names of bookmarks: eight digits for the
-// tag of its holds (see Pin), which has the backup, the guid of the dataset that
-// its copies are below, and that of its pool.
+// TargetKey returns the key of a target in the names of bookmarks: eight hexadecimal
+// digits, a hash of the target's pin (see Pin), which has the backup, the guid of the
+// dataset that its copies are below, and the guid of its pool.
 func TargetKey(pin string) string {
 	h := fnv.New32a()
 	h.Write([]byte(pin))
 	return fmt.Sprintf("%08x", h.Sum32())
 }
 
-// Marks are those of the bookmarks whose names have keys of targets.
+// Marks returns those of the bookmarks whose names have keys of targets.
 func Marks(bookmarks []record.Snapshot) []Mark {
 	var out []Mark
 	for _, b := range bookmarks {
@@ -57,22 +57,22 @@ func Marks(bookmarks []record.Snapshot) []Mark {
 
 func isKey(s string) bool { return len(s) == 8 && strings.Trim(s, "0123456789abcdef") == "" }
 
-// MarkName is the name of the bookmark of a snapshot for targets.
+// MarkName returns the name of the bookmark of a snapshot for targets.
 func MarkName(snapshot string, targets []string) string {
 	return strings.Join(append([]string{snapshot}, slices.Sorted(slices.Values(targets))...), ":")
 }
 
-// Has tells whether a target starts from it.
+// Has reports whether a target starts from the mark.
 func (m *Mark) Has(target string) bool { return slices.Contains(m.Targets, target) }
 
-// With is its name when a target joins, less another of its keys.
+// With returns the name of the mark when a target joins, without the target's former key.
 func (m *Mark) With(target, former string) string {
 	rest := slices.DeleteFunc(slices.Clone(m.Targets), func(t string) bool { return t == target || t == former })
 	return MarkName(m.Snapshot, append(rest, target))
 }
 
-// Without is its name when a target, with all keys that it has, has moved on; ""
-// when that was the last.
+// Without returns the name of the mark when a target, given by all its keys, has moved
+// on, or "" if it was the last.
 func (m *Mark) Without(target ...string) string {
 	rest := slices.DeleteFunc(slices.Clone(m.Targets), func(t string) bool { return slices.Contains(target, t) })
 	if len(rest) == 0 {

@@ -9,9 +9,9 @@ import (
 // Pin is the tag of holds that stand for one target alone: the tag of the backup,
 // the guid of the dataset that all copies are below, and the guid of its pool.
 //
-// The guid of the dataset alone does not do: disks that were made from one another,
-// by zpool split, from an image, or from a mirror's half, have it in common. Their
-// pools' guids differ: zpool split gives a new one, and so does zpool reguid.
+// The guid of the dataset alone is not unique: disks that were made from one another,
+// by zpool split, from an image, or from half of a mirror, have it in common. Their
+// pool guids differ: zpool split sets a new one, and so does zpool reguid.
 type Pin struct {
 	Tag, Dataset string
 	// Pool is absent in a pin of earlier versions, and where the pool's guid is not
@@ -19,8 +19,9 @@ type Pin struct {
 	Pool string
 }
 
-// String is the pin as a tag: TAG:DATASET.POOL, or TAG:DATASET. "" where the dataset's
-// guid is not known, or where even the shorter form is too long for a tag.
+// String returns the pin as a tag: TAG:DATASET.POOL, or TAG:DATASET where the pool's guid
+// is not known or the longer form is too long. It returns "" where the dataset's guid is
+// not known, or where even the shorter form is too long for a tag.
 func (p Pin) String() string {
 	if p.Dataset == "" {
 		return ""
@@ -35,8 +36,8 @@ func (p Pin) String() string {
 	return s
 }
 
-// Former is the pin that earlier versions put for the same dataset; "" where p is
-// that itself.
+// Former returns the pin that earlier versions used for the same dataset, or "" where p
+// is that itself.
 func (p Pin) Former() string {
 	if s := (Pin{Tag: p.Tag, Dataset: p.Dataset}).String(); s != p.String() {
 		return s
@@ -44,7 +45,7 @@ func (p Pin) Former() string {
 	return ""
 }
 
-// ParsePin takes a tag apart that has the form of a pin.
+// ParsePin parses a tag; ok is false if it does not have the form of a pin.
 func ParsePin(s string) (p Pin, ok bool) {
 	i := strings.LastIndexByte(s, ':')
 	if i < 1 {
@@ -57,7 +58,7 @@ func ParsePin(s string) (p Pin, ok bool) {
 	return p, true
 }
 
-// guids reads what follows the backup's tag in a pin: DATASET.POOL, or DATASET.
+// guids parses the part of a pin after the backup's tag: DATASET.POOL, or DATASET.
 func guids(s string) (of, pool string, ok bool) {
 	of, pool, pooled := strings.Cut(s, ".")
 	if _, err := dataset.ParseGUID(of); err != nil {
@@ -69,10 +70,10 @@ func guids(s string) (of, pool string, ok bool) {
 	return of, pool, true
 }
 
-// PinTarget tells for which target a hold stands, given its tag and the one that all
-// targets of the backup share: it returns the guid of the dataset below which the
-// copies are, and that of its pool where the tag has it. Of a tag that stands for no
-// single target ok is false.
+// PinTarget returns the target for which a hold stands, given its tag and the tag that
+// all targets of the backup share: the guid of the dataset below which the copies are,
+// and the guid of its pool where the tag has it. ok is false for a tag that stands for no
+// single target.
 func PinTarget(tag, shared string) (of, pool string, ok bool) {
 	rest, ok := strings.CutPrefix(tag, shared+":")
 	if !ok {
@@ -81,7 +82,7 @@ func PinTarget(tag, shared string) (of, pool string, ok bool) {
 	return guids(rest)
 }
 
-// WithoutPool is a pin without the guid of the pool, which a run that sends nothing
+// WithoutPool returns a pin without the guid of the pool, which a run that sends nothing
 // need not know.
 func WithoutPool(pin string) string {
 	i := strings.LastIndexByte(pin, ':')
@@ -91,9 +92,9 @@ func WithoutPool(pin string) string {
 	return pin
 }
 
-// OfCopy reports whether a hold on a snapshot of the target with the tag other
-// stands for the target with this pin: every pool that a copy has ever been in
-// is its own.
+// OfCopy reports whether a hold with the tag other, on a snapshot of the target, stands
+// for the target with this pin, in any pool: every pool that a copy has ever been in
+// counts as its own.
 func (p Pin) OfCopy(other string) bool {
 	o, ok := ParsePin(other)
 	return ok && o.Tag == p.Tag && o.Dataset == p.Dataset

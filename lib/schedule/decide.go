@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Snapshot is what a decision needs to know about a snapshot.
+// Snapshot has the facts about a snapshot that a decision needs.
 type Snapshot struct {
 	// Name is shown in reasons, and breaks ties in the order.
 	Name string
-	// Time is the time that the snapshot's name tells, in seconds since 1970 UTC.
+	// Time is the time in the snapshot's name, in seconds since 1970 UTC.
 	Time int64
-	// CreateTXG orders the snapshots of a dataset as they were made, whatever the clock said. All
-	// snapshots given to one decision carry numbers from the same pool.
+	// CreateTXG orders the snapshots of a dataset as they were made, even if the clock
+	// was wrong. All snapshots given to one decision have numbers from the same pool.
 	CreateTXG uint64
-	// Pins are reasons to keep the snapshot whatever the schedule says. A pinned snapshot takes part in
-	// the rules like any other.
+	// Pins are reasons to keep the snapshot regardless of the schedule. A pinned
+	// snapshot takes part in the rules like any other.
 	Pins []string
 }
 
@@ -26,8 +26,8 @@ type Snapshot struct {
 type Verdict struct {
 	Keep bool
 
-	// rank is the place among those not ahead of the clock, from the oldest; -1
-	// for one that is ahead.
+	// rank is the place among the snapshots that are not ahead of the clock, from the
+	// oldest; -1 for a snapshot that is ahead.
 	index, rank int32
 	d           *decision
 }
@@ -35,14 +35,15 @@ type Verdict struct {
 // Ahead reports whether the snapshot is kept because its name lies in the future.
 func (v Verdict) Ahead() bool { return v.d != nil && v.rank < 0 }
 
-// Tolerance is by how many seconds a name may lie ahead of now and count like any
-// other. The clocks of two hosts differ by seconds where they are kept in step and by
-// a few minutes where they are not, and a name that was taken is made a second or two
-// later than it was. What a block or two of minutes can be filled ahead of time with
-// is not worth a warning.
+// Tolerance is the number of seconds by which a name may lie ahead of now and still count
+// like any other. The clocks of two hosts differ by seconds if they are synchronized and
+// by a few minutes if they are not, and where a name is taken the snapshot gets that of a
+// second or two later. A block or two of minutes filled ahead of time is not worth a
+// warning.
 const Tolerance = 5 * 60
 
-// decision is what the verdicts of one call share; reasons are made from it when they are asked for.
+// decision is the data that the verdicts of one call share, from which reasons are made
+// when they are asked for.
 type decision struct {
 	schedule Schedule
 	snaps    []Snapshot
@@ -50,16 +51,17 @@ type decision struct {
 	// counted is the number of snaps that are not ahead of the clock.
 	counted int
 	grids   []grid
-	// first holds, for snapshot i and grid g at i*len(grids)+g, the index of the snapshot that is the
-	// first of i's block, or -1 if no rule of the grid is interested in one as old as i.
+	// first holds, for snapshot i and grid g at i*len(grids)+g, the index of the first
+	// snapshot of i's block, or -1 if i is too old for every rule of the grid, or ahead
+	// of the clock.
 	first []int32
-	// said are the words that many reasons share; made with the first of them, so
-	// reasons are for one goroutine at a time.
+	// said has the words that many reasons share. They are made with the first reason,
+	// so only one goroutine at a time may ask for reasons.
 	said *words
 }
 
-// words of reasons: that of the newest, and for each rule its name, its grid and
-// what is said of those that are too old for it.
+// words are the parts of reasons that many verdicts share: those about the newest, and
+// for each rule its name, its grid and the reason of snapshots too old for it.
 type words struct {
 	newest, notNewest string
 	rules             []ruleWords
@@ -84,28 +86,31 @@ func (d *decision) words() *words {
 	return w
 }
 
-// grid is the time line cut into blocks of one interval. Rules with the same interval share it, so a
-// block that one of them has filled is filled for the others.
+// grid is the time line cut into blocks of one interval. Rules with the same interval
+// share it, so a block that one of them has filled is filled for the others.
 type grid struct {
 	interval int64 // seconds
 	oldest   int64 // the earliest time that any of its rules wants
 }
 
-// Decide gives a verdict on each snapshot, in the order of snaps; now is in seconds since 1970 UTC.
+// Decide returns a verdict on each snapshot, in the order of snaps; now is in seconds
+// since 1970 UTC.
 //
-// The snapshots are taken in the order in which they were made: by CreateTXG, then Time, then Name; the
-// order of snaps does not matter. The newest N by that order are kept. For every rule, of the snapshots
-// not older than its ttl (now-Time <= ttl) the first in each block is kept; a snapshot's block is Time /
-// interval, truncated, so blocks are counted from 1970 UTC and know no time zone. What one reason keeps
-// is kept.
+// The snapshots are taken in the order in which they were made: by CreateTXG, then Time,
+// then Name; the order of snaps does not matter. The newest N by that order are kept. For
+// every rule, of the snapshots not older than its ttl (now-Time <= ttl) the first in each
+// block is kept; a snapshot's block is Time / interval, truncated, so blocks are counted
+// from 1970 UTC and know no time zone. One reason is enough to keep a snapshot.
 //
-// A snapshot whose Time is more than Tolerance ahead of now is kept, counts among no newest N and fills no
-// block: a host that lies about the time cannot have others destroyed in its favour, and names
-// made by local time in a zone further east lose nothing.
+// A snapshot whose Time is more than Tolerance ahead of now is kept, does not count among
+// the newest N and fills no block: a host that lies about the time cannot have other
+// snapshots destroyed in its favour, and names in the local time of a zone further east
+// do no harm.
 //
-// Deciding again at the same now about those kept changes nothing. Deciding at a later now can give less
-// than if the earlier decision had not been carried out: when a block straddles the ttl, its first
-// snapshot gets too old, and those that could have followed it are gone already.
+// Deciding again at the same now about the snapshots kept changes nothing. Deciding at a
+// later now can keep less than if the earlier decision had not been carried out: when a
+// block straddles the ttl, its first snapshot gets too old, and the snapshots that could
+// have followed it are gone already.
 //
 // snaps must not be changed as long as the verdicts are used.
 func (s Schedule) Decide(snaps []Snapshot, now int64) []Verdict {
@@ -137,7 +142,7 @@ func (s Schedule) Decide(snaps []Snapshot, now int64) []Verdict {
 		counted++
 	}
 	for g, grid := range d.grids {
-		// While time never runs backwards, only the last block filled can be met again.
+		// If time never runs backwards, only the last block filled can be met again.
 		var taken map[int64]int32
 		if !rising {
 			taken = make(map[int64]int32)
@@ -182,8 +187,8 @@ func (s Schedule) grids(now int64) []grid {
 	return grids
 }
 
-// chronological gives the indices of snaps in the order in which they were made, nil if that is the order
-// they are in, and whether their times never fall in that order.
+// chronological returns the indices of snaps in the order in which they were made, or nil
+// if snaps are in that order already, and whether their times never fall in that order.
 func chronological(snaps []Snapshot) (order []int32, rising bool) {
 	inOrder := true
 	rising = true
@@ -218,15 +223,18 @@ func compare(a, b *Snapshot) int {
 	return strings.Compare(a.Name, b.Name)
 }
 
-// Why gives every reason for the verdict, in a fixed order and wording. Of one kept, every reason to keep
-// it: its pins as given; "newest 10"; and for each rule that wants it "1d1w: first of 2026-11-20"; of one ahead
-// of the clock its pins and "named for 2027-11-20T12:00:00Z, which is still to come". Of one
-// destroyed, why nothing wants it: "newest 10: not among them"; and for each rule "1d1w: older than 1w" or
-// "1d1w: 2026-11-20 is kept by offsite1-20261120000000"; under a schedule without any of these, "0: keeps
-// nothing". A block is named by its start in UTC, a date where the interval is in whole days, else a
-// date and time, as RFC 3339 has them. Weeks begin on Thursday, as 1970 did.
+// Why returns every reason for the verdict, in a fixed order and wording. A snapshot to
+// be kept has every reason to keep it: its pins as given; "newest 10"; and for each rule
+// that wants it "1d1w: first of 2026-11-20". A snapshot ahead of the clock has its pins
+// and "named for 2027-11-20T12:00:00Z, which is still to come". A snapshot to be
+// destroyed has the reasons why nothing wants it: "newest 10: not among them"; and for
+// each rule "1d1w: older than 1w" or
+// "1d1w: 2026-11-20 is kept by offsite1-20261120000000"; under a schedule without any of
+// these, "0: keeps nothing". A block is named by its start in UTC: a date where the
+// interval is in whole days, else a date and time, as in RFC 3339. Weeks begin on
+// Thursday, as 1970 did.
 //
-// It is made anew with every call. The zero Verdict has no reasons.
+// The reasons are made anew with every call. The zero Verdict has no reasons.
 func (v Verdict) Why() []string {
 	d := v.d
 	if d == nil {

@@ -29,8 +29,8 @@ func seconds(t testing.TB, text string) int64 {
 	return at.Unix()
 }
 
-// Each table gives the snapshots in the order of their creation: name, time of the name, and the reasons
-// worked out by hand, "+" before those to keep.
+// Each table has the snapshots in the order of their creation: name, time in the name,
+// and the reasons worked out by hand, with "+" before those of snapshots to keep.
 func TestDecide(t *testing.T) {
 	type row struct{ name, time, why string }
 	for _, test := range []struct {
@@ -52,7 +52,8 @@ func TestDecide(t *testing.T) {
 		}},
 		{"days for a week", "1d1w", "2026-11-20 12:00:00", []row{
 			{"a", "2026-11-13 11:59:59", "1d1w: older than 1w"},
-			// The block of the 13th straddles the ttl: its first snapshot is too old, its second is not.
+			// The block of the 13th straddles the ttl: its first snapshot is too old,
+			// its second is not.
 			{"b", "2026-11-13 12:00:00", "+1d1w: first of 2026-11-13"},
 			{"c", "2026-11-13 12:00:01", "1d1w: 2026-11-13 is kept by b"},
 			{"d", "2026-11-18 23:59:59", "+1d1w: first of 2026-11-18"},
@@ -71,8 +72,8 @@ func TestDecide(t *testing.T) {
 			{"g", "2026-11-19 13:00:01", "+newest 1"},
 		}},
 		{"rules share an interval", "1d2d,1d1w", "2026-11-20 12:00:00", []row{
-			// a fills its day for both rules though only 1d1w wants one as old as it; so 1d2d, which
-			// by itself would keep b, does not.
+			// a fills its day for both rules though only 1d1w wants a snapshot as old
+			// as a; so 1d2d, which by itself would keep b, does not.
 			{"a", "2026-11-18 06:00:00", "+1d1w: first of 2026-11-18"},
 			{"b", "2026-11-18 18:00:00", "1d2d: 2026-11-18 is kept by a|1d1w: 2026-11-18 is kept by a"},
 			{"c", "2026-11-19 06:00:00", "+1d2d: first of 2026-11-19|1d1w: first of 2026-11-19"},
@@ -91,8 +92,9 @@ func TestDecide(t *testing.T) {
 			{"c", "2026-11-18 18:00:00", "+1d2d: first of 2026-11-18|12h1w: first of 2026-11-18T12:00:00Z"},
 		}},
 		{"an hour that happened twice", "1h1w", "2026-10-25 12:00:00", []row{
-			// Local names 02:10 (summer), 02:40 (summer), 02:10 (winter): the name is read as the first
-			// of the two, so time stands still or runs back while the order of creation goes on.
+			// Local names 02:10 (summer), 02:40 (summer), 02:10 (winter): the name is
+			// read as the first of the two, so time stands still or runs back while the
+			// order of creation goes on.
 			{"a", "2026-10-25 00:10:00", "+1h1w: first of 2026-10-25T00:00:00Z"},
 			{"b", "2026-10-25 00:40:00", "1h1w: 2026-10-25T00:00:00Z is kept by a"},
 			{"c", "2026-10-25 00:10:00", "1h1w: 2026-10-25T00:00:00Z is kept by a"},
@@ -118,7 +120,8 @@ func TestDecide(t *testing.T) {
 			{"b", "2026-11-20 12:02:00", "+newest 1|1h1w: first of 2026-11-20T12:00:00Z"},
 		}},
 		{"years of 365.25 days", "1y10y", "2026-11-20 12:00:00", []row{
-			// From 1970: 54 years are 19723.5 days, 55 are 20088.75, 56 are 20454, which is 2026-01-01.
+			// From 1970: 54 years are 19723.5 days, 55 are 20088.75, 56 are 20454, which
+			// is 2026-01-01.
 			{"a", "2024-12-31 17:59:59", "+1y10y: first of 2024-01-01T12:00:00Z"},
 			{"b", "2025-12-31 23:59:59", "+1y10y: first of 2024-12-31T18:00:00Z"},
 			{"c", "2026-01-01 00:00:00", "+1y10y: first of 2026-01-01T00:00:00Z"},
@@ -186,8 +189,8 @@ func TestOrderIsByTxgThenTimeThenName(t *testing.T) {
 	}
 }
 
-// A later decision about what an earlier one has left can keep less than it would have kept of all:
-// the price of one snapshot a block, and the same in zfs-autobackup.
+// A later decision about the snapshots that an earlier one has left can keep less than it
+// would have kept of all: the price of one snapshot per block, as in zfs-autobackup.
 func TestEarlierThinningShows(t *testing.T) {
 	s := mustParse(t, "1d1w")
 	first := seconds(t, "2026-11-13 01:00:00")
@@ -218,8 +221,9 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// oracle follows the words: for each rule whose ttl the snapshot's age does not exceed, the oldest snapshot of
-// each block is kept, where the snapshots that count are those that some rule of that interval wants.
+// oracle follows the documentation: for each rule whose ttl the snapshot's age does not
+// exceed, the oldest snapshot of each block is kept, where the snapshots that count are
+// those that some rule of that interval wants.
 func oracle(s Schedule, snaps []Snapshot, now int64) []bool {
 	older := func(a, b Snapshot) bool {
 		if a.CreateTXG != b.CreateTXG {
@@ -271,7 +275,7 @@ func oracle(s Schedule, snaps []Snapshot, now int64) []bool {
 func genSchedule(t *rapid.T) Schedule {
 	text := fmt.Sprint(rapid.IntRange(0, 6).Draw(t, "newest"))
 	for range rapid.IntRange(0, 4).Draw(t, "rules") {
-		// The days come often, so that rules that share an interval do.
+		// Days are frequent, so that rules often share an interval.
 		unit := rapid.SampledFrom([]string{"s", "min", "h", "d", "d", "d", "d", "w", "m", "y"}).Draw(t, "unit")
 		interval := rapid.IntRange(1, 2).Draw(t, "interval")
 		ttl := interval + rapid.IntRange(0, 8).Draw(t, "more")
@@ -284,8 +288,8 @@ func genSchedule(t *rapid.T) Schedule {
 	return s
 }
 
-// genHistory makes snapshots as a machine does that snapshots now and then, at times of any scale, and whose clock
-// jumps at times; txgs rise, sometimes two share one.
+// genHistory returns snapshots of a machine that makes them at intervals of any scale and
+// whose clock jumps at times; txgs rise, and sometimes two snapshots share one.
 func genHistory(t *rapid.T) []Snapshot {
 	n := rapid.IntRange(0, 40).Draw(t, "count")
 	at := rapid.Int64Range(-1000, 2000000000).Draw(t, "start")

@@ -2,13 +2,13 @@ package schedule
 
 import "fmt"
 
-// Target are the options of the commands that know what the target keeps.
+// Target holds the options of the commands that know which snapshots the target keeps.
 type Target struct {
 	Keep       string `long:"keep-target" section:"thinning" often:"yes" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the target keeps"`
 	NoThinning bool   `long:"no-thinning" section:"thinning" description:"Destroy nothing, and send what the schedule would not keep"`
 }
 
-// KeepTarget is the target's schedule; nil with --no-thinning.
+// KeepTarget returns the target's schedule; nil with --no-thinning.
 func (o *Target) KeepTarget() (*Schedule, error) {
 	s, err := Parse(o.Keep)
 	if err != nil {
@@ -20,12 +20,12 @@ func (o *Target) KeepTarget() (*Schedule, error) {
 	return &s, nil
 }
 
-// Source is the option of the commands that know what the source keeps.
+// Source holds the option of the commands that know which snapshots the source keeps.
 type Source struct {
 	Keep string `long:"keep-source" section:"thinning" often:"yes" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the source keeps"`
 }
 
-// KeepSource is the source's schedule.
+// KeepSource returns the source's schedule.
 func (o *Source) KeepSource() (Schedule, error) {
 	s, err := Parse(o.Keep)
 	if err != nil {

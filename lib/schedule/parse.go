@@ -3,9 +3,9 @@
 //
 // The text and the decision are those of zfs-autobackup 3.3 (its Thinner and
 // ThinnerRule), so that a tree which that program thinned stays as it is.
-// The package is pure: no clock, no zfs, and it never looks at names other than
-// to order and to print them. Which snapshots may be thinned at all, and which
-// are needed for other reasons, is the caller's to say (see [Snapshot.Pins]).
+// The package is pure: it uses no clock and no zfs, and uses names only to order and to
+// print them. The caller decides which snapshots may be thinned at all, and which are
+// needed for other reasons (see [Snapshot.Pins]).
 package schedule
 
 import (
@@ -25,7 +25,7 @@ const maxAge = 10000 * year
 
 const maxNewest = math.MaxInt32
 
-// units are those of a span, with their names in words.
+// units has the units of a span, with their names in words.
 var units = map[string]struct {
 	name    string
 	seconds int64
@@ -36,9 +36,9 @@ var units = map[string]struct {
 
 const unitNames = "s, min, h, d, w, m (30 days) or y (365.25 days)"
 
-// Schedule says which snapshots to keep: always the newest N, and for every rule the first
-// of each block of time. The zero Schedule keeps nothing but what is pinned, and is
-// written "0". Make others with [Parse].
+// Schedule says which snapshots to keep: always the newest N, and for every rule the
+// first of each block of time. The zero Schedule keeps only snapshots that are pinned or
+// ahead of the clock, and is written "0". Make others with [Parse].
 type Schedule struct {
 	newest int
 	rules  []rule
@@ -60,9 +60,9 @@ type age struct {
 
 func (a age) String() string { return strconv.FormatInt(a.count, 10) + a.unit }
 
-// String gives the schedule as text that Parse reads back to the same schedule: no spaces, units in
-// lower case, no leading zeros, the number of newest snapshots first unless it is 0, then the rules in
-// the order in which, and with the units with which, they were given.
+// String returns the schedule as text that Parse reads back to the same schedule: no
+// spaces, units in lower case, no leading zeros, the number of newest snapshots first
+// unless it is 0, then the rules, with their order and units as given.
 func (s Schedule) String() string {
 	var items []string
 	if s.newest > 0 || len(s.rules) == 0 {
@@ -74,14 +74,16 @@ func (s Schedule) String() string {
 	return strings.Join(items, ",")
 }
 
-// Parse reads a schedule: items separated by commas, each either N (always keep the newest N, at most
-// once, 0 for none) or <interval><ttl> such as 1d1w (keep the first snapshot of each day for a week).
-// Both parts of a rule are a whole number and a unit: s, min, h, d, w, m (30 days) or y (365.25 days),
-// in either case as in zfs-autobackup. Spaces and tabs around items are skipped.
+// Parse reads a schedule: items separated by commas, each either N (always keep the
+// newest N, at most once, 0 for none) or <interval><ttl> such as 1d1w (keep the first
+// snapshot of each day for a week). Both parts of a rule are a whole number and a unit:
+// s, min, h, d, w, m (30 days) or y (365.25 days), in upper or lower case as in
+// zfs-autobackup. Spaces and tabs around items are skipped.
 //
-// An error quotes the text and gives the place of the fault in it, counted in characters from 1, and what
-// was expected there. Among the errors are an empty text or item, an interval of 0 or longer than its
-// ttl, spans above 10000 years, and anything left over after an item.
+// An error quotes the text and says where the fault is in it, counted in characters from
+// 1, and which text was expected there. Among the errors are an empty text or item, an
+// interval of 0 or longer than its ttl, spans above 10000 years, and text left over after
+// an item.
 func Parse(text string) (Schedule, error) {
 	var s Schedule
 	seen := false
@@ -113,8 +115,9 @@ func Parse(text string) (Schedule, error) {
 	return s, nil
 }
 
-// ParseAge reads one span such as 30d, in the syntax of a rule's ttl, and gives it in seconds. 0 is
-// allowed, with a unit. Spaces and tabs around it are skipped. Errors are as those of Parse.
+// ParseAge reads one span such as 30d, in the syntax of a rule's ttl, and returns it in
+// seconds. 0 is allowed, with a unit. Spaces and tabs around it are skipped. Errors are
+// like those of Parse.
 func ParseAge(text string) (seconds int64, err error) {
 	p := parser{what: "age", text: text, end: len(text)}
 	for p.at < p.end && isBlank(text[p.at]) {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Words says what the schedule keeps, after a word such as "keeps": "the newest 10,
-// one a day for a week, one a month for a year".
+// Words describes which snapshots the schedule keeps, to follow a word such as "keeps":
+// "the newest 10, one a day for a week, one a month for a year".
 func (s Schedule) Words() string {
 	var items []string
 	switch {
@@ -28,7 +28,7 @@ func (s Schedule) Words() string {
 	return strings.Join(items, ", ")
 }
 
-// words is the span as somebody would say it, such as "a day" or "2 days".
+// words returns the span in words, such as "a day" or "2 days".
 func (a age) words() string {
 	name := units[a.unit].name
 	switch {

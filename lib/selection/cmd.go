@@ -1,11 +1,12 @@
 // Package selection is zab-select: it finds the datasets that a ZFS property
-// selects for a backup, and says of each why.
+// selects for a backup, with the reason for each.
 //
-// Goals: one zfs get whatever the number of datasets, and where there is a target a
-// second one for it, and one that lists the pools of another host; the same verdicts as zfs-autobackup; a reason for every one; a list
-// that is whole, or says what is not in it.
+// Goals: one zfs get regardless of the number of datasets, a second one for the target if
+// there is one, and a program that lists the pools of another host; the same verdicts as
+// zfs-autobackup; a reason for every one; a list that is complete, or names the pools and
+// datasets that are missing from it.
 //
-// Non-goals: it changes nothing and looks at no snapshot.
+// Non-goals: it changes nothing and reads no snapshots.
 package selection
 
 import (
@@ -22,7 +23,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// Select are the options that the wrapper has in common with zab-select.
+// Select holds the options that the wrapper shares with zab-select.
 type Select struct {
 	SSHSource        string `long:"ssh-source" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
 	ExcludeUnchanged int64  `long:"exclude-unchanged" section:"selection" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
@@ -194,17 +195,17 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	return nil
 }
 
-// list gives the datasets of the source's host, and finds the target: without
-// it nothing must be done, and its guid tells whether it is on the same host,
-// whatever that host is called.
+// list returns the datasets of the source's host, and looks up the target: without the
+// target nothing must be done, and its guid tells whether it is on the same host,
+// regardless of that host's name.
 //
-// Where it is known to be, nothing below it is listed. What is there are
-// copies, which nobody mounts, and of all datasets those take zfs the longest.
+// Where the target is known to be on the same host, nothing below it is listed:
+// unmounted replicas are the datasets that take zfs the longest.
 func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, props []string) (*listing, error) {
 	cannot := func(err error) error { return fmt.Errorf("cannot list the datasets of %s: %w", host, err) }
 	l := &listing{host: host, rules: rules, props: props}
 	if o.Target == "" || o.All || o.SSHSource != o.SSHTarget {
-		// The target is looked up meanwhile, on a host that may be far away.
+		// The target is looked up at the same time, because its host may be far away.
 		target := make(chan error, 1)
 		go func() { target <- o.findTarget(ctx, env, rules) }()
 		err := l.get(ctx, -1)
@@ -224,7 +225,7 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 	}
 	at := slices.IndexFunc(l.datasets, func(d zfs.Dataset) bool { return d.Name == o.Target })
 	if at < 0 {
-		// That it is not in a list proves nothing: zfs is asked for it by name.
+		// Its absence from a list proves nothing, so zfs is asked for it by name.
 		if err := o.findTarget(ctx, env, rules); err != nil {
 			return nil, err
 		}
@@ -239,7 +240,7 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 		}
 		l.datasets = append(path, deep...)
 		if gone {
-			// One was destroyed or renamed in between.
+			// One of the roots was destroyed or renamed in between.
 			if err := l.get(ctx, -1); err != nil {
 				return nil, cannot(err)
 			}
@@ -253,8 +254,8 @@ func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules 
 	return l, nil
 }
 
-// whole lists all pools again where one of them went while they were listed,
-// which zfs takes for a failure: it may be none of ours.
+// whole lists all pools, and tries again, up to three times in all, if a pool went away
+// meanwhile: zfs fails then, even if that pool is none of ours.
 func whole(list func() ([]zfs.Dataset, error)) (out []zfs.Dataset, err error) {
 	for range 3 {
 		if out, err = list(); zfs.KindOf(err) != record.KindNotFound {
@@ -264,8 +265,9 @@ func whole(list func() ([]zfs.Dataset, error)) (out []zfs.Dataset, err error) {
 	return out, err
 }
 
-// around parts what is not below the target: path is the target and what is
-// above it, roots are the names of the others that everything else is below.
+// around splits a listing down to the depth of the target: path has the target and the
+// datasets above it, roots the names of the topmost others, at or below which all other
+// datasets are.
 func around(shallow []zfs.Dataset, target string) (path []zfs.Dataset, roots []string) {
 	for _, d := range shallow {
 		up := d.Name[:max(0, strings.LastIndexByte(d.Name, '/'))]
@@ -298,8 +300,8 @@ func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) er
 	return nil
 }
 
-// findCopies asks for the pools of the target's host, where there are copies
-// that may have come from there.
+// findCopies asks for the pools of the target's host, if any of the datasets may be a
+// copy that came from there.
 func (o *Options) findCopies(ctx context.Context, env *cli.Env, rules *Rules, datasets []zfs.Dataset) error {
 	if o.Target == "" || o.IncludeReceived || !rules.Copies(datasets) {
 		return nil

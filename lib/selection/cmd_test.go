@@ -14,8 +14,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// framed prints the rows in TEXT as zfs get does, with those of the properties that
-// nobody has set, which mark the end of values of free text.
+// framed prints the rows in TEXT as zfs get does, with rows of the unset properties that
+// mark the end of free-text values.
 const framed = `for a; do case $a in *,*,*,*,*) props=$a;; esac; done
 printf %s "$TEXT" | awk -F'\t' -v props="$props" '
 BEGIN { n = split(props, p, ","); for (i = 2; i <= n; i++) if (p[i] ~ /^zab:[0-9a-f]+-[0-9]+$/) frame[p[i-1]] = p[i] }
@@ -38,7 +38,7 @@ func run(t *testing.T, args, text string) (records []*record.Record, stderr stri
 	return all, stderr, err
 }
 
-// runOn runs zab-select on a machine whose kernel tells of pools with the given states.
+// runOn runs zab-select on a machine whose kernel lists pools with the given states.
 func runOn(t *testing.T, args string, pools ...string) (records []*record.Record, stderr string, err error) {
 	t.Helper()
 	states := t.TempDir()
@@ -72,7 +72,8 @@ func runOn(t *testing.T, args string, pools ...string) (records []*record.Record
 	return all, e.String(), err
 }
 
-// rows are what zfs get prints of lines such as "tank/a 5 true local".
+// rows returns the output of zfs get for lines such as "tank/a 5 true local": name,
+// createtxg, value and source of the property.
 func rows(t *testing.T, lines ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -96,8 +97,8 @@ func rows(t *testing.T, lines ...string) string {
 	return b.String()
 }
 
-// One program, and a record for each that is selected, in the order in which
-// they can be received.
+// One program is started, and there is a record for each selected dataset, in the order
+// in which they can be received.
 func TestRun(t *testing.T) {
 	text := rows(t, "pool 1 - -", "tank 2 true local", "tank/a 9 true inherited from tank", "tank/b 5 false local", "tank/c 4 true inherited from tank", "tank/c/%recv 8 true inherited from tank/c")
 	got, stderr, err := run(t, "b", text)
@@ -118,8 +119,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// P9: with a value that means nothing, nothing is selected, for some of it
-// would look like all of it.
+// P9: with a value that means nothing, nothing is selected, because a part of the
+// datasets would look like all of them.
 func TestRunIllegal(t *testing.T) {
 	got, stderr, err := run(t, "b", rows(t, "tank 2 true local", "tank/a 9 yes local"))
 	var e *record.Error
@@ -128,8 +129,8 @@ func TestRunIllegal(t *testing.T) {
 	}
 }
 
-// P11: what another host chose does not stop the others; but it is no selection
-// either.
+// P11: an illegal value that another host chose does not stop the other datasets from
+// being selected; but it is no selection either.
 func TestRunIllegalReceived(t *testing.T) {
 	got, stderr, err := run(t, "b", rows(t, "tank 2 true local", "bk 9 yes received", "bk/x 10 yes inherited from bk"))
 	if order(got) != "tank" || err != nil || strings.Count(stderr, "warning: 'bk', and what inherits from it, is not selected") != 1 {
@@ -142,7 +143,7 @@ func TestRunIllegalReceived(t *testing.T) {
 	}
 }
 
-// That nobody has the property is an error; that all are left out is not.
+// It is an error if no dataset has the property, but none if all are left out.
 func TestRunNone(t *testing.T) {
 	_, _, err := run(t, "b", rows(t, "tank 2 - -", "tank/a 9 - -"))
 	var e *record.Error
@@ -158,7 +159,7 @@ func TestRunNone(t *testing.T) {
 			t.Errorf("%s of %s: %q, %s, %v", c.args, c.row, order(got), stderr, err)
 		}
 	}
-	// Kept by the one who asks for it.
+	// With --include-received the dataset is kept.
 	if got, _, err := run(t, "--exclude-received --include-received b", rows(t, "tank 2 true received")); len(got) != 1 || err != nil {
 		t.Errorf("%q, %v", order(got), err)
 	}

@@ -11,9 +11,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// Rules are what decides besides the property.
+// Rules is the input of a decision besides the datasets and their properties.
 type Rules struct {
-	// Property is its full name, such as autobackup:offsite1.
+	// Property is the full name of the selecting property, such as autobackup:offsite1.
 	Property string
 	// ExcludePaths are left out with everything below them.
 	ExcludePaths []string
@@ -22,11 +22,12 @@ type Rules struct {
 	// ExcludeUnchanged leaves out datasets with fewer bytes written since
 	// their newest snapshot; 0 is off.
 	ExcludeUnchanged int64
-	// Target, if set, is the receiving dataset, with its guid, and the guids of
-	// all pools of its host by name: nil where no copy makes them matter.
+	// Target, if set, is the receiving dataset, and TargetGUID its guid. TargetPools
+	// has guids by name: of all pools of the target's host, or of the target's pool
+	// alone if the datasets are on the same host; nil where no copy makes them matter.
 	Target, TargetGUID string
 	TargetPools        map[string]string
-	// IncludeReceived keeps what is left out only because it is a copy.
+	// IncludeReceived keeps datasets that are left out only because they are copies.
 	IncludeReceived bool
 	// oneHost: the datasets are on the target's own host.
 	oneHost bool
@@ -40,15 +41,15 @@ type Verdict struct {
 	Unset bool
 	// Excluded: the property selects it, and an option leaves it out.
 	Excluded bool
-	// Copy: so it is as a copy that would go back to the pool it came from, and
-	// somebody above it may have meant just that.
+	// Copy: it is excluded as a copy that would go back to a pool it came from, but it
+	// inherits the property from a dataset where somebody may have meant just that.
 	Copy bool
-	// Illegal: it came with a stream, and has a value that means nothing.
+	// Illegal: the property was received with a stream, and its value means nothing.
 	Illegal bool
 }
 
-// decide judges one dataset. source is where the value was set: local or
-// received; from is the dataset it is inherited from, "" where it is set here.
+// decide returns the verdict on one dataset. source is the value's source in ZFS: local
+// or received; from is the dataset it is inherited from, "" where it is set here.
 func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdict, error) {
 	if value == "-" || source == "-" || source == "default" || source == "none" {
 		return Verdict{Reason: r.Property + " is not set", Unset: true}, nil
@@ -90,7 +91,7 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 		}
 		v := Verdict{Reason: reason + ": not selected, for the value is none of true, false, child, parent", Illegal: true}
 		if _, excluded := r.excludedBy(name); excluded || r.ExcludeReceived {
-			return v, nil // as it would be with any other value
+			return v, nil // it would be left out with any other value too
 		}
 		return v, illegal
 	}
@@ -114,20 +115,22 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	return Verdict{Selected: true, Reason: reason}, nil
 }
 
-// back returns why a copy is not sent: it would come back to a pool that it came from,
-// or that it is in; "" where it may be sent. Two hosts that back each other up would
-// else send each other their copies, and copies of copies, without an end.
+// back returns why a copy is not sent, or "" if it may be: it would return to a pool that
+// it came from, or stay in its own. Otherwise two hosts that back each other up would
+// send each other their copies, and copies of copies, without end.
 //
-// A property that came with the stream was not meant for here: where the target is
-// on another host, every pool of that counts. On one host only the pool of the
-// target counts, so that pools may be backed up in a row, each from the one before,
-// as by zfs-autobackup; there is no second host that would send anything back, and
-// as no copy comes to a pool that it came through, the row has an end. So it is with
-// a property that the copy inherits from above, for a copy may well go on to another
-// disk. Nor does a copy that received the property go to another place in its own
-// pool, be it one that is not marked yet, as while its first stream is under way: two
-// backups into one pool would send each other's copies. A property that was set on the
-// copy itself says what its owner wants.
+// A property that was received with the stream was not meant for this host. If the target
+// is on another host, every pool of that host counts. On the same host only the target's
+// pool counts, so that pools may be backed up in a row, each from the one before, as by
+// zfs-autobackup: there is no second host that would send anything back, and the row has
+// an end because no copy goes to a pool that it came through. The target's pool alone
+// counts also for a property that the copy inherits from above, because a copy may well
+// go on to another disk.
+//
+// A copy that received the property does not go to another place in its own pool either,
+// even if it is not marked yet, as while its first stream is under way: two backups into
+// one pool would send each other's copies. A property that was set on the copy itself is
+// its owner's wish.
 func (r *Rules) back(name, source, from string, f *record.Facts) string {
 	own := zfs.Pool(r.Target)
 	if r.oneHost && !r.IncludeReceived && source == "received" && zfs.Pool(name) == own {
@@ -148,8 +151,8 @@ func (r *Rules) back(name, source, from string, f *record.Facts) string {
 	return ""
 }
 
-// here gives the rules with the target left out, if it is on the host of the
-// datasets.
+// here returns the rules with the target excluded, if it is on the host of the datasets:
+// among them, with the same guid.
 func (r *Rules) here(datasets []zfs.Dataset) *Rules {
 	same := r.Target != "" && slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
 		return d.Name == r.Target && d.Props["guid"].Value == r.TargetGUID
@@ -163,9 +166,9 @@ func (r *Rules) here(datasets []zfs.Dataset) *Rules {
 	return &here
 }
 
-// ownPools are the pools whose copies are left out where the target is on the host
-// of the datasets: the target's, by the guid that the listing has. nil where it is
-// not there, or not listed.
+// ownPools returns TargetPools for a target on the host of the datasets: the target's
+// pool alone, with its guid from the listing. It returns nil if the target is on another
+// host, or its pool is not listed.
 func (r *Rules) ownPools(datasets []zfs.Dataset) map[string]string {
 	pool := zfs.Pool(r.Target)
 	if i := slices.IndexFunc(datasets, func(d zfs.Dataset) bool { return d.Name == pool }); i >= 0 && r.here(datasets).oneHost {
@@ -174,7 +177,7 @@ func (r *Rules) ownPools(datasets []zfs.Dataset) map[string]string {
 	return nil
 }
 
-// excludedBy gives the excluded path that a dataset is below.
+// excludedBy returns the excluded path that a dataset is at or below.
 func (r *Rules) excludedBy(name string) (path string, excluded bool) {
 	for _, p := range r.ExcludePaths {
 		if dataset.Within(name, p) {
@@ -184,8 +187,8 @@ func (r *Rules) excludedBy(name string) (path string, excluded bool) {
 	return "", false
 }
 
-// Copies tells whether any of the datasets, beside those of the target, may be
-// left out as a copy of what the target's host has.
+// Copies reports whether any of the datasets, except the target and its descendants, may
+// be left out as a copy that came from the target's host.
 func (r *Rules) Copies(datasets []zfs.Dataset) bool {
 	r = r.here(datasets)
 	return slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
@@ -196,7 +199,7 @@ func (r *Rules) Copies(datasets []zfs.Dataset) bool {
 	})
 }
 
-// illegalValue is a property with a value that means nothing.
+// illegalValue is the error that a property has a value that means nothing.
 type illegalValue struct {
 	dataset, property, value string
 	// received: another host chose it.
@@ -210,10 +213,10 @@ func (e *illegalValue) Error() string {
 	return fmt.Sprintf("cannot select by '%s' of '%s': the value %q is none of true, false, child, parent", e.property, e.dataset, e.value)
 }
 
-// Decide judges all datasets of a host, in zfs's order, where parents come
-// before their children. Every illegal value is named once: one that was set here
-// is an error; one that was received, so that another host chose it, leaves
-// out what has it, and is a warning.
+// Decide returns the verdicts on all datasets of a host, given in zfs's order, where
+// parents come before their children. Every illegal value is named once: one that was set
+// here is an error; one that was received is a warning, because another host chose it,
+// and the datasets that have it are not selected.
 func (r *Rules) Decide(datasets []zfs.Dataset) (verdicts []Verdict, warnings, errs []error) {
 	verdicts = make([]Verdict, len(datasets))
 	source := map[string]string{}
@@ -251,8 +254,8 @@ func (r *Rules) Decide(datasets []zfs.Dataset) (verdicts []Verdict, warnings, er
 // Sort orders records by createtxg, oldest first, except that a dataset always
 // comes after its parents and after the dataset of its origin: a rename can
 // put an old dataset below a new one, and a promotion can make an old dataset
-// the clone of a new one. It can even make it the clone of one of its children;
-// then the parent comes first, without which there is no place for the child.
+// the clone of a new one. A promotion can even make a dataset the clone of one of its
+// children; then the parent comes first, because the child cannot exist without it.
 func Sort(records []*record.Record) []*record.Record {
 	byAge := slices.Clone(records)
 	slices.SortStableFunc(byAge, func(a, b *record.Record) int {
@@ -293,7 +296,7 @@ func Sort(records []*record.Record) []*record.Record {
 	return out
 }
 
-// above gives the records of the datasets above r, the outermost first.
+// above yields the records of the datasets above r, the outermost first.
 func above(r *record.Record, byName map[string]*record.Record) iter.Seq[*record.Record] {
 	return func(yield func(*record.Record) bool) {
 		for i := range r.Name {
@@ -306,7 +309,7 @@ func above(r *record.Record, byName map[string]*record.Record) iter.Seq[*record.
 	}
 }
 
-// below tells whether r is below one that is under way.
+// below reports whether r is below a dataset whose placing is under way.
 func below(r *record.Record, byName map[string]*record.Record, state map[*record.Record]int) bool {
 	for p := range above(r, byName) {
 		if state[p] == 1 {

@@ -15,7 +15,7 @@ import (
 
 const prop = "autobackup:b"
 
-// tree makes datasets of lines such as "tank/a true local 4096": name, value
+// tree returns datasets made of lines such as "tank/a true local 4096": name, value
 // and source of the property, bytes written. ^ stands for inherited from.
 func tree(text string) []zfs.Dataset {
 	var out []zfs.Dataset
@@ -37,8 +37,8 @@ func tree(text string) []zfs.Dataset {
 	return out
 }
 
-// The values, where they stand, how they came there, and the options: as
-// zfs-autobackup 3.3 has them (ZfsDataset.is_selected).
+// Values, the datasets they are set on, their sources and the options select as in
+// zfs-autobackup 3.3 (ZfsDataset.is_selected).
 func TestDecide(t *testing.T) {
 	for _, c := range []struct {
 		what  string
@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// The reason names value, place and rule, for whoever wonders.
+// The reason names the value, the dataset it is set on, and the rule that decided.
 func TestReasons(t *testing.T) {
 	r := Rules{Property: prop, ExcludePaths: []string{"tank/backup"}, ExcludeReceived: true, ExcludeUnchanged: 10}
 	verdicts, _, errs := r.Decide(tree(`
@@ -134,7 +134,7 @@ func TestIllegalValues(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	// An empty one, or one that only looks right, selects nothing.
+	// An empty value, or one that only looks right, selects nothing.
 	for _, v := range []string{"", "true ", "tr\tue", "true\n", "1", "on"} {
 		verdicts, _, errs := r.Decide([]zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
 		if len(errs) != 1 || verdicts[0].Selected {
@@ -143,8 +143,9 @@ func TestIllegalValues(t *testing.T) {
 	}
 }
 
-// P11: a value that came with a stream leaves out what has it, with a warning for
-// each dataset that received one, and none where it would be left out anyway.
+// P11: an illegal value that was received with a stream leaves out the datasets that have
+// it, with a warning for each dataset that received one, and none where the dataset would
+// be left out anyway.
 func TestIllegalValueReceived(t *testing.T) {
 	text := "bk true local\nbk/a bogus received\nbk/a/x bogus ^bk/a\nbk/a/y true local\nbk/b true ^bk\nbk/c no received"
 	for _, c := range []struct {
@@ -211,12 +212,13 @@ func TestSort(t *testing.T) {
 	}
 }
 
-// Over random forests: nothing is lost, parents and origins come first, the
-// order of what is read does not matter, and where age alone will do it does.
+// Over random forests: no dataset is lost, parents and origins come first, the order of
+// the input does not matter, and where the order by age has parents and origins first it
+// is the result.
 func TestSortProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// The order in which the datasets could have been made as they are
-		// now; what comes later has parents and origin among those before.
+		// made has the datasets in an order in which they could have been made as they
+		// are now: each has its parents and origin among those before it.
 		var made []*record.Record
 		seen := map[string]bool{}
 		for i := range rapid.IntRange(0, 12).Draw(t, "datasets") {
@@ -291,8 +293,8 @@ func TestSortProperties(t *testing.T) {
 	})
 }
 
-// Whatever the origins, and be they in a circle: every dataset is there once,
-// and after its parents.
+// With any origins, even in a circle, every dataset is in the result once, and after its
+// parents.
 func TestSortInCircles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := rapid.SliceOfNDistinct(rapid.StringMatching(`[ab](/[ab]){0,3}`), 0, 10, rapid.ID).Draw(t, "names")
@@ -315,7 +317,7 @@ func TestSortInCircles(t *testing.T) {
 	})
 }
 
-// What was sent from one host to another does not go back by itself.
+// A copy that was sent from one host to another does not go back by itself.
 func TestDecideCopies(t *testing.T) {
 	target := func(pools map[string]string) Rules {
 		return Rules{Property: prop, Target: "tank/backup", TargetGUID: "1", TargetPools: pools}
@@ -370,7 +372,7 @@ func TestDecideRow(t *testing.T) {
 	}
 	for _, c := range []struct{ target, want string }{
 		{"two/bk", "one one/a three/bk/one"},
-		{"two/again", "one one/a three/bk/one"}, // and not what is in the same pool
+		{"two/again", "one one/a three/bk/one"}, // and no copy in the same pool
 		{"three/bk", "one one/a two/bk/one two/bk/one/a two/begun"},
 		{"four/bk", "one one/a two/bk/one two/bk/one/a three/bk/one three/bk/two two/begun"},
 		{"one/a", "one two/begun"},
@@ -391,7 +393,8 @@ func TestDecideRow(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.target, got, c.want)
 		}
 	}
-	// What has begun to come to the pool has no mark yet, and is left alone all the same.
+	// A copy whose first stream has begun has no mark yet, and is left out, but not with
+	// --include-received.
 	r := Rules{Property: prop, Target: "two/again", TargetGUID: at["two/again"], IncludeReceived: true}
 	verdicts, _, _ := r.Decide(all)
 	if last := verdicts[len(verdicts)-1]; !last.Selected {
@@ -425,8 +428,8 @@ func TestDecideTarget(t *testing.T) {
 	}
 }
 
-// What --rename-aside has set aside is nobody's source, though it has the
-// property that its original has; what is only marked is not set aside.
+// A dataset that --rename-aside has set aside is no source, although it has the property
+// that its original has; a dataset that is only marked is not set aside.
 func TestSetAsideIsNoSource(t *testing.T) {
 	all := tree("tank true local\ntank/a true ^tank\ntank/a_diverged-20261122030000 true ^tank\ntank/b true received")
 	for i := range all[1:] {

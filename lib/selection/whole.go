@@ -14,13 +14,13 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file sees to it that the listing of a host is whole, or says by name what is
-// not in it: zfs leaves out a pool that is suspended without a word, and a dataset
-// that cannot be opened with a line on stderr, together with those that come after
-// it, and ends with status 0. All of it costs nothing where all can be read, save the
-// list of pools on another host.
+// This file makes the listing of a host complete, or names the pools and datasets that
+// are missing from it. zfs leaves out a suspended pool without a message, and a dataset
+// that cannot be opened, together with those after it, with a line on stderr; and it ends
+// with status 0. These checks cost nothing where all can be read, except the list of
+// pools on another host.
 
-// listing is what is known of the datasets of a host.
+// listing is the list of the datasets of a host, with its known gaps.
 type listing struct {
 	host     *zfs.Host
 	rules    *Rules
@@ -28,11 +28,11 @@ type listing struct {
 	datasets []zfs.Dataset
 	// unread are the pools and datasets that could not be read.
 	unread []zfs.Unread
-	// broken: zfs said that it left something out, and did not say what.
+	// broken: zfs said that it left something out, without a name.
 	broken bool
 }
 
-// add adds datasets that have not come before.
+// add adds the datasets that are not in the listing yet.
 func (l *listing) add(more []zfs.Dataset) {
 	seen := l.names()
 	for _, d := range more {
@@ -50,7 +50,7 @@ func (l *listing) names() map[string]bool {
 	return seen
 }
 
-// note takes what could not be read of what was asked for by name.
+// note adds pools and datasets that were asked for by name and could not be read.
 func (l *listing) note(unread []zfs.Unread) {
 	for _, u := range unread {
 		switch {
@@ -62,15 +62,16 @@ func (l *listing) note(unread []zfs.Unread) {
 	}
 }
 
-// get lists datasets of all pools down to depth, or all the way with -1, and sees
-// that each pool that the host knows has answered: zfs says of a suspended one what
-// is wrong with it when it is asked for by name.
+// get lists the datasets of all pools down to depth, or all the way with -1. Then it asks
+// by name for each pool that the host knows and that is not in the list: only then does
+// zfs report the failure of a suspended pool.
 func (l *listing) get(ctx context.Context, depth int) error {
 	type known struct {
 		pools map[string]string
 		err   error
 	}
-	// Asked for before, or meanwhile: what is imported later is not missed.
+	// The pools are asked for before or during the listing, so that a pool imported
+	// later is not missed.
 	pools := make(chan known, 1)
 	go func() {
 		p, err := l.host.PoolStates(ctx)
@@ -116,8 +117,8 @@ func (l *listing) get(ctx context.Context, depth int) error {
 // stuck reports whether zfs gave no answer because one pool does not answer.
 func stuck(err error) bool { return zfs.KindOf(err) == record.KindPoolIO }
 
-// read is Host.Readable for names in several pools. Where one of the pools keeps zfs from
-// answering for any, each is asked by itself, and the one that is stuck is in unread.
+// read is Host.Readable for names in several pools. If one pool keeps zfs from answering
+// for any of them, each is asked by itself, and the stuck pool is in unread.
 func (l *listing) read(ctx context.Context, names []string, depth int) (got []zfs.Dataset, absent []string, unread []zfs.Unread, err error) {
 	got, absent, unread, err = l.host.Readable(ctx, l.props, names, depth)
 	var of *zfs.Error
@@ -142,8 +143,8 @@ func (l *listing) read(ctx context.Context, names []string, depth int) (got []zf
 	return got, absent, unread, nil
 }
 
-// below lists all that is below names, which came just now, and the names. gone
-// reports that one of them is no more.
+// below lists the named datasets, which were listed just now, and all below them. gone
+// reports that one of the named datasets no longer exists.
 func (l *listing) below(ctx context.Context, names []string) (deep []zfs.Dataset, gone bool, err error) {
 	deep, absent, unread, err := l.read(ctx, names, -1)
 	if err != nil || len(absent) > 0 {
@@ -153,12 +154,11 @@ func (l *listing) below(ctx context.Context, names []string) (deep []zfs.Dataset
 	return deep, false, nil
 }
 
-// mend finds out, after zfs has left something out without a name, what it may be:
-// it finds the filesystems below which something is missing, and asks by name for
-// those datasets below them that are known from elsewhere, because they are mounted,
-// or have a copy on the target. ZFS gives the names of the others to nobody: a
-// channel program that looks for them brings the kernel down where it meets the
-// one that cannot be opened.
+// mend looks for the datasets that zfs left out of the listing without a name. It finds
+// the filesystems below which something is missing, and asks by name for the datasets
+// below them that are known from elsewhere, because they are mounted or have a copy on
+// the target. The names of the others cannot be obtained: a channel program that looks
+// for them crashes the kernel when it meets the dataset that cannot be opened.
 func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	if !l.broken {
 		return nil
@@ -188,7 +188,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 			missing[n] = true
 		}
 	}
-	// What cannot be asked here only leaves more datasets without a name.
+	// A failure here only leaves more datasets without a name.
 	if _, mounted, err := l.host.Paths(ctx, nil); err == nil {
 		for _, m := range mounted {
 			may(m.Dataset)
@@ -202,7 +202,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 		for _, p := range places {
 			of, err := dataset.TargetName(p.Name, o.Target, o.StripPath)
 			if err != nil {
-				continue // nothing that was sent has come below it
+				continue // it has no name on the target to look below
 			}
 			for _, c := range copies {
 				if rest, ok := strings.CutPrefix(c.Name, of+"/"); ok {
@@ -225,8 +225,8 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	return ctx.Err()
 }
 
-// records are those of what could not be read, for the stages that follow: nothing is
-// concluded from its absence, and it counts as failed.
+// records returns the records of the pools and datasets that could not be read, so that
+// the following stages count them as failed and conclude nothing from their absence.
 func (l *listing) records(backup, host string) (out []*record.Record) {
 	for i := range l.unread {
 		u := &l.unread[i]

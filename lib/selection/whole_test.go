@@ -11,7 +11,8 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// onTree prepares a machine with such a zfs.
+// onTree prepares a machine with the zfs of zfstest.Tree, set up by env. log returns the
+// commands that were started.
 func onTree(t *testing.T, env ...string) (log func() []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,8 +32,8 @@ func onTree(t *testing.T, env ...string) (log func() []string) {
 	}
 }
 
-// told gives the names of the records of datasets, and those of what was not listed
-// with its message.
+// told returns the names in the records of datasets, and names and messages of the
+// records of unlisted pools and datasets.
 func told(all []*record.Record) (datasets string, unlisted []string) {
 	var names []string
 	for _, r := range all {
@@ -68,7 +69,7 @@ func TestPoolStuck(t *testing.T) {
 }
 
 // P7: a pool that the host knows and that does not answer fails by name, and the others
-// are selected all the same. No program more where all have answered.
+// are selected all the same. If all answer, no further program is started.
 func TestPoolsAnswer(t *testing.T) {
 	const suspended = "usb: cannot read the pool 'usb': pool I/O is currently suspended: what is selected there is not backed up"
 	for _, c := range []struct {
@@ -105,8 +106,8 @@ func TestPoolsAnswer(t *testing.T) {
 	}
 }
 
-// P7: where zfs leaves out a dataset that it cannot open, and those after it, the place
-// fails by name, and what has a copy is asked for by name.
+// P7: where zfs leaves out a dataset that it cannot open, and those after it, the
+// filesystem above them fails by name, and datasets with a copy are asked for by name.
 func TestDatasetsLeftOut(t *testing.T) {
 	const all = "tank tank/a tank/b tank/b/bad tank/b/c tank/b/d tank/b/d/e tank/z bk bk/t bk/t/tank bk/t/tank/b bk/t/tank/b/bad bk/t/tank/b/d bk/t/tank/b/d/e bk/t/tank/b/gone bk/s bk/s/b bk/s/b/d"
 	for _, c := range []struct{ name, args, bad, datasets, unlisted string }{
@@ -130,8 +131,7 @@ func TestDatasetsLeftOut(t *testing.T) {
 	}
 }
 
-// A target is missing where zfs says so of its very name, and not where its pool does
-// not answer.
+// A target is missing if zfs says so about its name, and not if its pool does not answer.
 func TestTargetAnswers(t *testing.T) {
 	for _, c := range []struct{ name, target, env, kind, message string }{
 		{"missing", "tank/no", "", "target-missing", "the target does not exist on this machine"},

@@ -10,7 +10,7 @@ import (
 
 // This file finds out which datasets have changed since our newest snapshot of them.
 
-// newestOurs is the index of the newest snapshot of ours, or -1.
+// newestOurs returns the index of the newest snapshot of ours, or -1.
 func newestOurs(r *record.Record) int {
 	for i := len(r.Snapshots) - 1; i >= 0; i-- {
 		if r.Snapshots[i].Ours {
@@ -20,31 +20,32 @@ func newestOurs(r *record.Record) int {
 	return -1
 }
 
-// hooked reports whether commands run before the snapshots: what was written, and the
-// snapshots, count as they are after them.
+// hooked reports whether commands run before the snapshots; bytes written and lists of
+// snapshots then count as they are after the commands.
 func (s *snapper) hooked() bool { return len(s.o.PreCommand) > 0 && !s.env.Common.DryRun }
 
-// all reports whether each record gets a snapshot, whatever was written.
+// all reports whether each record gets a snapshot, even if nothing was written.
 func (s *snapper) all() bool { return s.o.AllowEmpty || s.o.MinChange == 0 }
 
-// idle are the records of which zab-select has not read that enough is written for a
-// snapshot: that can only become more.
+// idle returns the records for which zab-select did not read enough written bytes for a
+// snapshot. The others need no second look, because the number only grows.
 func (s *snapper) idle(set []*record.Record) []*record.Record {
 	return slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return r.Written != nil && *r.Written >= s.o.MinChange })
 }
 
-// measure reads what is written in records since their newest snapshot. It counts only
-// what is on the disks, and what was written before the run began, or by a command
-// before the snapshots, may still be in memory: so their pools write that out first.
+// measure reads the bytes written to idle datasets since their newest snapshot. ZFS
+// counts only bytes that are on the disks, and those written before the run began, or by
+// a command before the snapshots, may still be in memory; so the pools are synced first.
 //
-// The snapshots are listed after it, never before: what another run snapshots between
-// the two would be missing from the list, and no longer count as written. A list that
-// is remembered must be as new, so when its snapshots changed last is read again too.
+// The snapshots are listed after measure, never before: a snapshot that another run makes
+// between the two would be missing from the list, while its data would no longer count as
+// written. A remembered list must be as new, so the time of the last change of snapshots
+// is read again too.
 //
-// (Somebody else's snapshot that is destroyed between the two has taken what it held
-// with it: the next run finds that written since ours.)
+// (If somebody else's snapshot is destroyed between the two, data written before that
+// snapshot is not counted; the next run finds it written since our newest snapshot.)
 //
-// What cannot be read is unknown then. An error ends the command.
+// Values that cannot be read become unknown. An error ends the command.
 func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	for _, r := range set {
 		delete(s.measured, r)
@@ -57,8 +58,8 @@ func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Rec
 		return err
 	}
 	idle = standing(idle)
-	// Where some snapshots are not looked at, nobody knows whether the newest is one of
-	// ours.
+	// Where patterns exclude snapshots from the list, it is unknown whether the newest
+	// of all is ours.
 	if len(idle) == 0 || len(s.o.Patterns) > 0 {
 		return nil
 	}
@@ -90,9 +91,8 @@ func (s *snapper) measure(ctx context.Context, host *zfs.Host, set []*record.Rec
 	return nil
 }
 
-// changed returns the records that need a snapshot and notes it in the others. Where
-// our newest snapshot is not the newest of all, or nobody knows whether it is, zfs is
-// asked for written@OURS.
+// changed returns the records that need a snapshot, and marks the others as unchanged.
+// Where our newest snapshot is not known to be the newest of all, it reads written@OURS.
 func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Record) ([]*record.Record, error) {
 	if s.all() {
 		return set, nil
@@ -105,7 +105,7 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 			continue
 		}
 		newest := i == len(r.Snapshots)-1
-		// What is written since the newest of all is so since ours.
+		// Bytes written since the newest of all were also written since ours.
 		if n := r.Written; n != nil && (*n >= s.o.MinChange || newest && s.measured[r]) {
 			written[r] = *n
 		} else {
@@ -125,7 +125,7 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 		return nil, err
 	}
 	for _, r := range unsure {
-		// One of which nothing is said gets a snapshot, or fails with that.
+		// A dataset without an answer gets a snapshot, or fails when that is made.
 		if n, ok := got[r.Name].Props[since(r)].Int(); ok {
 			written[r] = n
 		}
@@ -145,9 +145,8 @@ func (s *snapper) changed(ctx context.Context, host *zfs.Host, set []*record.Rec
 	return out, nil
 }
 
-// sync has the pools of idle records write out what they have in memory. Of a pool that
-// hangs, or whose disks are gone, all records of the set fail. A dry run leaves the
-// pools as they are.
+// sync runs zpool sync on the pools of idle records. If a pool hangs, or its disks are
+// gone, all its records of the set fail. A dry run syncs nothing.
 func (s *snapper) sync(ctx context.Context, host *zfs.Host, set, idle []*record.Record) error {
 	if s.env.Common.DryRun {
 		return nil

@@ -1,9 +1,10 @@
-// Package snap is zab-snap: one atomic snapshot a pool of the datasets that it reads,
-// of those only that changed.
+// Package snap is zab-snap: it takes one atomic snapshot per pool of those datasets that
+// have changed among the ones it reads.
 //
-// Goals: all that can be snapshotted together in one transaction group of their pool,
-// and what cannot fails alone; nothing where nothing changed; at most four zfs
-// programs beyond the snapshots themselves, and one for each pool, whatever the number of datasets.
+// Goals: all datasets of a pool that can be snapshotted are, in one transaction group,
+// and one that cannot fails alone; no snapshot where nothing changed; at most four zfs
+// programs beyond the snapshots themselves, and one for each pool, regardless of the
+// number of datasets.
 //
 // Non-goals: it selects nothing and destroys nothing.
 package snap
@@ -23,8 +24,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// Snap are the options that the wrapper has in common with zab-snap, besides
-// those about names.
+// Snap holds the options that the wrapper shares with zab-snap, besides those about
+// names.
 type Snap struct {
 	NoSnapshot    bool     `long:"no-snapshot" section:"snapshots" description:"Make no new snapshot; work with those that are there"`
 	MinChange     int64    `long:"min-change" section:"snapshots" value-name:"BYTES" default:"1" base:"10" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
@@ -107,7 +108,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 			continue
 		}
 		touched[r] = true
-		r.Snapshot = nil // of an earlier zab-snap
+		r.Snapshot = nil // left by an earlier zab-snap
 		if r.Backup == "" {
 			r.Fail(record.Error{Stage: "snap", Kind: record.KindBadInput,
 				Message: fmt.Sprintf("cannot snapshot '%s': its record does not say for which backup", r.Name),
@@ -151,8 +152,8 @@ func lineOf(err error) string {
 type snapper struct {
 	o   *Options
 	env *cli.Env
-	// measured are the records whose Written zfs gave after their pool had written all
-	// out and before their snapshots were listed.
+	// measured has the records whose Written was read after their pool was synced and
+	// before their snapshots were listed.
 	measured map[*record.Record]bool
 }
 
@@ -190,7 +191,8 @@ func (s *snapper) failAll(set []*record.Record, e record.Error) {
 	}
 }
 
-// groups cuts records into runs with the same key, in order of appearance.
+// groups returns the records in groups with the same key. Groups and their records are
+// in order of appearance.
 func groups(rs []*record.Record, key func(*record.Record) string) [][]*record.Record {
 	at := map[string]int{}
 	var out [][]*record.Record
@@ -219,7 +221,7 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 	case err == nil:
 	case ctx.Err() == nil && len(pools) > 1 && (zfs.OfDatasets(err) || kind == record.KindPoolIO || kind == record.KindTimeout):
 		failed = map[*record.Record]error{}
-		// One pool that is in trouble must not stop those that are not.
+		// A pool in trouble must not stop the others.
 		for _, of := range pools {
 			some, err := host.Fill(ctx, of, excluded)
 			if ctx.Err() != nil {
@@ -247,7 +249,7 @@ func (s *snapper) unlisted(set []*record.Record, failed map[*record.Record]error
 	}
 }
 
-// again looks once more at what is written in records and at their snapshots, which may
+// again reads the written bytes and the snapshots of records once more, because they may
 // have changed meanwhile.
 func (s *snapper) again(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	excluded, err := s.o.Compile()
@@ -288,7 +290,7 @@ func (s *snapper) ours(set []*record.Record) error {
 	return nil
 }
 
-// gone fails records whose dataset is no more.
+// gone fails records whose dataset no longer exists.
 func (s *snapper) gone(set []*record.Record) {
 	for _, r := range set {
 		r.Fail(record.Error{Stage: "snap", Kind: record.KindNotFound,
@@ -314,7 +316,7 @@ func (s *snapper) snapshots(ctx context.Context, host *zfs.Host, set []*record.R
 	return nil
 }
 
-// standing are the records that have neither failed nor been decided about.
+// standing returns the records that have neither failed nor been decided about.
 func standing(set []*record.Record) []*record.Record {
 	return slices.DeleteFunc(slices.Clone(set), func(r *record.Record) bool { return r.Error != nil || r.Snapshot != nil })
 }

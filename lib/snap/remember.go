@@ -9,9 +9,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// fill lists the snapshots and bookmarks of the records: with --cache only of
-// those of which it is not known that nothing has changed. What has bookmarks
-// is always listed, for they come and go without a trace.
+// fill lists the snapshots and bookmarks of the records. With --cache it takes from the
+// cache the lists of datasets that are known to be unchanged. A dataset that was listed
+// with bookmarks is not remembered, because they come and go without a trace.
 func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record, excluded func(full string) bool) (failed map[*record.Record]error, err error) {
 	if !s.o.Cache {
 		return host.Fill(ctx, set, excluded)

@@ -18,7 +18,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// The clocks of this zone go back on 2026-10-25 from 03:00 to 02:00.
+// berlin returns a zone whose clocks go back on 2026-10-25 from 03:00 to 02:00.
 func berlin(t *testing.T) *time.Location {
 	t.Helper()
 	loc, err := time.LoadLocation("Europe/Berlin")
@@ -28,7 +28,8 @@ func berlin(t *testing.T) *time.Location {
 	return loc
 }
 
-// A name is given once, whatever the clock does, and to all datasets the same.
+// A name is used only once, even if the clock goes back, and is the same for all
+// datasets.
 func TestFreeName(t *testing.T) {
 	utc := func(text string) time.Time {
 		at, err := time.Parse(time.RFC3339, text)
@@ -99,14 +100,15 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// pool is a stand-in for zfs and zpool. Its files: list has the rows of the snapshots
-// and bookmarks that are there; get rows of zfs get, where 0 is the answer to all else;
-// pending those that are added to it when the pool is synced; gone the datasets that are
-// not there any more, bad those that cannot be snapshotted, each with the reason, full
-// the pools that are full, stuck those that are suspended when they are synced, broken
-// before; race, in which dataset another
-// run takes the name first; after, the snapshots that another run makes right after
-// they were listed; deaf, that the next zfs get fails; log is what was started.
+// pool is the directory of a stand-in for zfs and zpool, with these files. list has the
+// rows of existing snapshots and bookmarks; get the rows of zfs get (other values are 0);
+// pending the rows that are added to get when a pool is synced. gone has the datasets
+// that no longer exist; bad those that cannot be snapshotted, each with the reason; full
+// the pools that are full; stuck the pools that are suspended when they are synced;
+// broken those that are suspended when they are listed. race has the datasets where
+// another run takes the name first; after the snapshots that another run makes right
+// after the listing; a line in deaf makes the next zfs get fail; log has the commands
+// that were started.
 type pool struct{ dir string }
 
 const fakeZFS = `#!/bin/sh
@@ -189,7 +191,7 @@ func newPool(t *testing.T, files map[string]string) *pool {
 	return p
 }
 
-// log gives the commands that begin with word.
+// log returns the logged commands that begin with word.
 func (p *pool) log(word string) []string {
 	b, _ := os.ReadFile(filepath.Join(p.dir, "log"))
 	var out []string
@@ -222,8 +224,8 @@ func run(t *testing.T, args []string, input string) (out []*record.Record, stder
 	return out, e.String(), err
 }
 
-// input are records as zab-select prints them: name, and bytes written since
-// the newest snapshot.
+// input returns records as zab-select prints them, made of words: name, and bytes written
+// since the newest snapshot.
 func input(t *testing.T, words ...string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -245,7 +247,7 @@ func input(t *testing.T, words ...string) string {
 	return b.String()
 }
 
-// outcome is what became of the records.
+// outcome returns for each record the name of its new snapshot, or why it has none.
 func outcome(out []*record.Record) string {
 	var all []string
 	for _, r := range out {
@@ -271,7 +273,8 @@ func outcome(out []*record.Record) string {
 
 const name = "b-20261122030000"
 
-// One atomic snapshot for each pool, of all that changed, and its guid.
+// Each pool gets one atomic snapshot of all datasets that changed, and the records get
+// its guids.
 func TestSnapshot(t *testing.T) {
 	p := newPool(t, map[string]string{"list": "tank/b@b-20261121030000\t5\t50\ntank/b@b-20261120030000\t4\t40\ntank/b@x\t3\t45\ntank/b#m\t4\t40\n"})
 	out, stderr, err := run(t, nil, input(t, "tank/a 7", "pool/x 9", "tank/b 1"))
@@ -296,8 +299,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// P1: a host that says of the new snapshot that it is older than another is not believed:
-// it would never be sent.
+// P1: a host is not believed that claims the new snapshot to be older than another,
+// because that snapshot would never be sent.
 func TestMadeBefore(t *testing.T) {
 	newPool(t, map[string]string{"list": "tank/a@b-20261121030000\t5\t5000\ntank/b@b-20261121030000\t6\t50\n"})
 	out, stderr, err := run(t, nil, input(t, "tank/b 1", "tank/a 1"))
@@ -307,8 +310,8 @@ func TestMadeBefore(t *testing.T) {
 	}
 }
 
-// Unchanged means: less than --min-change written since our own newest
-// snapshot, whoever made others since.
+// A dataset is unchanged if less than --min-change was written since our own newest
+// snapshot, even if others have made snapshots since.
 func TestUnchanged(t *testing.T) {
 	const old, other = "b-20261121030000", "x"
 	list := "tank/a@" + old + "\t5\t50\ntank/b@" + old + "\t6\t50\ntank/b@x\t7\t60\n"
@@ -345,14 +348,15 @@ func TestUnchanged(t *testing.T) {
 		if (asked != "") != (c.asks != "") || !strings.HasSuffix(asked, c.asks) || asked != "" && !strings.Contains(asked, prop) {
 			t.Errorf("%s: asked %q", c.what, asked)
 		}
-		// The pool is synced before it is asked, and only then.
+		// The pool is synced before its properties are read, and only then.
 		if sync := p.log("zpool sync tank"); len(sync) > 1 || (len(sync) > 0) != (asked != "") {
 			t.Errorf("%s: %q", c.what, p.log(""))
 		}
 	}
 }
 
-// P6, and the plan of a dry run has what would be made.
+// P6: a dry run makes no snapshot and runs no command, and its records have the snapshots
+// that would be made.
 func TestDryRun(t *testing.T) {
 	p := newPool(t, nil)
 	out, stderr, err := run(t, []string{"-n", "--pre-snapshot-cmd=echo >$POOL/hook"}, input(t, "tank/a", "pool/x"))
@@ -375,8 +379,8 @@ func TestNoSnapshot(t *testing.T) {
 	}
 }
 
-// A dataset that is gone since it was selected is told of, and the others are
-// made without it, still in one snapshot.
+// A dataset that is gone since it was selected is reported, and the others are
+// snapshotted without it, still in one transaction group.
 func TestGone(t *testing.T) {
 	p := newPool(t, map[string]string{"gone": "tank/b\n"})
 	out, stderr, err := run(t, nil, input(t, "tank/a", "tank/b", "tank/c"))
@@ -388,8 +392,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// The same where it goes at the last moment: when a command before the snapshots has
-// run, all is looked at again, and zfs names one of those that went after that.
+// A dataset that goes at the last moment is reported too: all datasets are looked up
+// again after the command before the snapshots, and zfs names one of those that go later.
 func TestGoneAtLast(t *testing.T) {
 	p := newPool(t, nil)
 	hook := "echo tank/b >$POOL/gone"
@@ -403,8 +407,8 @@ func TestGoneAtLast(t *testing.T) {
 	}
 }
 
-// What a full pool refuses without a name is told once for all of it, and stops
-// neither another pool nor what older snapshots are for: the records go on.
+// A failure of a full pool, for which zfs names no dataset, is reported once for the
+// pool. It does not stop another pool, and the records go on with their older snapshots.
 func TestPoolFails(t *testing.T) {
 	newPool(t, map[string]string{"full": "tank\n", "list": "tank/a@b-20261121030000\t5\t50\n"})
 	out, stderr, err := run(t, nil, input(t, "tank/a 1", "pool/x", "tank/b"))
@@ -420,7 +424,7 @@ func TestPoolFails(t *testing.T) {
 }
 
 // A dataset that cannot be snapshotted fails alone, with its own cause; all others are
-// taken together.
+// snapshotted together.
 func TestOneFails(t *testing.T) {
 	long := "tank/" + strings.Repeat("n", 235)
 	p := newPool(t, map[string]string{"bad": "tank/in\tdataset is busy\ntank/vm\tout of space\n"})
@@ -437,8 +441,9 @@ func TestOneFails(t *testing.T) {
 	}
 }
 
-// Two runs of one backup in the same second: what the other has snapshotted needs no
-// other snapshot, and what has changed since gets the next free name.
+// With two runs of one backup in the same second, a dataset that the other has
+// snapshotted needs no other snapshot, and one that has changed since gets the next free
+// name.
 func TestSameSecond(t *testing.T) {
 	const old, next = "b-20261121030000", "b-20261122030001"
 	list := "tank/a@" + old + "\t5\t50\ntank/b@" + old + "\t6\t50\n"
@@ -454,8 +459,8 @@ func TestSameSecond(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 
-	// The other run's snapshot comes after the list, and holds what this one was to have:
-	// it is in the records, whatever was asked when.
+	// The other run's snapshot comes after the list, and has all data that this run was
+	// to snapshot: the record lists it in any case.
 	newPool(t, map[string]string{"list": list, "pending": "tank/a\twritten\t512\t-\n", "after": "tank/a@" + name + "\n"})
 	out, stderr, err = run(t, nil, input(t, "tank/a 0"))
 	if s := out[0].Snapshots; err != nil || stderr != "" || outcome(out) != "tank/a unchanged" || s[len(s)-1].GUID != "555" {
@@ -469,14 +474,14 @@ func TestSameSecond(t *testing.T) {
 		t.Errorf("%s, %v", outcome(out), err)
 	}
 
-	// All of them, with the same name, where unchanged ones are wanted too.
+	// With --allow-empty all of them get the same new name.
 	newPool(t, map[string]string{"list": list, "race": "tank/b\n"})
 	out, stderr, err = run(t, []string{"--allow-empty"}, input(t, "tank/a", "tank/b"))
 	if err != nil || stderr != "" || outcome(out) != "tank/a "+next+", tank/b "+next {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 
-	// No name is left: who has it fails alone.
+	// With no name left, the dataset that has the name fails alone.
 	newPool(t, map[string]string{"race": "tank/b\n"})
 	out, stderr, err = run(t, []string{"--allow-empty", "--snapshot-format={}-%Y%m%d"}, input(t, "tank/a", "tank/b", "tank/c"))
 	if err != nil || outcome(out) != "tank/a b-20261122, tank/b no snapshot exists, tank/c b-20261122" || strings.Count(stderr, "cannot") != 1 {
@@ -487,7 +492,7 @@ func TestSameSecond(t *testing.T) {
 	if err != nil || outcome(out) != "tank/a b-20261122, tank/b no snapshot exists, tank/c b-20261122" {
 		t.Errorf("%s, %v", outcome(out), err)
 	}
-	// And that of one that needs no snapshot is in nobody's way.
+	// A taken name of a dataset that needs no snapshot does not matter.
 	newPool(t, map[string]string{"list": "tank/b@b-20261122\t6\t50\n"})
 	out, _, err = run(t, []string{"--snapshot-format={}-%Y%m%d"}, input(t, "tank/a", "tank/b 0"))
 	if err != nil || outcome(out) != "tank/a b-20261122, tank/b unchanged" {
@@ -495,7 +500,7 @@ func TestSameSecond(t *testing.T) {
 	}
 }
 
-// What was written and is not on the disks yet counts; a pool that cannot write it out
+// Data that was written but is not on the disks yet counts; a pool that cannot be synced
 // fails, and no other.
 func TestPending(t *testing.T) {
 	const old = "b-20261121030000"
@@ -515,7 +520,7 @@ func TestPending(t *testing.T) {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 
-	// With nothing left to list, and a list to be remembered.
+	// With --cache, and no dataset left to be listed.
 	t.Setenv("CACHE_DIRECTORY", t.TempDir())
 	newPool(t, map[string]string{"stuck": "tank\n"})
 	out, _, err = run(t, []string{"--cache"}, input(t, "tank/a 0"))
@@ -523,7 +528,7 @@ func TestPending(t *testing.T) {
 		t.Errorf("%s, %v", outcome(out), err)
 	}
 
-	// What could not be read is asked again, and what was read before is not believed.
+	// A value that could not be read is asked for again, and the earlier one is not used.
 	newPool(t, map[string]string{"list": list, "deaf": "yes\n", "get": "tank/a\twritten@" + old + "\t512\t-\n"})
 	out, stderr, err = run(t, nil, input(t, "tank/a 0", "tank/b 0"))
 	if err != nil || stderr != "" || outcome(out) != "tank/a "+name+", tank/b unchanged" {
@@ -536,15 +541,15 @@ func TestPending(t *testing.T) {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 
-	// P6: a dry run has no pool do anything.
+	// P6: a dry run syncs no pool.
 	p = newPool(t, map[string]string{"list": list})
 	if out, _, _ := run(t, []string{"-n"}, input(t, "tank/a 0")); outcome(out) != "tank/a unchanged" || len(p.log("zpool")) > 0 {
 		t.Errorf("%s, %q", outcome(out), p.log(""))
 	}
 }
 
-// What a command before the snapshots writes is in them, and what it snapshots itself
-// hides nothing.
+// Data that a command before the snapshots writes gets into them, also where the command
+// makes a snapshot itself.
 func TestHookWrites(t *testing.T) {
 	const old = "b-20261121030000"
 	list := "tank/a@" + old + "\t5\t50\ntank/b@" + old + "\t6\t50\ntank/c@" + old + "\t7\t50\n"
@@ -556,8 +561,9 @@ func TestHookWrites(t *testing.T) {
 	}
 }
 
-// The commands before and after: in order, with what they need to know; none is
-// made where one before fails, and those after run whatever happened.
+// The commands before and after the snapshot run in order, with the backup, snapshot and
+// datasets in their environment; if one before fails no snapshot is made, and those after
+// always run.
 func TestHooks(t *testing.T) {
 	p := newPool(t, nil)
 	note := func(word string) string {
@@ -593,13 +599,13 @@ func TestHooks(t *testing.T) {
 		t.Errorf("%s, %s, %v", outcome(out), stderr, err)
 	}
 
-	// They run before it is asked what changed, for all that could be snapshotted.
+	// They run before changes are looked up, for all datasets that could be snapshotted.
 	p = newPool(t, map[string]string{"list": "tank/a@b-20261121030000\t5\t50\n"})
 	out, _, _ = run(t, []string{note("pre"), note("post")}, input(t, "tank/a 0"))
 	if outcome(out) != "tank/a unchanged" || !slices.Equal(p.log("hook"), []string{"hook pre b " + name + " tank/a", "hook post b " + name + " tank/a"}) {
 		t.Errorf("%s, %q", outcome(out), p.log(""))
 	}
-	// Nothing that could be, nothing to stop a database for.
+	// Without a dataset to snapshot none runs: there is nothing to stop a database for.
 	for _, args := range [][]string{{"--no-snapshot", note("pre"), note("post")}, {note("pre"), note("post")}} {
 		p = newPool(t, map[string]string{"gone": "tank/a\n"})
 		words := []string{"tank/a 1"}
@@ -612,9 +618,9 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// Readers who go away stop no command before or after the snapshot, nor the
-// snapshot: neither the reader of messages, to which the commands' own go, nor
-// the one of records.
+// Readers that go away stop neither the snapshot nor the commands before and after it:
+// neither the reader of messages, which also gets the commands' output, nor the reader of
+// records.
 func TestHooksWithoutReaders(t *testing.T) {
 	p := newPool(t, nil)
 	o := Program()
@@ -638,7 +644,7 @@ type nobody struct{}
 
 func (nobody) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
-// P9: a set that is not complete is no consistent set: nothing is made.
+// P9: an incomplete set of datasets is not consistent, so no snapshot is made.
 func TestBadInput(t *testing.T) {
 	p := newPool(t, nil)
 	out, stderr, err := run(t, nil, input(t, "tank/a", "tank/b")+`{"zab":1,"type":"dataset","na`)

@@ -18,8 +18,8 @@ import (
 
 // This file is the one that changes pools: it makes the snapshots.
 
-// take snapshots those of the records, all of one host and backup, that changed, with
-// one name.
+// take makes snapshots with one name of the datasets that changed. The records are all
+// of one host and backup.
 func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	if len(set) == 0 {
 		return nil
@@ -47,7 +47,8 @@ func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record
 		return nil
 	}
 	if s.hooked() {
-		// What the commands wrote counts, and what they made or destroyed.
+		// Data that the commands wrote counts, and so do datasets and snapshots that
+		// they created or destroyed.
 		if err := s.again(ctx, host, set); err != nil {
 			return fail(err)
 		}
@@ -67,7 +68,7 @@ func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record
 	return t.identify(ctx)
 }
 
-// taking is the making of the snapshots of one host and backup.
+// taking is the state of take, for the snapshots of one host and backup.
 type taking struct {
 	*snapper
 	host   *zfs.Host
@@ -75,10 +76,10 @@ type taking struct {
 	props  []string
 	hooks  hooks
 	name   string
-	made   map[string]*record.Record // by the full names of their new snapshots
+	made   map[string]*record.Record // by the full name of the new snapshot
 }
 
-// holders is how many of the records have a snapshot of that name.
+// holders returns how many of the records have a snapshot of the given name.
 func holders(set []*record.Record, name string) (n int) {
 	for _, r := range set {
 		if hasSnapshot(r, name) {
@@ -92,10 +93,11 @@ func hasSnapshot(r *record.Record, name string) bool {
 	return slices.ContainsFunc(r.Snapshots, func(x record.Snapshot) bool { return x.Name == name })
 }
 
-// freeName is the name for a snapshot made now that none of the datasets has, and that
-// was not tried: within one second, and in the hour that comes twice when the clocks
-// go back, the time alone gives a name again that exists. Where there is none it is
-// that of now, and false.
+// freeName returns a name for snapshots made now that none of the datasets has and that
+// was not tried: that of the current second, or of the first later one, within two
+// minutes, whose name is free. The time alone gives the same name again within one
+// second, and in the hour that comes twice when the clocks go back. If no name is free it
+// returns that of the current second, and false.
 func (s *snapper) freeName(name func(time.Time) string, set []*record.Record, tried map[string]bool) (string, bool) {
 	for i := range 120 {
 		if n := name(s.env.Now.Add(time.Duration(i) * time.Second)); !tried[n] && holders(set, n) == 0 {
@@ -105,15 +107,15 @@ func (s *snapper) freeName(name func(time.Time) string, set []*record.Record, tr
 	return name(s.env.Now), false
 }
 
-// rounds is how often another name is tried at most where other runs take the same.
+// rounds is the largest number of names tried where other runs take the same names.
 const rounds = 10
 
 // pool makes the snapshots of one pool. An error ends the command.
 //
-// Another run of the backup that began in the same second gives the same name. Whoever
-// comes second looks again: what the other run's snapshots hold needs none, and what
-// has changed since gets the next free name, so that each of the two has a snapshot of
-// all, and both list the other's as any that exists.
+// Another run of the backup that began in the same second chooses the same name. The
+// second run looks again: datasets that have not changed since the other run's snapshots
+// need none, and those that have get the next free name. So each of the two runs has a
+// snapshot of all datasets, and both list the other's snapshots like any existing ones.
 func (t *taking) pool(ctx context.Context, set []*record.Record) error {
 	if t.env.Common.DryRun {
 		for _, r := range t.nameable(set) {
@@ -124,7 +126,7 @@ func (t *taking) pool(ctx context.Context, set []*record.Record) error {
 		return nil
 	}
 	if holders(set, t.name) > 0 {
-		// That which another pool got after a collision.
+		// The name changed after a collision in another pool, and may exist in this one.
 		t.name, _ = t.freeName(t.format.Name, set, nil)
 		t.hooks.snapshot = t.name
 	}
@@ -173,7 +175,8 @@ func (t *taking) pool(ctx context.Context, set []*record.Record) error {
 	}
 }
 
-// nameable returns the records that can have a snapshot of the name. The others fail.
+// nameable returns the records that can have a snapshot with the chosen name, and fails
+// the others.
 func (t *taking) nameable(set []*record.Record) (out []*record.Record) {
 	for _, r := range set {
 		switch {
@@ -198,9 +201,9 @@ func (s *snapper) fail(r *record.Record, e record.Error) {
 	s.env.ReportError(&e)
 }
 
-// failed notes what became of the snapshots that could not be made, by their causes.
-// What is about a pool or a host ends the record's part in this run; what is about the
-// snapshot alone does not.
+// failed reports the snapshots that could not be made, once for each cause. A failure of
+// a pool or a host ends the record's part in this run; a failure of the snapshot alone
+// does not.
 func (t *taking) failed(set []*record.Record, failed map[string]error) {
 	same := map[error][]*record.Record{}
 	var order []error
@@ -241,8 +244,8 @@ func (t *taking) failed(set []*record.Record, failed map[string]error) {
 	}
 }
 
-// hint is what a person can do so that a snapshot of this dataset can be made, where
-// more is known of it than zfs.HintOf has.
+// hint returns advice on how to make a snapshot of this dataset possible, where it can
+// say more than zfs.HintOf; else "".
 func hint(kind record.ErrorKind, r *record.Record) string {
 	switch {
 	case kind == record.KindBusy:
@@ -255,7 +258,7 @@ func hint(kind record.ErrorKind, r *record.Record) string {
 	return ""
 }
 
-// identify reads the guids of the new snapshots, which a plan matches by.
+// identify reads the guids of the new snapshots, by which a plan matches them.
 func (t *taking) identify(ctx context.Context) error {
 	full := slices.Sorted(maps.Keys(t.made))
 	if len(full) == 0 {
@@ -265,7 +268,8 @@ func (t *taking) identify(ctx context.Context) error {
 		if r := t.made[row.Full()]; r != nil {
 			e := row.Entry()
 			e.Ours = true
-			// Taken for older, it would never be sent, and be thinned at once.
+			// A new snapshot taken for an older one would never be sent, and be
+			// thinned at once.
 			for _, before := range r.Snapshots {
 				if e.TXG() <= before.TXG() {
 					return fmt.Errorf("'%s' was made just now, and its createtxg %s is not after that of '@%s', %s", row.Full(), e.CreateTXG, before.Name, before.CreateTXG)
@@ -294,7 +298,7 @@ func (t *taking) identify(ctx context.Context) error {
 	return nil
 }
 
-// hooks are the commands before and after the snapshot.
+// hooks runs the commands before and after the snapshot.
 type hooks struct {
 	env      *cli.Env
 	host     *zfs.Host
@@ -304,7 +308,7 @@ type hooks struct {
 	set      []*record.Record
 }
 
-// pre runs the commands before; the first that fails ends it.
+// pre runs the commands before the snapshot, up to the first that fails.
 func (h *hooks) pre(ctx context.Context) error {
 	for _, c := range h.o.PreCommand {
 		if err := h.run(ctx, c); err != nil {
@@ -314,7 +318,7 @@ func (h *hooks) pre(ctx context.Context) error {
 	return nil
 }
 
-// post runs the commands after, all of them, also after a failure or a signal.
+// post runs all commands after the snapshot, also after a failure or a signal.
 func (h *hooks) post(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	for _, c := range h.o.PostCommand {
@@ -335,7 +339,7 @@ func (h *hooks) run(ctx context.Context, command string) error {
 	for _, r := range h.set {
 		names = append(names, r.Name)
 	}
-	// Names of ZFS hold no newline, so a line each is safe to read.
+	// ZFS names contain no newline, so one name per line is unambiguous.
 	vars := map[string]string{"ZAB_BACKUP": h.backup, "ZAB_SNAPSHOT": h.snapshot}
 	if all := strings.Join(names, "\n"); len(all) <= maxVariable {
 		vars["ZAB_DATASETS"] = all
@@ -345,6 +349,7 @@ func (h *hooks) run(ctx context.Context, command string) error {
 	return h.host.Hook(ctx, command, vars, names, out)
 }
 
-// maxVariable is what fits into a variable everywhere: Linux takes 128 KiB with
-// the name, and a shell that is given more starts no program at all.
+// maxVariable is the largest value, in bytes, that fits into an environment variable
+// everywhere: Linux takes 128 KiB with the name, and a shell that is given more starts no
+// program at all.
 const maxVariable = 100 << 10

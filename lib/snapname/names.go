@@ -8,12 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxName is the most bytes of a ZFS name: ZFS_MAX_DATASET_NAME_LEN and ZAP_MAXNAMELEN are 256 with the NUL.
+// maxName is the largest length of a ZFS name, in bytes: ZFS_MAX_DATASET_NAME_LEN and
+// ZAP_MAXNAMELEN are 256 with the NUL.
 const maxName = 255
 
-// BackupName checks the name of a backup as a user gives it: it has to be legal in the name of a user
-// property, which is the narrowest of the names that it becomes part of. So it is not empty, has only
-// a-z, 0-9, ':', '.', '_' and '-', and does not begin with '-'.
+// BackupName checks the name of a backup as a user gives it: it must be legal in the name
+// of a user property, whose rules are the strictest of all names that it becomes part of.
+// So it is not empty, has at most 255 bytes, only a-z, 0-9, ':', '.', '_' and '-', and
+// does not begin with '-'.
 func BackupName(name string) error {
 	if err := checkUser(name); err != nil {
 		return fmt.Errorf("cannot use backup name %q: %w", name, err)
@@ -21,11 +23,11 @@ func BackupName(name string) error {
 	return nil
 }
 
-// Property gives the name of the user property that selects datasets: format with each {} replaced
-// by the backup name, such as autobackup:offsite1 from autobackup:{}. It is an error if ZFS does not
-// take that for a user property (zfsprops(7); zfs_prop_user and zprop_valid_char in OpenZFS): it has only
-// a-z, 0-9, ':', '.', '_' and '-', at least one of them ':', does not begin with '-', and has 255 bytes
-// at most.
+// Property returns the name of the user property that selects datasets: format with each
+// {} replaced by the backup name, such as autobackup:offsite1 from autobackup:{}. It is
+// an error if ZFS does not take that for a user property (zfsprops(7); zfs_prop_user and
+// zprop_valid_char in OpenZFS): such a name has only a-z, 0-9, ':', '.', '_' and '-', at
+// least one of them ':', does not begin with '-', and has 255 bytes at most.
 func Property(format, backup string) (string, error) {
 	name := strings.ReplaceAll(format, "{}", backup)
 	err := checkUser(name)
@@ -38,10 +40,10 @@ func Property(format, backup string) (string, error) {
 	return name, nil
 }
 
-// HoldTag gives the tag of our holds: format with each {} replaced by the backup name, such as
-// zfs_autobackup:offsite1 from zfs_autobackup:{}. It is an error if it is empty, has more than 255
-// bytes or one that cannot be printed, or begins with '.', which zfs hold refuses, or '-', which it takes
-// for an option.
+// HoldTag returns the tag of our holds: format with each {} replaced by the backup name,
+// such as zfs_autobackup:offsite1 from zfs_autobackup:{}. It is an error if the tag is
+// empty, has more than 255 bytes or a character that cannot be printed, or begins with
+// '.', which zfs hold refuses, or '-', which zfs hold takes for an option.
 func HoldTag(format, backup string) (string, error) {
 	tag := strings.ReplaceAll(format, "{}", backup)
 	if err := checkTag(tag); err != nil {

@@ -86,7 +86,8 @@ func FuzzBackupName(f *testing.F) {
 		if BackupName(name) != nil {
 			return
 		}
-		// A name that is taken fits into the default formats, as long as the result is not too long.
+		// A valid name fits into the default formats, as long as the result is not too
+		// long.
 		if len(name) > 200 {
 			return
 		}

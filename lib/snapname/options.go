@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Options are those of every command that must know which snapshots are ours.
+// Options holds the options of every command that must know which snapshots are ours.
 type Options struct {
 	SnapshotFormat string `long:"snapshot-format" section:"snapshots" value-name:"FORMAT" default:"{}-%Y%m%d%H%M%S" unquote:"false" description:"Names of our snapshots: {} is the backup name, the rest as for strftime"`
 	UTC            bool   `long:"utc" section:"snapshots" description:"Times in snapshot names are UTC, not local time"`
 }
 
-// Format is the format of one backup's names.
+// Format returns the format of the snapshot names of one backup.
 func (o *Options) Format(backup string) (Format, error) {
 	loc := time.Local
 	if o.UTC {
@@ -25,13 +25,12 @@ func (o *Options) Format(backup string) (Format, error) {
 	return f, nil
 }
 
-// Selecting are the options of the commands that look at the property that
-// selects.
+// Selecting holds the option of the commands that read the selecting property.
 type Selecting struct {
 	PropertyFormat string `long:"property-format" section:"selection" value-name:"FORMAT" default:"autobackup:{}" unquote:"false" description:"Name of the selecting property; {} is the backup name"`
 }
 
-// Property is the property that selects for one backup.
+// Property returns the name of the property that selects datasets for one backup.
 func (s *Selecting) Property(backup string) (string, error) {
 	prop, err := Property(s.PropertyFormat, backup)
 	if err != nil {
@@ -40,12 +39,12 @@ func (s *Selecting) Property(backup string) (string, error) {
 	return prop, nil
 }
 
-// Exclusion are the options of the commands that list snapshots.
+// Exclusion holds the option of the commands that list snapshots.
 type Exclusion struct {
 	Patterns []string `long:"exclude-snapshot-pattern" section:"snapshots" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`
 }
 
-// Compile gives a function that tells whether a full name is excluded.
+// Compile returns a function that reports whether a full name is excluded.
 func (e *Exclusion) Compile() (func(full string) bool, error) {
 	var res []*regexp.Regexp
 	for _, t := range e.Patterns {

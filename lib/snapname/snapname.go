@@ -1,9 +1,10 @@
-// Package snapname makes the names that zab gives to things from formats in which {} stands for the name of
-// the backup, and reads snapshots' names back.
+// Package snapname makes the names of snapshots, properties and hold tags from formats in
+// which {} stands for the name of the backup, and reads times back from snapshots' names.
 //
-// The formats and their defaults are those of zfs-autobackup 3.3; what it named is recognised here, and read
-// as the same time. It reads more than it writes (Python's strptime takes single digits and any case);
-// here a name is ours only if we could have given it.
+// The formats and their defaults are those of zfs-autobackup 3.3; its snapshots are
+// recognised here, with the same times. zfs-autobackup reads more names than it writes
+// (Python's strptime takes single digits and any case); here a name is ours only if we
+// could have given it.
 package snapname
 
 import (
@@ -16,13 +17,15 @@ import (
 	"unicode/utf8"
 )
 
-// Format names snapshots after the time at which they are made. Make one with [New]; it can be used by many
-// goroutines. No name has the zero Format.
+// Format names snapshots after the time at which they are made. Make one with [New]; it
+// can be used by many goroutines. The zero Format makes only empty names and recognises
+// none.
 type Format struct {
 	items []item
 	has   directives
 	loc   *time.Location
-	// extra is set when directives repeat what others tell, so that they could disagree.
+	// extra is set if directives repeat information of others, so that the parts of a
+	// name could disagree.
 	extra bool
 }
 
@@ -52,18 +55,22 @@ var known = [utf8.RuneSelf]int{
 
 const knownText = "%Y %y %m %b %B %d %j %a %A %H %I %p %M %S %f %s %F %T %R"
 
-// New makes a snapshot format of text such as {}-%Y%m%d%H%M%S. Each {} is replaced by the backup name, literally;
-// {} may be absent. Times are told in loc: time.UTC or time.Local.
+// New makes a snapshot format of text such as {}-%Y%m%d%H%M%S. Each {} is replaced by the
+// backup name, literally; {} may be absent. Times are in the zone loc: time.UTC or
+// time.Local.
 //
-// The directives are those of Python's strftime and strptime that tell a time: %Y (0001 to 9999), %y (1969 to
-// 2068), %m, %d, %j (day of the year), %H, %I with %p, %M, %S, %f (microseconds), the English names %b, %B, %a
-// and %A; moreover %s (seconds since 1970), %F (%Y-%m-%d), %T (%H:%M:%S) and %R (%H:%M), which Python only writes.
+// The directives are those of Python's strftime and strptime that express a time: %Y
+// (0001 to 9999), %y (1969 to 2068), %m, %d, %j (day of the year), %H, %I with %p, %M,
+// %S, %f (microseconds), the English names %b, %B, %a and %A; moreover %s (seconds since
+// 1970), %F (%Y-%m-%d), %T (%H:%M:%S) and %R (%H:%M), which Python only writes.
 //
-// An error says what is wrong and where, in characters from 1: a directive that is not among these; characters that
-// ZFS does not allow in snapshot names (it has A-Z, a-z, 0-9, ' ', '_', '.', ':' and '-', which excludes %% and
-// the sign of %z); names that could exceed 255 bytes; and formats whose names do not tell a time, which
-// could not be thinned: those without a year, and those with a gap, such as minutes without hours. Coarse ones
-// are accepted: {}-%Y%m%d tells midnight.
+// It is an error if the text has a directive that is not among these, or a character that
+// ZFS does not allow in snapshot names (it allows A-Z, a-z, 0-9, ' ', '_', '.', ':' and
+// '-', which excludes %% and the sign of %z); the error then says where, in characters
+// from 1. It is also an error if names could exceed 255 bytes, or do not determine a
+// time, so that the snapshots could not be thinned: formats without a year, and those
+// with a gap, such as minutes without hours. Coarse formats are accepted: {}-%Y%m%d means
+// midnight.
 func New(format, backup string, loc *time.Location) (Format, error) {
 	if loc == nil {
 		return Format{}, errors.New("cannot use snapshot format: no time zone")
@@ -141,12 +148,13 @@ func (f *Format) compile(format, backup string) error {
 	return nil
 }
 
-// isLegal is valid_char of zfs_namecheck.c in OpenZFS.
+// isLegal reports whether ZFS allows a character in names, as valid_char of
+// zfs_namecheck.c in OpenZFS.
 func isLegal(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.: ", r)
 }
 
-// check refuses formats whose names do not tell a time.
+// check refuses formats whose names could be too long or do not determine a time.
 func (f *Format) check() error {
 	length := 0
 	for i, it := range f.items {
@@ -208,16 +216,17 @@ func (f *Format) check() error {
 
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
-// moment is a time as a clock and a calendar in the format's zone show it.
+// moment is a time as shown by a clock and a calendar in the format's zone.
 type moment struct {
 	year, month, day          int
 	hour, minute, sec, micros int
 	unix                      int64
 }
 
-// Name gives the name of a snapshot made at t. Names repeat within the finest unit that the format has, and in the
-// hour that is twice when summer time ends. Years that the format has no room for give names that Time
-// does not take for ours.
+// Name returns the name of a snapshot made at t. Names repeat within the finest unit that
+// the format has, and in the hour that comes twice when summer time ends. A year that
+// does not fit %Y gives a name that Time does not take for ours; one that does not fit %y
+// is read back as another year.
 func (f Format) Name(t time.Time) string {
 	if f.loc == nil {
 		return ""
@@ -297,14 +306,16 @@ var (
 	halves   = []string{"AM", "PM"}
 )
 
-// Time gives the time that a snapshot's name tells, in seconds since 1970 UTC, a fraction cut off; name is
-// what follows the @. It is ok, and the snapshot ours, only if the whole name is one that Name gives for some time, or
-// tells a time that the clocks of the zone skip.
+// Time returns the time in a snapshot's name, in seconds since 1970 UTC, a fraction cut
+// off; name is the part after the @. ok is true, and the snapshot ours, only if Name
+// returns the whole name for some time, or if the name has a time that the clocks of the
+// zone skip.
 //
-// A local time that is twice is read as the first, the one in summer time; one that is skipped as if the clocks had
-// not changed yet, so 02:30 becomes 03:30. Both are as in zfs-autobackup (Python's datetime.timestamp).
-// So Time(Name(t)) is t, but for what the format cuts off and in the second of those hours.
-// The order in which snapshots were made is not to be had from their names; createtxg tells it.
+// A local time that comes twice is read as the first, the one in summer time; one that is
+// skipped as if the clocks had not changed yet, so 02:30 becomes 03:30. Both are as in
+// zfs-autobackup (Python's datetime.timestamp). So Time(Name(t)) is t, except for the
+// units that the format cuts off, and except in the second of the two hours. The names do
+// not tell the order in which snapshots were made; createtxg does.
 func (f Format) Time(name string) (unix int64, ok bool) {
 	if f.loc == nil {
 		return 0, false
@@ -346,7 +357,7 @@ func (f Format) Time(name string) (unix int64, ok bool) {
 			m.year = n
 		case 'y':
 			if !f.has.has("Y") {
-				// As POSIX has it.
+				// The century is as in POSIX.
 				m.year = 1900 + n
 				if n < 69 {
 					m.year += 100
@@ -413,14 +424,16 @@ func (f Format) Time(name string) (unix int64, ok bool) {
 	return unix, true
 }
 
-// tells says whether name is the one for m.
+// tells reports whether name is the one for m.
 func (f *Format) tells(m moment, name string) bool {
 	var buf [64]byte
 	return string(f.append(buf[:0], m)) == name
 }
 
-// fromLocal turns what the clocks show, given as if it were UTC, into the time. A day before and after is far enough
-// for the offsets on both sides of a change, and near enough not to meet the next.
+// fromLocal returns the time at which the local clocks show the given time. shown and the
+// result are in seconds since 1970, shown as if it were UTC. A day before and after is
+// far enough for the offsets on both sides of a change, and near enough not to meet the
+// next one.
 func (f *Format) fromLocal(shown int64) int64 {
 	const day = 86400
 	before, after := f.offset(shown-day), f.offset(shown+day)
@@ -452,7 +465,7 @@ func daysIn(year, month int) int {
 	return 31
 }
 
-// number reads exactly width digits; size is 0 if they are not there.
+// number reads exactly width digits; size is 0 if s does not begin with them.
 func number(s string, width int) (n, size int) {
 	if len(s) < width {
 		return 0, 0
@@ -485,7 +498,8 @@ func secondsIn(s string) (unix int64, size int) {
 	return unix, size
 }
 
-// index finds the one of words, cut to length unless that is 0, that s begins with; size is 0 if there is none.
+// index finds the word, cut to length unless that is 0, that s begins with; size is 0 if
+// there is none.
 func index(words []string, s string, length int) (i, size int) {
 	i = slices.IndexFunc(words, func(word string) bool {
 		if length > 0 {

@@ -8,7 +8,7 @@ import (
 	"zab/lib/record"
 )
 
-// A dataset with n snapshots on each side, one a day.
+// BenchmarkThin decides about a dataset with n snapshots on each side, one a day.
 func BenchmarkThin(b *testing.B) {
 	for _, n := range []int{100, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

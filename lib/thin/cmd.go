@@ -1,11 +1,13 @@
 // Package thin is zab-thin: it applies a schedule to the snapshots of each
-// record, on the source and on the target, and destroys what nobody wants.
+// record, on the source and on the target, and destroys those that it does not keep.
 //
-// Goals: a verdict with every reason for every snapshot; never the base of the
-// next increment, nor what the target still wants (promises P1 and P2);
-// one zfs destroy a dataset. With -n it is the simulator, and pure.
+// Goals: a verdict with every reason for every snapshot; the incremental base and the
+// snapshots still to be sent are never destroyed (promises P1 and P2); one zfs destroy
+// per dataset, or a channel program for many datasets of a pool. With -n it is a
+// simulator, which starts no program for records that carry their snapshots (but
+// --destroy-missing reads the marks of orphans).
 //
-// Non-goals: it sends nothing and makes nothing.
+// Non-goals: it sends nothing and creates nothing.
 package thin
 
 import (
@@ -21,8 +23,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// Thin are the options that the wrapper has in common with zab-thin, besides
-// those about names and schedules.
+// Thin holds the options that the wrapper shares with zab-thin, besides those about
+// names and schedules.
 type Thin struct {
 	DestroyMissing string `long:"destroy-missing" section:"thinning" often:"yes" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
 }
@@ -87,7 +89,7 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 	return r, nil
 }
 
-// explain is what --explain prints.
+// explain returns the text that --explain prints, or "" without that option.
 func (o *Options) explain() (string, error) {
 	if o.Explain == "" {
 		return "", nil
@@ -99,7 +101,7 @@ func (o *Options) explain() (string, error) {
 	return "keeps " + s.Words(), nil
 }
 
-// batch is how many records share one look at the pools.
+// batch is the number of records that are thinned together and share their listings.
 const batch = 200
 
 func (o *Options) run(ctx context.Context, env *cli.Env) error {
@@ -137,8 +139,8 @@ type thinner struct {
 	o     *Options
 	env   *cli.Env
 	rules map[string]*Rules // by backup
-	// ahead is the number of records with names in the future that no zab-thin
-	// before has warned of, firstAhead such a name.
+	// ahead is the number of records with names in the future that no earlier
+	// zab-thin has warned about; firstAhead is the first such name.
 	ahead      int
 	firstAhead string
 }
@@ -147,7 +149,7 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 	if err := t.fill(ctx, set); err != nil {
 		return err
 	}
-	var first []*record.Record // that no zab-thin before has seen
+	var first []*record.Record // not seen by an earlier zab-thin
 	for _, r := range set {
 		if r.Error != nil {
 			continue
@@ -157,8 +159,8 @@ func (t *thinner) do(ctx context.Context, set []*record.Record) error {
 			return cli.UsageError{Err: err}
 		}
 		if !t.env.Common.DryRun {
-			// What a dry run would have made is not there, and so is not the
-			// newest of anything.
+			// A snapshot that a dry run would have made does not exist, so it must
+			// not count as the newest.
 			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(s record.Snapshot) bool { return s.Virtual })
 		}
 		before := r.Thin

@@ -12,34 +12,35 @@ import (
 	"zab/lib/snapname"
 )
 
-// Rules are what a decision depends on besides the record.
+// Rules is the input of a decision besides the record.
 type Rules struct {
-	// Source and Target are the schedules; nil thins nothing on that side.
+	// Source and Target are the schedules; with nil nothing is thinned on that side.
 	Source, Target *schedule.Schedule
 	// Format tells which snapshots are ours, and their times.
 	Format snapname.Format
 	// Now is in seconds since the epoch.
 	Now int64
-	// Bookmark: where the newest in common has a bookmark on the source, it need
-	// not stay there as a snapshot, not even as the newest of all.
+	// Bookmark lets the source drop the incremental base, even if it is the newest
+	// snapshot of all, where the source has a bookmark of it.
 	Bookmark bool
-	// DryRun: what zab-xfer says that it would receive counts as received.
+	// DryRun: snapshots that zab-xfer would receive, as its dry run has shown, count as
+	// received.
 	DryRun bool
 }
 
-// Decide gives the verdicts on all snapshots that the record has, on each
-// side. It is a pure function: the same record, rules and time give the same
-// verdicts, in whatever order the snapshots come.
+// Decide returns the verdicts on all snapshots of the record, on each side. It is a
+// pure function: the same record, rules and time give the same verdicts, regardless of
+// the order of the snapshots.
 //
-// What the target is still to receive destroys nothing before it has arrived:
-// it is no more than a claim of the source. A name that lies in the future
-// neither (see schedule.Decide).
+// A snapshot that the target is still to receive causes no other to be destroyed before
+// it has arrived, because until then it is only a claim of the source. Nor does a
+// snapshot whose name lies in the future (see schedule.Decide).
 //
-// Whatever the schedules say, these stay (promises P1 and P2): the newest
-// snapshot in common, on both sides; the newest of each side; what the steps
-// still have to send, and what they start from; what is held, where no target
-// is known that could tell whether the hold is still needed; and whatever is
-// not ours.
+// These snapshots stay, regardless of the schedules (promises P1 and P2): the newest in
+// common, on both sides; the newest of each side (Rules.Bookmark makes an exception to
+// both on the source); the snapshots that the steps still have to send, and those that
+// these streams start from; held ones, where nothing tells whether the hold is still
+// needed, as on a source without a target and on an orphan; and all that are not ours.
 func Decide(r *record.Record, rules *Rules) *record.Thin {
 	t := &record.Thin{}
 	pending := chain.Pending(r)
@@ -119,9 +120,9 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 	return t
 }
 
-// coming are the snapshots that the target is still to receive, the oldest
-// first. The pools count transaction groups differently, so these are numbered
-// after all that exist.
+// coming returns the snapshots that the target is still to receive, oldest first. Each
+// pool counts its own transaction groups, so their createtxgs are set to numbers after
+// those of all existing snapshots.
 func coming(r *record.Record, pending func(*record.Snapshot) bool) []record.Snapshot {
 	have := map[string]bool{}
 	for i := range r.Target.Snapshots {
@@ -152,7 +153,9 @@ func shown(r *record.Record) bool {
 	return true
 }
 
-// side decides about one side. free tells of the newest whether even it may go.
+// side returns the verdicts on the snapshots of one side. free reports whether a snapshot
+// may go even if it is the newest; with nil none may. pins returns the reasons to keep a
+// snapshot regardless of the schedule.
 func side(have []record.Snapshot, keep *schedule.Schedule, rules *Rules, free func(*record.Snapshot) bool, pins func(*record.Snapshot) []string) []record.Verdict {
 	verdicts := make([]record.Verdict, len(have))
 	newest := youngest(have)
@@ -183,8 +186,8 @@ func side(have []record.Snapshot, keep *schedule.Schedule, rules *Rules, free fu
 
 const afterAll = 1 << 63
 
-// order is where a snapshot stands in the life of its dataset. One that a dry
-// run would make comes after all that exist.
+// order returns the createtxg of a snapshot, by which a dataset's snapshots are ordered.
+// A snapshot that a dry run would make comes after all existing ones.
 func order(s *record.Snapshot) uint64 {
 	if s.Virtual || s.CreateTXG == "" {
 		return afterAll
@@ -199,7 +202,7 @@ func younger(a, b *record.Snapshot) bool {
 	return a.Name > b.Name
 }
 
-// youngest is the index of the newest; -1 of none.
+// youngest returns the index of the newest snapshot, or -1 if the list is empty.
 func youngest(list []record.Snapshot) int {
 	newest := -1
 	for i := range list {
@@ -210,8 +213,9 @@ func youngest(list []record.Snapshot) int {
 	return newest
 }
 
-// warnAhead puts a warning into the record about snapshots of ours whose names
-// lie in the future, one for each dataset, and gives the first such name in full.
+// warnAhead adds a warning to the record for each of its datasets that has snapshots of
+// ours whose names lie in the future. It returns the full name of the first such
+// snapshot, or "" if there is none.
 func warnAhead(r *record.Record, rules *Rules) (first string) {
 	about := func(dataset string, list []record.Snapshot) {
 		n, example := 0, ""
@@ -222,7 +226,7 @@ func warnAhead(r *record.Record, rules *Rules) (first string) {
 				}
 			}
 		}
-		// A stage before may have counted fewer.
+		// Replace the warning of an earlier stage, which may have counted fewer.
 		text := fmt.Sprintf("snapshots of '%s' named for a time still to come: ", dataset)
 		r.Warnings = slices.DeleteFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, text) })
 		if n == 0 {
@@ -242,7 +246,8 @@ func warnAhead(r *record.Record, rules *Rules) (first string) {
 	return first
 }
 
-// merge keeps what an earlier zab-thin destroyed in the story of the record.
+// merge returns the verdicts of this zab-thin, preceded by the earlier verdicts on the
+// snapshots that an earlier zab-thin destroyed.
 func merge(before, now []record.Verdict) []record.Verdict {
 	var gone []record.Verdict
 	for _, v := range before {
@@ -256,7 +261,7 @@ func merge(before, now []record.Verdict) []record.Verdict {
 	return append(gone, now...)
 }
 
-// doomed are the names that a verdict wants gone.
+// doomed returns the names of the snapshots that are still to be destroyed.
 func doomed(verdicts []record.Verdict) []string {
 	var out []string
 	for _, v := range verdicts {
@@ -267,12 +272,13 @@ func doomed(verdicts []record.Verdict) []string {
 	return out
 }
 
-// without gives the snapshots less those named.
+// without returns the snapshots except the named ones.
 func without(list []record.Snapshot, names map[string]bool) []record.Snapshot {
 	return slices.DeleteFunc(list, func(s record.Snapshot) bool { return names[s.Name] })
 }
 
-// note changes the verdict on a snapshot that was to go and stays after all.
+// note changes the verdict on a snapshot that was to be destroyed and stays after all,
+// and puts the reason first.
 func note(verdicts []record.Verdict, name, format string, a ...any) {
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Name == name && !v.Destroyed {
@@ -282,7 +288,7 @@ func note(verdicts []record.Verdict, name, format string, a ...any) {
 	}
 }
 
-// gone marks verdicts as carried out.
+// gone marks the verdicts on the named snapshots as carried out.
 func gone(verdicts []record.Verdict, names map[string]bool) {
 	for i := range verdicts {
 		if !verdicts[i].Keep && names[verdicts[i].Name] {

@@ -20,7 +20,7 @@ const now = 1_000_000_000
 
 const day = 86400
 
-// names of our snapshots are b-SECONDS.
+// format names our snapshots b-SECONDS.
 func format(t interface{ Fatal(...any) }) snapname.Format {
 	f, err := snapname.New("{}-%s", "b", time.UTC)
 	if err != nil {
@@ -44,8 +44,8 @@ func rules(t interface{ Fatal(...any) }, source, target string) *Rules {
 }
 
 // snaps makes snapshots, oldest first, of words: D is ours, D days old; other
-// words are not ours; ! stands for a hold, ~ for one of a dry run. A guid is
-// the same wherever the word is.
+// words are not ours; ! stands for a hold, ~ for a snapshot of a dry run. The same word
+// always has the same guid.
 func snaps(words string) []record.Snapshot {
 	out := []record.Snapshot{}
 	for i, w := range strings.Fields(words) {
@@ -71,7 +71,7 @@ func snaps(words string) []record.Snapshot {
 
 func ours(days int) string { return fmt.Sprintf("b-%d", now-days*day) }
 
-// kept is what the verdicts keep, in the words of snaps.
+// kept returns the snapshots that the verdicts keep, in the words of snaps.
 func kept(verdicts []record.Verdict) string {
 	var out []string
 	for _, v := range verdicts {
@@ -147,8 +147,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// A dry run shows what goes when all has arrived: before zab-xfer that would go
-// only then, after it, it would be gone.
+// A dry run after zab-xfer shows the snapshots that go once all others have arrived;
+// before zab-xfer these are still kept.
 func TestDryRunAfterTransfers(t *testing.T) {
 	r := &record.Record{Type: record.TypeDataset, Name: "tank/a", Snapshots: snaps("9 8 7 6"),
 		Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snaps("9 8")},
@@ -169,8 +169,8 @@ func TestDryRunAfterTransfers(t *testing.T) {
 	}
 }
 
-// One warning for each dataset, with how many and an example; a later stage
-// that counts others has the last word.
+// There is one warning for each dataset, with a count and an example; the warning of a
+// later stage that counts more replaces it.
 func TestWarnAhead(t *testing.T) {
 	r := &record.Record{Type: record.TypeDataset, Name: "tank/a", Snapshots: snaps("9 -3 -4 8"),
 		Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snaps("9")}}
@@ -195,8 +195,8 @@ func TestWarnAhead(t *testing.T) {
 	}
 }
 
-// A bookmark on the source is as good a base as a snapshot: the target's side
-// of it stays.
+// A bookmark on the source is as good an incremental base as a snapshot: the snapshot of
+// that base stays on the target.
 func TestBookmarkIsABase(t *testing.T) {
 	r := &record.Record{Type: record.TypeDataset, Name: "tank/a", Snapshots: snaps("7 6"),
 		Bookmarks: []record.Snapshot{{Name: "m", GUID: snaps("8")[0].GUID}},
@@ -206,8 +206,8 @@ func TestBookmarkIsABase(t *testing.T) {
 	}
 }
 
-// A dataset that is missing on the source is thinned by the target's schedule,
-// and keeps its newest and what is held.
+// A dataset that is missing on the source is thinned by the target's schedule, and keeps
+// its newest snapshot and held ones.
 func TestOrphan(t *testing.T) {
 	r := &record.Record{Type: record.TypeOrphan, Name: "backup/gone", Snapshots: snaps("9 8"), Target: &record.Target{Name: "backup/gone", Snapshots: snaps("9! 8 x 7 6")}}
 	got := Decide(r, rules(t, "0", "0"))
@@ -236,8 +236,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// history is a random record: snapshots of both sides with whatever in common,
-// steps, and results of some of them.
+// history returns a random record: snapshots of both sides, some of them in common,
+// steps, and results of some steps.
 func history(t *rapid.T) *record.Record {
 	r := &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/a"}
 	guid, txg := 1000, 10
@@ -299,7 +299,7 @@ func history(t *rapid.T) *record.Record {
 	}
 	for _, s := range r.Snapshots {
 		if has[s.GUID] {
-			continue // nothing sends what is there
+			continue // no step sends a snapshot that the target has
 		}
 		switch rapid.IntRange(0, 3).Draw(t, "step") {
 		case 0:
@@ -324,7 +324,9 @@ func schedules(t *rapid.T) *Rules {
 	return rules(t, gen.Draw(t, "keep-source"), gen.Draw(t, "keep-target"))
 }
 
-// Over random histories and schedules.
+// Over random histories and schedules: promises P1 and P2 hold, each verdict has a
+// reason, the order of the snapshots does not matter, and snapshots that are still to
+// come or are named for the future have no other destroyed.
 func TestDecideProperties(t *testing.T) {
 	states := 0
 	defer func() { t.Logf("%d states", states) }()
@@ -403,7 +405,7 @@ func TestDecideProperties(t *testing.T) {
 			side(record.SideTarget, r.Target.Snapshots, got.Target, rules.Target != nil)
 		}
 
-		// In whatever order the snapshots stand in the record.
+		// The order of the snapshots in the record does not matter.
 		other := *r
 		other.Snapshots = shuffled(t, r.Snapshots)
 		other.Bookmarks = shuffled(t, r.Bookmarks)
@@ -423,8 +425,8 @@ func TestDecideProperties(t *testing.T) {
 			}
 		}
 
-		// What the source says that is coming, and names that lie in the future,
-		// have nothing destroyed that would stay without them. Such names stay.
+		// Snapshots that are to come according to the source, and snapshots named for
+		// the future, have none destroyed that would stay without them. The latter stay.
 		if r.Target != nil && got.Target != nil {
 			silent := *r
 			silent.Steps = nil
@@ -450,14 +452,14 @@ func TestDecideProperties(t *testing.T) {
 			}
 			alone := Decide(&honest, rules)
 			for _, v := range alone.Target {
-				// It may be the base, or the newest, only without those.
+				// The snapshot may be the base, or the newest, only without those.
 				pinned := slices.ContainsFunc(v.Why, func(w string) bool { return strings.HasPrefix(w, "the newest ") })
 				if v.Keep && !pinned && !stays[v.Name] {
 					t.Fatalf("%s goes for names that lie in the future: %q", v.Name, v.Why)
 				}
 			}
 
-			// When all has arrived no more goes than the schedule says of all.
+			// A snapshot that stays once all have arrived is not destroyed before.
 			dry := *rules
 			dry.DryRun = true
 			shown := *r
@@ -472,7 +474,7 @@ func TestDecideProperties(t *testing.T) {
 			}
 		}
 
-		// What was decided is decided: when it is carried out nothing more goes.
+		// Once the verdicts are carried out, another decision destroys no more.
 		after := *r
 		after.Snapshots = without(slices.Clone(r.Snapshots), nameSet(got.Source))
 		if r.Target != nil {
@@ -512,8 +514,8 @@ func nameSet(verdicts []record.Verdict) map[string]bool {
 	return out
 }
 
-// What an earlier zab-thin destroyed stays in the story; what it kept is told
-// anew.
+// The verdicts on snapshots that an earlier zab-thin destroyed stay; those on snapshots
+// that it kept are replaced.
 func TestMerge(t *testing.T) {
 	before := []record.Verdict{{Name: "a", Destroyed: true, Why: []string{"1"}}, {Name: "b", Keep: true, Why: []string{"2"}}, {Name: "c", Why: []string{"held"}}}
 	after := []record.Verdict{{Name: "b", Why: []string{"3"}}, {Name: "c", Keep: true, Why: []string{"4"}}}
@@ -529,8 +531,8 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// With --bookmark the base need not stay on the source where it has a bookmark,
-// not even as the newest of all.
+// With --bookmark the incremental base need not stay on the source where it has a
+// bookmark, even if it is the newest snapshot of all.
 func TestDecideBookmark(t *testing.T) {
 	for _, c := range []struct {
 		bookmark       bool

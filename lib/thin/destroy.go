@@ -11,9 +11,10 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file destroys snapshots, and takes the holds off that were left on them.
+// This file destroys snapshots, and releases the holds that were left on them.
 
-// one is a dataset with what is to go from it.
+// one is a dataset of a record, on the source or the target, with the names of the
+// snapshots to be destroyed.
 type one struct {
 	r        *record.Record
 	dataset  string
@@ -22,9 +23,9 @@ type one struct {
 	doomed   []string
 }
 
-// destroy carries out the verdicts of one side, host by host. What is to go is
-// looked up first, all at once: another snapshot of the same name is not what
-// was decided about, and one that is held cannot go.
+// destroy carries out the verdicts of one side, host by host. Snapshots that no channel
+// program has destroyed are looked up first, all at once: another snapshot of the same
+// name is not the one that was decided about, and a held snapshot cannot be destroyed.
 func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string) error {
 	byHost := map[string][]one{}
 	for _, r := range set {
@@ -52,8 +53,8 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 	return nil
 }
 
-// away reports whether the copy is not in its place yet, for it is to be renamed, on its
-// own or with a dataset above it.
+// away reports whether the copy is not in its place yet, because it is still to be
+// renamed, on its own or with a dataset above it.
 func away(r *record.Record) bool {
 	return r.Target.Exists && r.Target.Elsewhere != "" && !slices.ContainsFunc(r.Results, func(x record.Result) bool {
 		return x.Done && (x.Do == record.DoRename || x.Do == record.DoReceive)
@@ -117,12 +118,13 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 	return nil
 }
 
-// fewDatasets of a pool have a command each, which needs no more than the
-// permission to destroy.
+// fewDatasets is the largest number of datasets of a pool that get a zfs destroy each
+// instead of a channel program, because the command needs only the permission to destroy.
 const fewDatasets = 2
 
-// destroyTogether destroys what is to go from many datasets by one program for
-// each pool, where that is allowed, and gives what is left to do.
+// destroyTogether destroys the doomed snapshots of filesystems by channel programs, pool
+// by pool, where a pool has more than fewDatasets of them and channel programs are
+// allowed. It returns the datasets with snapshots left to be destroyed.
 func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []one) []one {
 	var pools []string
 	byPool := map[string][]int{}
@@ -164,7 +166,7 @@ func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []on
 	return slices.DeleteFunc(list, func(o one) bool { return len(o.doomed) == 0 })
 }
 
-// went notes what is destroyed.
+// went removes the destroyed snapshots from the record, and marks their verdicts.
 func (t *thinner) went(o one, done map[string]bool) {
 	gone(o.verdicts, done)
 	*o.list = without(*o.list, done)
@@ -173,7 +175,7 @@ func (t *thinner) went(o one, done map[string]bool) {
 	}
 }
 
-// guids are those of snapshots by their names.
+// guids returns the guids of snapshots by their names.
 func guids(list []record.Snapshot) map[string]string {
 	guid := map[string]string{}
 	for _, s := range list {
@@ -182,16 +184,15 @@ func guids(list []record.Snapshot) map[string]string {
 	return guid
 }
 
-// release takes this target's holds off snapshots that are to go, and the
-// shared one where it stands for nothing but this target: a run that was killed
-// between a hold and a release leaves such. Those that stand for another
-// target, such as a disk that is away, stay (P1), and so do zfs-autobackup's
-// own, which do not say for which they stand. It tells which snapshots are free
-// now.
+// release releases this target's pins from doomed snapshots, and the shared hold where
+// it stands for nothing but this target: a run that was killed between a hold and a
+// release leaves such holds. Holds for another target, such as a disk that is away, stay
+// (P1), and so do zfs-autobackup's own, which do not say for which target they stand. It
+// returns the full names of the snapshots that are free of holds now.
 func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
-	copies := map[string]bool{} // those that are the target's
+	copies := map[string]bool{} // the snapshots of the target
 	for _, o := range list {
 		if o.r.Target == nil || o.r.Target.OwnTag() == "" || o.r.Type != record.TypeDataset {
 			continue
@@ -202,7 +203,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 				held = append(held, full)
 				pin[full] = o.r.Target.OwnTag()
 				copies[full] = o.list == &o.r.Target.Snapshots
-				// Checked with the command line.
+				// The format was checked with the command line.
 				tag[full], _ = snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
 			}
 		}
@@ -247,13 +248,14 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 		}
 	}
 	for _, full := range held {
-		// The pin last, as it says whose the other is; and also where the
-		// snapshot stays for another target, or each would wait for the other.
+		// The pin goes last, because it says for which target the shared hold stands.
+		// It goes also where another target needs the snapshot, or each of the two
+		// targets would wait for the other.
 		for _, pin := range pinned[full] {
 			add(pin, full)
 		}
 	}
-	stays := map[string]bool{} // what the shared hold could not be taken off
+	stays := map[string]bool{} // snapshots from which a hold could not be released
 	for _, tag := range order {
 		names := slices.DeleteFunc(byTag[tag], func(full string) bool { return stays[full] })
 		if len(names) == 0 {
@@ -270,9 +272,9 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 	return free, ctxCause(ctx)
 }
 
-// withPool puts the guid of the target's pool into those of the pins, by snapshot,
-// that are without it, as where nothing was sent; but only where something is held for
-// the target in one pool or another, for it takes a program.
+// withPool adds the guid of the target's pool to those of the pins, by snapshot, that
+// lack it, as they do where nothing was sent. It does so only where the snapshot has a
+// pin of the target dataset in some pool, because reading the guid takes a program.
 func (t *thinner) withPool(ctx context.Context, list []one, holders []zfs.Holder, pins map[string]string) {
 	tags := map[string][]string{}
 	for _, h := range holders {
@@ -286,7 +288,7 @@ func (t *thinner) withPool(ctx context.Context, list []one, holders []zfs.Holder
 				continue
 			}
 			pool := zfs.Pool(o.r.Target.Name)
-			// One program for each pool, however often it is asked.
+			// Features starts one program per pool, however often it is called.
 			all, err := t.env.Machine.Host(o.r.Target.Host).Features(ctx, []string{pool})
 			if err != nil {
 				t.env.Verbosef("cannot tell the guid of the pool '%s': %s", pool, err)
@@ -298,8 +300,9 @@ func (t *thinner) withPool(ctx context.Context, list []one, holders []zfs.Holder
 	}
 }
 
-// noteWaits puts into the records which of the snapshots that are to go are held
-// for other targets of the backup. own and shared are the tags by snapshot.
+// noteWaits lists in the records which doomed snapshots are held for other targets of
+// the backup. own and shared are this target's pin and the shared tag, by snapshot;
+// copies are the snapshots of the target.
 func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string, copies map[string]bool) {
 	byName := map[string][]zfs.Holder{}
 	for _, h := range holders {
@@ -340,16 +343,16 @@ func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string, 
 	}
 }
 
-// isPin reports whether a hold stands for the target with the pin alone: by that, by
-// the form of earlier versions, and on a copy also by the guid of another pool, in
-// which it was before it was split off or restored.
+// isPin reports whether a hold stands only for the target with the given pin: its tag is
+// that pin, the form of it that earlier versions used, or, on a copy, a pin with the guid
+// of another pool, where the copy was before it was split off or restored.
 func isPin(pin, tag string, onCopy bool) bool {
 	p, ok := chain.ParsePin(pin)
 	return tag == pin || ok && (tag == p.Former() || onCopy && p.OfCopy(tag))
 }
 
-// destroyOne destroys snapshots of one dataset. Where zfs refuses the whole
-// for the sake of one, it finds that one.
+// destroyOne destroys snapshots of one dataset, and adds their names to done. Where zfs
+// refuses the whole list because of one snapshot, it tries each alone.
 func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names []string, done map[string]bool) error {
 	if len(names) == 0 {
 		return nil

@@ -16,8 +16,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// pool is a stand-in for zfs: what it lists, who holds what, and what destroy
-// says. It notes each command that would change something.
+// pool is a directory with a stand-in for zfs and its answers: the listings, the holds,
+// and the failures of commands that change a pool. The stand-in logs those commands.
 type pool struct{ dir string }
 
 const fakeZFS = `#!/bin/sh
@@ -64,7 +64,7 @@ func newPool(t *testing.T) *pool {
 	return p
 }
 
-// program makes a stand-in of that name.
+// program writes a stand-in with the given name.
 func (p *pool) program(t *testing.T, name, script string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(script), 0o755); err != nil {
@@ -72,7 +72,7 @@ func (p *pool) program(t *testing.T, name, script string) {
 	}
 }
 
-// asListed takes out of a record what a listing does not tell: who holds its snapshots.
+// asListed removes the numbers of holds from a record, which a listing does not have.
 func asListed(r *record.Record) {
 	for i := range r.Snapshots {
 		r.Snapshots[i].UserRefs = nil
@@ -86,7 +86,7 @@ func (p *pool) write(t *testing.T, name, text string) {
 	}
 }
 
-// has puts the snapshots of both sides of a record into the pool.
+// has writes the listing of the pool: the snapshots of both sides of the records.
 func (p *pool) has(t *testing.T, records ...*record.Record) {
 	t.Helper()
 	var b strings.Builder
@@ -108,7 +108,7 @@ func (p *pool) has(t *testing.T, records ...*record.Record) {
 	p.write(t, "list", b.String())
 }
 
-// held writes who holds what, and how many hold each.
+// held writes the holds, and the number of holds on each snapshot of the listing.
 func (p *pool) held(t *testing.T, holds string) {
 	t.Helper()
 	p.write(t, "holds", holds)
@@ -136,7 +136,7 @@ func (p *pool) log(t *testing.T) []string {
 	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 }
 
-// run runs zab-thin on lines.
+// run runs zab-thin on the input.
 func run(t *testing.T, args, input string) (out []*record.Record, text, stderr string) {
 	t.Helper()
 	p := Program()
@@ -171,7 +171,7 @@ func lines(t *testing.T, records ...*record.Record) string {
 	return b.String()
 }
 
-// both is a dataset with its copy.
+// both returns the record of a dataset with its copy.
 func both(name, source, target string) *record.Record {
 	return &record.Record{Type: record.TypeDataset, Backup: "b", Name: name, Snapshots: snaps(source), Bookmarks: []record.Snapshot{},
 		Target: &record.Target{Name: "backup/" + name, Exists: true, Snapshots: snaps(target)}, Steps: []record.Step{}}
@@ -194,7 +194,8 @@ func names(list []record.Snapshot) string {
 	return strings.Join(out, " ")
 }
 
-// One program for each dataset, and the record tells what is left.
+// Each dataset has its snapshots destroyed by one program, and its record lists those
+// that are left.
 func TestDestroys(t *testing.T) {
 	p := newPool(t)
 	a, b := both("tank/a", "9 8 7", "9 8 7"), both("tank/b", "9 8 7", "9 8 7")
@@ -217,7 +218,7 @@ func TestDestroys(t *testing.T) {
 			}
 		}
 	}
-	// The whole story stays when it is thinned again.
+	// All verdicts stay when the records are thinned again.
 	again, _, _ := run(t, "--keep-source=1 --keep-target=2", lines(t, out...))
 	for i, r := range again {
 		if len(r.Thin.Source) != 3 || len(r.Thin.Target) != 3 || !verdict(t, r.Thin.Source, ours(9)).Destroyed {
@@ -229,8 +230,8 @@ func TestDestroys(t *testing.T) {
 	}
 }
 
-// P6: a dry run starts no program where the records carry their snapshots, and
-// says what would go.
+// P6: a dry run starts no program where the records carry their snapshots, and names the
+// snapshots that it would destroy.
 func TestDryRun(t *testing.T) {
 	t.Setenv("PATH", "/nonexistent")
 	a := both("tank/a", "9 8 ~7", "9 8")
@@ -250,8 +251,8 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// P1: what a dry run would have made is not there, and does not let the newest
-// go in its place.
+// P1: a snapshot that a dry run would have made does not exist, so that the newest
+// existing one stays.
 func TestPlanOfADryRun(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "9 8 ~7", "")
@@ -263,8 +264,8 @@ func TestPlanOfADryRun(t *testing.T) {
 	}
 }
 
-// What acts looks again: another snapshot of the name stays, one that is gone
-// already is no failure.
+// Snapshots are looked up again before they are destroyed: another snapshot of the same
+// name stays, and one that is gone already is no failure.
 func TestPoolsMoveOn(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "9 8 7 6", "6")
@@ -288,8 +289,8 @@ func TestPoolsMoveOn(t *testing.T) {
 	}
 }
 
-// A hold of others protects a snapshot, and so does one of ours on a dataset
-// that nobody needs the hold of.
+// A hold of others protects a snapshot, and so does a hold of ours that no pin assigns
+// to this target, also on a dataset without a target.
 func TestHeld(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "9! 8! 7! 6", "6")
@@ -301,7 +302,7 @@ func TestHeld(t *testing.T) {
 	p.write(t, "holds", fmt.Sprintf("tank/a@%[1]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[2]s\tother\tSun Nov 22 23:08 2026\n"+
 		"tank/a@%[3]s\tzfs_autobackup:b\tSun Nov 22 23:08 2026\ntank/a@%[3]s\tzfs_autobackup:bb\tSun Nov 22 23:08 2026\n", ours(9), ours(8), ours(7)))
 	out, _, stderr := run(t, "--keep-source=1", lines(t, r, alone))
-	// P1: a hold of ours may stand for the base of another target.
+	// P1: a hold of ours may protect the incremental base of another target.
 	if got := strings.Join(p.log(t), ""); got != "" || stderr != "" {
 		t.Errorf("%q, %s", got, stderr)
 	}
@@ -315,14 +316,16 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// What a killed run left held for this very target goes; where it is held for
-// another as well, only the hold does, or each would wait for the other.
+// A snapshot that a killed run left held for this target alone is destroyed; where
+// another target holds it as well, only this target's pin is released, or each would wait
+// for the other.
 func TestLeftHolds(t *testing.T) {
 	t.Run("holds", func(t *testing.T) { leftHolds(t, func(to *record.Target, tag string) { to.Pin = tag }) })
 	t.Run("no holds", func(t *testing.T) { leftHolds(t, func(to *record.Target, tag string) { to.OldPin = tag }) })
 }
 
-// So it is where nothing was sent, and the record has no guid of the target's pool.
+// Left holds are released also where nothing was sent, so that the record lacks the guid
+// of the target's pool.
 func TestLeftHoldsNothingSent(t *testing.T) {
 	p := newPool(t)
 	p.program(t, "zpool", "#!/bin/sh\neval pool=\\${$#}; for w in $(echo \"$5\" | tr , ' '); do [ $w = guid ] && v=5 || v=enabled; printf '%s\\t%s\\t%s\\n' $pool $w $v; done\n")
@@ -348,11 +351,11 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	hold := func(snapshot, tag string) string {
 		return "tank/a@" + snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
 	}
-	p.held(t, hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for who knows whom
-		// another disk's too, which has the guids of this one's datasets
+	p.held(t, hold(ours(9), "zfs_autobackup:b")+ // zfs-autobackup's, for any target
+		// also held for another disk, whose datasets have the same guids
 		hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:77.5")+hold(ours(8), "zfs_autobackup:b:77.6")+
 		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:77.5")+
-		hold(ours(6), "zfs_autobackup:b:77")) // an earlier version's
+		hold(ours(6), "zfs_autobackup:b:77")) // from an earlier version
 	out, _, stderr := run(t, "--keep-source=1", lines(t, r))
 	want := []string{
 		"release zfs_autobackup:b tank/a@" + ours(7) + " tank/a@" + ours(6),
@@ -368,7 +371,8 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 			t.Errorf("%+v", v)
 		}
 	}
-	// The record tells what stays for another target: the shared tag is that one's now.
+	// The record lists the snapshot that stays for another target, which the shared tag
+	// stands for now.
 	at := time.Date(2026, 11, 22, 23, 8, 0, 0, time.Local).Unix()
 	if w := out[0].Thin.Waits; len(w) != 1 || w[0].Side != record.SideSource || w[0].Snapshot != ours(8) || w[0].Tag != "zfs_autobackup:b:77.6" ||
 		w[0].Since == nil || *w[0].Since != at || w[0].Also != "zfs_autobackup:b" {
@@ -376,8 +380,8 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	}
 }
 
-// Where more than one other holds a snapshot the shared tag is not for one of them
-// to let go; and two runs of zab-thin tell of it once.
+// Where two tags besides the shared one hold a snapshot for others, the shared tag is
+// assigned to neither; and two runs of zab-thin list each hold once.
 func TestWaits(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "8! 7! 6", "6")
@@ -402,8 +406,8 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// Where the shared hold cannot be released ours stays: it alone says for which
-// target the other stands.
+// Where the shared hold cannot be released the pin stays, because only the pin says for
+// which target the shared hold stands.
 func TestLeftHoldThatStays(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/a", "8! 7! 6", "6")
@@ -422,8 +426,8 @@ func TestLeftHoldThatStays(t *testing.T) {
 	}
 }
 
-// zfs destroys all or none of a list: the one that cannot go does not keep the
-// others.
+// zfs destroys all snapshots of a list or none: one that cannot go does not keep the
+// others from being destroyed.
 func TestOneThatCannotGo(t *testing.T) {
 	p := newPool(t)
 	a, b := both("tank/a", "9 8 7", "7"), both("tank/b", "9 8", "8")
@@ -442,8 +446,8 @@ func TestOneThatCannotGo(t *testing.T) {
 	}
 }
 
-// P7: trouble is told of the dataset that has it, with zfs's own words, and
-// does not stop the others.
+// P7: a failure is reported for its dataset, in zfs's own words, and does not stop the
+// others.
 func TestTrouble(t *testing.T) {
 	p := newPool(t)
 	a, b := both("tank/a", "9 8", "8"), both("tank/b", "9 8", "8")
@@ -458,7 +462,8 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-// What takes no part passes byte for byte; nothing is destroyed for it.
+// Records with an error or not selected pass byte for byte, and none of their snapshots
+// is destroyed.
 func TestPasses(t *testing.T) {
 	t.Setenv("PATH", "/nonexistent")
 	const failed = `{"zab":1, "type":"dataset","backup":"b","name":"tank/f","snapshots":[{"name":"b-1","guid":"1"},{"name":"b-2","guid":"2"}],"error":{"stage":"xfer","kind":"busy","message":"m"}}` + "\n"
@@ -473,7 +478,8 @@ func orphanOf(name, words string) *record.Record {
 		Target: &record.Target{Name: "backup/" + name, Exists: true, Snapshots: snaps(words)}}
 }
 
-// gets are the rows of zfs get for datasets of the target.
+// gets returns the rows of zfs get for datasets of the target, given as words: name, and
+// value and source of the mark.
 func gets(rows ...string) string {
 	var b strings.Builder
 	for _, r := range rows {
@@ -489,8 +495,8 @@ func gets(rows ...string) string {
 
 func date(at int64) string { return time.Unix(at, 0).UTC().Format(time.RFC3339) }
 
-// An orphan waits until it is as old as was asked for since it was first seen
-// missing, and so is its newest snapshot of ours.
+// An orphan waits until both the time when it was first seen missing and its newest
+// snapshot of ours are as old as --destroy-missing says.
 func TestMissingWaits(t *testing.T) {
 	for _, c := range []struct {
 		snapshots string
@@ -506,14 +512,14 @@ func TestMissingWaits(t *testing.T) {
 		{"x y", 0, 0, "", "kept, for it has no snapshot of ours"},
 		{"", 0, 0, "", "kept, for it has no snapshot of ours"},
 		{"50 40 31", 0, 0, "", "not seen missing before, so that it would be kept until " + date(now+30*day)},
-		// P11: what another host says of it is nothing to go by: the names of
-		// its snapshots, or a mark that came with a stream.
+		// P11: claims of another host do not count: the names of snapshots, or a mark
+		// that was received with a stream.
 		{"5000 4000", 0, 0, "", "not seen missing before"},
 		{"50 40 31", 35, 30, "received", "not seen missing before"},
 		{"50 40 31", 35, 30, "inherited from backup", "not seen missing before"},
-		// It was there again, and something was received.
+		// The source was back, and a snapshot was received.
 		{"50 40 31", 35, 29, "local", "not seen missing before"},
-		// The clock was ahead when it was noted: later rather than sooner.
+		// The clock was ahead when the mark was set: later rather than sooner.
 		{"50 40 31", -5, 30, "local", "kept until " + date(now+35*day)},
 	} {
 		p := newPool(t)
@@ -536,8 +542,8 @@ func TestMissingWaits(t *testing.T) {
 	}
 }
 
-// The first time that an orphan is seen is noted on it, by one program for all;
-// one whose source may be there is not missing.
+// An orphan is marked when it is first seen missing, with one program for all; one whose
+// source may exist is not missing.
 func TestMissingIsNoted(t *testing.T) {
 	p := newPool(t)
 	p.write(t, "pools", "tank\t77\t1\n")
@@ -565,7 +571,7 @@ func TestMissingIsNoted(t *testing.T) {
 			t.Errorf("%s: since %v", out[i].Name, since)
 		}
 	}
-	// The second zab-thin of a pipeline asks nothing again, and says the same.
+	// The second zab-thin of a pipeline starts no program again, and says the same.
 	p.write(t, "get", "")
 	again, _, stderr := run(t, "--destroy-missing=30d", lines(t, out[:3]...))
 	for i := range again {
@@ -573,7 +579,7 @@ func TestMissingIsNoted(t *testing.T) {
 			t.Errorf("%s, then %s%s", out[i].Thin.Dataset, again[i].Thin.Dataset, stderr)
 		}
 	}
-	// Where it cannot be noted, the orphan would stay for good: an error.
+	// Where the mark cannot be set the orphan would stay for good, so it is an error.
 	p.write(t, "get", gets("backup/tank/a"))
 	p.write(t, "trouble", "set*|cannot set property for 'backup/tank/a': permission denied\n")
 	out, _, _ = run(t, "--destroy-missing=30d", lines(t, orphanOf("tank/a", "60")))
@@ -582,7 +588,7 @@ func TestMissingIsNoted(t *testing.T) {
 	}
 }
 
-// A copy whose source is there again loses the mark.
+// A copy whose source is back loses the mark.
 func TestMissingReturns(t *testing.T) {
 	p := newPool(t)
 	list := []*record.Record{both("tank/a", "60", "60"), both("tank/b", "60", "60"), both("tank/c", "60 20", "60 20"), both("tank/d", "60", "60")}
@@ -601,9 +607,9 @@ func TestMissingReturns(t *testing.T) {
 	}
 }
 
-// What goes from many filesystems of a pool goes by one program, with the guids
-// that were decided about; what is left goes by commands, as do volumes, and all
-// where the program is not allowed.
+// Snapshots of many filesystems of a pool are destroyed by one channel program, with the
+// guids that were decided about; those it leaves, and those of volumes, are destroyed by
+// commands, and so are all where channel programs are not allowed.
 func TestDestroysTogether(t *testing.T) {
 	p := newPool(t)
 	make := func() (list []*record.Record) {

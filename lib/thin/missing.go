@@ -15,11 +15,11 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file destroys datasets of the target that are missing on the source,
-// for those who ask for it with --destroy-missing.
+// This file destroys datasets of the target that are missing on the source, with
+// --destroy-missing.
 
-// missing deals with the orphans of a set, the deepest first, so that a whole
-// tree can go in one run.
+// missing decides about the orphans of a set and destroys those whose time has come, the
+// deepest first, so that a whole tree can go in one run.
 func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 	if t.o.DestroyMissing == "" {
 		return nil
@@ -44,7 +44,7 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 			}
 		}
 		if since := r.Thin.MissingSince; since != nil && t.waits(a, *since) {
-			continue // as a zab-thin before has found out
+			continue // found out by an earlier zab-thin
 		}
 		ask = append(ask, a)
 	}
@@ -65,8 +65,8 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 		below := slices.ContainsFunc(done, func(n string) bool { return strings.HasPrefix(n, r.Name+"/") })
 		if err := t.destroyMissing(ctx, r, a.side, func(now int64) int64 {
 			if below {
-				// zfs takes the mountpoint of what it destroys out of the
-				// filesystem above, and this counts as written there.
+				// zfs removes the mountpoint of a destroyed dataset from the
+				// filesystem above, which counts as written there.
 				return a.written
 			}
 			return now
@@ -81,20 +81,21 @@ func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
 	return nil
 }
 
-// orphanAge is an orphan with what says when its time has come.
+// orphanAge is an orphan with the facts that say when its time has come.
 type orphanAge struct {
 	r   *record.Record
-	age int64 // that of --destroy-missing, in seconds
-	// named is the time that the name of its newest snapshot of ours tells, txg
-	// the createtxg of that.
+	age int64 // of --destroy-missing, in seconds
+	// named is the time in the name of its newest snapshot of ours, txg the highest
+	// createtxg of its snapshots of ours.
 	named int64
 	txg   uint64
-	// written to it since its newest snapshot, before anything was destroyed.
+	// written is the number of bytes written to it since its newest snapshot, read
+	// before anything was destroyed.
 	written int64
 	side    *sourceSide
 }
 
-// ours are the snapshots of ours of an orphan.
+// ours returns the snapshots of ours on the target of a record.
 func (t *thinner) ours(r *record.Record) (ours []record.Snapshot) {
 	format := t.rules[r.Backup].Format
 	for _, s := range r.Target.Snapshots {
@@ -105,12 +106,12 @@ func (t *thinner) ours(r *record.Record) (ours []record.Snapshot) {
 	return ours
 }
 
-// since finds out when the sources of orphans were first seen missing, notes it
-// on those that have no such mark yet, and gives those whose time has come.
+// since reads when the sources of orphans were first seen missing, marks the orphans
+// that have no such mark yet, and returns those whose time has come.
 //
-// The age counts from that moment, by the clock here: the names of snapshots are
-// the source's own. It counts from the newest of these as well, as it does in
-// zfs-autobackup, which can only make it later.
+// The age counts from that moment by the clock of this machine, because the source
+// chooses the names of snapshots. It counts from the time in the newest of these names as
+// well, as in zfs-autobackup, which can only make it later.
 func (t *thinner) since(ctx context.Context, ask []*orphanAge) (late []*orphanAge, err error) {
 	byHost := map[string][]*orphanAge{}
 	for _, a := range ask {
@@ -177,7 +178,8 @@ func (t *thinner) since(ctx context.Context, ask []*orphanAge) (late []*orphanAg
 	return late, nil
 }
 
-// marks reads the marks of orphans, and what was written to them.
+// marks reads the marks of orphans, and the bytes written to them since their newest
+// snapshots.
 func (t *thinner) marks(ctx context.Context, host *zfs.Host, list []*orphanAge) (map[string]zfs.Dataset, error) {
 	var names, pools []string
 	for _, a := range list {
@@ -187,7 +189,7 @@ func (t *thinner) marks(ctx context.Context, host *zfs.Host, list []*orphanAge) 
 		}
 	}
 	if len(pools) > 0 && !t.env.Common.DryRun {
-		// What was written in the last seconds does not count before.
+		// Bytes written in the last seconds do not count before a sync.
 		for pool, err := range host.Sync(ctx, pools) {
 			return nil, fmt.Errorf("cannot find out what was written to pool '%s': %w", pool, err)
 		}
@@ -195,7 +197,7 @@ func (t *thinner) marks(ctx context.Context, host *zfs.Host, list []*orphanAge) 
 	return host.Existing(ctx, []string{"written", zfs.FromProp, zfs.MissingProp}, names)
 }
 
-// mark notes that orphans were seen missing now: one program for each pool.
+// mark notes on orphans that they were first seen missing now, with one program per pool.
 func (t *thinner) mark(ctx context.Context, fresh []*orphanAge) error {
 	type where struct{ host, pool string }
 	by := map[where][]*orphanAge{}
@@ -236,8 +238,9 @@ func (t *thinner) cannotDate(r *record.Record, verb string, err error) {
 	t.env.Report(r)
 }
 
-// missingSince reads the mark of a copy whose newest snapshot of ours has the
-// given createtxg. A mark from before that was received means nothing any more.
+// missingSince parses the mark of a copy whose newest snapshot of ours has the given
+// createtxg. It returns the marked time in seconds since 1970. A mark from before that
+// snapshot was received is outdated, so that ok is false.
 func missingSince(v zfs.Value, newest uint64) (since int64, ok bool) {
 	seconds, txg, ok := strings.Cut(v.Value, ":")
 	since, err := strconv.ParseInt(seconds, 10, 64)
@@ -248,29 +251,30 @@ func missingSince(v zfs.Value, newest uint64) (since int64, ok bool) {
 // maxTime is far in the future, and far from the end of int64.
 const maxTime = 1 << 40
 
-// until is when the time of an orphan comes that was first seen missing then.
+// until returns from when on an orphan that was first seen missing at since may be
+// destroyed, as RFC 3339 in UTC.
 func (a *orphanAge) until(since int64) string {
 	return time.Unix(max(since, a.named)+a.age, 0).UTC().Format(time.RFC3339)
 }
 
-// waits reports whether an orphan that was first seen missing then stays for the
+// waits reports whether an orphan that was first seen missing at since stays for the
 // time being, and says so in its record.
 func (t *thinner) waits(a *orphanAge, since int64) bool {
 	if max(since, a.named)+a.age <= t.rules[a.r.Backup].Now {
 		return false
 	}
-	// What zab-thin said before the transfers, when it saw it for the first time.
+	// Keep the text of the zab-thin before the transfers, which says whether it saw the
+	// orphan missing for the first time.
 	if end := "kept until " + a.until(since); !strings.HasSuffix(a.r.Thin.Dataset, end) {
 		a.r.Thin.Dataset = "missing on the source: " + end
 	}
 	return true
 }
 
-// returned takes the marks off copies whose sources are there again, so that
-// their time begins anew when they go a second time. What was received in between
-// makes a mark void by itself, and a copy with a newer snapshot than --destroy-missing
-// would let go is not asked about yet: so this asks only for copies that have
-// lain idle for as long.
+// returned removes the marks of copies whose sources are back, so that their time begins
+// anew if the sources go missing again. A snapshot received in between makes a mark void
+// by itself, and a copy is not destroyed before its newest snapshot is as old as
+// --destroy-missing says; so only copies with such an old one are looked at.
 func (t *thinner) returned(ctx context.Context, set []*record.Record) error {
 	if t.o.DestroyMissing == "" || t.env.Common.DryRun {
 		return nil
@@ -312,19 +316,19 @@ func (t *thinner) returned(ctx context.Context, set []*record.Record) error {
 	return nil
 }
 
-// sourceSide is what the host of the sources has at this moment.
+// sourceSide is the present state of a host that has the sources of orphans.
 type sourceSide struct {
 	host     *zfs.Host
-	err      error             // it could not be asked
+	err      error             // why the host could not be asked
 	pools    map[string]string // guids by name
-	selected map[string]bool   // those orphans' sources that are there and selected
+	selected map[string]bool   // sources of orphans that exist and are selected
 }
 
-// sources asks the hosts of the orphans' sources what is there. That nothing
-// mapped to an orphan when the datasets were selected does not prove that its
-// source is no more: its pool may not be imported, as after a failure of its
-// disks, when the copy is all that is left; or it went and came while zfs
-// listed, which leaves out what it does not find and says nothing.
+// sources asks the hosts of the orphans' sources for their pools and for those sources.
+// That no selected dataset mapped to an orphan does not prove that its source is gone:
+// the source's pool may not be imported, as after a disk failure, when the copy is all
+// that is left; or the source was gone for a moment while zfs listed, which leaves out
+// datasets that it does not find without a message.
 func (t *thinner) sources(ctx context.Context, list []*orphanAge) error {
 	sides, names := map[string]*sourceSide{}, map[string]map[string][]string{}
 	for _, a := range list {
@@ -364,8 +368,8 @@ func (t *thinner) sources(ctx context.Context, list []*orphanAge) error {
 	return ctxCause(ctx)
 }
 
-// lives tells why the source of an orphan is not known to be missing; "" if it
-// is. from are the pools that the copy came through, if it tells.
+// lives returns why the source of an orphan is not known to be missing, or "" if it is.
+// from lists the guids of the pools that the copy came through, if its mark has them.
 func (s *sourceSide) lives(r *record.Record, from string) string {
 	if s == nil {
 		return "it cannot be told on which machine its source was"
@@ -389,11 +393,11 @@ func (s *sourceSide) lives(r *record.Record, from string) string {
 	return ""
 }
 
-// destroyMissing destroys what can go of an orphan whose time has come: all
-// our snapshots but the last, to save space in any case; and the last one
-// with the dataset itself, where nothing else depends on it. The last one goes
-// only when the dataset can follow. side is where its source would be, written
-// tells what counts as written to it.
+// destroyMissing destroys an orphan whose time has come, as far as it can: all our
+// snapshots but the last, to save space in any case; then the last snapshot with the
+// dataset itself, if nothing else depends on it. The last snapshot goes only when the
+// dataset can follow. side is the host where the source would be; written returns how
+// many of the bytes now written since the newest snapshot count.
 func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *sourceSide, written func(now int64) int64) error {
 	host := t.env.Machine.Host(r.Target.Host)
 	rules := t.rules[r.Backup]
@@ -423,7 +427,8 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 	case side.lives(r, is.from) != "":
 		return keep("%s", side.lives(r, is.from))
 	case is.aside:
-		// zab-plan knows it by its name, which somebody may have changed.
+		// zab-plan recognises such a dataset by its name, which somebody may have
+		// changed.
 		return keep("it was set aside by --rename-aside")
 	case is.receiving:
 		return keep("a receive into it is not finished")
@@ -452,8 +457,8 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 		return keep("%s", why)
 	}
 	if is.mounted {
-		// What is in use could not be destroyed, and would be left without
-		// its last snapshot.
+		// A filesystem in use could not be destroyed, and would be left without its
+		// last snapshot.
 		if err := host.Unmount(ctx, r.Name); zfs.KindOf(err) == record.KindBusy {
 			return keep("it is in use")
 		} else if err != nil {
@@ -476,8 +481,8 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 	return nil
 }
 
-// orphan is what an orphan looks like just before it may be destroyed, with
-// all that its record does not tell.
+// orphan is the state of an orphan just before it may be destroyed, with the facts that
+// its record lacks.
 type orphan struct {
 	guid                         string
 	written                      int64
@@ -488,7 +493,7 @@ type orphan struct {
 	clones                       map[string]bool
 }
 
-// look asks for an orphan: two programs.
+// look reads the state of an orphan, with two programs.
 func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	is := &orphan{snapshots: map[string]record.Snapshot{}, clones: map[string]bool{}}
 	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: 1,
@@ -502,7 +507,7 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 			}
 			is.snapshots[s.Name] = s
 			is.clones[s.Name] = row.Extra[4] != ""
-			// The hidden clone that a stream is received into.
+			// A stream is received into this hidden clone.
 			is.receiving = is.receiving || slices.Contains(strings.Split(row.Extra[4], ","), name+"/%recv")
 		case row.Dataset == name:
 			is.guid = row.GUID
@@ -521,7 +526,8 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	if err != nil {
 		return is, err
 	}
-	// Values of free text are asked for by a program that can tell where they end.
+	// User properties are free text: Existing can tell where their values end, List
+	// cannot.
 	got, err := host.Existing(ctx, []string{zfs.AsideProp, zfs.FromProp}, []string{name})
 	if d, ok := got[name]; ok {
 		f := d.Facts()
@@ -531,7 +537,7 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	return is, err
 }
 
-// held tells whether somebody holds one of the snapshots.
+// held reports whether one of the snapshots is held.
 func (is *orphan) held(list []record.Snapshot) bool {
 	return slices.ContainsFunc(list, func(s record.Snapshot) bool {
 		n := is.snapshots[s.Name].UserRefs
@@ -539,7 +545,7 @@ func (is *orphan) held(list []record.Snapshot) bool {
 	})
 }
 
-// protects tells why a snapshot cannot go; "" if it can.
+// protects returns why a snapshot cannot be destroyed, or "" if it can.
 func (is *orphan) protects(s record.Snapshot) string {
 	now, exists := is.snapshots[s.Name]
 	switch {
@@ -555,8 +561,8 @@ func (is *orphan) protects(s record.Snapshot) string {
 	return ""
 }
 
-// destroyAll destroys snapshots of an orphan whatever the schedule said, and
-// tells why one of them is left; "" if none is.
+// destroyAll destroys snapshots of an orphan regardless of the schedule. left says why
+// one of them stays; it is "" if none does.
 func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, is *orphan, list []record.Snapshot) (left string, err error) {
 	var names []string
 	done := map[string]bool{}
@@ -592,8 +598,8 @@ func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, is *orp
 	return left, err
 }
 
-// freeOrphan releases our own holds from an orphan: what they protected a base
-// for is gone.
+// freeOrphan releases our own holds from an orphan: they protected the incremental base
+// for a source that is gone.
 func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Record, is *orphan, ours []record.Snapshot) error {
 	tag, err := snapname.HoldTag(t.o.HoldFormat, r.Backup)
 	if err != nil {
@@ -608,7 +614,7 @@ func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Reco
 		}
 	}
 	tags := []string{tag, r.Target.OwnTag()}
-	// Nothing was sent to it in this run, so the guid of its pool may not be known.
+	// Nothing was sent to the orphan in this run, so the guid of its pool may be unknown.
 	if pin, ok := chain.ParsePin(r.Target.OwnTag()); ok {
 		holders, err := host.Holds(ctx, counts)
 		if err != nil {

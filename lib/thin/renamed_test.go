@@ -7,9 +7,9 @@ import (
 	"zab/lib/record"
 )
 
-// P1: what a source has in common with its copy under another name stays, though a full
-// stream is on its way; and a copy that is to be renamed is not thinned where it is not
-// yet.
+// P1: the newest snapshot in common with a copy under another name stays on the source,
+// even if a full stream is to be sent; and a copy that is still to be renamed is not
+// thinned under its new name.
 func TestRenamedCopies(t *testing.T) {
 	p := newPool(t)
 	r := both("tank/new", "9 8 7", "")

@@ -1,4 +1,4 @@
-// Command zab-plan works out what has to be sent to a target, and how.
+// Command zab-plan determines which snapshots have to be sent to a target, and how.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Command zab-snap takes one atomic snapshot of all datasets it reads.
+// Command zab-snap takes one atomic snapshot per pool of the datasets it reads that have
+// changed.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command zab-thin destroys the snapshots that a schedule does not want.
+// Command zab-thin destroys the snapshots that no schedule keeps.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Zab-xfer executes the steps of the records it reads: it sends and receives,
-// and what has to be done before and after.
+// Command zab-xfer executes the steps of the records it reads: sends and receives, and
+// the steps before and after them.
 package main
 
 import (

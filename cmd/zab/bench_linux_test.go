@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// account has the kernel write a line about each process that ends; nil where
-// it does not.
+// account has the kernel write a line to the file about each process that ends. It
+// returns nil if the kernel does not support that.
 func account(file string) *accounting {
 	if os.WriteFile(file, nil, 0o600) != nil || accountTo(file) != nil {
 		return nil
@@ -15,10 +15,10 @@ func account(file string) *accounting {
 	return &accounting{file}
 }
 
-// accountTo says where those lines go; "" ends it.
+// accountTo sets the file for these lines; "" ends the accounting.
 func accountTo(file string) error {
 	if file == "" {
-		// The wrapper has no way to say nil.
+		// unix.Acct cannot pass a null pointer.
 		_, _, errno := unix.Syscall(unix.SYS_ACCT, 0, 0, 0)
 		if errno != 0 {
 			return errno

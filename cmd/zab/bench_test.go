@@ -22,24 +22,23 @@ import (
 	"time"
 )
 
-// TestBench measures zab beside others that do the same work on real pools:
+// TestBench measures zab and other tools that do the same work on real pools:
 //
-//	floor    plain zfs commands written out by hand, that look at nothing they
-//	         need not look at: what ZFS itself costs
+//	floor    plain zfs commands written by hand, without any unnecessary check:
+//	         the cost of ZFS itself
 //	zab      as users run it; zab -j 1 and others where that makes a difference
-//	syncoid  where it is installed
+//	syncoid  if it is installed
 //
-// All of them begin each run from the same bytes: the pools are put back from
-// copies of their files. They take turns, so that whatever else the machine
-// does meets all of them alike. A run whose outcome is not what it should be
-// is a failure and no measurement.
+// All tools begin each run with identical pools, which are restored from copies of their
+// files. The tools take turns, so that other load on the machine affects all of them
+// alike. A run with a wrong outcome is a failure and not a measurement.
 //
-// ZAB_BENCH is the folder for the results (a picture and a line of JSON for
-// each measurement), ZAB_BENCH_SCALE is small or full, ZAB_BENCH_REPS how many
-// repetitions, ZAB_BENCH_ONLY says which cases, such as one/local,large/*,
-// ZAB_BENCH_TOOLS which tools, such as floor,zab*, ZAB_BENCH_SIZE how many
-// datasets, snapshots or MiB, ZAB_BENCH_DELAY the round trip of the slow network.
-// One case more, rate/local, is how well --rate is kept.
+// ZAB_BENCH is the directory for the results (a picture and a line of JSON for each
+// measurement), ZAB_BENCH_SCALE is small or full, ZAB_BENCH_REPS is the number of
+// repetitions, ZAB_BENCH_ONLY selects cases, such as one/local,large/*, ZAB_BENCH_TOOLS
+// selects tools, such as floor,zab*, ZAB_BENCH_SIZE is the number of datasets, snapshots
+// or MiB, ZAB_BENCH_DELAY is the round trip time of the slow network. One more case,
+// rate/local, measures how well --rate is kept.
 func TestBench(t *testing.T) {
 	dir := os.Getenv("ZAB_BENCH")
 	if dir == "" {
@@ -70,82 +69,80 @@ func TestBench(t *testing.T) {
 	b.picture()
 }
 
-// bench is one run of the whole.
+// bench is one run of the benchmark.
 type bench struct {
 	t         *testing.T
-	root, out string // folders: for the pools, for the results
+	root, out string // directories: for the pools, for the results
 	bin, path string
 	src, dst  string // the pools
 	full      bool
 	reps      int
-	only      []string      // cases
-	of        []string      // tools
-	size      int           // 0 is that of the scale
-	limit     time.Duration // no run is begun that is likely to take longer
-	budget    time.Duration // no repetition is begun when those before took longer
+	only      []string      // patterns of cases
+	of        []string      // patterns of tools
+	size      int           // 0 for the sizes of the scale
+	limit     time.Duration // runs that are expected to take longer are skipped
+	budget    time.Duration // no more repetitions once they have taken so long
 	places    []place
 	lines     *os.File
 	cells     []*cell
 	undo      []func()
-	made      map[string]bool // templates
+	made      map[string]bool // existing templates, by key
 }
 
-// place is where the target is.
+// place is the location of the target.
 type place struct {
 	name string
-	host string // "" for here
-	conf string // for ssh
+	host string // "" for this machine
+	conf string // the configuration of ssh
 	opts []string
 }
 
-// workload is something to be done, by each tool in turn.
+// workload is work to be done by each tool in turn.
 type workload struct {
 	name, what string
-	// sizes are the numbers that n takes on this machine, main is the one for
-	// all places.
+	// sizes are the values of n on this machine; main is the one measured at all places.
 	sizes []int
 	main  int
 	unit  string
-	// fill makes what is on the source; with replica the target has all of it,
-	// and change is what happens on the source then.
+	// fill returns the shell commands that create the source's data. With replica the
+	// target has a copy of everything, and change is applied to the source afterwards.
 	fill    func(n int) string
 	replica bool
-	// mounted is a target whose copies are mounted: the kernel opens those ten
-	// times as fast as others.
+	// mounted: the copies are mounted; the kernel opens mounted datasets ten times as
+	// fast as others.
 	mounted bool
 	change  string
 	tools   func(p place, n int) []tool
-	// count is the pool on which want snapshots are when the work is done.
+	// count is the pool that has want snapshots when the work is done.
 	count string
 	want  func(n int) int
-	// bytes is how much goes over, where it is that which takes the time.
+	// bytes is the amount of data sent, where the time depends on it.
 	bytes func(n int) int64
 }
 
 type tool struct {
 	name string
 	argv []string
-	// warm is for one that remembers what it saw: it ran before on the pools that
-	// it finds, twice, for only what was listed when it had not changed for a
-	// while is trusted.
+	// warm: the tool has a cache, so it is run twice before the measurement: a list is
+	// trusted only if it was made when the dataset had not changed for a while.
 	warm bool
 }
 
-// cell is what was measured of a tool that did one thing at one place.
+// cell holds the measurements of one tool with one workload at one place.
 type cell struct {
 	w     *workload
 	p     place
 	n     int
 	tool  string
 	took  []float64
-	guess float64 // it would have taken so long, and was not run
-	// programs are how many were started, by name; nil where nobody counts.
+	guess float64 // the expected time of a run that was skipped
+	// programs is the number of started programs, by name; nil if they were not counted.
 	programs map[string]int
 	cpu      map[string]float64
 	memory   int64
 }
 
-// repetitions are how many somebody wants, else three.
+// repetitions returns the number of repetitions from ZAB_BENCH_REPS, or else three.
 func repetitions(t *testing.T) (n int, given bool) {
 	s := os.Getenv("ZAB_BENCH_REPS")
 	if s == "" {
@@ -241,7 +238,7 @@ func (b *bench) say(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", a...)
 }
 
-// wanted tells whether a case is among those asked for.
+// wanted reports whether a case is among those requested.
 func (b *bench) wanted(name string) bool {
 	kind, place, _ := strings.Cut(name, "/")
 	if b.only == nil {
@@ -260,7 +257,7 @@ func (b *bench) wanted(name string) bool {
 
 // ---- the network
 
-// near is this machine, over ssh.
+// near returns this machine, reached over ssh.
 func (b *bench) near(conf string) place {
 	port := ""
 	data, _ := os.ReadFile(conf)
@@ -272,7 +269,8 @@ func (b *bench) near(conf string) place {
 	return b.remote("ssh", "near.test", "127.0.0.1", port)
 }
 
-// remote writes the configuration of ssh for a host, as a file and as options.
+// remote writes the configuration of ssh for a host to a file, and returns it as options,
+// too.
 func (b *bench) remote(name, host, addr, port string) place {
 	p := place{name: name, host: host, conf: filepath.Join(b.root, host+".conf")}
 	var known []byte
@@ -285,7 +283,7 @@ func (b *bench) remote(name, host, addr, port string) place {
 	for _, o := range []string{
 		"HostName=" + addr, "Port=" + port, "User=root", "IdentityFile=" + filepath.Join(server.dir, "user"), "IdentitiesOnly=yes",
 		"HostKeyAlias=" + host, "UserKnownHostsFile=" + file, "StrictHostKeyChecking=yes", "LogLevel=ERROR",
-		// The fastest where the processor knows AES, also under emulation.
+		// The fastest cipher if the processor supports AES, also under emulation.
 		"Ciphers=aes128-gcm@openssh.com",
 	} {
 		text += "    " + o + "\n"
@@ -295,8 +293,8 @@ func (b *bench) remote(name, host, addr, port string) place {
 	return p
 }
 
-// far is a second sshd in a network namespace of its own, behind a delay. Only
-// the network is another: what it mounts is mounted here.
+// far starts a second sshd in its own network namespace, behind a delay. Only the network
+// is separate: its mounts are visible here.
 func (b *bench) far(delay time.Duration) (place, error) {
 	ns := b.src
 	link, peer := "zb0"+b.src[4:], "zb1"+b.src[4:]
@@ -340,7 +338,7 @@ tc -n NS qdisc add dev PEER root netem delay HALF limit 1000000
 		c, err := net.DialTimeout("tcp", "10.213.77.2:"+port, 10*time.Second)
 		if err == nil {
 			c.Close()
-			begun := time.Now() // now that each knows where the other is
+			begun := time.Now() // now that both sides have resolved each other's address
 			if c, err := net.Dial("tcp", "10.213.77.2:"+port); err == nil {
 				c.Close()
 			}
@@ -374,7 +372,7 @@ func (b *bench) must(script string) string {
 	return out
 }
 
-// pools0 takes both pools away.
+// pools0 destroys both pools.
 func (b *bench) pools0() {
 	for _, p := range []string{b.src, b.dst} {
 		if err := destroyPool(p); err != nil {
@@ -383,13 +381,12 @@ func (b *bench) pools0() {
 	}
 }
 
-// key names what the pools of a workload begin with. Workloads that begin with
-// the same have the same.
+// key identifies the initial state of a workload's pools.
 func (b *bench) key(w *workload, n int) string {
 	return fmt.Sprintf("%s-%d", w.name, n)
 }
 
-// template makes the files that a workload's runs begin from, once.
+// template creates, once, the files from which a workload's runs begin.
 func (b *bench) template(w *workload, n int) {
 	key := b.key(w, n)
 	if b.made[key] {
@@ -414,8 +411,8 @@ zfs set autobackup:bench=true $SRC/d
 		if w.mounted {
 			mountpoint = "$ROOT/copies"
 		}
-		// The target has a copy of the whole pool, which is far quicker than to
-		// receive it, and has the same guids.
+		// Give the target a copy of the whole pool, which is far quicker than receiving
+		// it, and keeps the guids.
 		b.must(`set -e
 zpool export $SRC
 cp --sparse=always $ROOT/live/s/img $ROOT/live/d/img
@@ -447,7 +444,7 @@ func (b *bench) drop(key string) {
 	delete(b.made, key)
 }
 
-// restore puts the pools back to what a workload begins with.
+// restore resets the pools to the initial state of a workload.
 func (b *bench) restore(w *workload, n int) {
 	b.template(w, n)
 	b.pools0()
@@ -461,7 +458,7 @@ zpool sync`, b.key(w, n)))
 
 // ---- the work
 
-// children are shell for n datasets in all, of which the first is $SRC/d.
+// children returns shell commands that create n datasets in total, including $SRC/d.
 func children(each string) func(n int) string {
 	return func(n int) string {
 		return fmt.Sprintf(`
@@ -472,7 +469,7 @@ zpool sync
 	}
 }
 
-// series is shell for that many snapshots of everything, a minute apart.
+// series returns shell commands that take k snapshots of everything, a minute apart.
 func series(k int) string {
 	return fmt.Sprintf(`
 for i in $(seq 0 %d); do
@@ -481,8 +478,8 @@ done
 `, k-1)
 }
 
-// together is series where there are thousands of datasets: zfs snapshot opens
-// each of them again, a channel program takes seconds.
+// together is series for thousands of datasets: zfs snapshot opens each of them again,
+// while a channel program takes seconds.
 func together(k int) string {
 	return fmt.Sprintf(`
 cat >$ROOT/together.lua <<'LUA'
@@ -570,7 +567,7 @@ func (b *bench) workloads() []*workload {
 			tools: b.thinners, count: b.src, want: func(n int) int { return n / min(n, thick) },
 		},
 		{
-			// These are not part of a small run.
+			// The workloads from here on are not part of a small run.
 			name: "tree", what: "nothing to do, where each dataset has 20 snapshots", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
 			fill: children(together(20)), replica: true, mounted: true,
 			tools: b.tools([]string{"--no-thinning", "--no-thinning --cache"}, []string{"--no-sync-snap"}, ""),
@@ -585,7 +582,7 @@ func (b *bench) workloads() []*workload {
 			count: b.src, want: func(n int) int { return 2 * n },
 		},
 		{
-			// What options cost.
+			// Measures the cost of options.
 			name: "options", what: "one new snapshot on each dataset, with various options", unit: "datasets", main: 10, sizes: []int{10},
 			fill: children(series(1)), replica: true, change: one,
 			tools: b.tools([]string{"", "--progress", "--no-holds", "--bookmark", "--no-thinning", "--buffer 16M", "--compress zstd-fast", "--rate 1G", "-j 1", "-j 2", "-j 4", "-j 8"},
@@ -595,8 +592,8 @@ func (b *bench) workloads() []*workload {
 	}
 }
 
-// floor is a script of plain commands, of which R starts the rest of its line
-// where the target is.
+// floor returns a script of plain commands; R runs the rest of its line on the side of
+// the target.
 func (b *bench) floor(p place, body string) tool {
 	head := "R() { \"$@\"; }\n"
 	if p.host != "" {
@@ -607,8 +604,8 @@ func (b *bench) floor(p place, body string) tool {
 	return tool{name: "floor", argv: []string{"sh", "-c", "set -e\n" + head + body}}
 }
 
-// tools are those that back up. With send, which is what the floor does with a
-// dataset, all make a new snapshot first.
+// tools returns the tools that back up. If send is not "", it is the command by which the
+// floor backs up a dataset, and all tools take a new snapshot first.
 func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) []tool {
 	return func(p place, _ int) []tool {
 		body := "zfs list -Hpro name,guid -t filesystem,snapshot $SRC/d >$ROOT/floor.src\nR zfs list -Hpro name,guid -t filesystem,snapshot $DST/backup/$SRC >/dev/null\n"
@@ -627,7 +624,7 @@ func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) [
 		}
 		if lookPath(b.path, "syncoid") != "" {
 			to := b.dst + "/backup/" + b.src + "/d"
-			// Random bytes do not compress, and no other tool tries to.
+			// Random bytes do not compress, and no other tool tries to compress them.
 			argv := append([]string{"syncoid", "--quiet", "--recursive", "--compress=none"}, syncoid...)
 			if p.host != "" {
 				argv = append(argv, p.opts...)
@@ -639,14 +636,14 @@ func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) [
 	}
 }
 
-// shortened are options as the table shows them.
+// shortened returns options as the table shows them.
 func shortened(o string) string {
 	o, _, _ = strings.Cut(o, "--keep-")
 	return strings.TrimSpace(o)
 }
 
-// thinners destroy all snapshots of the source but the newest. syncoid does not
-// thin.
+// thinners returns the tools that destroy all snapshots of the source but the newest.
+// syncoid does not thin.
 func (b *bench) thinners(p place, _ int) []tool {
 	body := `R zfs list -Hpro name -t snapshot -s name $SRC/d >$ROOT/floor.src
 for d in $(cut -d@ -f1 $ROOT/floor.src | uniq); do
@@ -698,7 +695,7 @@ func (b *bench) measure(w *workload, n int, p place) {
 		return
 	}
 	for i, tl := range tools {
-		// To look at processes takes time, so it has a run of its own.
+		// Observing the processes takes time, so it has a run of its own.
 		if c := list[i]; len(c.took) > 0 && strings.HasPrefix(tl.name, "zab") && n == w.main && sum(c.took) < b.budget.Seconds() {
 			b.begin(c, tl)
 			_, c.memory = b.run(c, tl, true)
@@ -714,8 +711,8 @@ func sum(list []float64) float64 {
 	return s
 }
 
-// expect is how long a run is likely to take, from that of a smaller size or of
-// a nearer place; 0 where nothing is known.
+// expect returns the expected time of a run in seconds, from a run of the same or a
+// smaller size, or at a nearer place; 0 if there was none.
 func (b *bench) expect(c *cell) float64 {
 	guess := 0.0
 	for _, o := range b.cells {
@@ -723,7 +720,7 @@ func (b *bench) expect(c *cell) float64 {
 			if len(o.took) > 0 {
 				guess = o.took[0] * float64(c.n) / float64(max(o.n, 1))
 				if o.n == 1 {
-					guess /= 2 // most of it was the start
+					guess /= 2 // most of that time was startup
 				}
 			} else {
 				guess = o.guess * float64(c.n) / float64(o.n)
@@ -733,7 +730,7 @@ func (b *bench) expect(c *cell) float64 {
 	return guess
 }
 
-// begin puts everything back to what a tool is to begin with.
+// begin restores the state in which a tool begins.
 func (b *bench) begin(c *cell, tl tool) {
 	b.restore(c.w, c.n)
 	if tl.warm {
@@ -770,8 +767,8 @@ func (b *bench) line(v any) {
 	_, _ = b.lines.Write(append(data, '\n'))
 }
 
-// run runs a tool once. Its output goes to a file and not to a pipe, which a
-// connection that a tool leaves behind would keep open.
+// run runs a tool once. Its output goes to a file and not to a pipe, which a connection
+// left behind by the tool would keep open.
 func (b *bench) run(c *cell, tl tool, watch bool) (seconds float64, memory int64) {
 	out, err := os.Create(filepath.Join(b.root, "out"))
 	if err != nil {
@@ -805,8 +802,9 @@ func (b *bench) run(c *cell, tl tool, watch bool) (seconds float64, memory int64
 	return seconds, <-peak
 }
 
-// resident is the most memory that a process and those below it had at one
-// moment; zfs, zpool and ssh apart, which are not ours to make smaller.
+// resident returns the peak of the memory used by a process and its descendants together,
+// in bytes. It counts only zab's own programs: zfs, zpool and ssh are not ours to make
+// smaller.
 func resident(pid int, done <-chan struct{}) int64 {
 	peak := int64(0)
 	for {
@@ -837,7 +835,7 @@ func resident(pid int, done <-chan struct{}) int64 {
 
 // ---- the rate
 
-// rate measures how well --rate is kept, where the stream leaves zab-xfer.
+// rate measures how well --rate is kept, at the output of zab-xfer.
 func (b *bench) rate() {
 	const mib, limit = 220, 20 << 20
 	w := &workload{name: "rate", fill: func(n int) string {
@@ -869,17 +867,18 @@ func (b *bench) rate() {
 	b.drop(b.key(w, mib))
 }
 
-// sample is what went through a pipe.
+// sample describes the data that passed through a pipe.
 type sample struct {
 	Bytes   int64   `json:"bytes"`
 	Seconds float64 `json:"seconds"` // from the first byte to the last
 	Peak    int64   `json:"peak"`    // bytes in the busiest second
 }
 
-// sampleEnv is the file for it, where this program is one of the pipe.
+// sampleEnv is the environment variable with the file for the sample; if it is set, this
+// program is part of a pipe.
 const sampleEnv = "ZAB_BENCH_SAMPLE"
 
-// sampleMain copies its input, and writes to the file how fast it came.
+// sampleMain copies its input, and writes the sample to the file.
 func sampleMain(file string) error {
 	type piece struct {
 		at time.Duration
@@ -923,11 +922,11 @@ func sampleMain(file string) error {
 	return os.WriteFile(file, data, 0o666)
 }
 
-// ---- what the kernel counts
+// ---- process accounting
 
-// accounting is a file into which the kernel writes a line for each process
-// that ends: it costs nothing that could be measured, and sees those beyond ssh.
-// It sees those of others too, so that a bench wants a machine of its own.
+// accounting is a file into which the kernel writes a line for each process that ends:
+// its cost is not measurable, and it includes processes on the far side of ssh. It also
+// includes unrelated processes, so a benchmark needs a machine of its own.
 type accounting struct{ file string }
 
 func (a *accounting) stop() (programs map[string]int, cpu map[string]float64) {
@@ -939,7 +938,7 @@ func (a *accounting) stop() (programs map[string]int, cpu map[string]float64) {
 	programs, cpu = map[string]int{}, map[string]float64{}
 	// struct acct_v3 of linux/acct.h
 	for ; len(data) >= 64; data = data[64:] {
-		const forked = 1 // and did not exec
+		const forked = 1 // AFORK: the process did not exec
 		name := string(bytes.TrimRight(data[48:64], "\x00"))
 		cpu[name] += ticks(data[32:]) + ticks(data[34:])
 		if data[0]&forked == 0 {
@@ -949,14 +948,14 @@ func (a *accounting) stop() (programs map[string]int, cpu map[string]float64) {
 	return programs, cpu
 }
 
-// ticks reads a comp_t: a number of 13 bits and an exponent of 3, in hundredths
-// of a second.
+// ticks decodes a comp_t, 13 bits of mantissa and 3 bits of exponent, in hundredths of a
+// second, and returns seconds.
 func ticks(b []byte) float64 {
 	v := binary.NativeEndian.Uint16(b)
 	return float64(int(v&0x1fff)<<(3*(v>>13))) / 100
 }
 
-// ---- what is printed
+// ---- the table
 
 func median(list []float64) float64 {
 	s := slices.Sorted(slices.Values(list))
@@ -996,7 +995,7 @@ func (b *bench) print(w *workload) {
 			ratio = fmt.Sprintf("%.2f", m/median(f.took))
 		}
 		if near := b.find(w, c.n, "ssh", c.tool); near != nil && strings.HasPrefix(c.p.name, "ssh ") {
-			// What the delay adds, in round trips.
+			// The time added by the delay, in round trips.
 			d, _ := time.ParseDuration(strings.TrimPrefix(c.p.name, "ssh "))
 			trips = fmt.Sprintf("%.0f", (m-median(near.took))/d.Seconds())
 		}
@@ -1029,11 +1028,10 @@ func (b *bench) print(w *workload) {
 
 // ---- the picture
 
-// picture draws how the time grows with the number of datasets, by tool.
+// picture draws the growth of the run time with the number of datasets, by tool.
 func (b *bench) picture() { b.draw("growth.svg", []string{"nothing", "one"}) }
 
-// draw makes a picture of workloads beside each other, those of which more than
-// one size was measured.
+// draw draws side by side the workloads that were measured at more than one size.
 func (b *bench) draw(name string, workloads []string) {
 	var parts []string
 	for _, name := range workloads {
@@ -1058,9 +1056,8 @@ const panelWidth = 560
 var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 1": "#17a398", "zab --cache": "#17a398", "syncoid": "#d1495b",
 	"jq -c .": "#888", "zab-thin -n": "#17a398", "zab-plan, first backup": "#e09f3e", "zab-plan, one new": "#0a62c4"}
 
-// panel is one set of axes, both logarithmic: work that is the same for any
-// number is a flat line, work for each dataset one that rises as fast as the
-// number.
+// panel returns one diagram with two logarithmic axes: constant work is a flat line, and
+// work per dataset rises in proportion to their number.
 func (b *bench) panel(name string, at int) string {
 	type point struct {
 		n            int
@@ -1131,8 +1128,8 @@ func (b *bench) panel(name string, at int) string {
 	return s.String()
 }
 
-// What needs no pools: the picture is well formed, and shows each measurement
-// at its place.
+// TestBenchPicture checks, without pools, that the picture is well-formed and shows each
+// measurement at its place.
 func TestBenchPicture(t *testing.T) {
 	w := &workload{name: "nothing", what: "nothing to do", unit: "datasets"}
 	b := &bench{t: t, out: t.TempDir()}

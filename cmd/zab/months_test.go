@@ -9,19 +9,20 @@ import (
 	"zab/lib/months"
 )
 
-// The short form is the first nights of one month, for monthsTime and what it takes to
-// put all right. Its faults are always the same; `make months` looks for more.
+// The short form is the first nights of one month, for monthsTime plus the time to repair
+// all faults. Its faults are always the same; `make months` looks for more.
 const (
 	monthsSeed   = 1
 	monthsNights = 8
 	monthsTime   = time.Minute
 )
 
-// TestMonths: whatever is wrong with some of what is selected, everything else is
-// backed up, what is not is named with an exit status that is not 0, and all comes
-// to rest when the faults are gone (P4, P11). ZAB_MONTHS is how many months,
-// ZAB_MONTHS_SEED the number of the first, ZAB_MONTHS_NIGHTS how many nights each
-// has; ZAB_MONTHS_ONLY leaves faults of the kinds with this in their names; ZAB_MONTHS_VERBOSE prints all.
+// TestMonths checks P4 and P11: if some of the selected datasets have faults, all others
+// are backed up, the failed ones are named with an exit status that is not 0, and
+// everything recovers when the faults are gone. ZAB_MONTHS is the number of months,
+// ZAB_MONTHS_SEED the number of the first, ZAB_MONTHS_NIGHTS the number of nights of
+// each; ZAB_MONTHS_ONLY selects faults by a part of the names of their kinds;
+// ZAB_MONTHS_VERBOSE prints everything.
 func TestMonths(t *testing.T) {
 	if !haveZFS() {
 		t.Skip("needs a real ZFS")

@@ -31,12 +31,12 @@ var (
 	update  = flag.Bool("update", false, "write what commands printed into the scripts' golden files")
 )
 
-// needZFS says that this machine was made for these tests: what is missing on
-// it is a failure and no reason to skip.
+// needZFS says that this machine was made for these tests: anything missing on it is a
+// failure and no reason to skip.
 var needZFS = os.Getenv("ZAB_TEST_ZFS") != ""
 
-// TestScripts runs the scripts. Those that need pools begin with
-// [!zfs] skip, and run where ZFS is: see `make test`.
+// TestScripts runs the scripts. Those that need pools begin with [!zfs] skip, and run
+// where ZFS is available: see `make test`.
 func TestScripts(t *testing.T) {
 	if needZFS && !haveZFS() {
 		t.Fatal("this machine has no working ZFS")
@@ -74,18 +74,18 @@ func TestScripts(t *testing.T) {
 	testscript.RunT(told{T: t}, p)
 }
 
-// told tells of each script as soon as it is done, where somebody waits for
-// minutes, and counts.
+// told reports each script as soon as it is done, since the whole run takes minutes, and
+// counts the outcomes.
 type told struct {
 	*testing.T
-	begun *time.Time // nil but for a script
+	begun *time.Time // nil except for a script
 }
 
 var passed, failed, skipped atomic.Int32
 
 func (t told) Verbose() bool { return testing.Verbose() }
 
-// Parallel waits for the script's turn.
+// Parallel waits until the script may run.
 func (t told) Parallel() {
 	t.T.Parallel()
 	*t.begun = time.Now()
@@ -135,7 +135,7 @@ func condition(cond string) (bool, error) {
 	switch cond {
 	case "zfs":
 		return haveZFS(), nil
-	case "snapshots_changed": // of zfs 2.2
+	case "snapshots_changed": // since zfs 2.2
 		out, err := exec.Command("zfs", "get", "-H", "snapshots_changed").CombinedOutput()
 		return err == nil || !bytes.Contains(out, []byte("invalid property")), nil
 	case "many":
@@ -144,7 +144,8 @@ func condition(cond string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
 
-// binaries are built once, unless PATH is told to have them (ZAB_TEST_BIN).
+// binaries builds the programs once and returns their directory, unless ZAB_TEST_BIN is
+// that directory.
 var binaries = sync.OnceValues(func() (string, error) {
 	if dir := os.Getenv("ZAB_TEST_BIN"); dir != "" {
 		return filepath.Abs(dir)
@@ -163,14 +164,14 @@ var binaries = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// setup gives each script names of its own, so that scripts can run side by
-// side on one machine:
+// setup gives each script its own names, so that scripts can run side by side on one
+// machine:
 //
 //	$NAME  a backup name
 //	$SRC   a pool for the source, $DST one for the target (see the command pools)
-//	$SSH   a configuration for ssh that knows the hosts src.test and dst.test
-//	$MANY  how many datasets to try the budgets with, where somebody has the
-//	       time (ZAB_TEST_MANY; the condition [many] tells)
+//	$SSH   a configuration for ssh that knows the hosts src.test, dst.test and others
+//	$MANY  the number of datasets for long tests of the budgets (ZAB_TEST_MANY; the
+//	       condition [many] reports whether it is set)
 func setup(env *testscript.Env) error {
 	bin, err := binaries()
 	if err != nil {
@@ -209,8 +210,8 @@ func setup(env *testscript.Env) error {
 	return nil
 }
 
-// cmdStatus: status CODE PROGRAM [ARG...] runs a program and wants exactly that
-// exit status; unlike `! exec` it is not content with a program that is missing.
+// cmdStatus: status CODE PROGRAM [ARG...] runs a program and requires exactly that exit
+// status; unlike `! exec` it fails if the program is missing.
 func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: status code program [arg...]")
@@ -242,9 +243,9 @@ func asExit(err error, to **exec.ExitError) bool {
 	return ok
 }
 
-// cmdPools: pools [SIZE] makes the pools $SRC and $DST in files of SIZE (default
-// 256M) with the filesystem $DST/backup, mounted below $WORK. They go with the
-// script. pools -n SIZE NAME... makes others.
+// cmdPools: pools [SIZE] creates the pools $SRC and $DST in files of SIZE (default 256M)
+// with the filesystem $DST/backup, mounted below $WORK. They are destroyed at the end of
+// the script. pools -n SIZE NAME... creates others.
 func cmdPools(ts *testscript.TestScript, neg bool, args []string) {
 	size := "256M"
 	names := []string{ts.Getenv("SRC"), ts.Getenv("DST")}
@@ -256,7 +257,7 @@ func cmdPools(ts *testscript.TestScript, neg bool, args []string) {
 	for _, n := range names {
 		file := ts.MkAbs(n + ".img")
 		ts.Check(ts.Exec("truncate", "-s", size, file))
-		// atime=off, or looking at a file would count as a change.
+		// atime=off, because otherwise reading a file would count as a change.
 		ts.Check(ts.Exec("zpool", "create", "-O", "atime=off", "-m", ts.MkAbs(n), n, file))
 		ts.Defer(func() {
 			counted(ts)
@@ -274,8 +275,8 @@ func cmdPools(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// destroyPool destroys a pool, which a receive that was left behind, and ends by
-// itself, may keep busy for a while.
+// destroyPool destroys a pool. A receive left behind, which ends by itself, may keep the
+// pool busy for a while.
 func destroyPool(name string) error {
 	var out []byte
 	var err error
@@ -288,14 +289,14 @@ func destroyPool(name string) error {
 	return fmt.Errorf("cannot destroy the pool %s: %s", name, out)
 }
 
-// leaves is locked where a pool leaves the machine, and for reading where programs
-// are counted: zab lists all pools once more where one has left meanwhile.
+// leaves is locked while a pool leaves the machine, and locked for reading while programs
+// are counted: if a pool has left meanwhile, zab lists all pools once more.
 var leaves sync.RWMutex
 
-// counting are the scripts that count.
+// counting are the scripts that are counting programs.
 var counting sync.Map
 
-// counts keeps all pools where they are until the script has counted.
+// counts keeps all pools in place until the script has counted its programs.
 func counts(ts *testscript.TestScript) {
 	if _, already := counting.LoadOrStore(ts, true); already {
 		return
@@ -304,14 +305,14 @@ func counts(ts *testscript.TestScript) {
 	ts.Defer(func() { counted(ts) })
 }
 
-// counted lets pools leave again.
+// counted allows pools to leave again.
 func counted(ts *testscript.TestScript) {
 	if _, was := counting.LoadAndDelete(ts); was {
 		leaves.RUnlock()
 	}
 }
 
-// cmdExport: export POOL.
+// cmdExport: export POOL exports a pool.
 func cmdExport(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: export pool")
@@ -322,12 +323,12 @@ func cmdExport(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(ts.Exec("zpool", "export", args[0]))
 }
 
-// machine is held for reading by every script while it runs, and for writing by one
-// that does something to the machine that all see.
+// machine is locked for reading by every running script, and for writing by a script that
+// changes the machine for all.
 var machine sync.RWMutex
 
-// cmdAlone: alone waits until no other script runs, and keeps others from beginning
-// until this one has ended.
+// cmdAlone: alone waits until no other script runs, and keeps others from beginning until
+// this script has ended.
 func cmdAlone(ts *testscript.TestScript, neg bool, args []string) {
 	held := ts.Value("machine").(*bool)
 	if *held {
@@ -338,11 +339,11 @@ func cmdAlone(ts *testscript.TestScript, neg bool, args []string) {
 	*held = true
 }
 
-// cmdDisk: disk pool NAME SIZE makes a pool on a disk that can be pulled out: disk pull
-// NAME does so, writes to the pool, and waits until it is suspended; disk out NAME only
-// pulls it, so that the pool misses it when it is next written to; disk return NAME
-// puts it back and has the pool go on. The disk returns with the end of the script.
-// Since all of the machine sees a pool that is suspended, the script has to be alone.
+// cmdDisk: disk pool NAME SIZE creates a pool on a disk that can be pulled out. disk pull
+// NAME pulls it, writes to the pool, and waits until the pool is suspended; disk out NAME
+// only pulls it, so that the pool notices at the next write; disk return NAME puts it
+// back and resumes the pool. The disk returns at the end of the script. Since a suspended
+// pool affects the whole machine, the script has to be alone.
 func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: disk pool|pull|out|return name [size]")
@@ -387,7 +388,7 @@ loop=$(losetup -f --show "$1")
 dmsetup create "$0" --table "0 $(blockdev --getsz $loop) linear $loop 0"
 zpool create -f -O atime=off -m "$3" "$0" "/dev/mapper/$0"`, args[2], ts.MkAbs(name)))
 	case "pull":
-		// What writes waits until the disk is back.
+		// The writers block until the disk is back.
 		ts.Check(sh(table + `set_table "0 $size error"
 mnt=$(zfs get -Ho value mountpoint "$0")
 setsid sh -c 'head -c 3000000 /dev/urandom >"$1/written"; zpool sync "$0"' "$0" "$mnt" </dev/null >/dev/null 2>&1 &
@@ -401,8 +402,8 @@ i=0; while [ "$(state)" != SUSPENDED ]; do [ $((i += 1)) -le 300 ]; sleep 0.2; d
 	}
 }
 
-// cmdSpy: spy on puts programs named zfs, zpool and ssh in front of the real
-// ones that write their arguments to $WORK/spy.log; spy clear empties it.
+// cmdSpy: spy on puts programs named zfs, zpool and ssh in front of the real ones, which
+// write their arguments to $WORK/spy.log; spy clear empties the file.
 func cmdSpy(ts *testscript.TestScript, neg bool, args []string) {
 	counts(ts)
 	log := ts.MkAbs("spy.log")
@@ -425,10 +426,10 @@ func cmdSpy(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(log, nil, 0o666))
 }
 
-// cmdForge: forge TOKEN OUT EDIT... reads the resume token in the file TOKEN and
-// writes it to OUT with its pairs changed: -NAME leaves one out, NAME=VALUE sets
-// one, +NAME=VALUE appends one, in which %00 is a NUL, and the lone word
-// trailing appends a byte to the zlib stream. @FILE is the edit in that file.
+// cmdForge: forge TOKEN OUT EDIT... reads the resume token in the file TOKEN and writes
+// it to OUT with its pairs changed: -NAME removes a pair, NAME=VALUE sets one,
+// +NAME=VALUE appends one, in which %00 is a NUL, and the single word trailing appends a
+// byte to the zlib stream. @FILE is the edit in that file.
 func cmdForge(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: forge token out edit...")
@@ -480,8 +481,8 @@ func lookPath(path, name string) string {
 	return ""
 }
 
-// cmdCount: count OP N PROGRAM wants the number of times that the spy saw a
-// program to be = N, <= N or so.
+// cmdCount: count OP N PROGRAM compares how often the spy saw a program with N by OP,
+// which is =, <= or >=.
 func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: count op n program")
@@ -512,8 +513,8 @@ func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%s was started %d times", args[2], got)
 }
 
-// cmdFiles: files DATASET... wants the same files with the same contents in all
-// of the mounted datasets.
+// cmdFiles: files DATASET... requires the same files with the same contents in all of the
+// mounted datasets.
 func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {
 	want := ""
 	for i, dir := range args {
@@ -531,8 +532,8 @@ func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdFree: free DATASET... releases all holds on the snapshots of datasets and of
-// what is below them, as an administrator would who is about to destroy them.
+// cmdFree: free DATASET... releases all holds on the snapshots of datasets and of their
+// descendants, as an administrator would before destroying them.
 func cmdFree(ts *testscript.TestScript, neg bool, args []string) {
 	for _, ds := range args {
 		out, err := exec.Command("sh", "-c", `zfs list -Ho name -t snapshot -r "$1" | while read -r s; do zfs holds -H "$s"; done`, "sh", ds).Output()
@@ -544,7 +545,7 @@ func cmdFree(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// sshServer is an sshd for the tests alone, on a loopback port.
+// sshServer is an sshd used only by the tests, on a loopback port.
 type sshServer struct {
 	once sync.Once
 	conf string
@@ -555,8 +556,8 @@ type sshServer struct {
 
 var server sshServer
 
-// start gives a configuration file that reaches the server as src.test and
-// dst.test; nokey.test is refused, and down.test is not there.
+// start returns a configuration file of ssh that reaches the server as src.test, dst.test
+// and third.test; nokey.test is refused, and down.test does not answer.
 func (s *sshServer) start() (string, error) {
 	s.once.Do(func() { s.err = s.run() })
 	return s.conf, s.err
@@ -613,7 +614,7 @@ MaxSessions 100
 UsePAM no
 SetEnv PATH=%s/far:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 `, port, dir, dir, dir))
-	// Stand-ins for programs of the far side come here.
+	// Directory for stand-ins for programs on the far side.
 	if e := os.Mkdir(filepath.Join(dir, "far"), 0o777); e != nil {
 		return e
 	}
@@ -636,7 +637,7 @@ Host *
 	if err != nil {
 		return err
 	}
-	_ = os.MkdirAll("/run/sshd", 0o755) // sshd insists on it
+	_ = os.MkdirAll("/run/sshd", 0o755) // sshd requires it
 	s.cmd = exec.Command(sshd, "-D", "-e", "-f", filepath.Join(dir, "sshd_config"))
 	if err := s.cmd.Start(); err != nil {
 		return err

@@ -16,10 +16,10 @@ import (
 	"zab/lib/record"
 )
 
-// TestBenchStream measures the stages that change nothing on streams of many
-// records, beside jq, which reads and writes the same stream and thinks nothing
-// of it. It needs no pool. ZAB_BENCH_STREAM is the folder for the results,
-// ZAB_BENCH_REPS how many repetitions.
+// TestBenchStream measures the stages that change nothing on streams of many records,
+// together with jq, which reads and writes the same stream without processing it. It
+// needs no pool. ZAB_BENCH_STREAM is the directory for the results, ZAB_BENCH_REPS the
+// number of repetitions.
 func TestBenchStream(t *testing.T) {
 	out := os.Getenv("ZAB_BENCH_STREAM")
 	if out == "" {
@@ -93,8 +93,8 @@ func TestBenchStream(t *testing.T) {
 	b.draw("stream.svg", []string{"datasets", "snapshots"})
 }
 
-// writeStream writes so many datasets to a file, each with so many snapshots an
-// hour apart. Where root is not "", they are the copies below it.
+// writeStream writes records of datasets to a file, each dataset with snapshots an hour
+// apart. If root is not "", they are the copies below it.
 func writeStream(t *testing.T, file, root string, datasets, snapshots int) {
 	t.Helper()
 	f, err := os.Create(file)
@@ -134,8 +134,8 @@ func writeStream(t *testing.T, file, root string, datasets, snapshots int) {
 	}
 }
 
-// runStream runs a program from a file to a file, which is to have as many lines
-// as there are datasets.
+// runStream runs a program from a file to a file, and checks that its output has want
+// lines. It returns the run time and the peak memory in bytes.
 func runStream(t *testing.T, argv []string, in string, want int) (seconds float64, memory int64) {
 	t.Helper()
 	from, err := os.Open(in)
@@ -150,7 +150,7 @@ func runStream(t *testing.T, argv []string, in string, want int) (seconds float6
 	defer to.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to, os.Stderr
-	// What the child inherits counts as its own at first.
+	// At first the child's memory includes the memory inherited from this process.
 	runtime.GC()
 	begun := time.Now()
 	if err := cmd.Run(); err != nil {

@@ -19,7 +19,7 @@ import (
 
 var messagesFile = flag.String("messages", "../../lib/zfs/errors_test.go", "file with the messages that stand-ins for programs fail with")
 
-// messages are those of the catalogue that the tests of lib/zfs keep.
+// messages returns the messages of the catalogue in the tests of lib/zfs.
 var messages = sync.OnceValue(func() []string {
 	var out []string
 	data, _ := os.ReadFile(*messagesFile)
@@ -35,20 +35,20 @@ var messages = sync.OnceValue(func() []string {
 	return out
 })
 
-// fault is what goes wrong in a run.
+// fault is a fault of a run.
 type fault struct {
 	how string
-	// of a stand-in: the k-th call of a program with that first argument
+	// for faults of a stand-in: the k-th call of a program with sub as its first argument
 	program, sub string
 	k            int
 	arg          string
 	message      string
-	// of the others: when
+	// for all other faults: when they occur
 	delay time.Duration
-	// the same again at later calls
+	// later calls with the same fault
 	more []int
-	far  bool // beyond ssh
-	// what to do when the run is over
+	far  bool // on the far side of ssh
+	// commands to run after the run
 	undo []string
 	hits int
 	twin func() // waits for the other of two runs
@@ -71,7 +71,7 @@ func (f *fault) String() string {
 	return fmt.Sprintf("%s after %.1fs", f.how, f.delay.Seconds())
 }
 
-// kind is how the fault is counted.
+// kind returns the name under which the fault is counted.
 func (f *fault) kind() string {
 	if f.program != "" {
 		if f.far {
@@ -82,13 +82,13 @@ func (f *fault) kind() string {
 	return f.how
 }
 
-// kills tells whether zab itself may have no last word.
+// kills reports whether the fault may end zab before it prints its records.
 func (f *fault) kills() bool {
 	return strings.HasPrefix(f.how, "kill") || f.how == "signal" || strings.HasPrefix(f.how, "hangs") || strings.HasPrefix(f.how, "zab dies") ||
 		strings.HasPrefix(f.how, "its parent")
 }
 
-// timed tells whether the fault comes at a moment.
+// timed reports whether the fault occurs at a time, not at a call of a program.
 func (f *fault) timed() bool { return f.program == "" }
 
 func (h *history) drawFault(a *attempt) *fault {
@@ -112,7 +112,7 @@ func (h *history) drawFault(a *attempt) *fault {
 		f.k += h.rng.Intn(3)
 	case "*":
 		f.k += h.rng.Intn(18)
-		// One is no problem: two are.
+		// zab may tolerate one failing call, but not two.
 		for k := f.k; h.one(2); {
 			k += 1 + h.rng.Intn(4)
 			f.more = append(f.more, k)
@@ -138,7 +138,7 @@ func (h *history) drawFault(a *attempt) *fault {
 		hows = append(hows, "swallows", "swallows")
 	}
 	if h.one(8) {
-		hows = []string{"hangs", "hangs late"} // it takes seconds until it is given up
+		hows = []string{"hangs", "hangs late"} // it takes seconds until the run gives up
 	}
 	if f.program == "zfs" && f.sub == "list" {
 		hows = []string{"cut line", "cut line", "cut line and fails", "cut line and fails", "garbled line", "garbled line and fails", "fails", "fails late", "dies late", "hangs late"}
@@ -155,12 +155,12 @@ func (h *history) drawFault(a *attempt) *fault {
 	return f
 }
 
-// drawMessage is what a stand-in says that fails.
+// drawMessage draws the message of a failing stand-in.
 func (h *history) drawMessage(f *fault) string {
 	for {
 		m := pick(h, messages()...)
-		// zfs would not say of a hold that is not there that it is, nor of one
-		// that is there that it is not.
+		// zfs would not claim that an existing hold does not exist, nor that a missing
+		// one exists.
 		if lie := strings.Contains(m, "exist") || strings.Contains(m, "no such"); f.how == "fails" && lie && f.program != "zstd" && f.program != "lz4" {
 			continue
 		}
@@ -168,8 +168,8 @@ func (h *history) drawMessage(f *fault) string {
 	}
 }
 
-// standIn is a program in the place of another, which does what the file
-// fault says.
+// standIn is a script that replaces a program and injects the fault described in the file
+// fault.
 const standIn = `#!/bin/sh
 d='%[1]s' real='%[2]s'
 prog= sub= k= how= arg=
@@ -236,7 +236,7 @@ garbled_line*)
 esac
 `
 
-// arm prepares the fault; it gives what goes before PATH.
+// arm prepares the fault and returns a prefix for PATH.
 func (f *fault) arm(h *history) string {
 	quiet := func(format string, a ...any) { h.sh(format, a...) }
 	switch f.how {
@@ -273,7 +273,7 @@ func (f *fault) arm(h *history) string {
 	return d + ":"
 }
 
-// strike does the fault while zab runs; it tells whether it hit.
+// strike injects the fault while zab runs, and reports whether it took effect.
 func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 	over := func(d time.Duration) bool {
 		select {
@@ -292,7 +292,7 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 		if strings.HasPrefix(f.how, "hangs") {
 			for !over(100 * time.Millisecond) {
 				if hit() {
-					// Somebody gets impatient.
+					// An impatient user ends zab.
 					if !over(pick(h, 200*time.Millisecond, 200*time.Millisecond, 3000*time.Millisecond)) {
 						h.say("# kill -TERM zab, which waits")
 						_ = syscall.Kill(zab, syscall.SIGTERM)
@@ -352,8 +352,8 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 			return h.kill(pick(h, list...))
 		}
 	case "two at once":
-		// The same again, a little later by its clock. One of them may find
-		// that the other holds the lock.
+		// Run the same command a little later by its clock. Either run may find that the
+		// other holds the lock.
 		cmd := h.again()
 		h.say("# and at once: %s", strings.Join(cmd.Args, " "))
 		if cmd.Start() != nil {
@@ -385,7 +385,7 @@ func (f *fault) strike(h *history, zab int, done <-chan struct{}) bool {
 	return false
 }
 
-// victims are the processes of a run, on both sides.
+// victims returns the processes of a run, on both sides.
 func (h *history) victims(zab int) []process {
 	all := processes()
 	set := below(all, zab)
@@ -409,7 +409,7 @@ func (h *history) kill(p process) bool {
 	return syscall.Kill(p.pid, syscall.SIGKILL) == nil
 }
 
-// disarm ends the fault.
+// disarm ends the fault and runs its undo commands.
 func (f *fault) disarm(h *history) {
 	_ = os.Remove(filepath.Join(h.dir, "fault", "fault"))
 	if f.far {

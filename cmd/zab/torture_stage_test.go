@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// again is the last run of zab once more, with a clock of its own.
+// again returns a command that repeats the last run of zab, at a later time of its clock.
 func (h *history) again() *exec.Cmd {
 	args := slices.Clone(h.last)
 	h.tick()
@@ -25,9 +25,9 @@ func (h *history) again() *exec.Cmd {
 	return cmd
 }
 
-// sweep runs the stages by themselves: the plan is saved, and its execution is
-// interrupted here and there, with the same plan and with later ones, until it
-// goes through. It costs much less than whole runs do.
+// sweep runs the stages separately: it saves a plan and interrupts its execution at
+// various points, with the same plan and with later ones, until it completes. This costs
+// much less than whole runs.
 func (h *history) sweep() {
 	a := h.draw()
 	for a.target == "" {
@@ -58,13 +58,13 @@ func (h *history) sweep() {
 		for _, i := range with {
 			list = append(list, stages[i])
 		}
-		// What is in the way of a dataset is in its record.
+		// Conflicts of a dataset are in its record.
 		h.stage(a, strings.Join(list, " | ")+" >"+dir+"/plan", f)
 		return !h.given
 	}
 	fresh := true
 	if h.one(3) {
-		// What is left of a plan whose makers died is good or not at all.
+		// A plan whose writers died is either valid or refused.
 		f := &fault{program: "zfs", sub: "*", k: 1 + h.rng.Intn(8), arg: strconv.Itoa(1 + h.rng.Intn(900))}
 		f.how = pick(h, "dies", "dies late", "its parent dies", "its parent dies late", "cut line", "cut line and fails", "garbled line")
 		if strings.Contains(f.how, "line") {
@@ -78,7 +78,7 @@ func (h *history) sweep() {
 		return
 	}
 	if h.one(4) {
-		// P9: a record that is cut off is none.
+		// P9: a truncated record is refused.
 		fresh = false
 		h.stage(a, "head -c "+strconv.Itoa(1+h.rng.Intn(12000))+" "+dir+"/plan | "+stages[4]+" >"+dir+"/done", nil)
 		if h.given {
@@ -108,7 +108,7 @@ func (h *history) sweep() {
 	if h.given {
 		return
 	}
-	// Somebody thins by what became of it all, or of nothing at all.
+	// Thin by the outcome of all this, or by the plan as it was before.
 	f := h.drawStageFault(a)
 	if f.how == "swallows" || f.how == "garbled" {
 		f.how = "dies"
@@ -117,7 +117,7 @@ func (h *history) sweep() {
 	h.stage(a, "exec "+stages[5]+" <"+dir+"/"+pick(h, "done", "done", "plan")+" >"+dir+"/thinned", f)
 }
 
-// drawStageFault is what happens to a stage that runs alone.
+// drawStageFault draws a fault for a stage that runs alone.
 func (h *history) drawStageFault(a *attempt) *fault {
 	f := &fault{program: "zfs", sub: pick(h, "*", "*", "send", "receive", "receive", "hold"), k: 1 + h.rng.Intn(3), arg: strconv.Itoa(pick(h, 0, 1, 100, 312, 5000, 50000))}
 	if f.sub == "*" {
@@ -128,7 +128,7 @@ func (h *history) drawStageFault(a *attempt) *fault {
 	}
 	f.how = pick(h, "dies", "dies late", "its parent dies", "its parent dies", "its parent dies late", "its parent dies late", "killed soon", "cut", "fails", "fails late")
 	if h.one(15) {
-		f.how = pick(h, "hangs", "hangs late") // it takes seconds until it is given up
+		f.how = pick(h, "hangs", "hangs late") // it takes seconds until the run gives up
 	}
 	if f.sub == "receive" && h.one(4) {
 		f.how = pick(h, "swallows", "garbled")
@@ -142,8 +142,8 @@ func (h *history) drawStageFault(a *attempt) *fault {
 	return f
 }
 
-// stage runs a line of shell with stages in it, and looks whether a promise is
-// broken.
+// stage runs a shell line that contains stages, and checks whether it breaks a promise.
+// It reports whether the fault took effect, and the exit status.
 func (h *history) stage(a *attempt, line string, f *fault) (hit bool, status int) {
 	before := h.seen
 	if before == nil || h.stale {
@@ -191,7 +191,7 @@ func (h *history) stage(a *attempt, line string, f *fault) (hit bool, status int
 	if after == nil {
 		return hit, status
 	}
-	// What has arrived is looked at by those who plan anew.
+	// The arrival of snapshots is judged only for runs that plan anew.
 	b := *a
 	b.fault = &fault{how: "stage"}
 	h.judge(&b, 1, before, after)

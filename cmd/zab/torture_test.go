@@ -21,24 +21,24 @@ import (
 	"time"
 )
 
-// How long TestTorture goes on where nobody says it: ZAB_TORTURE is a duration
-// such as 20m. ZAB_TORTURE_SEED begins with a given history, ZAB_TORTURE_JOBS
-// is how many run side by side.
+// tortureShort is how long TestTorture runs by default. ZAB_TORTURE is a duration such as
+// 20m, ZAB_TORTURE_SEED the seed of the first history, ZAB_TORTURE_JOBS the number of
+// histories that run in parallel.
 const tortureShort = 20 * time.Second
 
-// endsWithin is how long a run may take on a machine that is busy with others.
+// endsWithin is the longest time that a run may take, even on a busy machine.
 const endsWithin = 5 * time.Minute
 
-// shrinkFor is how long a history that breaks a promise is made shorter.
+// shrinkFor is how long the test tries to shorten a history that breaks a promise.
 const shrinkFor = 4 * time.Minute
 
-// TestTorture tries to break the promises of zab(7) on real pools. A history
-// is a random row of steps: what users do to their datasets, and runs of zab
-// that are killed, cut off and lied to at random. After each an observer that
-// knows plain zfs commands alone looks whether a promise is broken. At the end
-// of each history the faults stop, and zab must bring the copies up to date.
+// TestTorture tries to break the promises of zab(7) on real pools. A history is a random
+// sequence of steps: changes that users make to their datasets, and runs of zab that are
+// killed, cut off and given false answers at random. After each run an observer that uses
+// only plain zfs commands checks whether a promise is broken. At the end of each history
+// the faults stop, and zab must bring the copies up to date.
 //
-// A history depends on its seed alone, but for the moments of the kills.
+// A history is determined by its seed, except for the moments of the kills.
 func TestTorture(t *testing.T) {
 	if !haveZFS() {
 		t.Skip("needs a real ZFS")
@@ -84,7 +84,7 @@ func TestTorture(t *testing.T) {
 	fmt.Fprintf(os.Stderr, "torture: %s, first seed %d\n", length, seed)
 	sum := &sums{faults: map[string]int{}, spent: map[string]time.Duration{}, end: time.Now().Add(length)}
 	if length > 2*time.Minute {
-		// A history takes minutes where the machine is busy.
+		// A history takes minutes on a busy machine.
 		tick := time.NewTicker(time.Minute)
 		defer tick.Stop()
 		go func() {
@@ -127,8 +127,8 @@ func TestTorture(t *testing.T) {
 	sum.tell()
 }
 
-// memory is a folder for pools that die with the test: in memory if there is
-// one.
+// memory returns a directory for pools that are deleted after the test: in memory if
+// possible, else "" for the default.
 func memory() string {
 	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
 		return "/dev/shm"
@@ -136,18 +136,18 @@ func memory() string {
 	return ""
 }
 
-// sums are what all histories together count.
+// sums are the counts of all histories.
 type sums struct {
 	mu                                          sync.Mutex
 	runs, histories, interrupted, broken, steps int
 	missed, impossible                          int
 	faults                                      map[string]int
-	spent                                       map[string]time.Duration // where the time goes
+	spent                                       map[string]time.Duration // time spent, by activity
 	end                                         time.Time
 }
 
-// clock counts the time from now to the call of what it gives as spent on
-// something.
+// clock adds the time until the returned function is called to the time spent on an
+// activity.
 func (s *sums) clock(on string) func() {
 	begun := time.Now()
 	return func() {
@@ -194,7 +194,7 @@ func (s *sums) tell() {
 	fmt.Fprintf(os.Stderr, "torture: %d interruptions survived, %d histories, %d steps, %d zab runs, %d promises broken\n", s.interrupted, s.histories, s.steps, s.runs, s.broken)
 }
 
-// history is one row of steps on pools of its own.
+// history is one sequence of steps on its own pools.
 type history struct {
 	t    *testing.T
 	rng  *rand.Rand
@@ -204,27 +204,27 @@ type history struct {
 	conf string
 
 	dir, bin, path string
-	name           string // of the backup
+	name           string // the name of the backup
 	src            string // the source pool
 	targets        []string
 	now            time.Time
-	latest         time.Time       // that now was, as the clock may be set back
+	latest         time.Time       // the latest value of now, as the clock may be set back
 	used           map[string]bool // names of our snapshots
 	n              int             // for names
 	script         []string
-	touched        map[string]bool // targets that somebody wrote to
-	typical        time.Duration   // of a run
-	outside        string          // mounts elsewhere
-	given          bool            // a promise was broken: no more
-	seen           *world          // by the last look
+	touched        map[string]bool // targets that were written to
+	typical        time.Duration   // duration of a run
+	outside        string          // mounts outside of the tests
+	given          bool            // the history ends: a promise was broken, or the test is stuck
+	seen           *world          // the state at the last look
 	stale          bool            // something has changed since
-	crypt          string          // raw, decrypt or encrypt: what is encrypted; "" for nothing
+	crypt          string          // raw, decrypt or encrypt; "" for no encryption
 	options        []string        // of all runs
 	last           []string        // the arguments of the last run
-	loose          bool            // runs without holds, so that only the run's own target protects its base
-	skip           map[int]bool    // steps that are left out
-	broken         string          // the promise
-	quiet          bool            // one of many tries to make a history shorter
+	loose          bool            // runs may place no holds, so that the base is safe only from runs to its own target
+	skip           map[int]bool    // steps that are omitted
+	broken         string          // the broken promise
+	quiet          bool            // one of the attempts to shorten a history
 }
 
 func newHistory(t *testing.T, root, bin, conf string, sshd *sshServer, sum *sums, seed int64) *history {
@@ -239,7 +239,8 @@ func newHistory(t *testing.T, root, bin, conf string, sshd *sshServer, sum *sums
 		h.crypt = pick(h, "raw", "raw", "decrypt", "encrypt")
 	}
 	if h.one(6) {
-		// Tags must stay as they are: what another tag left is nobody's.
+		// The tag must stay the same in all runs: holds with another tag belong to
+		// nobody.
 		h.options = append(h.options, "--hold-format", "mine_{}")
 	}
 	switch h.crypt {
@@ -276,7 +277,7 @@ func (h *history) say(format string, a ...any) {
 	h.script = append(h.script, fmt.Sprintf(format, a...))
 }
 
-// breaks tells of a broken promise, with the history that led to it.
+// breaks reports a broken promise with the history that led to it.
 func (h *history) breaks(promise, format string, a ...any) {
 	if h.given {
 		return
@@ -291,7 +292,7 @@ func (h *history) breaks(promise, format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "torture: %s is broken: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", promise, fmt.Sprintf(format, a...), h.seed, strings.Join(h.script, "\n\t"))
 }
 
-// stuck tells that the test itself cannot go on.
+// stuck reports that the test itself cannot go on.
 func (h *history) stuck(why string) {
 	h.given = true
 	if h.quiet {
@@ -301,7 +302,7 @@ func (h *history) stuck(why string) {
 	fmt.Fprintf(os.Stderr, "torture: %s\nZAB_TORTURE_SEED=%d, the history:\n\t%s\n", why, h.seed, strings.Join(h.script, "\n\t"))
 }
 
-// sh runs a line of shell; what a user does may fail, which is fine.
+// sh runs a line of shell. Actions of users may fail, which is no error.
 func (h *history) sh(format string, a ...any) (string, bool) {
 	line := fmt.Sprintf(format, a...)
 	h.say("%s", line)
@@ -315,7 +316,7 @@ func (h *history) sh(format string, a ...any) (string, bool) {
 	return string(out), err == nil
 }
 
-// must is sh for what the test itself needs.
+// must is sh for commands that the test depends on.
 func (h *history) must(format string, a ...any) string {
 	out, ok := h.sh(format, a...)
 	if !ok {
@@ -326,8 +327,8 @@ func (h *history) must(format string, a ...any) string {
 
 func q(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// live is the whole history. Each step draws from a source of its own, so that
-// the others stay what they are when one is left out.
+// live runs the whole history. Each step has its own random source, so that the others
+// stay the same when one is omitted.
 func (h *history) live() {
 	defer h.clean()
 	defer func() {
@@ -337,8 +338,8 @@ func (h *history) live() {
 		}
 	}()
 	h.setup()
-	// Many short ones meet more beginnings, a few long ones what only comes
-	// with time.
+	// Many short histories cover more beginnings, a few long ones the faults that need
+	// time to appear.
 	steps, sweeps := 1+h.rng.Intn(2), false
 	if h.one(3) {
 		sweeps = true
@@ -377,8 +378,8 @@ func (h *history) live() {
 	}
 }
 
-// shrink leaves out the steps that a broken promise does not need, and writes
-// down what is left.
+// shrink omits the steps that are not needed to break the promise, and writes the
+// shortened history.
 func (h *history) shrink() {
 	best := h
 	again := func(skip map[int]bool) *history {
@@ -437,7 +438,7 @@ func (h *history) setup() {
 	case 0:
 		h.must("zfs create %s", q(h.src+"/t/a b/c:d"))
 	case 1:
-		// Its mountpoint travels.
+		// Its mountpoint is a local property, which is sent with the stream.
 		h.must("zfs create -o mountpoint=%s/live %s/t/live", h.dir, h.src)
 	case 2:
 		h.must("zfs create -s -V 1M %s/t/vol", h.src)
@@ -463,9 +464,10 @@ func (h *history) clean() {
 	os.RemoveAll(h.dir)
 }
 
-// ---- what users do
+// ---- changes made by users
 
-// fsNames and so on are what is on the source, below the tree that is backed up.
+// datasets returns the source datasets of a kind, or of all kinds for "", in the tree
+// that is backed up.
 func (h *history) datasets(w *world, kind string) []*dataset {
 	var out []*dataset
 	for _, n := range slices.Sorted(maps.Keys(w.sets)) {
@@ -476,8 +478,8 @@ func (h *history) datasets(w *world, kind string) []*dataset {
 	return out
 }
 
-// change is a step that is none of zab's business. It goes by what was there
-// when the observer last looked.
+// change makes a change that zab has no part in, according to the state at the observer's
+// last look.
 func (h *history) change() {
 	w := h.seen
 	if w == nil {
@@ -562,7 +564,7 @@ func (h *history) write(f *dataset, size int) {
 	h.sh("head -c %d /dev/urandom >%s; zpool sync %s", size, q(fmt.Sprintf("%s/f%d", f.mountpoint, h.rng.Intn(6))), h.src)
 }
 
-// thin destroys a snapshot that is nobody's base, and not the newest of ours.
+// thin destroys a snapshot that is neither the base of any target nor the newest of ours.
 func (h *history) thin(w *world, d *dataset) {
 	where := d
 	if h.one(3) {
@@ -582,7 +584,7 @@ func (h *history) thin(w *world, d *dataset) {
 	h.sh("zfs destroy %s", q(where.name+"@"+s.name))
 }
 
-// touch changes a copy, as nobody should.
+// touch changes a copy, which nobody should do.
 func (h *history) touch(w *world) {
 	t := pick(h, h.targets...)
 	d := pick(h, h.datasets(w, "filesystem")...)
@@ -611,7 +613,7 @@ func (h *history) touch(w *world) {
 type attempt struct {
 	target  string // "" for none
 	args    []string
-	keep    int // what the target's schedule keeps at least
+	keep    int // the least number of snapshots that the target's schedule keeps
 	dry     bool
 	simple  bool // --clones simple
 	brave   bool // --rollback --destroy-incompatible
@@ -619,8 +621,8 @@ type attempt struct {
 	missing bool // --destroy-missing
 	remote  bool
 	fault   *fault
-	// unseen: the source's pool was gone before datasets were selected, so that
-	// there was nothing to do.
+	// unseen: the source's pool was exported before datasets were selected, so that there
+	// was nothing to do.
 	unseen bool
 }
 
@@ -668,7 +670,7 @@ func (h *history) draw() *attempt {
 	}
 	a.missing = may(8, "--destroy-missing", pick(h, "1s", "1h", "2d"))
 	if !may(8, "--retries", "1") {
-		add("--retries", "0") // the pauses before them are long
+		add("--retries", "0") // the pauses before retries are long
 	}
 	may(4, "--stall-timeout", "2s")
 	if h.one(5) {
@@ -686,13 +688,13 @@ func (h *history) draw() *attempt {
 	if !h.loose && h.one(12) {
 		a.target = ""
 		a.args = slices.DeleteFunc(a.args, func(s string) bool { return s == "--ssh-target" || s == "dst.test" })
-		// Without a target there is nothing that an option about it could mean.
+		// Without a target, options about it have no effect.
 		a.simple, a.missing = false, false
 	}
 	return a
 }
 
-// run is a run with random options, most of them with a fault.
+// run runs zab with random options, mostly with a fault.
 func (h *history) run() {
 	a := h.draw()
 	switch {
@@ -703,7 +705,7 @@ func (h *history) run() {
 		a.fault = h.drawFault(a)
 		size := 30000
 		if a.fault.timed() && h.one(2) {
-			// Something that takes a while.
+			// Provide something that takes a while to send.
 			size = 1500000
 			if !slices.Contains(a.args, "--rate") {
 				a.args = append(a.args, "--rate", "2M")
@@ -718,7 +720,7 @@ func (h *history) run() {
 	h.zab(a)
 }
 
-// prepare makes a command one of this history, in a process group of its own.
+// prepare sets up a command to run within this history, in its own process group.
 func (h *history) prepare(cmd *exec.Cmd, path string, stderr *bytes.Buffer) {
 	cmd.Env = append(os.Environ(), "PATH="+path, "TMPDIR="+h.dir, "CACHE_DIRECTORY="+h.dir+"/cache", "TZ=UTC", "LC_ALL=C.UTF-8")
 	cmd.Stderr = stderr
@@ -726,8 +728,8 @@ func (h *history) prepare(cmd *exec.Cmd, path string, stderr *bytes.Buffer) {
 	cmd.WaitDelay = 30 * time.Second
 }
 
-// finish runs a command that was prepared, with a fault if there is one, until
-// it ends, which it has to. hit tells whether the fault met something.
+// finish runs a prepared command, with a fault if f is not nil, until it ends, as it
+// must. hit reports whether the fault took effect.
 func (h *history) finish(cmd *exec.Cmd, f *fault, who string, stderr *bytes.Buffer) (hit, ended bool) {
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -754,7 +756,7 @@ func (h *history) finish(cmd *exec.Cmd, f *fault, who string, stderr *bytes.Buff
 	}
 }
 
-// zab does one run and looks whether a promise is broken.
+// zab runs zab once and checks whether a promise is broken.
 func (h *history) zab(a *attempt) (status int, before, after *world) {
 	if before = h.seen; before == nil || h.stale {
 		before = h.look()
@@ -831,7 +833,7 @@ func (h *history) zab(a *attempt) (status int, before, after *world) {
 	return
 }
 
-// internal is how much the pools' histories have.
+// internal returns the numbers of lines in the pools' internal histories.
 func (h *history) internal() string {
 	out := ""
 	for _, p := range h.pools() {
@@ -841,7 +843,7 @@ func (h *history) internal() string {
 	return out
 }
 
-// left wants that no process of the run is left, here or beyond ssh.
+// left requires that no process of the run remains, here or on the far side of ssh.
 func (h *history) left() {
 	defer h.sum.clock("waiting for processes")()
 	var tree string
@@ -854,7 +856,8 @@ func (h *history) left() {
 	h.breaks("P4", "after 15 s there are still:\n%s", tree)
 }
 
-// tree is the processes of this history: they have its TMPDIR, or come from its sshd.
+// tree lists the processes of this history: those with its TMPDIR and the descendants of
+// its sshd.
 func (h *history) tree() string {
 	all := processes()
 	mine := map[int]bool{}
@@ -907,7 +910,7 @@ func processes() map[int]process {
 	return out
 }
 
-// below are all descendants of a process.
+// below returns all descendants of a process.
 func below(all map[int]process, root int) map[int]bool {
 	out := map[int]bool{}
 	for more := true; more; {
@@ -922,12 +925,12 @@ func below(all map[int]process, root int) map[int]bool {
 	return out
 }
 
-// elsewhere are the mountpoints that are not these tests' own.
+// elsewhere reports whether a mountpoint does not belong to these tests.
 func elsewhere(at string) bool {
 	return !strings.Contains(at, "/zabt-") && !strings.Contains(at, "/go-test-script")
 }
 
-// mounts are the lines of the mount table whose mountpoints are wanted.
+// mounts returns the lines of the mount table with a wanted mountpoint.
 func (h *history) mounts(want func(at string) bool) string {
 	data, _ := os.ReadFile("/proc/self/mounts")
 	out := ""
@@ -939,7 +942,7 @@ func (h *history) mounts(want func(at string) bool) string {
 	return out
 }
 
-// ---- what the observer sees
+// ---- the observer
 
 type snapshot struct {
 	name, guid string
@@ -949,7 +952,7 @@ type snapshot struct {
 
 type dataset struct {
 	name, kind, guid, origin, token, selected string
-	mountpoint                                string // "" where it is not mounted
+	mountpoint                                string // "" if it is not mounted
 	encryption                                string
 	snaps                                     []*snapshot
 	marks                                     []*snapshot // bookmarks
@@ -982,7 +985,7 @@ func (d *dataset) has(guid string) *snapshot {
 	return nil
 }
 
-// look asks zfs what there is.
+// look reads the present state of the pools.
 func (h *history) look() *world {
 	defer h.sum.clock("observer")()
 	args := append([]string{"list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o",
@@ -1035,8 +1038,8 @@ func (h *history) look() *world {
 	return w
 }
 
-// base is the newest snapshot that a dataset and its copy have in common, of
-// which the source may have but a bookmark.
+// base returns the newest snapshot that a dataset and its copy have in common; the source
+// may have only a bookmark of it.
 func base(d, c *dataset) snapshot {
 	var b snapshot
 	if d != nil && c != nil {
@@ -1062,7 +1065,7 @@ func newestOurs(h *history, d *dataset) string {
 	return ""
 }
 
-// selected are the datasets of the source that belong to the backup.
+// selected returns the datasets of the source that belong to the backup.
 func (h *history) selected(w *world) []*dataset {
 	return slices.DeleteFunc(h.datasets(w, ""), func(d *dataset) bool { return d.selected != "true" })
 }
@@ -1073,12 +1076,12 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 		now := after.sets[name]
 		source := poolOf(name) == h.src
 		if !source && (now == nil || now.guid != d.guid) && h.setAside(after, d) {
-			// What was set aside keeps all that it had, but for what its clone
-			// took over when it was promoted.
+			// A dataset that was set aside keeps all its snapshots, except those that its
+			// clone took over when it was promoted.
 			continue
 		}
 		if now == nil {
-			// A first receive that broke off is given up sometimes.
+			// An interrupted first receive is sometimes given up.
 			if source || len(d.snaps) > 0 && !h.orphan(a, before, name) {
 				h.breaks("P1", "'%s' is gone", name)
 			}
@@ -1128,10 +1131,10 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 	if a.target == "" || a.dry || h.given {
 		return
 	}
-	// What must have arrived: all, or, where a conflict was to be expected,
-	// what has none.
+	// All snapshots must have arrived or, where a conflict was to be expected, those of
+	// datasets without a conflict.
 	if a.unseen || a.fault != nil && (status != 0 || a.fault.twin != nil) {
-		return // the other of two may have made newer ones, and found the lock taken
+		return // the other of two runs may have made newer snapshots, and found the lock taken
 	}
 	bad := h.mayFail(a, before)
 	if status != 0 && len(bad) == 0 && a.fault == nil {
@@ -1154,11 +1157,11 @@ func (h *history) judge(a *attempt, status int, before, after *world) {
 	}
 }
 
-// diverged is what --rename-aside adds to a name.
+// diverged matches the suffix that --rename-aside adds to a name.
 var diverged = regexp.MustCompile(`_diverged-[^/]*`)
 
-// copies are a target and what was set aside in its place, as one: where a run
-// dies in between, the snapshots are in the one or in the other.
+// copies returns a target merged with the datasets set aside in its place: if a run dies
+// during the renaming, the snapshots may be in either.
 func (w *world) copies(name string) *dataset {
 	var list []*dataset
 	for n, d := range w.sets {
@@ -1176,8 +1179,8 @@ func (w *world) copies(name string) *dataset {
 	return &all
 }
 
-// setAside tells whether a dataset of a target goes on under another name, or
-// is below one that does, with all its snapshots there or in its successor.
+// setAside reports whether a dataset of a target, or a dataset above it, was set aside,
+// with all its snapshots under its new name or in its successor.
 func (h *history) setAside(w *world, d *dataset) bool {
 	for n, now := range w.sets {
 		if now.guid != d.guid || poolOf(n) != poolOf(d.name) || !diverged.MatchString(n) {
@@ -1200,7 +1203,7 @@ func newestTXG(h *history, d *dataset) uint64 {
 	return 0
 }
 
-// mayFail are the datasets whose backup may end in a conflict, and why not.
+// mayFail returns the names of the datasets whose backup may end in a conflict.
 func (h *history) mayFail(a *attempt, w *world) []string {
 	var out []string
 	for _, d := range h.selected(w) {
@@ -1220,10 +1223,10 @@ func (h *history) mayFail(a *attempt, w *world) []string {
 	return out
 }
 
-// bookmarks tells that snapshots of the source may all go.
+// bookmarks reports whether all snapshots of the source may be destroyed.
 func bookmarks(a *attempt) bool { return slices.Contains(a.args, "--bookmark") }
 
-// orphan tells of a copy that may go, as what it was copied from is gone.
+// orphan reports whether a copy may be destroyed because its source is gone.
 func (h *history) orphan(a *attempt, w *world, name string) bool {
 	if a.missing && a.target != "" && !diverged.MatchString(name) {
 		if of, ok := strings.CutPrefix(name, a.target+"/"); ok {
@@ -1234,8 +1237,8 @@ func (h *history) orphan(a *attempt, w *world, name string) bool {
 	return false
 }
 
-// verdicts: each dataset that was selected has one record at the end, and those
-// with an error are counted.
+// verdicts checks P7: each selected dataset has one final record, and the exit status
+// reflects the records with an error.
 func (h *history) verdicts(a *attempt, status int, w *world, lines []byte) {
 	if h.given || a.unseen || status < 0 || status == 255 || a.fault != nil && a.fault.kills() {
 		return
@@ -1280,7 +1283,7 @@ func (h *history) verdicts(a *attempt, status int, w *world, lines []byte) {
 	}
 }
 
-// judgeCrypt: P10, nothing that is encrypted is stored as it is read.
+// judgeCrypt checks P10: no encrypted dataset is stored unencrypted.
 func (h *history) judgeCrypt(w *world) {
 	if h.crypt == "" || h.crypt == "decrypt" {
 		return
@@ -1288,7 +1291,7 @@ func (h *history) judgeCrypt(w *world) {
 	for _, t := range h.targets {
 		for name, c := range w.sets {
 			if strings.HasPrefix(name, t+"/"+h.src+"/t") && c.encryption == "off" && (len(c.snaps) > 0 || c.token != "-") {
-				// One without snapshots is above a copy, and holds nothing.
+				// A dataset without snapshots is only the parent of a copy, and is empty.
 				h.breaks("P10", "'%s' is not encrypted", name)
 				return
 			}
@@ -1296,8 +1299,8 @@ func (h *history) judgeCrypt(w *world) {
 	}
 }
 
-// judgeMounts: nothing of a target is mounted where its mountpoint travelled,
-// and nothing else is mounted or unmounted.
+// judgeMounts checks P5: no dataset of a target is mounted at a mountpoint that came with
+// its stream, and nothing else is mounted or unmounted.
 func (h *history) judgeMounts() {
 	data, _ := os.ReadFile("/proc/self/mounts")
 	for line := range strings.Lines(string(data)) {
@@ -1318,13 +1321,14 @@ func (h *history) judgeMounts() {
 
 // ---- the end
 
-// converge: without faults, and with the remedies that zab names itself, all
-// copies are brought up to date by one run for each target, and nothing is left
-// lying about; when there is one target, the next run has nothing to do.
+// converge checks that without faults, and with the remedies that zab itself names, one
+// run for each target brings all copies up to date and nothing is left behind; with a
+// single target, the next run has nothing to do.
 func (h *history) converge() {
 	defer h.sum.clock("(of it converging)")()
 	h.say("# no more faults")
-	// What is named for a time still to come is kept until then: it is to be past.
+	// Snapshots named for a time in the future are kept until then, so that time must be
+	// past.
 	if h.now.Before(h.latest) {
 		h.now = h.latest
 		h.say("# the clock goes on to %s", h.now.Format(time.RFC3339))
@@ -1383,7 +1387,7 @@ func (h *history) converge() {
 	}
 	h.holds(after)
 	if left := h.sockets(); len(left) > 0 && !h.given {
-		// The next run over ssh removes what a killed one left.
+		// The next run over ssh removes the sockets left by a killed run.
 		a := run(h.targets[0], "--no-snapshot", "--ssh-config", h.conf, "--ssh-target", "dst.test")
 		h.zab(a)
 		if left := h.sockets(); len(left) > 0 && !h.given {
@@ -1392,7 +1396,7 @@ func (h *history) converge() {
 	}
 }
 
-// tick moves the clock on to a time of which there is no snapshot.
+// tick advances the clock to a time of which no snapshot exists.
 func (h *history) tick() {
 	h.now = h.now.Add(time.Second * time.Duration(1+h.rng.Intn(7200)))
 	for h.used[h.now.Format(time.RFC3339)] {
@@ -1404,7 +1408,7 @@ func (h *history) tick() {
 	}
 }
 
-// sockets are the folders for the sockets of ssh.
+// sockets returns the directories for the sockets of ssh.
 func (h *history) sockets() []string {
 	dirs, _ := filepath.Glob(filepath.Join(h.dir, "zab-ssh-*"))
 	return dirs
@@ -1423,8 +1427,8 @@ func (w *world) String() string {
 	return b.String()
 }
 
-// remedy does what zab advises about copies that have nothing in common with
-// their source.
+// remedy follows zab's advice for copies that have no snapshot in common with their
+// source.
 func (h *history) remedy(t string) {
 	for {
 		w := h.look()
@@ -1448,8 +1452,8 @@ func (h *history) remedy(t string) {
 	}
 }
 
-// same compares the files of one copy with those of its source, as of the
-// newest snapshot in common.
+// same compares the files of one copy with those of its source, at the newest snapshot in
+// common.
 func (h *history) same(t string, w *world) {
 	var list []*dataset
 	for _, d := range h.selected(w) {
@@ -1470,9 +1474,9 @@ func (h *history) same(t string, w *world) {
 	}
 }
 
-// holds: when runs with the shortest schedules have thinned for every target,
-// our holds are on the bases and nowhere else. What is not ours is thinned by
-// nobody, so that a hold that a killed run left on it stays.
+// holds checks that our holds remain only on the bases, once runs with the shortest
+// schedules have thinned for every target. Snapshots that are not ours are not thinned,
+// so a hold left on them by a killed run stays.
 func (h *history) holds(w *world) {
 	for _, d := range h.selected(w) {
 		needed := map[string]bool{}

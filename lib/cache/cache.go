@@ -1,18 +1,17 @@
-// Package cache remembers what was listed of datasets, so that what has not
-// changed since need not be listed again.
+// Package cache remembers lists of snapshots, so that datasets that have not changed
+// since need not be listed again.
 //
-// ZFS keeps for each dataset when its snapshots last changed (snapshots_changed,
-// zfs 2.2 and later), to the second. A list is taken to be right still when
-// that has not moved, and when it was made so much later that no further change
-// can bear the same second. What could make two changes bear the same second
-// all the same, a clock that was set or a pool that was away on another
-// machine, voids the list (zfs.Epoch).
+// ZFS records for each dataset when its snapshots last changed (snapshots_changed, zfs
+// 2.2 and later), to the second. A list is trusted while that time stays the same,
+// provided that the list was made so much later that no further change can have the same
+// second. Two changes might still get the same second if the clock was set or the pool
+// was imported on another machine, so either voids the list (zfs.Epoch).
 //
-// Goals: never a list that is not right; a file that may be deleted, cut off or
-// garbled at any time.
+// Goals: never a wrong list; the file may be deleted, truncated or corrupted at any time.
 //
-// Non-goals: it lists nothing itself; all that it asks a host is its epoch. Bookmarks change without a trace, so a
-// dataset that has some on the source is not for this package.
+// Non-goals: the package lists nothing itself, and asks a host only for its epoch.
+// Bookmarks change without a trace, so a source dataset with bookmarks is not for this
+// package.
 package cache
 
 import (
@@ -37,37 +36,37 @@ import (
 	"zab/lib/zfs"
 )
 
-// Remembering is the option of the commands that list.
+// Remembering is the option of the commands that list snapshots.
 type Remembering struct {
 	Cache bool `long:"cache" section:"sent" description:"Remember what was listed, and list only what has changed since; needs zfs 2.2"`
 }
 
-// format is the version of the file. Another is as good as none.
+// format is the version of the file. A file of another version is ignored.
 const format = 1
 
-// margin is how many seconds must lie between the first sight of a change and
-// a list that is trusted: the second itself, and what rounding may take.
+// margin is the number of seconds by which a trusted list must be later than the first
+// sight of its state: the second itself, and possible errors of rounding.
 const margin = 4
 
-// maxWalk is for how many seconds the names of datasets are remembered: one
-// that somebody else makes is seen by then.
+// maxWalk is for how many seconds the set of datasets is remembered: a dataset that
+// somebody else creates is noticed after this time at the latest.
 const maxWalk = 24 * 3600
 
-// State is by what the list of a dataset is known to be right.
+// State identifies the state of a dataset for which a list is right.
 type State struct {
 	GUID      string `json:"guid"`
 	CreateTXG string `json:"createtxg"`
 	// Origin changes with a promotion, which moves snapshots between datasets.
 	Origin string `json:"origin,omitzero"`
-	// Changed is snapshots_changed, in seconds; 0 where no snapshot ever came or
-	// went, Unknown where zfs was not asked.
+	// Changed is snapshots_changed, in seconds; 0 if no snapshot was ever created or
+	// destroyed, Unknown if zfs was not asked.
 	Changed int64 `json:"changed"`
 }
 
-// Unknown is a State's Changed with which nothing is remembered.
+// Unknown is the value of State.Changed for a dataset that must not be remembered.
 const Unknown = -1
 
-// Lists are the snapshots and bookmarks of a dataset, by age.
+// Lists are the snapshots and bookmarks of a dataset, oldest first.
 type Lists struct {
 	Snapshots, Bookmarks []record.Snapshot
 }
@@ -85,25 +84,25 @@ type header struct {
 type entry struct {
 	Name string `json:"name"`
 	State
-	// Since is when the state was seen first, Listed when the lists were made.
+	// Since is when the state was first seen, Listed when the lists were made.
 	Since     int64             `json:"since"`
 	Listed    int64             `json:"listed"`
 	Snapshots []record.Snapshot `json:"snapshots"`
 	Bookmarks []record.Snapshot `json:"bookmarks,omitzero"`
 }
 
-// Store is what is remembered of one side of a backup.
+// Store is the remembered lists of one side of a backup.
 type Store struct {
 	path string
 	head header
 	now  zfs.Epoch
 	have map[string]*entry
-	// used are the entries that are seen in this run: the others are forgotten.
+	// used are the entries seen in this run; all others are forgotten.
 	used map[string]*entry
 }
 
-// Dir is where the files are: for root /var/cache/zab; for others, and with
-// systemd, what they are given.
+// Dir returns the directory of the files: $CACHE_DIRECTORY if it is set, as by systemd;
+// else /var/cache/zab for root and the user's cache directory for others.
 func Dir() (string, error) {
 	if d := os.Getenv("CACHE_DIRECTORY"); d != "" {
 		d, _, _ = strings.Cut(d, ":")
@@ -116,16 +115,17 @@ func Dir() (string, error) {
 	return filepath.Join(d, "zab"), err
 }
 
-// Begin opens what earlier runs have left of something on a host, and tells it
-// the host's epoch; nil where nothing can be remembered. say is told why, and warn
-// where that is somebody's mistake.
+// Begin opens the store for a subject on a host, and has it check the host's epoch. It
+// returns nil if nothing can be remembered, and passes the reason to warn if the
+// directory is unsafe, else to say.
 func Begin(ctx context.Context, host *zfs.Host, say, warn func(format string, a ...any), of ...string) *Store {
 	dir, err := Dir()
 	if err != nil {
 		say("nothing can be remembered: %s", err)
 		return nil
 	}
-	// What others can write decides which snapshots are taken to exist.
+	// The file decides which snapshots are taken to exist, so nobody else may be able to
+	// write it.
 	if err := private.Check(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		warn("nothing is remembered: cannot use the directory of the cache: %s", err)
 		return nil
@@ -146,9 +146,8 @@ func Begin(ctx context.Context, host *zfs.Host, say, warn func(format string, a 
 	return s
 }
 
-// Open reads what is remembered of something, such as the target tank/backup on
-// a host. The error is about a file that cannot be read; then nothing is
-// remembered, and the store works all the same.
+// Open reads the store for a subject, such as the target tank/backup on a host. It
+// returns an empty but usable store together with an error if the file cannot be read.
 func Open(dir string, of ...string) (*Store, error) {
 	key := strings.Join(of, "\x00")
 	sum := sha256.Sum256([]byte(key))
@@ -213,19 +212,18 @@ func checksum(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Names are those of the datasets that are remembered, in order. They are not
-// all there are where Walk says so.
+// Names returns the sorted names of the remembered datasets. If Walk reports true, the
+// set may be incomplete.
 func (s *Store) Names() []string { return slices.Sorted(maps.Keys(s.have)) }
 
-// Replaced tells whether another dataset of that name is remembered.
+// Replaced reports whether the dataset of that name is remembered with another guid.
 func (s *Store) Replaced(name, guid string) bool {
 	e := s.have[name]
 	return e != nil && e.GUID != guid
 }
 
-// At tells the store what the host says by now: what that makes doubtful is
-// forgotten. It gives false where the host does not tell enough for anything to
-// be remembered.
+// At forgets the lists that the host's epoch makes doubtful. It returns false if the host
+// does not report enough for anything to be remembered.
 func (s *Store) At(now zfs.Epoch) bool {
 	s.now = now
 	stepped := s.head.Boot == 0 || now.Boot == 0 || abs(now.Boot-s.head.Boot) > 1
@@ -246,19 +244,19 @@ func (s *Store) At(now zfs.Epoch) bool {
 
 func abs(n int64) int64 { return max(n, -n) }
 
-// Walk tells whether the whole tree must be looked at, for names that are not
+// Walk reports whether the whole tree must be listed, to find datasets that are not
 // remembered.
 func (s *Store) Walk() bool {
 	return len(s.have) == 0 || s.now.Now-s.head.Walked > maxWalk || s.now.Now < s.head.Walked
 }
 
-// Walked notes that the whole tree was looked at.
+// Walked records that the whole tree was listed.
 func (s *Store) Walked() { s.head.Walked = s.now.Now }
 
-// Get gives the lists of a dataset, if they are known to be those of its state.
+// Get returns the lists of a dataset, if they are known to be right for its state.
 func (s *Store) Get(name string, now State) (Lists, bool) {
 	e := s.have[name]
-	// A change that bears a time to come is one that another may share yet.
+	// Changed may lie in the future; then a later change may still get the same time.
 	if e == nil || now.Changed == Unknown || e.State != now || e.Listed < max(e.Since, e.Changed)+margin {
 		return Lists{}, false
 	}
@@ -266,8 +264,8 @@ func (s *Store) Get(name string, now State) (Lists, bool) {
 	return Lists{slices.Clone(e.Snapshots), slices.Clone(e.Bookmarks)}, true
 }
 
-// Put notes the lists of a dataset. They must have been made after the state
-// was read, and both after the host told its time.
+// Put records the lists of a dataset. They must have been made after the state was read,
+// and both after the host reported its time.
 func (s *Store) Put(name string, now State, l Lists) {
 	if now.Changed == Unknown {
 		return
@@ -283,7 +281,8 @@ func (s *Store) Put(name string, now State, l Lists) {
 	s.used[name] = e
 }
 
-// bare is what a listing knows: no more than that is remembered.
+// bare returns the snapshots with only the fields to be remembered, those of a plain
+// listing.
 func bare(list []record.Snapshot) []record.Snapshot {
 	out := make([]record.Snapshot, len(list))
 	for i, s := range list {
@@ -292,7 +291,8 @@ func bare(list []record.Snapshot) []record.Snapshot {
 	return out
 }
 
-// Save writes the file anew, if anything in it has changed.
+// Save replaces the file, unless no entry has changed and the tree was not walked in this
+// run.
 func (s *Store) Save() error {
 	if maps.Equal(s.have, s.used) {
 		if s.head.Walked != s.now.Now {
@@ -321,7 +321,7 @@ func (s *Store) Save() error {
 	return nil
 }
 
-// write puts the file in its place in one act. It need not outlast a crash.
+// write replaces the file atomically. The file need not survive a crash of the machine.
 func (s *Store) write(data []byte) error {
 	dir := filepath.Dir(s.path)
 	if err := private.Make(dir); err != nil {

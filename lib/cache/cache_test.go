@@ -36,8 +36,8 @@ var up = zfs.Epoch{Now: 1000, Boot: 10, Loads: map[string]string{"tank": "5"}}
 
 func at(now int64) zfs.Epoch { e := up; e.Now = now; return e }
 
-// twice gives a folder with tank/a, whose lists have been made twice, so that
-// they are trusted.
+// twice returns a directory with a store in which tank/a was listed twice, so that its
+// lists are trusted.
 func twice(t testing.TB) (dir string, st State) {
 	dir, st = t.(interface{ TempDir() string }).TempDir(), State{GUID: "9", CreateTXG: "3", Changed: 900}
 	for _, now := range []int64{1000, 1010} {
@@ -92,7 +92,8 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// What is read can change in the second in which it was read.
+// TestMargin checks that a list is not trusted until margin seconds after the state was
+// first seen: the dataset may change in the second in which it was read.
 func TestMargin(t *testing.T) {
 	dir := t.TempDir()
 	st := State{GUID: "9", CreateTXG: "3", Changed: 1000}
@@ -126,7 +127,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// What is not seen any more is not kept.
+// TestForget checks that datasets not seen in a run are forgotten.
 func TestForget(t *testing.T) {
 	dir, _ := twice(t)
 	s := open(t, dir, at(1020))
@@ -139,7 +140,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// Whatever happens to the file, it is either whole or not used.
+// TestGarbled checks that a damaged file is never used.
 func TestGarbled(t *testing.T) {
 	dir, st := twice(t)
 	files, _ := filepath.Glob(dir + "/*")
@@ -175,9 +176,9 @@ func TestGarbled(t *testing.T) {
 	})
 }
 
-// A dataset whose snapshots come and go while somebody lists it now and then:
-// what is remembered is what there is. The pool's clock counts seconds; the
-// host's may be set, which shows in Boot.
+// TestHistories checks, for a dataset whose snapshots come and go and that is listed now
+// and then, that remembered lists equal the existing snapshots. The pool's clock counts
+// seconds; the host's clock may be set, which shows in Boot.
 func TestHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "")
@@ -188,7 +189,7 @@ func TestHistories(t *testing.T) {
 		now, boot, n, changed := int64(1000), int64(10), 0, int64(999)
 		var have []string
 		load := "5"
-		// with is true when somebody changed it between the look and the list
+		// between is called between the read of the state and the listing.
 		list := func(between func()) {
 			e := zfs.Epoch{Now: now, Boot: boot, Loads: map[string]string{"tank": load}}
 			s := open2(t, dir, e)
@@ -244,7 +245,8 @@ func open2(t *rapid.T, dir string, e zfs.Epoch) *Store {
 	return s
 }
 
-// What others could have written is not believed, and nothing is put there.
+// TestDirectoryOfOthers checks that a directory that others can write to is neither read
+// nor written.
 func TestDirectoryOfOthers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "zab")
 	t.Setenv("CACHE_DIRECTORY", dir)

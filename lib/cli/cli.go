@@ -1,10 +1,10 @@
-// Package cli is what all of zab's commands share: the options that mean the
-// same everywhere, the streams of records, messages, signals and exit codes.
+// Package cli contains the parts common to all commands of zab: shared options, streams
+// of records, messages, signals and exit codes.
 //
-// Goals: one place that prints messages and one that ends the process; a
-// command is a function from options and records to records.
+// Goals: messages are printed in one place, and the process ends in one place; a command
+// is a function from options and records to records.
 //
-// Non-goals: it starts no program of ZFS, and knows nothing of backups.
+// Non-goals: it starts no program of ZFS, and knows nothing about backups.
 package cli
 
 import (
@@ -30,16 +30,16 @@ import (
 	"zab/lib/zfs"
 )
 
-// Version is zab's own, printed by --version.
+// Version is the version of zab, printed by --version.
 const Version = "0.1.0"
 
 // Exit codes of the stage commands.
 const (
-	ExitDone   = 0 // all done
+	ExitDone   = 0 // success
 	ExitFailed = 1 // some record failed, or nothing could be done
 	ExitUsage  = 2 // wrong command line
-	// ExitPipe: the reader of standard output went away, as a shell tells it of a
-	// program that this had killed.
+	// ExitPipe: the reader of standard output has gone away. It is the status that a
+	// shell reports for a program killed by SIGPIPE.
 	ExitPipe = 128 + int(syscall.SIGPIPE)
 )
 
@@ -56,32 +56,32 @@ type Common struct {
 	Version   bool   `long:"version" description:"Print the version"`
 }
 
-// common gives access to the embedded options.
+// common returns the embedded Common of a command's options.
 func (c *Common) common() *Common { return c }
 
 type options interface{ common() *Common }
 
 // Program describes a command to Main.
 type Program struct {
-	// Name is that of the binary; messages begin with it.
+	// Name is the name of the binary; messages begin with it.
 	Name string
-	// Usage are the operands, as the synopsis shows them.
+	// Usage names the operands, as in the synopsis.
 	Usage string
 	// Summary is one line for --help.
 	Summary string
-	// MinArgs and MaxArgs bound the operands; MaxArgs < 0 means any number.
+	// MinArgs and MaxArgs limit the number of operands; MaxArgs < 0 means no limit.
 	MinArgs, MaxArgs int
 	// Options is a pointer to a struct that embeds Common.
 	Options any
-	// Sections are the parts in which --help lists them; nil for one.
+	// Sections are the sections in which --help lists the options; nil for a single one.
 	Sections []Section
-	// Check is called with the operands before anything else is done; its
-	// error is one of the command line.
+	// Check validates options and operands before anything else is done; its error is a
+	// usage error.
 	Check func(args []string) error
 	// Run does the work.
 	Run func(ctx context.Context, env *Env, args []string) error
-	// Answer is what an option asks to be told in place of all else; "" where none
-	// does. Its error is one of the command line.
+	// Answer returns the text to print instead of running, if an option asks for one;
+	// else "". Its error is a usage error.
 	Answer func() (string, error)
 	// ReadsRecords: standard input is a stream of records.
 	ReadsRecords bool
@@ -89,7 +89,7 @@ type Program struct {
 	UsageExit, FailExit int
 }
 
-// Env is what a running command has of the world.
+// Env is the environment of a running command.
 type Env struct {
 	Program string
 	Common  *Common
@@ -97,16 +97,16 @@ type Env struct {
 	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
-	// Now is the time to act at.
+	// Now is the time that the command takes as the present.
 	Now time.Time
-	// Fixed: --now was given, so time stands still.
+	// Fixed: Now was set by --now and does not advance.
 	Fixed bool
 
 	mu     sync.Mutex
 	status int
 }
 
-// Fail makes the exit status that of a failure.
+// Fail sets the exit status to ExitFailed, unless it is set already.
 func (e *Env) Fail() { e.Status(ExitFailed) }
 
 // Status sets the exit status, unless it is set already.
@@ -125,20 +125,20 @@ func (e *Env) line(prefix, s string) {
 	_, _ = io.WriteString(e.Stderr, e.Program+": "+prefix+s+"\n")
 }
 
-// Errorf prints a message about something that failed.
+// Errorf prints a message about a failure.
 func (e *Env) Errorf(format string, a ...any) { e.line("", fmt.Sprintf(format, a...)) }
 
-// Warnf prints a message about something that did not fail.
+// Warnf prints a message about a problem that is no failure.
 func (e *Env) Warnf(format string, a ...any) { e.line("warning: ", fmt.Sprintf(format, a...)) }
 
-// Hintf says what to do about the message before it; "" prints nothing.
+// Hintf prints advice on the preceding message; it prints nothing if the text is "".
 func (e *Env) Hintf(format string, a ...any) {
 	if s := fmt.Sprintf(format, a...); s != "" {
 		e.line("hint: ", s)
 	}
 }
 
-// Verbosef prints a message only under --verbose.
+// Verbosef prints a message only with --verbose or --debug.
 func (e *Env) Verbosef(format string, a ...any) {
 	if e.Common.Verbose || e.Common.Debug {
 		e.line("", fmt.Sprintf(format, a...))
@@ -155,18 +155,18 @@ func (e *Env) ReportError(err *record.Error) {
 	e.Fail()
 }
 
-// ParentEnv tells a stage the process number of the wrapper that started it,
-// which alone speaks of what ends them all.
+// ParentEnv is the environment variable with the process id of the wrapper that started a
+// stage. The wrapper alone reports a signal that ends all its stages.
 const ParentEnv = "ZAB_PARENT"
 
-// SignalError is the cause of a context that a signal ended.
+// SignalError is the cause of a context cancelled by a signal.
 type SignalError struct{ Signal syscall.Signal }
 
 func (s SignalError) Error() string { return "ended by signal: " + s.Signal.String() }
 
-// Main runs a command and gives the exit status of its process.
+// Main runs a command and returns the exit status for its process.
 func Main(p Program, args []string) (code int) {
-	// An inherited one would make every run print completions and end well.
+	// If inherited, this variable would make every run print completions and exit with 0.
 	os.Unsetenv("GO_FLAGS_COMPLETION")
 	defer survivePipes()()
 	if p.UsageExit == 0 {
@@ -269,12 +269,12 @@ func Main(p Program, args []string) (code int) {
 	return env.status
 }
 
-// UsageError is an error of the command line that only running could find.
+// UsageError is an error in the command line that is detected only while running.
 type UsageError struct{ Err error }
 
 func (u UsageError) Error() string { return u.Err.Error() }
 
-// HintOf is what to do about an error, where the error knows.
+// HintOf returns advice on an error, or "" if the error has none.
 func HintOf(err error) string {
 	var r *record.Error
 	if errors.As(err, &r) {
@@ -286,19 +286,20 @@ func HintOf(err error) string {
 	return zfs.HintOf(err)
 }
 
-// Parser makes the parser of the program's options, also for the tests that
-// compare them with the pages.
+// Parser returns the parser of the program's options; tests compare these with the manual
+// pages.
 func (p Program) Parser() *flags.Parser {
 	parser := flags.NewNamedParser(p.Name, flags.PassDoubleDash)
 	parser.Usage = "[options] " + p.Usage
 	parser.LongDescription = p.Summary
 	if _, err := parser.AddGroup("Options", "", p.Options); err != nil {
-		panic(err) // the struct's tags are wrong: a mistake in the program
+		panic(err) // the struct tags are invalid: a programming error
 	}
 	return parser
 }
 
-// usageError rewords what go-flags says, and adds what somebody may have meant.
+// usageError rewords a message of go-flags, and suggests the option that may have been
+// meant.
 func usageError(parser *flags.Parser, err error) error {
 	s := strings.ReplaceAll(strings.TrimSpace(err.Error()), "`", "'")
 	if s != "" {
@@ -327,14 +328,14 @@ func usageError(parser *flags.Parser, err error) error {
 	return errors.New(s)
 }
 
-// What go-flags says of an option, with ' for `.
+// Messages of go-flags about an option, with ' in place of `.
 var (
 	badNumber     = regexp.MustCompile(`^invalid argument for flag '(?:-\w, )?(.+)' \(expected u?int(?:64|32)?\): strconv\.\w+: parsing (".*"): (.*)$`)
 	unknownOption = regexp.MustCompile(`^unknown flag '(.*)'$`)
 )
 
-// refuseEmpty refuses an option that was given an empty value: it is a shell
-// variable that was not set far more often than a wish.
+// refuseEmpty returns an error if an option was given an empty value: far more often than
+// intended, an empty value is an unset shell variable.
 func refuseEmpty(parser *flags.Parser) (err error) {
 	EachOption(parser, func(o *flags.Option) {
 		if !o.IsSet() || o.IsSetDefault() || err != nil {
@@ -373,13 +374,12 @@ func EachOption(parser *flags.Parser, f func(*flags.Option)) {
 	}
 }
 
-// Optional is a value that may be left out: it tells which words it takes, so
-// that the operand after the option is not taken for one.
+// Optional is the type of an option's value that may be omitted. Takes reports whether a
+// word is a valid value, so that an operand after the option is not taken for its value.
 type Optional interface{ Takes(word string) bool }
 
-// JoinOptional rewrites `--option value` to `--option=value` where the value
-// is optional: go-flags takes only the latter, zfs-autobackup's users write
-// the former.
+// JoinOptional rewrites `--option value` to `--option=value` where the value is optional:
+// go-flags accepts only the latter, users of zfs-autobackup write the former.
 func JoinOptional(args []string, parser *flags.Parser) []string {
 	optional := map[string]Optional{}
 	EachOption(parser, func(o *flags.Option) {
@@ -402,7 +402,7 @@ func JoinOptional(args []string, parser *flags.Parser) []string {
 	return out
 }
 
-// ParseTime reads RFC 3339, or a time without zone in loc.
+// ParseTime parses a time in RFC 3339, or a time without a zone, which is in loc.
 func ParseTime(s string, loc *time.Location) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
@@ -415,8 +415,8 @@ func ParseTime(s string, loc *time.Location) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("cannot read the time %q: write 2026-11-22T03:00:00Z, or 2026-11-22T03:00:00 for local time", s)
 }
 
-// ParseDuration reads a duration such as 90s or 10m of at least a second; 0 means
-// without a limit, and so does "".
+// ParseDuration parses a duration of at least a second, such as 90s or 10m; 0 and "" mean
+// no limit.
 func ParseDuration(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
@@ -435,26 +435,27 @@ func isTerminal(f *os.File) bool {
 	return isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd())
 }
 
-// IsTerminal tells whether f is a terminal.
+// IsTerminal reports whether f is a terminal.
 func IsTerminal(f *os.File) bool { return isTerminal(f) }
 
-// survivePipes has a write to a pipe that nobody reads fail, where it would end
-// the process: what is being done is done to its end, and what must come after it
-// is done, too. Programs that are started keep the usual disposition, which they
-// would not if the signal were ignored.
+// survivePipes makes a write to a pipe without a reader fail instead of killing the
+// process, so that work in progress, and the work that must follow it, is completed.
+// Started programs keep the default disposition of SIGPIPE, unlike with an ignored
+// signal.
 func survivePipes() (stop func()) {
 	spare := make(chan os.Signal, 1)
 	signal.Notify(spare, syscall.SIGPIPE)
 	return func() { signal.Stop(spare) }
 }
 
-// readerGone reports whether err is that of records that nobody reads any more.
+// readerGone reports whether err is a failure to write records because the pipe has no
+// reader any more.
 func readerGone(err error) bool {
 	var out *record.OutputError
 	return errors.As(err, &out) && errors.Is(err, syscall.EPIPE)
 }
 
-// signals gives a context that the usual signals end, with a SignalError as
+// signals returns a context that SIGINT, SIGTERM or SIGHUP cancels with a SignalError as
 // its cause. A second signal ends the process at once.
 func signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())

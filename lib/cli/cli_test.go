@@ -45,13 +45,12 @@ type testOptions struct {
 	Pipes    []string `long:"pipe" unquote:"false"`
 }
 
-// program is a command that does run.
+// program returns a command that executes run.
 func program(o *testOptions, run func(context.Context, *Env, []string) error) Program {
 	return Program{Name: "zab-test", Usage: "A [B]", MinArgs: 1, MaxArgs: 2, Options: o, Run: run}
 }
 
-// zfs-autobackup's users write the value of an optional argument as a word of
-// its own.
+// packing is an optional value, which users of zfs-autobackup write as a separate word.
 type packing string
 
 func (packing) Takes(word string) bool { return word == "zstd-fast" || word == "lz4" }
@@ -79,8 +78,7 @@ func TestJoinOptional(t *testing.T) {
 	}
 }
 
-// start runs Main as a process would be run, and gives its exit status and
-// what it wrote.
+// start runs Main like a process, and returns its exit status and output.
 func start(t *testing.T, p Program, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	oldOut, oldErr, oldIn := os.Stdout, os.Stderr, os.Stdin
@@ -163,7 +161,8 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-// The wrapper has other numbers for the same.
+// TestOtherStatus checks the exit codes of the wrapper, which differ from those of the
+// stages.
 func TestOtherStatus(t *testing.T) {
 	p := program(&testOptions{}, func(context.Context, *Env, []string) error { return errors.New("x") })
 	p.UsageExit, p.FailExit = 255, 254
@@ -187,8 +186,8 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
-// An inherited GO_FLAGS_COMPLETION would make a backup print words and end
-// well; it must not reach the stages either.
+// TestNoCompletion checks that an inherited GO_FLAGS_COMPLETION has no effect and is not
+// passed on to stages: it would make a backup print words and exit with 0.
 func TestNoCompletion(t *testing.T) {
 	t.Setenv("GO_FLAGS_COMPLETION", "1")
 	ran := false
@@ -216,7 +215,7 @@ func TestCommonOptions(t *testing.T) {
 		{"--ssh-config=/x a", func(e *Env) bool { return e.Machine.SSHConfig == "/x" }},
 		{"-d a", func(e *Env) bool { return e.Machine.Debug != nil }},
 		{"a", func(e *Env) bool { return e.Machine.Debug == nil }},
-		// A value that looks like a quoted string of Go is a value.
+		// A value that looks like a quoted Go string is taken literally.
 		{`--keep="x" a`, func(e *Env) bool { return true }},
 	} {
 		o := &testOptions{}
@@ -235,7 +234,8 @@ func TestCommonOptions(t *testing.T) {
 	}
 }
 
-// Nobody types records: what would wait for them says what is missing.
+// TestTerminal checks that a command that reads records refuses a terminal as its input,
+// since nobody types records.
 func TestTerminal(t *testing.T) {
 	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil || !IsTerminal(tty) {
@@ -257,7 +257,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// captured is what f writes on stderr.
+// captured returns the output of f on stderr.
 func captured(t *testing.T, f func()) string {
 	t.Helper()
 	old := os.Stderr
@@ -272,7 +272,8 @@ func captured(t *testing.T, f func()) string {
 	return string(b)
 }
 
-// A signal ends the work by its context, and the status tells which it was.
+// TestSignal checks that a signal cancels the command's context and determines its exit
+// status.
 func TestSignal(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		p := program(&testOptions{}, func(ctx context.Context, _ *Env, _ []string) error {
@@ -289,9 +290,9 @@ func TestSignal(t *testing.T) {
 	}
 }
 
-// A reader who goes away does not end the command in the middle of what it does:
-// the write fails, the work is brought to its end, and the status tells. The
-// programs that it starts die of a broken pipe as ever.
+// TestReaderGone checks that a command whose reader goes away is not killed in the middle
+// of its work: the write fails, the work is completed, and the exit status tells the
+// cause. Programs that it starts die of a broken pipe as usual.
 func TestReaderGone(t *testing.T) {
 	if dir := os.Getenv("CLI_TEST_DIR"); dir != "" {
 		os.Exit(Main(program(&testOptions{}, func(_ context.Context, e *Env, _ []string) error {
@@ -362,8 +363,8 @@ func names(set []*record.Record) string {
 
 var errStop = errors.New("stop")
 
-// readers are the three ways of reading records, as functions that note what
-// they were given.
+// readers are the three ways of reading records, each as a function that passes on the
+// records it gets.
 var readers = map[string]func(context.Context, *Env, func(string) error) error{
 	"Each": func(ctx context.Context, e *Env, f func(string) error) error {
 		return e.Each(ctx, record.NewWriter(io.Discard), func(r *record.Record) error { return f(names([]*record.Record{r})) })
@@ -382,7 +383,8 @@ var readers = map[string]func(context.Context, *Env, func(string) error) error{
 	},
 }
 
-// A command that waits for its next line ends with its context, and says why.
+// TestCancelWhileBlocked checks that a command waiting for its next line ends when its
+// context is cancelled, and returns the cause.
 func TestCancelWhileBlocked(t *testing.T) {
 	for name, read := range readers {
 		synctest.Test(t, func(t *testing.T) {
@@ -394,7 +396,7 @@ func TestCancelWhileBlocked(t *testing.T) {
 			ended := make(chan error)
 			go func() { ended <- read(ctx, e, func(string) error { return nil }) }()
 			fmt.Fprintf(out, rec+"\n", "a")
-			fmt.Fprintf(out, `{"zab":1,"type":`) // the rest does not come
+			fmt.Fprintf(out, `{"zab":1,"type":`) // the rest never follows
 			synctest.Wait()
 			select {
 			case err := <-ended:
@@ -415,8 +417,8 @@ func TestCancelWhileBlocked(t *testing.T) {
 	}
 }
 
-// P9: a line that is not understood ends the reading; what came before it is
-// done, what comes after it is not.
+// TestBadLine checks P9: a line that is not understood ends the reading; the records
+// before it are processed, those after it are not.
 func TestBadLine(t *testing.T) {
 	for name, read := range readers {
 		e, stderr := env(strings.NewReader(input("a", "b", "c") + "oops\n" + input("d")))
@@ -435,7 +437,7 @@ func TestBadLine(t *testing.T) {
 	}
 }
 
-// The work's own error ends the reading at once.
+// TestWorkFails checks that an error of the callback ends the reading at once.
 func TestWorkFails(t *testing.T) {
 	for name, read := range readers {
 		e, _ := env(strings.NewReader(input("a", "b", "c", "d", "e")))
@@ -447,7 +449,7 @@ func TestWorkFails(t *testing.T) {
 	}
 }
 
-// Each passes on as it came what takes no part.
+// TestEachPasses checks that Each passes on skipped records unchanged.
 func TestEachPasses(t *testing.T) {
 	failed := `{"zab":1, "type":"dataset","name":"tank/f","error":{"stage":"plan","kind":"k","message":"m"}}` + "\n"
 	off := `{"zab":1,"type":"dataset","name":"tank/o", "selected":false}` + "\n"
@@ -460,8 +462,8 @@ func TestEachPasses(t *testing.T) {
 	}
 }
 
-// Batches are full while records come, and wait for no more than a moment when
-// none do.
+// TestBatches checks that batches are full while records arrive, and that an incomplete
+// batch waits only a moment for more.
 func TestBatches(t *testing.T) {
 	e, _ := env(strings.NewReader(input("a", "b", "c", "d", "e")))
 	var got []string
@@ -488,7 +490,8 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-// --help fits the terminal, and has every option that is not hidden once.
+// TestHelp checks that --help fits the width of the terminal and shows each option that
+// is not hidden once.
 func TestHelp(t *testing.T) {
 	p := Program{Name: "zab-x", Usage: "NAME", Summary: "Do something to many things with a lot of words.", Sections: []Section{{Often, "Used most"}, {"", "General"}, {"remote", "Remote sides"}},
 		Options: &struct {

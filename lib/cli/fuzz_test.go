@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A time that is understood is the same when it is written and read again, and
-// in the zone that was given, or that it has itself.
+// FuzzParseTime checks that a parsed time stays the same when it is formatted and parsed
+// again, in the given zone or in a zone of its own.
 func FuzzParseTime(f *testing.F) {
 	for _, s := range []string{"2026-11-22T03:00:00Z", "2026-11-22T03:00:00+01:00", "2026-11-22T03:00:00", "2026-11-22 03:00", "2026-11-22",
 		"2026-02-30", "0000-01-01", "2026-11-22T24:00:00", "2026-11-22T03:00:00.5Z", "2026-10-25T02:30:00", "-1", ""} {

@@ -13,27 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Section is a part of the list of options that --help prints. An option belongs to the
-// one that the tag "section" of its field names.
+// Section is a section of the list of options that --help prints. An option belongs to
+// the section named by the tag "section" of its field.
 type Section struct {
-	// Tag is "" for the section of options that name none, and Often for the one that
-	// comes first: it takes from the others what has the tag often:"yes".
+	// Tag is "" for the section of options without a tag, and Often for the first
+	// section, which takes from the others the options with the tag often:"yes".
 	Tag   string
 	Title string
 }
 
-// Often is the tag of the section of options that are used most.
+// Often is the tag of the section of the most frequently used options.
 const Often = "often"
 
 const (
-	helpWidth  = 80 // where there is no terminal
+	helpWidth  = 80 // without a terminal
 	leastWidth = 40
-	// textColumn is where descriptions begin, below longer names; narrowColumn where a
-	// line has fewer than narrow columns.
+	// textColumn is the column of the descriptions, which begin on a new line after
+	// longer names; narrowColumn that in lines of fewer than narrow columns.
 	textColumn, narrowColumn, narrow = 30, 10, 70
 )
 
-// writeHelp prints what --help shows, in lines of the width.
+// writeHelp prints the text of --help in lines of at most width columns.
 func (p Program) writeHelp(w io.Writer, parser *flags.Parser, width int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s\n\n", strings.TrimSpace(p.Name+" [options] "+p.Usage))
@@ -56,8 +56,8 @@ type part struct {
 	options []*flags.Option
 }
 
-// sections are those of the program that have an option that is shown. An option of a
-// section that the program does not have is in the one without a tag.
+// sections returns the sections of the program that have a visible option. Options whose
+// section the program does not have go to the section without a tag.
 func (p Program) sections(parser *flags.Parser) (all []part) {
 	sections := p.Sections
 	if sections == nil {
@@ -84,7 +84,7 @@ func (p Program) sections(parser *flags.Parser) (all []part) {
 	return slices.DeleteFunc(all, func(s part) bool { return s.options == nil })
 }
 
-// writeOption prints one option: its names, and beside or below them what it does.
+// writeOption prints one option: its names and, beside or below them, its description.
 func writeOption(b *strings.Builder, o *flags.Option, width int) {
 	names := "      --" + o.LongName
 	if o.ShortName != 0 {
@@ -116,7 +116,8 @@ func writeOption(b *strings.Builder, o *flags.Option, width int) {
 	}
 }
 
-// wrap breaks a text between words into lines of the width, but for longer words.
+// wrap breaks a text between words into lines of at most width bytes, except for longer
+// words.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
@@ -133,8 +134,8 @@ func wrap(text string, width int) (lines []string) {
 	return append(lines, line)
 }
 
-// widthOf is the number of columns of the terminal that a file is, less one, in which
-// some terminals break lines; helpWidth of what is none.
+// widthOf returns the number of columns of the terminal f, less one because some
+// terminals break full lines; helpWidth if f is no terminal.
 func widthOf(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 {
@@ -143,7 +144,8 @@ func widthOf(f *os.File) int {
 	return max(int(size.Col)-1, leastWidth)
 }
 
-// nearest is the option that somebody meant who wrote another; "" where none is near.
+// nearest returns the visible option most similar to a wrong one, or "" if none is
+// similar.
 func nearest(parser *flags.Parser, wrong string) string {
 	best, least := "", 2+len(wrong)/5
 	EachOption(parser, func(o *flags.Option) {

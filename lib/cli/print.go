@@ -7,11 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// Printable escapes what a terminal would obey rather than show: control
-// characters (C0 but for the tab, DEL, C1), what changes the direction of
-// writing, and bytes that are not UTF-8. Names, messages of hosts and what hooks
-// print pass through it on their way to a terminal or a mail; records keep them as
-// they are.
+// Printable escapes characters that a terminal would interpret rather than display:
+// control characters (C0 except the tab, DEL, C1), characters that change the direction
+// of writing, and bytes that are not UTF-8. Names, messages of hosts and the output of
+// hooks pass through it on the way to a terminal or a mail; records keep them unchanged.
 func Printable(s string) string {
 	if strings.IndexFunc(s, commands) < 0 && utf8.ValidString(s) {
 		return s
@@ -32,7 +31,7 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// commands reports whether a terminal may take the character for a command.
+// commands reports whether a terminal may interpret the character as a command.
 func commands(r rune) bool {
 	switch {
 	case r == '\t':
@@ -45,8 +44,8 @@ func commands(r rune) bool {
 	return false
 }
 
-// Clean returns a writer that passes lines on to w and makes them printable. What
-// a line without its newline had is written by Close.
+// Clean returns a writer that makes lines printable and passes them on to w. Close writes
+// a last line that has no newline.
 func Clean(w io.Writer) io.WriteCloser { return &cleaner{w: w} }
 
 type cleaner struct {
@@ -54,7 +53,7 @@ type cleaner struct {
 	rest []byte
 }
 
-// longLine is the most that waits for its newline, in bytes.
+// longLine is the number of bytes of an unfinished line that are kept back at most.
 const longLine = 4096
 
 func (c *cleaner) Write(p []byte) (int, error) {

@@ -15,11 +15,10 @@ type read struct {
 	err error
 }
 
-// records reads the records of standard input in the background, so that a
-// signal ends a command that waits for its next line. The channel is closed
-// after the last record or the first error. Lines are understood on all cores
-// and come in their order; no more of them are under way than there are cores,
-// so memory is bounded by the longest lines.
+// records reads records from standard input in the background, so that a signal ends a
+// command that waits for its next line. The channel is closed after the last record or
+// the first error. Lines are parsed on all cores and delivered in order; no more lines
+// than cores are in progress, so memory is bounded by the longest lines.
 func (e *Env) records(ctx context.Context) <-chan read {
 	cores := runtime.GOMAXPROCS(0)
 	out := make(chan read)
@@ -68,9 +67,9 @@ func (e *Env) records(ctx context.Context) <-chan read {
 	return out
 }
 
-// Each calls f with every record that takes part, and passes the others on as
-// they came. A line that was not understood is reported and ends the reading;
-// nothing is done for it or for what follows it.
+// Each calls f with every record that Skip does not exclude, and writes the others to w
+// unchanged. A line that is not understood is reported and ends the reading; nothing is
+// done for it or for any line after it.
 func (e *Env) Each(ctx context.Context, w *record.Writer, f func(*record.Record) error) error {
 	ch := e.records(ctx)
 	for {
@@ -97,8 +96,8 @@ func (e *Env) Each(ctx context.Context, w *record.Writer, f func(*record.Record)
 	}
 }
 
-// All reads every record, those too that take no part. bad is the error of a
-// line that was not understood, already reported.
+// All reads every record, including those that Skip excludes. bad is the error of a line
+// that was not understood; it has been reported.
 func (e *Env) All(ctx context.Context) (all []*record.Record, bad error, err error) {
 	ch := e.records(ctx)
 	for {
@@ -128,8 +127,8 @@ func (e *Env) BadInput(err error) {
 	e.Fail()
 }
 
-// Batches calls f with runs of records as they come: at most n of them, fewer
-// when the stage before has nothing more to give for the moment.
+// Batches calls f with consecutive records in batches: n at most, fewer when the previous
+// stage delivers no more for the moment.
 func (e *Env) Batches(ctx context.Context, n int, f func([]*record.Record) error) error {
 	ch := e.records(ctx)
 	var set []*record.Record
@@ -173,5 +172,5 @@ func (e *Env) Batches(ctx context.Context, n int, f func([]*record.Record) error
 	}
 }
 
-// pause is how long a batch waits for more before it is worked on.
+// pause is how long an incomplete batch waits for further records.
 const pause = 300 * time.Millisecond

@@ -1,10 +1,9 @@
-// Package dataset is the one place where the names of ZFS, and what else
-// identifies something on a host, are parsed: the name of a dataset, of a
-// snapshot or bookmark, a guid, a hold's tag, a property, an ssh destination.
+// Package dataset is the one place where names of ZFS and other identifiers from outside
+// are parsed: names of datasets, snapshots and bookmarks, guids, tags of holds,
+// properties, ssh destinations.
 //
-// Goals: what comes from a command line, a record or another host becomes a
-// value of a type of its own, or an error; so a string that nobody looked at
-// cannot reach an argument list.
+// Goals: each such string from a command line, a record or another host becomes a value
+// of its own type, or an error, so that no unchecked string can reach an argument list.
 //
 // Non-goals: it knows neither zfs's output nor any decision about backups.
 package dataset
@@ -16,16 +15,16 @@ import (
 	"strings"
 )
 
-// MaxName is the longest name in bytes: OpenZFS's ZFS_MAX_DATASET_NAME_LEN less
-// its final NUL. It holds for a dataset's name, and for a snapshot's with that
-// of its dataset.
+// MaxName is the maximal length of a name in bytes: OpenZFS's ZFS_MAX_DATASET_NAME_LEN
+// without its final NUL. It applies to the name of a dataset, and to the full name of a
+// snapshot.
 const MaxName = 255
 
 // Name is the full name of a filesystem or volume, such as tank/home.
 type Name string
 
-// ParseName refuses what cannot be the name of a filesystem or volume, so that
-// no name is ever taken for an option or for something else than it is.
+// ParseName returns an error unless s is a valid name of a filesystem or volume, so that
+// no name can be taken for an option or anything else.
 func ParseName(s string) (Name, error) {
 	switch {
 	case s == "":
@@ -46,7 +45,7 @@ func ParseName(s string) (Name, error) {
 	return Name(s), nil
 }
 
-// Pool returns the first part of the name.
+// Pool returns the name of the dataset's pool.
 func (n Name) Pool() string {
 	pool, _, _ := strings.Cut(string(n), "/")
 	return pool
@@ -62,13 +61,13 @@ func Within(name, top string) bool {
 	return name == top || Name(name).Below(Name(top))
 }
 
-// Depth returns how many datasets are above this one.
+// Depth returns the number of the dataset's ancestors.
 func (n Name) Depth() int { return strings.Count(string(n), "/") }
 
 // Short is the part of a snapshot's or bookmark's name after its @ or #.
 type Short string
 
-// ParseShort refuses what cannot stand after @ or #.
+// ParseShort returns an error unless s may follow @ or #.
 func ParseShort(s string) (Short, error) {
 	switch {
 	case s == "":
@@ -76,8 +75,8 @@ func ParseShort(s string) (Short, error) {
 	case len(s) > MaxName:
 		return "", fmt.Errorf("the snapshot's name %s is longer than %d bytes", brief(s), MaxName)
 	case strings.Contains(s, "%"):
-		// In a dataset's name it marks what zfs made for itself, such as %recv;
-		// here it would make two snapshots and all between them out of one name.
+		// In a dataset's name % marks datasets that zfs made for itself, such as %recv;
+		// here it would turn one name into a range of snapshots.
 		return "", fmt.Errorf("%q is not a name of ZFS: it contains %q", s, "%")
 	}
 	if err := checkChars(s, s); err != nil {
@@ -90,7 +89,7 @@ func ParseShort(s string) (Short, error) {
 type Point struct {
 	Dataset Name
 	Name    Short
-	// Bookmark: it is one, and no snapshot.
+	// Bookmark: it is a bookmark, not a snapshot.
 	Bookmark bool
 }
 
@@ -152,11 +151,11 @@ func checkChars(whole, part string) error {
 	return nil
 }
 
-// GUID identifies a dataset, snapshot or bookmark: decimal, of 64 bits, and not
-// 0. It is text because records carry it as text.
+// GUID identifies a dataset, snapshot or bookmark: a decimal number of 64 bits, not 0. It
+// is text because records contain it as text.
 type GUID string
 
-// ParseGUID takes a number only in the one form in which zfs prints it.
+// ParseGUID accepts a guid only in the form in which zfs prints it.
 func ParseGUID(s string) (GUID, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || strconv.FormatUint(n, 10) != s || n == 0 {
@@ -165,8 +164,8 @@ func ParseGUID(s string) (GUID, error) {
 	return GUID(s), nil
 }
 
-// CheckNumber refuses what is not a decimal number of 64 bits, such as a
-// transaction group, in the one form in which zfs prints it.
+// CheckNumber returns an error unless s is a decimal number of 64 bits, such as a
+// transaction group, in the form in which zfs prints it.
 func CheckNumber(s string) error {
 	if n, err := strconv.ParseUint(s, 10, 64); err != nil || strconv.FormatUint(n, 10) != s {
 		return fmt.Errorf("%s is not a decimal number of 64 bits", brief(s))
@@ -174,8 +173,8 @@ func CheckNumber(s string) error {
 	return nil
 }
 
-// GUIDs are those of the pools that a copy came through, the first one's first.
-// ParseGUIDs parses them with commas between, as the property zab:from has them.
+// ParseGUIDs parses the property zab:from: the guids of the pools that a copy came
+// through, the first pool first, separated by commas.
 func ParseGUIDs(s string) ([]GUID, error) {
 	var out []GUID
 	for part := range strings.SplitSeq(s, ",") {
@@ -188,8 +187,8 @@ func ParseGUIDs(s string) ([]GUID, error) {
 	return out, nil
 }
 
-// CheckProperty refuses what cannot be the name of a property of zfs, be it one
-// of a newer version, a user property, userquota@NAME or written@SNAPSHOT.
+// CheckProperty returns an error unless s can be the name of a zfs property, including
+// those of newer versions, user properties, userquota@NAME and written@SNAPSHOT.
 func CheckProperty(s string) error {
 	switch {
 	case s == "":
@@ -203,7 +202,7 @@ func CheckProperty(s string) error {
 		b := s[i]
 		switch {
 		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
-		case strings.IndexByte("-_.:@# /\\", b) >= 0, b >= 0x80: // of userquota@DOMAIN\NAME
+		case strings.IndexByte("-_.:@# /\\", b) >= 0, b >= 0x80: // as in userquota@DOMAIN\NAME
 		default:
 			return fmt.Errorf("%s is not the name of a property: it contains %q", brief(s), s[i:i+1])
 		}
@@ -211,8 +210,8 @@ func CheckProperty(s string) error {
 	return nil
 }
 
-// CheckValue refuses what cannot be the value of a property: a NUL, which would
-// end it early, and more than zfs takes (ZAP_MAXVALUELEN).
+// CheckValue returns an error unless s can be the value of a property: a NUL would
+// truncate it, and zfs limits its length (ZAP_MAXVALUELEN).
 func CheckValue(s string) error {
 	switch {
 	case len(s) > maxValue:
@@ -225,7 +224,7 @@ func CheckValue(s string) error {
 
 const maxValue = 8192
 
-// CheckSetting refuses what is not PROPERTY=VALUE.
+// CheckSetting returns an error unless s has the form PROPERTY=VALUE.
 func CheckSetting(s string) error {
 	name, value, ok := strings.Cut(s, "=")
 	if !ok {
@@ -237,7 +236,7 @@ func CheckSetting(s string) error {
 	return CheckValue(value)
 }
 
-// CheckTag refuses what cannot be the tag of a hold, and what zfs hold would take
+// CheckTag returns an error unless s can be the tag of a hold that zfs hold does not take
 // for an option.
 func CheckTag(s string) error {
 	switch {
@@ -256,8 +255,7 @@ func CheckTag(s string) error {
 	return nil
 }
 
-// brief quotes a string for a message, and cuts it where somebody sent a long
-// one.
+// brief quotes a string for a message, and shortens a long one.
 func brief(s string) string {
 	const most = 80
 	if len(s) > most {

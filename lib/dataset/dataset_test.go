@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// P11: what comes from outside is one of these, or it is refused.
+// TestParse checks P11: strings from outside are either valid or refused.
 func TestParse(t *testing.T) {
 	long := strings.Repeat("x", MaxName)
 	name := func(s string) error { _, err := ParseName(s); return err }
@@ -55,7 +55,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A host and a dataset in one word, as other programs take them, are told apart.
+// TestHostHints checks the advice for a host that is written as other programs take it,
+// with a dataset or a port in the same word.
 func TestHostHints(t *testing.T) {
 	for host, want := range map[string]string{
 		"root@nas:tank/backup": `"root@nas:tank/backup" is not a host: a host and a dataset are given apart, as "root@nas" and "tank/backup"`,
@@ -86,8 +87,8 @@ func TestBelow(t *testing.T) {
 	}
 }
 
-// What is taken for a snapshot is that snapshot again, and holds nothing that zfs or
-// a shell gives a meaning.
+// FuzzPoint checks that a parsed snapshot or bookmark prints as it was written, and
+// contains no character with a meaning to zfs or a shell.
 func FuzzPoint(f *testing.F) {
 	f.Add("tank/a@b")
 	f.Add("tank#b c")

@@ -13,10 +13,10 @@ const maxHost = 320
 // Host is an ssh destination; "" is this machine.
 type Host string
 
-// ParseHost refuses what is no ssh destination, [USER@]HOST or
-// ssh://[USER@]HOST[:PORT], where HOST is a name, as in ssh's configuration, or
-// an address. Names are of ASCII letters, digits and "._+-": more means something to
-// a shell, to ssh's configuration or to a terminal.
+// ParseHost returns an error unless s is an ssh destination, [USER@]HOST or
+// ssh://[USER@]HOST[:PORT], where HOST is a name, as in ssh's configuration, or an
+// address. Names consist of ASCII letters, digits and "._+-": other characters may mean
+// something to a shell, to ssh's configuration or to a terminal.
 func ParseHost(s string) (Host, error) {
 	if s == "" {
 		return "", nil
@@ -34,7 +34,7 @@ func checkHost(s string) error {
 	rest, uri := strings.CutPrefix(s, "ssh://")
 	user, rest, given := cutLast(rest, "@")
 	if given {
-		// A user's name may have an @ itself, as that of a domain.
+		// A user's name may contain an @ itself, as a user of a domain.
 		for part := range strings.SplitSeq(user, "@") {
 			if err := checkHostName(part); err != nil {
 				return err
@@ -79,7 +79,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return "", s, false
 }
 
-// isAddress reports whether s is an address of IPv6, perhaps with its zone.
+// isAddress reports whether s is an IPv6 address, with or without a zone.
 func isAddress(s string) bool {
 	a, err := netip.ParseAddr(s)
 	return err == nil && a.Is6() && (a.Zone() == "" || checkHostName(a.Zone()) == nil)

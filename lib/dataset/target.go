@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// TargetName is where a source dataset goes: below target, without the first
-// strip parts of its own name. Stripping all of them gives the target itself.
+// TargetName returns the name of a source dataset's copy: below target, without the first
+// strip parts of the source's name. Stripping all parts gives the target itself.
 func TargetName(source, target string, strip int) (string, error) {
 	parts := strings.Split(source, "/")
 	if strip > len(parts) {
@@ -19,7 +19,7 @@ func TargetName(source, target string, strip int) (string, error) {
 	return name, nil
 }
 
-// CheckStrip refuses a number of parts that no name can be without.
+// CheckStrip returns an error if parts is negative or no name has so many parts.
 func CheckStrip(parts int) error {
 	switch {
 	case parts < 0:

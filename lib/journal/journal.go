@@ -1,12 +1,11 @@
-// Package journal notes on this machine which copies a run works on, so that the
-// next run knows where one that was killed may not have come to moving the holds.
-// To ask zfs for the holds of every copy would cost a healthy run more than all
-// else that it asks.
+// Package journal notes on this machine which copies a run works on, so that the next run
+// knows on which copies a killed run may not have moved the holds. Asking zfs for the
+// holds of every copy would cost a healthy run more than all its other queries.
 //
-// Goals: what a run that ended well leaves is nothing; a file that may be deleted,
-// cut off or garbled at any time, for it only says where to look.
+// Goals: a run that ended well leaves no file; the file may be deleted, truncated or
+// corrupted at any time, since it only says where to look.
 //
-// Non-goals: it says nothing of what was done or not: the pools do.
+// Non-goals: the journal does not record which work was done; the pools show that.
 package journal
 
 import (
@@ -25,23 +24,23 @@ import (
 	"zab/lib/private"
 )
 
-// A file is of one run and one key. A line that begins with + names a copy on
-// which work has begun, one with - a copy with which all is well. The run has the
-// file locked for as long as it lives, so that the files of dead runs can be told.
+// A file belongs to one run and one key. A line that begins with + names a copy on which
+// work has begun, a line with - a copy on which the work is complete. The run keeps the
+// file locked while it lives, so that files of dead runs can be recognized.
 const (
 	begun = '+'
 	done  = '-'
 )
 
-// most is the length up to which a file is read. Nobody has that many copies.
+// most is the size up to which a file is read; no real journal is that long.
 const most = 64 << 20
 
-// Journal is what one run notes. The zero value with a Dir is ready; without Dir it
-// notes nothing. It may be used by several goroutines.
+// Journal is the journal of one run. The zero value with a Dir is ready to use; without
+// Dir it notes nothing. It may be used by several goroutines.
 type Journal struct {
 	// Dir is the directory of the files.
 	Dir string
-	// Say, if set, is told why nothing is noted.
+	// Say, if set, is called with the reason why nothing can be noted.
 	Say func(format string, a ...any)
 
 	mu    sync.Mutex
@@ -51,18 +50,18 @@ type Journal struct {
 type file struct {
 	f    *os.File
 	path string
-	// before are the files of dead runs, left what they and this run have not done.
+	// before are the files of dead runs, left the copies that neither these runs nor this
+	// one has completed.
 	before []string
 	left   map[string]bool
-	// syncs are closed when what was noted is on disk.
+	// syncs are closed when the corresponding notes are on disk.
 	syncs []chan struct{}
 }
 
-// Begin notes that work begins on copies, by the names of their datasets, before
-// anything is changed. The key tells whose copies they are: the tag of the holds that
-// stand for their target, without the guid of its pool. The function it returns waits
-// until the note is on disk, so that the disk may be written while zfs is asked
-// something.
+// Begin notes that work on copies, given by their datasets' names, is about to begin;
+// call it before anything is changed. The key identifies their target: the tag of the
+// holds for this target, without the guid of its pool. The returned function waits until
+// the note is on disk, so that the disk can be written during a query to zfs.
 func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
 	onDisk = func() {}
 	if j.Dir == "" || key == "" || len(names) == 0 {
@@ -79,7 +78,7 @@ func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
 		if j.files == nil {
 			j.files = map[string]*file{}
 		}
-		j.files[key] = f // nil where it cannot be had
+		j.files[key] = f // nil if it cannot be opened
 	}
 	if f == nil {
 		return onDisk
@@ -97,7 +96,7 @@ func (j *Journal) Begin(key string, names ...string) (onDisk func()) {
 	return func() { <-synced }
 }
 
-// Done notes that all is well with copies.
+// Done notes that the work on copies is complete.
 func (j *Journal) Done(key string, names ...string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -111,8 +110,8 @@ func (j *Journal) Done(key string, names ...string) {
 	f.note(done, names)
 }
 
-// Close leaves the names of those copies for the next run with which not all is
-// well, together with what runs before have left; no file where there are none.
+// Close keeps the names of the unfinished copies, including those of earlier runs, for
+// the next run; it keeps no file if there are none.
 func (j *Journal) Close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -124,8 +123,7 @@ func (j *Journal) Close() {
 	j.files = nil
 }
 
-// Left returns the copies that runs which are dead have begun to work on, and with
-// which they did not say that all is well.
+// Left returns the copies on which dead runs have begun work that they did not complete.
 func Left(dir, key string) map[string]bool {
 	left := map[string]bool{}
 	for _, path := range dead(dir, key) {
@@ -148,7 +146,7 @@ func open(dir, key string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nobody else knows the file yet.
+	// No other process knows the file yet.
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
 		_ = os.Remove(f.Name())
@@ -183,7 +181,7 @@ func (f *file) close() {
 	if len(f.left) == 0 {
 		_ = os.Remove(f.path)
 	} else {
-		// What the dead left stands in this file before theirs go.
+		// The names left by dead runs are in this file before their files are removed.
 		f.note(begun, slices.Sorted(maps.Keys(f.left)))
 		_ = f.f.Sync()
 	}
@@ -193,7 +191,7 @@ func (f *file) close() {
 	_ = f.f.Close()
 }
 
-// dead are the files of a key whose runs do not live any more.
+// dead returns the files of a key whose runs have ended.
 func dead(dir, key string) (paths []string) {
 	if private.Check(dir) != nil {
 		return nil
@@ -212,13 +210,13 @@ func dead(dir, key string) (paths []string) {
 	return paths
 }
 
-// escape makes a directory's name one that Glob takes as it is.
+// escape quotes a directory's name so that Glob takes it literally.
 func escape(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
-// read returns the names in a file that were begun and not done. A line that is cut
-// off was not noted.
+// read returns the names in a file that were begun and not completed. An incomplete last
+// line is ignored.
 func read(path, key string) map[string]bool {
 	st, err := os.Lstat(path)
 	if err != nil || !st.Mode().IsRegular() || st.Size() > most {

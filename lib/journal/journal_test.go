@@ -29,8 +29,8 @@ func left(dir, key string) string {
 	return strings.Join(slices.Sorted(maps.Keys(Left(dir, key))), " ")
 }
 
-// P4: a run that ended well leaves nothing; one that was killed, or with which not
-// all was well, leaves the names of the copies to look at.
+// TestJournal checks P4: a run that ended well leaves nothing; a run that was killed or
+// failed leaves the names of the copies to examine.
 func TestJournal(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a[b]*")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -58,7 +58,7 @@ func TestJournal(t *testing.T) {
 	if got := left(dir, "other"); got != "" {
 		t.Errorf("of another target: %q", got)
 	}
-	// The next run does one of them and one of its own.
+	// The next run completes one of the two and a copy of its own.
 	next := &Journal{Dir: dir}
 	next.Begin(key, "d/c", "d/new")
 	next.Done(key, "d/c", "d/new")
@@ -69,7 +69,7 @@ func TestJournal(t *testing.T) {
 	if got := files(t, dir); len(got) != 1 {
 		t.Errorf("%q", got)
 	}
-	// A run that works on nothing leaves it as it is.
+	// A run without work leaves the journal as it is.
 	(&Journal{Dir: dir}).Close()
 	last := &Journal{Dir: dir}
 	last.Begin(key, "d/a")
@@ -80,7 +80,8 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// The lock of a process that was killed is gone, and its file tells what it began.
+// TestKilled checks that the lock of a killed process is gone, and that its file names
+// the copies it did not complete.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("JOURNAL_DIR"); dir != "" {
 		j := &Journal{Dir: dir}
@@ -101,8 +102,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// What is no file of a journal, or one that others could have written, tells
-// nothing and stops nothing.
+// TestGarbled checks that a file that is no journal, or that others could have written,
+// has no effect and is no error.
 func TestGarbled(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

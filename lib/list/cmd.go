@@ -1,8 +1,9 @@
-// Package list is zab-list: the state of a tree of datasets as records, with
+// Package list implements zab-list, which prints a tree of datasets as records, with
 // their snapshots and bookmarks.
 //
-// Goals: two zfs programs however large the tree, and up to three more for the holds;
-// whatever a plan asks of a target is in it, so that a plan can be made from a file.
+// Goals: two zfs programs for trees of any size, and up to three more for the holds; the
+// records contain everything that a plan asks of a target, so that a plan can be made
+// from a file.
 //
 // Non-goals: it changes and decides nothing.
 package list
@@ -20,7 +21,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// Options of zab-list.
+// Options are the options of zab-list.
 type Options struct {
 	cli.Common
 	SSH         string `long:"ssh" section:"remote" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
@@ -43,7 +44,7 @@ func Program() cli.Program {
 	}
 }
 
-// Main is the command.
+// Main runs zab-list and returns its exit status.
 func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) check(args []string) error {
@@ -92,9 +93,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 	return nil
 }
 
-// Tree reads the datasets below roots, down to depth (-1: all), in zfs's
-// order, with all facts that records have. It starts one zfs program, or two
-// with snapshots.
+// Tree returns records of the roots and their descendants down to depth (-1: all), in
+// zfs's order, with all facts that records have. It starts one zfs program, or two with
+// snapshots.
 func Tree(ctx context.Context, host *zfs.Host, roots []string, depth int, snapshots bool) ([]*record.Record, error) {
 	datasets, err := host.GetDepth(ctx, zfs.FactProps, roots, depth)
 	if err != nil {
@@ -118,7 +119,7 @@ func Tree(ctx context.Context, host *zfs.Host, roots []string, depth int, snapsh
 		return out, nil
 	}
 	if depth >= 0 {
-		depth++ // a snapshot is one deeper than its dataset
+		depth++ // a snapshot counts as one level below its dataset
 	}
 	seen := map[string]bool{}
 	o := zfs.ListOptions{Types: zfs.Snapshots | zfs.Bookmarks, Depth: depth, Extra: []string{"creation", "written", "userrefs"}}
@@ -126,7 +127,7 @@ func Tree(ctx context.Context, host *zfs.Host, roots []string, depth int, snapsh
 		r := byName[row.Dataset]
 		key := row.Dataset + "@" + row.Snapshot + "#" + row.Bookmark
 		if r == nil || seen[key] {
-			return nil // made or deleted between the two listings
+			return nil // created or destroyed between the two listings
 		}
 		seen[key] = true
 		e := row.Entry()

@@ -14,8 +14,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// holds lists the holds on those snapshots that have any, and what is known of ours:
-// one zfs program more, and another where one of ours stands for a target.
+// holds adds the tags of all holds to the snapshots that have any, and details of our
+// own. It starts one more zfs program; another if any of our holds is for a single
+// target; and zpool get where a pool must be identified.
 func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record) error {
 	host := env.Machine.Host(o.SSH)
 	counts := map[string]int64{}
@@ -58,9 +59,9 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 	return findTargets(ctx, env, host, slices.Collect(maps.Values(at)))
 }
 
-// findTargets looks for the datasets that holds stand for, and where their pools have
-// to be known also for those: datasets of one guid may be in several pools, as after
-// zpool split.
+// findTargets finds the target datasets of holds by their guids, and by the guids of
+// their pools where the tags contain these: several pools may have a dataset of the same
+// guid, as after zpool split.
 func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []*record.Snapshot) error {
 	datasets := map[string][]string{} // by guid
 	err := host.List(ctx, nil, zfs.ListOptions{Types: zfs.Datasets, Depth: -1}, func(r zfs.Row) error {
@@ -90,7 +91,7 @@ func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		// One that was found is known all the same.
+		// Targets that were found are still marked as known.
 		env.Warnf("cannot tell which targets %s does not know: %s", host, err)
 	}
 	for _, s := range snapshots {
@@ -112,12 +113,12 @@ func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []
 	return nil
 }
 
-// guidAfter is what follows the shared tag in one that stands for a single target.
-// No guid that was drawn at random is as short as a number in a backup's name.
+// guidAfter matches the guids that a tag for a single target has after the shared tag. No
+// random guid is as short as a number in a backup's name.
 const guidAfter = `(:[0-9]{10,20}(\.[0-9]{1,20})?)?$`
 
-// shared finds in a tag of ours the part that all targets of its backup share.
-// Without --backup that is any backup's.
+// shared returns a matcher for the part of our tags that all targets of the backup share.
+// Without --backup it matches the tags of any backup.
 func (o *Options) shared() matcher {
 	name := regexp.QuoteMeta(o.Backup)
 	if o.Backup == "" {
@@ -132,7 +133,7 @@ func (o *Options) shared() matcher {
 
 type matcher struct{ *regexp.Regexp }
 
-// FindString returns the shared part of a tag; "" of one that is not ours.
+// FindString returns the shared part of a tag; "" if the tag is not ours.
 func (m matcher) FindString(tag string) string {
 	if f := m.FindStringSubmatch(tag); f != nil {
 		return f[1]

@@ -14,9 +14,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// fakeZFS answers from files: get has the rows of zfs get, snapshots those of a
-// listing of snapshots, datasets those of one of all datasets, holds those of zfs
-// holds. Where there is none of a name zfs fails.
+// fakeZFS answers from files: get has the rows of zfs get, snapshots those of a listing
+// of snapshots, datasets those of a listing of all datasets, holds those of zfs holds. It
+// fails if the file does not exist.
 const fakeZFS = `#!/bin/sh
 cd "$POOL"
 echo "$*" >>log
@@ -31,10 +31,10 @@ if [ $file = get ]; then
 else cat $file; fi
 `
 
-// files are what a stand-in for zfs answers; "-" stands for a failure.
+// files are the answers of the stand-in for zfs by file name; "-" stands for a failure.
 type files map[string]string
 
-// run runs zab-list and gives its records, and the commands that it started.
+// run runs zab-list and returns its records and the commands it started.
 func run(t *testing.T, f files, args string) (out []*record.Record, log []string, stderr string, err error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func run(t *testing.T, f files, args string) (out []*record.Record, log []string
 	return out, strings.Split(strings.TrimSpace(string(text)), "\n"), e.String(), err
 }
 
-// facts are the rows of zfs get of datasets, given as NAME:GUID.
+// facts returns the rows of zfs get for datasets, given as NAME:GUID.
 func facts(datasets ...string) string {
 	var b strings.Builder
 	for _, d := range datasets {
@@ -101,8 +101,8 @@ func tank() files {
 	}
 }
 
-// Two programs; snapshots and bookmarks by age, and those of a dataset that came
-// between the two listings left out.
+// TestTree checks that zab-list starts two programs, orders snapshots and bookmarks by
+// age, and omits those of a dataset created between the two listings.
 func TestTree(t *testing.T) {
 	out, log, stderr, err := run(t, tank(), "--backup b tank")
 	if err != nil || stderr != "" || len(out) != 2 || len(log) != 2 {
@@ -124,7 +124,8 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// P12: what cannot be listed is an error, and no record is printed that has not all.
+// TestTreeFails checks P12: a failed listing is an error, and no incomplete record is
+// printed.
 func TestTreeFails(t *testing.T) {
 	for _, name := range []string{"get", "snapshots", "holds"} {
 		f := tank()
@@ -136,8 +137,8 @@ func TestTreeFails(t *testing.T) {
 	}
 }
 
-// What is held, by whom, since when, and for which target; of ours alone, of which
-// backup they may be.
+// TestHolds checks the tags, times and targets of holds; only our own have a time and a
+// target.
 func TestHolds(t *testing.T) {
 	at := time.Date(2026, 11, 22, 23, 8, 0, 0, time.Local).Unix()
 	for _, c := range []struct {
@@ -156,7 +157,8 @@ func TestHolds(t *testing.T) {
 			"s1 zfs_autobackup:b at  - ", "s2 zfs_autobackup:b:9270436180317845291 at 9270436180317845291 true usb/backup",
 			"s2 zfs_autobackup:c.d:5270436180317845291 - 5270436180317845291 false ", "s2 other:b at  - ",
 		}},
-		// P12: where not all datasets can be listed, that one is not there is not known.
+		// P12: if not all datasets can be listed, an absent target is not known to be
+		// absent.
 		{"--holds", "datasets", 4, []string{
 			"s1 zfs_autobackup:b at  - ", "s2 zfs_autobackup:b:9270436180317845291 at 9270436180317845291 - ",
 			"s2 zfs_autobackup:c.d:5270436180317845291 - 5270436180317845291 - ",
@@ -195,8 +197,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// Of two disks with a dataset of one guid, as after zpool split, the pool tells which
-// is there.
+// TestHoldsByPool checks that of two disks with a dataset of the same guid, as after
+// zpool split, the guid of the pool tells which is present.
 func TestHoldsByPool(t *testing.T) {
 	for pool, known := range map[string]bool{"77": true, "78": false} {
 		f := tank()
@@ -219,7 +221,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s is taken", bad)
 		}
 	}
-	// The depth of datasets is one less than that of their snapshots.
+	// The depth given to zfs for snapshots is one more than that for datasets.
 	f := tank()
 	f["get"], f["snapshots"] = facts("tank:1"), "tank@s\t5\t5\t1700000000\t1\t0\n"
 	_, log, _, err := run(t, f, "--depth 0 tank")

@@ -1,9 +1,9 @@
 // Package lock keeps two runs from working on one dataset at the same time.
 //
-// Goals: a lock is the kernel's, so that it is gone when its process is,
-// however that ended; one small file for all locks, nothing to clean up.
+// Goals: locks belong to the kernel, which drops them when their process ends in any way;
+// one small file for all locks, nothing to clean up.
 //
-// Non-goals: it locks on this machine and between zab's own commands only.
+// Non-goals: locks work on this machine and between zab's own commands only.
 package lock
 
 import (
@@ -23,9 +23,9 @@ import (
 	"zab/lib/private"
 )
 
-// Taken is the error of a lock that another process has.
+// Taken is the error for a lock that another process holds.
 type Taken struct {
-	// PID of the process, 0 where it cannot be known, as from inside another
+	// PID is the id of that process; 0 if it cannot be known, as for a process in another
 	// container.
 	PID int
 }
@@ -37,14 +37,14 @@ func (t *Taken) Error() string {
 	return "another zab is at work on it"
 }
 
-// Table takes locks for this process, which may take one several times.
+// Table takes locks for this process, which may take the same lock several times.
 //
-// They are the record locks of POSIX on single bytes of one file, whose places
-// are hashes of the names. Such locks belong to a process and not to a
-// descriptor, so the kernel can name the process that has one; and closing any
-// descriptor of the file drops them all, so it is opened once and stays open.
+// Locks are POSIX record locks on single bytes of one file, at offsets that are hashes of
+// the names. Such locks belong to a process, not to a descriptor, so the kernel can name
+// the holding process. Closing any descriptor of the file drops them all, so the file is
+// opened once and stays open.
 type Table struct {
-	// Path of the file; "" for the usual one.
+	// Path is the path of the lock file; "" for the default.
 	Path string
 
 	mu   sync.Mutex
@@ -52,12 +52,13 @@ type Table struct {
 	held map[int64]int
 }
 
-// path is the one file that all of a user's processes agree on. For root it
-// stands in /run, where nobody else can put a file in the way. For others, and
-// for a root that has no such place, it stands in their own home, whose name is asked of the system: neither HOME nor TMPDIR nor
-// XDG_RUNTIME_DIR is the same for a cron job, a session and sudo, and two that
-// differ would not see each other's locks (P8). The directory is made by the
-// user and open to nobody else, so that no name in it can be taken before.
+// path returns the lock file that all processes of a user agree on. For root it is in
+// /run, where nobody else can put a file in its place. For other users, and for a root
+// without such a directory, it is below the home directory, as the system's user database
+// gives it: HOME, TMPDIR and XDG_RUNTIME_DIR may differ between a cron job, a session and
+// sudo, and processes with different files would not see each other's locks (P8). The
+// directory is created by the user and writable for nobody else, so that nobody can
+// create the file before.
 func path() (string, error) {
 	uid := os.Getuid()
 	if uid == 0 {
@@ -70,7 +71,8 @@ func path() (string, error) {
 	return userPath(home(uid), "/tmp", uid)
 }
 
-// home is where the system says that the user lives; "" where it does not say.
+// home returns the user's home directory from the system's user database, or $HOME if
+// that has none; "" if there is neither.
 func home(uid int) string {
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && filepath.IsAbs(u.HomeDir) {
 		return u.HomeDir
@@ -78,8 +80,8 @@ func home(uid int) string {
 	return os.Getenv("HOME")
 }
 
-// userPath is the file of a user without privileges. Those that have no home of
-// their own, as many a service, have a directory below tmp.
+// userPath returns the lock file of a user without privileges. A user without a home of
+// their own, such as many a service, gets a directory below tmp.
 func userPath(home, tmp string, uid int) (string, error) {
 	const name = "lock"
 	if own(home, uid) {
@@ -96,7 +98,7 @@ func userPath(home, tmp string, uid int) (string, error) {
 	return filepath.Join(dir, name), nil
 }
 
-// own reports whether dir is the user's own.
+// own reports whether dir is a directory that the user owns.
 func own(dir string, uid int) bool {
 	st, err := os.Stat(dir)
 	if err != nil || !st.IsDir() {
@@ -117,7 +119,7 @@ func (t *Table) open() error {
 		}
 		t.Path = p
 	}
-	// A link that somebody else put there must not be followed.
+	// A symbolic link planted by another user must not be followed.
 	f, err := os.OpenFile(t.Path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -126,11 +128,11 @@ func (t *Table) open() error {
 	return nil
 }
 
-// place is where in the file the lock for the name is.
+// place returns the offset of the lock for a name in the file.
 func place(name string) int64 {
 	sum := sha256.Sum256([]byte(name))
-	// Positive, with room for the length; where off_t has 32 bits, the low
-	// ones would do as well.
+	// Positive, with room for the length; where off_t has 32 bits, the low bits would do
+	// as well.
 	return int64(binary.BigEndian.Uint64(sum[:8]) >> 2)
 }
 
@@ -138,8 +140,8 @@ func region(place int64, kind int16) *unix.Flock_t {
 	return &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: place, Len: 1}
 }
 
-// Take takes the lock for a name, at once or not at all: then the error is a
-// *Taken. The function it gives lets go; it may be called more than once.
+// Take takes the lock for a name without waiting; if another process holds it, the error
+// is a *Taken. The returned function releases the lock and may be called more than once.
 func (t *Table) Take(name string) (release func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -173,7 +175,7 @@ func (t *Table) take(at int64) error {
 			return &Taken{}
 		}
 		if l.Type == unix.F_UNLCK {
-			continue // let go between the two questions
+			continue // released between the two calls
 		}
 		return &Taken{PID: max(0, int(l.Pid))}
 	}
@@ -191,7 +193,7 @@ func (t *Table) release(at int64) {
 	}
 }
 
-// Close lets go of all.
+// Close releases all locks.
 func (t *Table) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The test binary is also the other process that takes a lock.
+// TestMain makes the test binary also serve as the other process that takes a lock.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("LOCK_TEST_PATH"); path != "" {
 		t := &Table{Path: path}
@@ -18,13 +18,14 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		os.Stdout.WriteString("taken\n")
-		bufio.NewReader(os.Stdin).ReadString('\n') // for ever: nobody writes
+		bufio.NewReader(os.Stdin).ReadString('\n') // blocks forever: nobody writes
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// P8: two processes cannot have one lock, and the kernel releases it.
+// TestLockAcrossProcesses checks P8: two processes cannot hold the same lock, and the
+// kernel releases it when its process dies.
 func TestLockAcrossProcesses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	cmd := exec.Command(os.Args[0])
@@ -95,9 +96,9 @@ func TestLinkInTheWay(t *testing.T) {
 	}
 }
 
-// Another user of the machine can neither take the file's place nor make the
-// directory in which it is to be: a home is used where there is one, and else a
-// directory that is the user's own.
+// TestPathOfUser checks that no other user of the machine can put a file in the lock's
+// place or create its directory: the lock is in the user's home if there is one, else in
+// a directory below tmp that the user owns.
 func TestPathOfUser(t *testing.T) {
 	uid := os.Getuid()
 	home, tmp := t.TempDir(), t.TempDir()

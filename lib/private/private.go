@@ -1,9 +1,9 @@
-// Package private checks and makes directories in which nobody else can put or
-// replace anything: those of caches, locks and control sockets.
+// Package private checks and creates directories in which nobody else can create or
+// replace files: those of caches, locks and control sockets.
 //
-// Goals: what stands in such a directory was written by this user or by root.
+// Goals: everything in such a directory was written by this user or by root.
 //
-// Non-goals: it keeps no secrets; others may be able to read.
+// Non-goals: secrecy; others may be able to read.
 package private
 
 import (
@@ -14,9 +14,9 @@ import (
 	"syscall"
 )
 
-// Check returns an error unless path is a directory, no link, that belongs to
-// this user or to root and that nobody else can write to. The error of one that
-// does not exist is fs.ErrNotExist.
+// Check returns an error unless path is a directory, not a link, that belongs to this
+// user or to root and that nobody else can write to. The error is fs.ErrNotExist if path
+// does not exist.
 func Check(path string) error {
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -35,8 +35,8 @@ func Check(path string) error {
 	return nil
 }
 
-// Make makes the directory, and those above it, where it does not exist, and
-// checks it.
+// Make creates the directory and missing parent directories, and then checks the
+// directory.
 func Make(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err

@@ -1,9 +1,8 @@
-// Package proc starts child processes in process groups of their own, so that a
-// program is ended together with all that it has started.
+// Package proc starts child processes in process groups of their own, so that a program
+// ends together with all processes it has started.
 //
-// Goals: a signal goes to a group only while its leader is this process's to
-// wait for. The number of a process that was waited for is free, and may be a
-// stranger's a moment later.
+// Goals: a group is signalled only until its leader has been waited for. After that its
+// number is free and may soon belong to an unrelated process.
 //
 // Non-goals: it knows none of the programs.
 package proc
@@ -18,39 +17,38 @@ import (
 	"time"
 )
 
-// Group is a command that leads a process group of its own. It is used as an
-// exec.Cmd is; Wait must be called once it was started.
+// Group is a command that leads its own process group. It is used like an exec.Cmd; Wait
+// must be called after it was started.
 type Group struct {
 	*exec.Cmd
 
-	// ctx and grace are those of WithContext.
+	// ctx and grace are the arguments of WithContext.
 	ctx   context.Context
 	grace time.Duration
 	left  chan struct{} // closed by Leave
 	leave sync.Once
 
 	mu   sync.Mutex
-	live bool // started, and not waited for
+	live bool // started and not yet waited for
 	kill func(pid int, sig syscall.Signal) error
 }
 
-// New returns a command that the kernel, where it can, sends the signal death
-// when this process dies, however it dies.
+// New returns a command that gets the signal death when this process dies in any way, if
+// the kernel supports that.
 func New(death syscall.Signal, name string, args ...string) *Group {
 	return newGroup(exec.Command(name, args...), death)
 }
 
-// ErrLeft is what Wait returns for a process that does not end though it was
-// killed.
+// ErrLeft is the error of Wait for a process that does not end though it was killed.
 var ErrLeft = errors.New("the process does not end though it was killed")
 
-// afterKill is how long a process that was killed may take to end. One that takes
-// longer waits in the kernel, such as for a disk that is gone.
+// afterKill is how long a killed process may take to end. A process that takes longer is
+// blocked in the kernel, for example by a missing disk.
 const afterKill = 2 * time.Second
 
-// WithContext returns New's command, whose group gets SIGTERM when the context
-// ends, and whose leader is killed if it has not ended after grace. One that
-// not even that ends is left behind: see Leave.
+// WithContext returns a command like New, whose group gets SIGTERM when the context ends,
+// and whose leader is killed if it has not ended after grace. A process that survives
+// even that is left behind: see Leave.
 func WithContext(ctx context.Context, death syscall.Signal, grace time.Duration, name string, args ...string) *Group {
 	g := newGroup(exec.CommandContext(ctx, name, args...), death)
 	g.Cancel = func() error { return g.Signal(syscall.SIGTERM) }
@@ -72,14 +70,14 @@ func (g *Group) Start() error {
 	return err
 }
 
-// Wait waits for the command's end, or until it is left behind, which ErrLeft
-// tells. From then on nothing is signalled.
+// Wait waits until the command has ended, or returns ErrLeft when the command is left
+// behind. Once it has ended its group is not signalled any more.
 func (g *Group) Wait() error {
 	ended := make(chan error, 1)
 	go func() {
 		if g.Process != nil && awaitEnd(g.Process.Pid) {
-			// The leader has ended and keeps its number, and so does its group,
-			// until it is waited for.
+			// The ended leader keeps its number, and so does its group, until it is
+			// waited for.
 			g.over()
 		}
 		defer g.over()
@@ -102,9 +100,9 @@ func (g *Group) Wait() error {
 	return ErrLeft
 }
 
-// Leave ends Wait though the command has not ended. No signal ends a process that
-// waits for a device in the kernel; it goes when the device answers, and is waited
-// for then. Nothing may be read of what it prints any more.
+// Leave makes Wait return though the command has not ended. No signal ends a process that
+// is blocked by a device in the kernel; it ends when the device answers, and is waited
+// for then. Its output must not be read any more.
 func (g *Group) Leave() { g.leave.Do(func() { close(g.left) }) }
 
 func (g *Group) over() {
@@ -121,13 +119,13 @@ func (g *Group) Run() error {
 	return g.Wait()
 }
 
-// Output runs the command and returns what it prints on standard output.
+// Output runs the command and returns its standard output.
 func (g *Group) Output() ([]byte, error) {
 	var out buffer
 	g.Stdout = &out
 	if err := g.Run(); err != nil {
 		if errors.Is(err, ErrLeft) {
-			return nil, err // it may go on writing
+			return nil, err // the command may still write to the buffer
 		}
 		return out.data, err
 	}
@@ -141,8 +139,8 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Signal sends a signal to the whole group; os.ErrProcessDone tells that the
-// command has ended or never began.
+// Signal sends a signal to the whole group. It returns os.ErrProcessDone if the command
+// has ended or was never started.
 func (g *Group) Signal(sig syscall.Signal) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -12,12 +12,12 @@ func attributes(death syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
 }
 
-// awaitEnd returns when the child has ended, and leaves it to be waited for.
+// awaitEnd returns true when the child has ended, without reaping it.
 func awaitEnd(pid int) bool {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
-			return true // on an error, too, there is nothing left to signal
+			return true // after any other error, too, no child is left to signal
 		}
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// attributes: where the kernel has no death signal, a child ends when its pipes
-// break.
+// attributes ignores the death signal, which these kernels lack: a child ends when its
+// pipes break.
 func attributes(syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// awaitEnd: not every kernel tells of an end without giving the number free.
+// awaitEnd returns false: not every kernel can report a child's end without reaping it.
 func awaitEnd(int) bool { return false }
 
-// reaped reports whether the process was waited for, which os knows.
+// reaped reports whether the process has been waited for, which package os knows.
 func reaped(p *os.Process) bool { return p.Signal(syscall.Signal(0)) != nil }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ours reports whether a process is a child of this one that was not waited for.
+// ours reports whether a process is a child of this one that has not been waited for.
 func ours(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -23,8 +23,9 @@ func ours(pid int) bool {
 	return len(f) > 1 && f[1] == fmt.Sprint(os.Getpid())
 }
 
-// However a child's end and a signal meet, no signal goes to the number of a
-// process that was waited for: it may be a stranger's by then.
+// TestNoSignalAfterWait checks that no signal is sent to the number of a process that has
+// been waited for, however its end and the signal coincide: by then the number may belong
+// to an unrelated process.
 func TestNoSignalAfterWait(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("no /proc")
@@ -55,7 +56,7 @@ func TestNoSignalAfterWait(t *testing.T) {
 			}
 		})
 		if i%2 == 0 {
-			awaitEnd(g.Process.Pid) // a leader that has ended is ours as long as nobody waits
+			awaitEnd(g.Process.Pid) // an ended leader is our child until it is waited for
 		}
 		_ = g.Wait()
 		before := sent
@@ -73,7 +74,7 @@ func TestNoSignalAfterWait(t *testing.T) {
 	}
 }
 
-// A signal reaches what the program has started, too.
+// TestSignalGroup checks that a signal also reaches the processes started by the program.
 func TestSignalGroup(t *testing.T) {
 	g := New(syscall.SIGKILL, "/bin/sh", "-c", "sleep 1000 & echo $!; wait")
 	out, err := g.StdoutPipe()
@@ -93,7 +94,7 @@ func TestSignalGroup(t *testing.T) {
 	if err := g.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	// The pipe ends when both are gone.
+	// The pipe reports its end when both processes are gone.
 	if n, err := out.Read(line); err == nil {
 		t.Errorf("%q", line[:n])
 	}
@@ -120,7 +121,8 @@ func TestContextEndsGroup(t *testing.T) {
 	}
 }
 
-// P4: one that no signal ends is left behind, and waited for when it ends.
+// TestLeave checks P4: a process that survives all signals is left behind, and is waited
+// for when it ends.
 func TestLeave(t *testing.T) {
 	g := New(syscall.SIGKILL, "/bin/sh", "-c", "read x; exit 3")
 	in, err := g.StdinPipe()
@@ -135,7 +137,7 @@ func TestLeave(t *testing.T) {
 	if err := g.Wait(); !errors.Is(err, ErrLeft) {
 		t.Errorf("left behind: %v", err)
 	}
-	g.Leave() // twice is once
+	g.Leave() // a second call does nothing
 	in.Close()
 	for ours(pid) {
 		time.Sleep(time.Millisecond)

@@ -5,32 +5,31 @@ import (
 	"strings"
 )
 
-// A copy that --rename-aside has set aside is known by a user property of its
-// own, zab:aside: what its last part was before, with what became of it. The
-// value is set before the copy is renamed, so it means something only once
-// the name is another one. It survives the renaming of what is above, and of
-// the pool.
+// A copy that --rename-aside has set aside is recognized by its user property zab:aside,
+// which contains the last part of its former name and the phase reached. The property is
+// set before the copy is renamed, so it counts only once the copy has another name. It
+// survives renames of the pool and of datasets above.
 const (
-	AsideBegun = "begun:" // something may be left to do
+	AsideBegun = "begun:" // the last steps may be outstanding
 	AsideDone  = "done:"
 )
 
-// diverged is between a copy's name and the time in the name that it gets.
+// diverged joins the former name of a copy with the time in its new name.
 const diverged = "_diverged-"
 
 var asideName = regexp.MustCompile(diverged + `[0-9]{14}(-[0-9]+)?$`)
 
-// AsideName is the last part of the name of a copy that is set aside.
+// AsideName returns the last part of the name that a copy gets when it is set aside.
 func AsideName(dataset, time string) string {
 	_, last := SplitName(dataset)
 	return last + diverged + time
 }
 
-// IsAsideName tells whether a dataset has a name that AsideName gives, so that
-// it is worth to look for its property.
+// IsAsideName reports whether the name has the form of AsideName, so that reading the
+// dataset's zab:aside is worthwhile.
 func IsAsideName(dataset string) bool { return asideName.MatchString(dataset) }
 
-// SplitName cuts a dataset's name before its last part; parent is "" for a pool.
+// SplitName splits a dataset's name before its last part; parent is "" for a pool.
 func SplitName(dataset string) (parent, last string) {
 	i := strings.LastIndexByte(dataset, '/')
 	if i < 0 {
@@ -39,14 +38,14 @@ func SplitName(dataset string) (parent, last string) {
 	return dataset[:i], dataset[i+1:]
 }
 
-// Beside is the dataset next to another, below the same one.
+// Beside returns the name of the sibling of dataset whose last part is last.
 func Beside(dataset, last string) string {
 	parent, _ := SplitName(dataset)
 	return parent + "/" + last
 }
 
-// SetAside tells whether the dataset of that name was set aside, what the last
-// part of its name was before, and whether nothing is left to do.
+// SetAside reports in ok whether the dataset called name was set aside. It returns the
+// last part of its former name, and whether nothing is left to do.
 func (f *Facts) SetAside(name string) (last string, done, ok bool) {
 	last, done = strings.CutPrefix(f.Aside, AsideDone)
 	if !done {

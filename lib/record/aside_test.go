@@ -13,13 +13,13 @@ func TestSetAside(t *testing.T) {
 	}{
 		{"b/home_diverged-20261122030000", "begun:home", "home", false, true},
 		{"b/home_diverged-20261122030000", "done:home", "home", true, true},
-		{"other/renamed", "done:home", "home", true, true}, // by somebody, who may
+		{"other/renamed", "done:home", "home", true, true}, // renamed again by an administrator
 		{"b/home", "begun:home", "", false, false},         // marked, not renamed yet
 		{"b/home", "", "", false, false},
 		{"b/x", "home", "", false, false},
 		{"b/x", "done:", "", false, false},
 		{"b/x", "done:a/b", "", false, false},
-		{"pool", "done:home", "", false, false}, // no copy has such a name
+		{"pool", "done:home", "", false, false}, // a pool is never a copy
 	} {
 		last, done, ok := (&Facts{Aside: c.mark}).SetAside(c.name)
 		if ok != c.ok || ok && (last != c.last || done != c.done) {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// long is a record as zab-thin passes it on, with n snapshots on each side.
+// long returns the line of a record as zab-thin passes it on, with n snapshots on each
+// side.
 func long(n int) []byte {
 	r := &Record{Type: TypeDataset, Backup: "offsite1", Name: "tank/home/some/dataset", Facts: Facts{Kind: "filesystem", GUID: "1234567890123456789", CreateTXG: "1234"},
 		Target: &Target{Name: "vault/tank/home/some/dataset", Exists: true}, Thin: &Thin{}}
@@ -45,7 +46,8 @@ func BenchmarkParse(b *testing.B) {
 	})
 }
 
-// The library's way, which a line takes that was written elsewhere.
+// BenchmarkParseForeign measures parsing by the JSON library, which is used for lines not
+// in zab's own form.
 func BenchmarkParseForeign(b *testing.B) {
 	sizes(b, func(b *testing.B, line []byte) {
 		line = bytes.ReplaceAll(line, []byte(`,"guid":`), []byte(`, "guid":`))

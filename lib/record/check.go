@@ -8,11 +8,11 @@ import (
 	"zab/lib/dataset"
 )
 
-// This file is where the fields of records are checked, whoever wrote them: a
-// record is what the stages act on, so a name, guid, tag, flag or property in it
-// is what its place asks for, or the whole line is refused.
+// This file checks the fields of records, regardless of their origin. Stages act on
+// records, so each name, guid, tag, flag and property must be valid in its place, or the
+// whole line is refused.
 
-// check refuses all that a command could not act on safely.
+// check returns an error unless commands can safely act on every field of the record.
 func (r *Record) check() error {
 	if r.Zab == 0 {
 		return errors.New("not a record: the field \"zab\" with the format's version is missing")
@@ -23,7 +23,8 @@ func (r *Record) check() error {
 	switch r.Type {
 	case TypeDataset, TypeOrphan:
 	case TypeUnlisted:
-		// What keeps stages from acting on it, and from taking it for a success.
+		// The error keeps stages from acting on the record, and from counting it as a
+		// success.
 		if r.Error == nil {
 			return fmt.Errorf("a record of the type %q without the field \"error\"", r.Type)
 		}
@@ -67,7 +68,7 @@ func (r *Record) check() error {
 	return c.err
 }
 
-// checker remembers the first thing found wrong.
+// checker keeps the first error that its checks found.
 type checker struct{ err error }
 
 func (c *checker) fail(field string, err error) {
@@ -134,8 +135,8 @@ func (c *checker) amount(field string, n *int64) {
 	}
 }
 
-// backup checks the name of a backup: that of a user property goes with it, whose
-// characters are the fewest.
+// backup checks the name of a backup. The name becomes part of the name of a user
+// property, which allows the fewest characters.
 func (c *checker) backup(field, s string) {
 	if s == "" {
 		return
@@ -176,19 +177,22 @@ func (c *checker) facts(prefix string, f *Facts) {
 	}
 }
 
-// CheckFrom refuses what zab does not write into the property zab:from.
+// CheckFrom returns an error unless s is a value that zab writes to the property
+// zab:from.
 func CheckFrom(s string) error {
 	_, err := dataset.ParseGUIDs(s)
 	return err
 }
 
-// CheckPool refuses what zab does not write into the property zab:pool.
+// CheckPool returns an error unless s is a value that zab writes to the property
+// zab:pool.
 func CheckPool(s string) error {
 	_, err := dataset.ParseGUID(s)
 	return err
 }
 
-// CheckStream refuses what zab does not write into the property zab:stream.
+// CheckStream returns an error unless s is a value that zab writes to the property
+// zab:stream.
 func CheckStream(s string) error {
 	if s == "none" || s == "parent" {
 		return nil
@@ -204,8 +208,8 @@ func CheckStream(s string) error {
 	return nil
 }
 
-// CheckAside refuses what zab does not write into the property zab:aside: a phase,
-// and the last part of a dataset's name.
+// CheckAside returns an error unless s is a value that zab writes to the property
+// zab:aside: a phase and the last part of a dataset's name.
 func CheckAside(s string) error {
 	last, ok := strings.CutPrefix(s, AsideDone)
 	if !ok {
@@ -226,16 +230,16 @@ func (c *checker) token(field, s string) {
 	}
 }
 
-// snapshots checks a list of snapshots or bookmarks. The two sides of a backup may
-// be of different machines, so lengths are checked with the name of the dataset only
-// where that is known.
+// snapshots checks a list of snapshots or bookmarks of the dataset called of. If of is
+// "", the dataset is unknown, since the snapshots of a conflict may be on either side;
+// then only the lengths of the short names are checked.
 func (c *checker) snapshots(field, of string, list []Snapshot) {
 	for i := range list {
 		s := &list[i]
 		if c.err != nil {
 			return
 		}
-		// The field's name is made only where it is needed.
+		// Format the field's name only for an error: lists are long.
 		if _, err := dataset.ParseShort(s.Name); err != nil {
 			c.fail(fmt.Sprintf("%s[%d].name", field, i), err)
 		}
@@ -262,8 +266,8 @@ func (c *checker) snapshots(field, of string, list []Snapshot) {
 	}
 }
 
-// isNumber reports of most numbers at once that they are decimal of 64 bits, and
-// not 0.
+// isNumber reports whether s is "" or a decimal number of fewer than 20 digits without a
+// leading zero, which therefore fits 64 bits. A quick test: other numbers are parsed.
 func isNumber(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] < '0' || s[i] > '9' {

@@ -1,68 +1,68 @@
 package record
 
-// ErrorKind is what went wrong, as a word that scripts can rely on. zab-record(5) lists
-// them.
+// ErrorKind classifies an error by a word that scripts can rely on. zab-record(5) lists
+// the kinds.
 type ErrorKind string
 
-// The kinds that the commands find themselves.
+// The kinds of errors that the commands detect themselves.
 const (
-	KindBadStep       ErrorKind = "bad-step"       // a step that is not understood; nothing was done for the record
-	KindMovedOn       ErrorKind = "moved-on"       // the pool is not any more as the plan found it
+	KindBadStep       ErrorKind = "bad-step"       // a step is not understood; nothing was done for the record
+	KindMovedOn       ErrorKind = "moved-on"       // the pool has changed since the plan was made
 	KindLocked        ErrorKind = "locked"         // another zab is at work on the target dataset
-	KindParentFailed  ErrorKind = "parent-failed"  // a dataset above the target was to be received and was not
-	KindNotReceived   ErrorKind = "not-received"   // the target does not have the snapshot afterwards
-	KindNoOrigin      ErrorKind = "no-origin"      // the target does not have what a clone is to be made from
-	KindStalled       ErrorKind = "stalled"        // no byte moved for the time of --stall-timeout
+	KindParentFailed  ErrorKind = "parent-failed"  // a dataset above the target should have been received and was not
+	KindNotReceived   ErrorKind = "not-received"   // after the receive the target lacks the snapshot
+	KindNoOrigin      ErrorKind = "no-origin"      // the target lacks the origin of a clone
+	KindStalled       ErrorKind = "stalled"        // no byte of the stream moved during --stall-timeout
 	KindReceiving     ErrorKind = "receiving"      // another program is receiving into the target
 	KindInterrupted   ErrorKind = "interrupted"    // a signal ended the command
-	KindBadInput      ErrorKind = "bad-input"      // a line was not understood, so the set of datasets is not complete
-	KindBadMapping    ErrorKind = "bad-mapping"    // a target's name cannot be made, or two datasets would go to one
-	KindBadProperty   ErrorKind = "bad-property"   // a property with a value that means nothing
-	KindNoneSelected  ErrorKind = "none-selected"  // no dataset has the property
+	KindBadInput      ErrorKind = "bad-input"      // a line was not understood, so the set of datasets is incomplete
+	KindBadMapping    ErrorKind = "bad-mapping"    // no target name can be formed, or two datasets map to one target
+	KindBadProperty   ErrorKind = "bad-property"   // the selecting property has an invalid value
+	KindNoneSelected  ErrorKind = "none-selected"  // no dataset has the selecting property
 	KindTargetMissing ErrorKind = "target-missing" // the target does not exist
-	KindHook          ErrorKind = "hook"           // a command before the snapshots failed
+	KindHook          ErrorKind = "hook"           // a command to be run before the snapshots failed
 	KindLoop          ErrorKind = "loop"           // the dataset is part of the target itself
-	KindConflict      ErrorKind = "conflict"       // what is in the way is told by the conflict of the record
+	KindConflict      ErrorKind = "conflict"       // the record's Conflict says why
 )
 
-// The kinds of messages of zfs, zpool, ssh and the shell.
+// The kinds of errors derived from messages of zfs, zpool, ssh and the shell.
 const (
-	KindUnreachable    ErrorKind = "unreachable"     // ssh got no connection, or lost it
-	KindAuth           ErrorKind = "auth"            // ssh was refused
-	KindHostKey        ErrorKind = "host-key"        // ssh does not trust the host
+	KindUnreachable    ErrorKind = "unreachable"     // ssh could not connect, or lost the connection
+	KindAuth           ErrorKind = "auth"            // authentication by ssh was refused
+	KindHostKey        ErrorKind = "host-key"        // ssh does not trust the host's key
 	KindMissingProgram ErrorKind = "missing-program" // a program is not installed
-	KindNoZFS          ErrorKind = "no-zfs"          // the module is not loaded, or no device
+	KindNoZFS          ErrorKind = "no-zfs"          // the kernel module is not loaded, or /dev/zfs is missing
 	KindPermission     ErrorKind = "permission"
 	KindNotFound       ErrorKind = "not-found" // no such dataset or snapshot
 	KindExists         ErrorKind = "exists"
 	KindBusy           ErrorKind = "busy"
 	KindHeld           ErrorKind = "held"           // a hold protects the snapshot
-	KindMounted        ErrorKind = "mounted"        // it is mounted already
-	KindReadOnly       ErrorKind = "read-only"      // of a file system
+	KindMounted        ErrorKind = "mounted"        // the dataset is mounted already
+	KindReadOnly       ErrorKind = "read-only"      // a file system is mounted read-only
 	KindReadOnlyPool   ErrorKind = "read-only-pool" // the pool is imported read-only
-	KindClones         ErrorKind = "has-clones"     // a clone depends on it
-	KindNoSpace        ErrorKind = "no-space"       // full pool or quota
+	KindClones         ErrorKind = "has-clones"     // a clone depends on the snapshot
+	KindNoSpace        ErrorKind = "no-space"       // the pool or a quota is full
 	KindModified       ErrorKind = "modified"       // the target changed since its newest snapshot
-	KindNoBase         ErrorKind = "no-base"        // the target does not have the stream's base
-	KindStaleToken     ErrorKind = "stale-token"    // the resume token leads nowhere
-	KindPartial        ErrorKind = "partial"        // the stream broke off; what came was saved
-	KindStream         ErrorKind = "stream"         // what arrived is not a stream of zfs
-	KindForeignStream  ErrorKind = "foreign-stream" // the stream would reach beyond the dataset it was asked for
-	KindFeature        ErrorKind = "feature"        // the pool or zfs cannot do this
-	KindKey            ErrorKind = "key"            // an encryption key is missing or another
-	KindEncryption     ErrorKind = "encryption"     // it does not fit how the data or the copy is encrypted
-	KindPoolIO         ErrorKind = "pool-io"        // the pool is suspended or fails
-	KindUnreadable     ErrorKind = "unreadable"     // a block of the data is lost
-	KindZoned          ErrorKind = "zoned"          // the dataset belongs to a zone, which alone may do this
-	KindTooLong        ErrorKind = "too-long"       // more arguments than the system takes
-	KindKilled         ErrorKind = "killed"         // a signal ended the program
-	KindTimeout        ErrorKind = "timeout"        // a question was not answered in time
-	KindBadAnswer      ErrorKind = "bad-answer"     // what a host printed is no answer to what it was asked
-	KindBadArgument    ErrorKind = "bad-argument"   // a name or value that no command may be given
-	KindOther          ErrorKind = "other"          // a message that is not in the catalogue
+	KindNoBase         ErrorKind = "no-base"        // the target lacks the stream's incremental base
+	KindStaleToken     ErrorKind = "stale-token"    // the resume token cannot be used any more
+	KindPartial        ErrorKind = "partial"        // the stream broke off; the received part was saved
+	KindStream         ErrorKind = "stream"         // the received data is not a ZFS stream
+	KindForeignStream  ErrorKind = "foreign-stream" // the stream reaches beyond the requested dataset
+	KindFeature        ErrorKind = "feature"        // the pool or this version of zfs lacks a feature
+	KindKey            ErrorKind = "key"            // an encryption key is not loaded, or is a different one
+	KindEncryption     ErrorKind = "encryption"     // incompatible with the encryption of the data or the copy
+	KindPoolIO         ErrorKind = "pool-io"        // the pool is suspended or has I/O errors
+	KindUnreadable     ErrorKind = "unreadable"     // a block of the data to send is lost
+	KindZoned          ErrorKind = "zoned"          // only possible within the zone that the dataset belongs to
+	KindTooLong        ErrorKind = "too-long"       // more arguments than the system accepts
+	KindKilled         ErrorKind = "killed"         // the program was killed by a signal
+	KindTimeout        ErrorKind = "timeout"        // a query was not answered in time
+	KindBadAnswer      ErrorKind = "bad-answer"     // a host's output is not a valid answer to the query
+	KindBadArgument    ErrorKind = "bad-argument"   // a name or value that must not be passed to any command
+	KindOther          ErrorKind = "other"          // the message is not in the catalogue
 )
 
-// ErrorKinds are all of them.
+// ErrorKinds lists all kinds of errors.
 var ErrorKinds = []ErrorKind{
 	KindUnreachable,
 	KindAuth,
@@ -116,10 +116,10 @@ var ErrorKinds = []ErrorKind{
 	KindConflict,
 }
 
-// ConflictKind is what is in the way of a backup; see Conflict.
+// ConflictKind classifies the cause of a Conflict.
 type ConflictKind string
 
-// The kinds of conflicts; zab-record(5) tells what they mean.
+// The kinds of conflicts; zab-record(5) describes them.
 const (
 	ConflictKindMismatch           ConflictKind = "kind-mismatch"
 	ConflictEncryptionMismatch     ConflictKind = "encryption-mismatch"
@@ -134,7 +134,7 @@ const (
 	ConflictRenamed                ConflictKind = "renamed"
 )
 
-// ConflictKinds are all of them.
+// ConflictKinds lists all kinds of conflicts.
 var ConflictKinds = []ConflictKind{
 	ConflictKindMismatch,
 	ConflictEncryptionMismatch,
@@ -149,7 +149,7 @@ var ConflictKinds = []ConflictKind{
 	ConflictRenamed,
 }
 
-// Transient reports whether the same command may succeed a little later.
+// Transient reports whether repeating the same command a little later may succeed.
 func (k ErrorKind) Transient() bool {
 	switch k {
 	case KindUnreachable, KindBusy, KindPartial, KindKilled, KindTimeout, KindStalled:
@@ -158,8 +158,8 @@ func (k ErrorKind) Transient() bool {
 	return false
 }
 
-// Hint is what a person can do about an error of this kind; "" where the message says it
-// all.
+// Hint returns advice on how to resolve an error of this kind, or "" where the message
+// suffices.
 func (k ErrorKind) Hint() string { return hints[k] }
 
 const goesOn = "run again: the stream goes on where it broke off"

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Each kind has its place in the list of all, and in none twice.
+// TestKindsAreListed checks that each kind is in its list exactly once, and that hints
+// belong to listed kinds.
 func TestKindsAreListed(t *testing.T) {
 	text, err := os.ReadFile("kind.go")
 	if err != nil {

@@ -7,27 +7,26 @@ import (
 	"sync"
 )
 
-// Nearly all of a long record are its lists of snapshots and of verdicts, and
-// nearly all of those are in the one form that zab writes: no white space, no
-// escapes, no unknown fields. They are read and written here by hand, and the
-// library is given the record with empty lists in their place. Whatever is not
-// in that form goes the library's way as a whole: what is a record, and what
-// the message says of one that is not, is the library's decision alone.
+// A long record consists almost entirely of its lists of snapshots and verdicts, nearly
+// always in the one form that zab writes: no white space, no escapes, no unknown fields.
+// These lists are read and written here by hand; the JSON library gets the record with
+// empty lists in their place. A line in any other form goes to the library as a whole, so
+// that the library alone decides which lines are records and how an error is worded.
 
-// slots are the lists that are cut out, in whatever order they come.
+// slots are the lists cut out of a line, in any order.
 type slots struct {
 	lists []slot
-	plain []byte // the line without them
+	plain []byte // the line with empty lists in their place
 }
 
-// slot is one list: the pair of keys that leads to it, and what it holds.
+// slot is one list: the two keys that lead to it, and its elements.
 type slot struct {
 	parent, key string
 	snapshots   []Snapshot
 	verdicts    []Verdict
 }
 
-// isSlot tells whether a list that is read by hand stands below these keys.
+// isSlot reports whether the list under these keys is read by hand.
 func isSlot(parent, key string) bool {
 	switch parent {
 	case "", "target":
@@ -38,12 +37,11 @@ func isSlot(parent, key string) bool {
 	return false
 }
 
-// eachSlot calls f where such a list begins; at is the index of its bracket. f
-// tells where the list ends, or that it gave up.
+// eachSlot calls f at the beginning of each such list; at is the index of its bracket. f
+// returns the index after the list, or false to give up.
 //
-// It does not judge the line: of one that is JSON it finds just the lists, and one
-// that is none is still none when lists that are whole values have been
-// replaced by other values.
+// eachSlot does not validate the line. In valid JSON it finds exactly these lists; an
+// invalid line stays invalid when whole values in it are replaced by other values.
 func eachSlot(line string, f func(parent, key string, at int) (end int, ok bool)) bool {
 	depth, parent, key, last := 0, "", "", ""
 	for i := 0; i < len(line); i++ {
@@ -78,7 +76,7 @@ func eachSlot(line string, f func(parent, key string, at int) (end int, ok bool)
 			}
 			depth++
 			if line[i] == '[' {
-				key = "" // what stands in a list has no key
+				key = "" // elements of a list have no key
 				if depth == 2 {
 					parent = ""
 				}
@@ -92,7 +90,8 @@ func eachSlot(line string, f func(parent, key string, at int) (end int, ok bool)
 	return true
 }
 
-// cut reads the lists of a line and gives the rest of it with empty ones.
+// cut parses the lists of a line and keeps the rest of the line with empty lists. It
+// returns false if a list is not in zab's own form.
 func cut(line string) (s slots, ok bool) {
 	from := 0
 	ok = eachSlot(line, func(parent, key string, at int) (int, bool) {
@@ -112,7 +111,7 @@ func cut(line string) (s slots, ok bool) {
 	return s, ok
 }
 
-// put gives a record the lists that were cut out of its line.
+// put stores the lists that were cut out of the line in its record.
 func (s *slots) put(r *Record) {
 	for _, l := range s.lists {
 		switch {
@@ -132,25 +131,27 @@ func (s *slots) put(r *Record) {
 	}
 }
 
-// scanner reads the form that zab writes, and nothing else: bad means only
-// that the library has to look at it.
+// scanner parses only the form that zab writes: bad means that the JSON library has to
+// parse the line.
 type scanner struct {
 	s   string
 	i   int
 	bad bool
-	// numbers are taken from a stock, for each is kept by its address.
+	// Numbers and words come from larger allocations, because a number is kept by its
+	// address.
 	numbers []int64
 	words   []string
 }
 
-// Lists grow in places that are used again, and leave them for one of just
-// their size: a stage may keep all records there are.
+// Lists grow in pooled slices and are then copied to slices of exactly their size: a
+// stage may keep all records of a run.
 var (
 	snapshotRoom = sync.Pool{New: func() any { return new([]Snapshot) }}
 	verdictRoom  = sync.Pool{New: func() any { return new([]Verdict) }}
 )
 
-// settle gives a list its own memory, and its room back.
+// settle returns a copy of the list of exactly its size, and puts the slice back into its
+// pool.
 func settle[T any](room *sync.Pool, at *[]T, list []T) []T {
 	out := make([]T, len(list))
 	copy(out, list)
@@ -174,8 +175,8 @@ func (p *scanner) need(s string) {
 	}
 }
 
-// plain tells which bytes stand for themselves in a string of JSON: those of
-// printable ASCII, less the two that are special. All others go to the library.
+// plain reports whether a byte stands for itself in a JSON string: printable ASCII except
+// the two special characters. Strings with other bytes go to the library.
 func plain(b byte) bool { return b >= ' ' && b < 0x7f && b != '"' && b != '\\' }
 
 func isPlain(s string) bool {
@@ -187,7 +188,7 @@ func isPlain(s string) bool {
 	return true
 }
 
-// text reads a string without escapes, as a part of the line.
+// text parses a string without escapes; the result is a part of the line.
 func (p *scanner) text() string {
 	p.need(`"`)
 	from := p.i
@@ -205,7 +206,7 @@ func (p *scanner) number() *int64 {
 		p.i++
 	}
 	s := p.s[from:p.i]
-	// JSON has no leading zeros; and eighteen digits always fit.
+	// JSON allows no leading zeros, and 18 digits always fit an int64.
 	if s == "" || len(s) > 18 || s[0] == '0' && len(s) > 1 {
 		p.bad = true
 		return nil
@@ -226,7 +227,7 @@ func (p *scanner) flag() bool {
 	return false
 }
 
-// list calls f for each element between brackets.
+// list calls f for each element of a list.
 func (p *scanner) list(f func()) {
 	p.need("[")
 	if p.has("]") {
@@ -241,8 +242,8 @@ func (p *scanner) list(f func()) {
 	}
 }
 
-// object calls f with each key of an object, which it refuses to see twice; f
-// gives the key's bit, 0 for one that it does not know.
+// object calls f with each key of an object, and refuses keys that come twice; f returns
+// the bit of the key, 0 for an unknown key.
 func (p *scanner) object(f func(key string) (bit uint)) {
 	p.need("{")
 	seen := uint(0)
@@ -265,8 +266,8 @@ func (p *scanner) object(f func(key string) (bit uint)) {
 	}
 }
 
-// texts reads a list of strings. They too come from a stock, which a list can
-// leave for a larger one while it grows.
+// texts parses a list of strings. They come from a larger allocation; a list that
+// outgrows it moves to a new one.
 func (p *scanner) texts() []string {
 	if len(p.words) == cap(p.words) {
 		p.words = make([]string, 0, 64)
@@ -352,8 +353,8 @@ func (p *scanner) verdicts() []Verdict {
 	return settle(&verdictRoom, room, out)
 }
 
-// hollow gives a copy of the record with empty lists in place of those that
-// can be written by hand, and whether there are any worth it.
+// hollow returns a copy of the record with empty lists in place of those that can be
+// written by hand, or false if the lists are too short to be worth it.
 func hollow(r *Record) (*Record, bool) {
 	few := len(r.Snapshots) + len(r.Bookmarks)
 	if r.Target != nil {
@@ -380,7 +381,8 @@ func hollow(r *Record) (*Record, bool) {
 	return &c, true
 }
 
-// fillIn appends the line of a hollow record with the record's lists.
+// fillIn appends the line of a hollow record with the lists of r inserted. It returns
+// false if a list cannot be written by hand.
 func fillIn(to *bytes.Buffer, line string, r *Record) bool {
 	from := 0
 	ok := eachSlot(line, func(parent, key string, at int) (int, bool) {

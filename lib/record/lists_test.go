@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// library is Parse without the lists that are read by hand.
+// library parses a line as Parse does, but by the JSON library alone.
 func library(line []byte) (*Record, error) {
 	r := &Record{raw: string(line)}
 	if err := json.Unmarshal(line, r); err != nil {
@@ -20,8 +20,8 @@ func library(line []byte) (*Record, error) {
 	return r, r.check()
 }
 
-// same tells whether a line means the same to Parse as to the library, and
-// leaves in the same bytes.
+// same checks that Parse and the library read the same record from a line, or fail with
+// the same error, and that both write it with the same bytes.
 func same(t interface{ Errorf(string, ...any) }, line []byte) {
 	got, err := Parse(line)
 	if len(bytes.TrimSpace(line)) == 0 {
@@ -45,8 +45,8 @@ func same(t interface{ Errorf(string, ...any) }, line []byte) {
 	}
 }
 
-// What is read and written by hand is what the library reads and writes: in
-// the form of zab's own lines, and in every other.
+// TestListsAreTheLibrarys checks that lists read and written by hand equal those of the
+// library, for lines in zab's own form and in any other.
 func TestListsAreTheLibrarys(t *testing.T) {
 	list := `[{"name":"a","guid":"1","createtxg":"2","creation":0,"written":17,"userrefs":3,"holds":["x","y"],"ours":true,"virtual":false,"needed":"z"},{"name":"b"},{"guid":"4","name":"c"},{"name":"d"},{"name":"e","holds":[]}]`
 	thin := `[{"name":"a","keep":true,"why":["1d1w: first of 2026-11-20","not ours"]},{"name":"b","keep":false,"why":[],"destroyed":true},{"name":"c","keep":false,"why":["w"]},{"name":"d","keep":false,"why":["it's"]}]`
@@ -78,7 +78,8 @@ func TestListsAreTheLibrarys(t *testing.T) {
 	}
 }
 
-// The same with any texts: what a stage makes is written as the library would.
+// TestWrittenAsTheLibrary checks that records with any texts are written as the library
+// would write them.
 func TestWrittenAsTheLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.OneOf(rapid.StringMatching("[ -~]{0,6}"), rapid.String())

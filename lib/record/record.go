@@ -1,13 +1,13 @@
-// Package record defines the one thing that travels through zab's pipes: a
-// line of JSON for each dataset, which every command reads, enriches and
-// passes on. zab-record(5) specifies it for users.
+// Package record defines the record: one line of JSON for each dataset, which every
+// command of zab reads, extends and passes on through a pipe. zab-record(5) specifies
+// records for users.
 //
-// Goals: a line stands alone; exact names; nothing lost on the way (fields
-// that this version does not know pass through byte for byte); nothing acted
-// on that was not understood.
+// Goals: each line stands alone; names are exact; nothing is lost on the way (fields that
+// this version does not know pass through byte for byte); no command acts on input that
+// it has not understood.
 //
-// Non-goals: the package knows no command, starts no program, and decides
-// nothing about backups.
+// Non-goals: the package knows no command, starts no program, and decides nothing about
+// backups.
 package record
 
 import (
@@ -18,94 +18,94 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Version is the major version of the format. A reader refuses every other.
+// Version is the major version of the format. A reader refuses any other.
 const Version = 1
 
 // The values of Record.Type.
 const (
-	// TypeDataset is a dataset on the source, or one listed by zab-list.
+	// TypeDataset is a dataset of the source, or one listed by zab-list.
 	TypeDataset = "dataset"
 	// TypeOrphan is a dataset below the target that no selected source maps to.
 	TypeOrphan = "orphan"
-	// TypeUnlisted stands for datasets of the source that could not be listed: the
-	// one of its name, unless there is a record of type dataset for that, and all
-	// below it that there is no record for. It has an error, and nothing is concluded
-	// from the absence of those datasets.
+	// TypeUnlisted stands for datasets of the source that could not be listed: the named
+	// dataset, unless it has a record of type dataset, and all its descendants without a
+	// record. Such a record has an error, and nothing is concluded from the absence of
+	// those datasets.
 	TypeUnlisted = "unlisted"
 )
 
-// Record is one dataset and all that the commands learned of it or did to it.
-// Fields are in the order in which they are written. An absent fact is an
-// absent field: a nil slice was never listed, an empty one was and is empty.
+// Record is one dataset with everything the commands found out about it or did to it.
+// Fields are declared in the order in which they are written. An absent fact is an absent
+// field: a nil slice was never listed, an empty slice was listed and is empty.
 type Record struct {
 	// Zab is the format's major version.
 	Zab int `json:"zab"`
 	// Type is TypeDataset, TypeOrphan or TypeUnlisted.
 	Type string `json:"type"`
-	// Backup is the backup name, such as offsite1; {} of the formats.
+	// Backup is the backup name, such as offsite1; {} in formats stands for it.
 	Backup string `json:"backup,omitzero"`
-	// Host is the ssh destination the dataset lives on; absent: this machine.
+	// Host is the ssh destination of the dataset's machine; absent for this machine.
 	Host string `json:"host,omitzero"`
 	// Name is the dataset's full name.
 	Name string `json:"name"`
-	// Facts are the properties of ZFS that the commands work with.
+	// Facts are the ZFS properties that the commands work with.
 	Facts `json:",embed"`
-	// PoolGUID is the guid of the pool's own dataset, by which the pool is known
-	// wherever it goes.
+	// PoolGUID is the guid of the pool's root dataset, which identifies the pool even
+	// when it is renamed or moved.
 	PoolGUID string `json:"pool_guid,omitzero"`
-	// Selected tells whether the property selects this dataset, Reason why.
+	// Selected is whether the property selects this dataset, Reason why.
 	Selected *bool  `json:"selected,omitzero"`
 	Reason   string `json:"reason,omitzero"`
-	// Excluded: the property selects the dataset, and an option left it out of
-	// this run; of an orphan, that this is so of its source.
+	// Excluded: the property selects the dataset, but an option excludes it from this
+	// run. For an orphan: its source is excluded in this way.
 	Excluded bool `json:"excluded,omitzero"`
-	// Source is what an orphan would be the copy of.
+	// Source is the dataset that an orphan would be the copy of.
 	Source *Source `json:"source,omitzero"`
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
-	// Remembered: the lists were not made by this run but by an earlier one, and
-	// nothing has changed since. There are no bookmarks in them.
+	// Remembered: the lists come from an earlier run, not from this one, and nothing has
+	// changed since. They contain no bookmarks.
 	Remembered bool `json:"remembered,omitzero"`
-	// Snapshot is what zab-snap made now, or why it made nothing.
+	// Snapshot is the snapshot that zab-snap made in this run, or why it made none.
 	Snapshot *Made `json:"snapshot,omitzero"`
-	// Target is the dataset that receives, as zab-plan found it.
+	// Target is the receiving dataset, as zab-plan found it.
 	Target *Target `json:"target,omitzero"`
-	// Steps are what is to be done, in order.
+	// Steps are the steps to execute, in order.
 	Steps []Step `json:"steps,omitzero"`
-	// Conflict tells why nothing can be sent as things stand.
+	// Conflict is why nothing can be sent in the present state.
 	Conflict *Conflict `json:"conflict,omitzero"`
-	// Results are what zab-xfer did, a result for each step that it tried.
+	// Results are the outcomes of zab-xfer, one for each step that it tried.
 	Results []Result `json:"results,omitzero"`
 	// Thin holds the verdicts of the schedules.
 	Thin *Thin `json:"thin,omitzero"`
-	// Warnings are what a careful reader wants to know though nothing failed.
+	// Warnings are notes for an attentive reader, about things that are no failures.
 	Warnings []string `json:"warnings,omitzero"`
-	// Error stops every later command from touching this record.
+	// Error keeps every later command from acting on this record.
 	Error *Error `json:"error,omitzero"`
 
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 
-	// Line is where the record was read, from 1; 0 where it was made here.
+	// Line is the number of the line it was read from, from 1; 0 for a record made here.
 	Line int `json:"-"`
 	raw  string
 }
 
-// Source is a dataset that a copy may have come from, whether it exists or not.
+// Source is a dataset, existing or not, that a copy may have come from.
 type Source struct {
-	// Host is the ssh destination of its machine; absent: this one.
+	// Host is the ssh destination of its machine; absent for this machine.
 	Host string `json:"host,omitzero"`
-	// Name is its full name; absent where the name of the copy does not tell it,
-	// because --strip-path left parts of it out.
+	// Name is its full name; absent where it cannot be derived from the name of the copy,
+	// because --strip-path removed parts of it.
 	Name string `json:"name,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Facts are properties of a filesystem or volume, with ZFS's own names and
-// with the values that `zfs get -p` gives. The zero value is an absent fact,
-// save for quantities, which are pointers.
+// Facts are properties of a filesystem or volume, with ZFS's own names and with the
+// values that `zfs get -p` gives. The zero value means an absent fact, except for
+// quantities, which are pointers.
 type Facts struct {
 	// Kind is filesystem or volume.
 	Kind string `json:"kind,omitzero"`
@@ -114,46 +114,49 @@ type Facts struct {
 	CreateTXG string `json:"createtxg,omitzero"`
 	// Creation is in seconds since the epoch.
 	Creation *int64 `json:"creation,omitzero"`
-	// Origin is the snapshot that a clone was made from, in full.
+	// Origin is the full name of the snapshot that a clone was made from.
 	Origin string `json:"origin,omitzero"`
-	// Encryption is the cipher, absent where the dataset is not encrypted.
+	// Encryption is the cipher; absent for an unencrypted dataset.
 	Encryption     string `json:"encryption,omitzero"`
 	EncryptionRoot string `json:"encryptionroot,omitzero"`
 	KeyStatus      string `json:"keystatus,omitzero"`
-	// KeyGUID is the master key's identity, which a copy received raw has too.
+	// KeyGUID identifies the master key; a copy received raw has the same.
 	KeyGUID string `json:"keyguid,omitzero"`
-	// Written is in bytes since the newest snapshot; Used and Referenced too.
+	// Written is the number of bytes written since the newest snapshot; Used and
+	// Referenced are in bytes, too.
 	Written    *int64 `json:"written,omitzero"`
 	Used       *int64 `json:"used,omitzero"`
 	Referenced *int64 `json:"referenced,omitzero"`
 	// VolSize is a volume's size in bytes.
 	VolSize *int64 `json:"volsize,omitzero"`
-	// Mounted, CanMount and MountPoint as ZFS says them; MountPointSource is
-	// local, default, received or "inherited from X".
+	// Mounted, CanMount and MountPoint are the values of ZFS; MountPointSource is local,
+	// default, received or "inherited from X".
 	Mounted          string `json:"mounted,omitzero"`
 	CanMount         string `json:"canmount,omitzero"`
 	MountPoint       string `json:"mountpoint,omitzero"`
 	MountPointSource string `json:"mountpoint_source,omitzero"`
-	// SnapshotsChanged is when a snapshot of it came or went last, in seconds
-	// since the epoch; it is asked for only with --cache.
+	// SnapshotsChanged is when a snapshot of the dataset was last created or destroyed,
+	// in seconds since the epoch; it is requested only with --cache.
 	SnapshotsChanged *int64 `json:"snapshots_changed,omitzero"`
-	// ResumeToken is receive_resume_token where a receive broke off.
+	// ResumeToken is the receive_resume_token of an interrupted receive.
 	ResumeToken string `json:"receive_resume_token,omitzero"`
-	// From are the guids of the pools (see PoolGUID) that a copy came through, the
-	// first one's first, with commas between: zab's own mark on what it has received.
+	// From lists the guids of the pools (see PoolGUID) that a copy came through, the
+	// first pool first, separated by commas: a mark that zab sets on the datasets it
+	// receives.
 	From string `json:"zab:from,omitzero"`
-	// Stream are the flags of zfs send that decided how a copy is stored when it
-	// was begun, with commas between: L, w; or none.
+	// Stream lists the flags of zfs send that determined, when the copy was begun, how it
+	// is stored, separated by commas: L, w, and x for a copy that no later stream can
+	// make share anything; or none. For a filesystem made only to be above a copy it is
+	// parent.
 	Stream string `json:"zab:stream,omitzero"`
-	// Aside: --rename-aside has given the dataset another name, or was about to;
-	// see SetAside.
+	// Aside: --rename-aside has renamed the dataset, or was about to; see SetAside.
 	Aside string `json:"zab:aside,omitzero"`
-	// Pool is the guid of the pool that the copy was in when its base was held for
-	// it last: see chain.Pin.
+	// Pool is the guid of the pool that the copy was in when its base was last held for
+	// it: see chain.Pin.
 	Pool string `json:"zab:pool,omitzero"`
 }
 
-// Encrypted tells whether the data is stored encrypted.
+// Encrypted reports whether the data is stored encrypted.
 func (f *Facts) Encrypted() bool { return f.Encryption != "" && f.Encryption != "off" }
 
 // Snapshot is a snapshot or bookmark of the record's dataset.
@@ -163,20 +166,20 @@ type Snapshot struct {
 	GUID      string `json:"guid,omitzero"`
 	CreateTXG string `json:"createtxg,omitzero"`
 	Creation  *int64 `json:"creation,omitzero"`
-	// Written is in bytes since the snapshot before it.
+	// Written is the number of bytes written since the previous snapshot.
 	Written *int64 `json:"written,omitzero"`
 	// UserRefs is the number of holds.
 	UserRefs *int64 `json:"userrefs,omitzero"`
-	// Holds are the tags of the holds, where they were asked for.
+	// Holds are the tags of the holds, where they were listed.
 	Holds []string `json:"holds,omitzero"`
-	// Held are those of them that are ours, with what is known of each.
+	// Held are our own holds among them, with their details.
 	Held []Held `json:"held,omitzero"`
-	// Ours: the name has the snapshot format of the record's backup.
+	// Ours: the name matches the snapshot format of the record's backup.
 	Ours bool `json:"ours,omitzero"`
-	// Virtual: a dry run would have made it; it has no guid.
+	// Virtual: a dry run would have made the snapshot; it has no guid.
 	Virtual bool `json:"virtual,omitzero"`
-	// Needed is the clone that is to be made from its copy in this run, so that
-	// it stays on both sides.
+	// Needed is the clone to be made in this run from the copy of this snapshot, which
+	// therefore must be kept on both sides.
 	Needed string `json:"needed,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
@@ -185,15 +188,16 @@ type Snapshot struct {
 // Held is a hold of ours.
 type Held struct {
 	Tag string `json:"tag"`
-	// Since is when it was put, by the clock of its host, in seconds since the epoch.
+	// Since is when the hold was placed, in seconds since the epoch by the clock of its
+	// host.
 	Since *int64 `json:"since,omitzero"`
-	// TargetGUID is the guid of the dataset below which the copies of the target are
-	// for which it stands; absent from the tag that all targets of a backup share.
+	// TargetGUID is the guid of the dataset below which the copies are for which the hold
+	// was placed; absent for the tag that all targets of a backup share.
 	TargetGUID string `json:"target_guid,omitzero"`
-	// TargetPoolGUID is the guid of its pool, as zpool get tells it, where the tag has it.
+	// TargetPoolGUID is the guid of that dataset's pool, as zpool get gives it, if the
+	// tag contains it.
 	TargetPoolGUID string `json:"target_pool_guid,omitzero"`
-	// Known tells whether a dataset of that guid is on the host that was listed;
-	// Target is its name.
+	// Known is whether the listed host has a dataset of that guid; Target is its name.
 	Known  *bool  `json:"known,omitzero"`
 	Target string `json:"target,omitzero"`
 	// Unknown are the fields that this version does not know.
@@ -202,14 +206,14 @@ type Held struct {
 
 // Made is the outcome of zab-snap for one dataset.
 type Made struct {
-	// Name is the snapshot made now; absent where none was.
+	// Name is the snapshot made in this run; absent if there is none.
 	Name string `json:"name,omitzero"`
-	// Virtual: a dry run would have made it.
+	// Virtual: a dry run would have made the snapshot.
 	Virtual bool `json:"virtual,omitzero"`
-	// None tells why no snapshot was made: unchanged, or disabled.
+	// None is why no snapshot was made: unchanged, or disabled.
 	None string `json:"none,omitzero"`
-	// Error is why none could be made. The record takes part in all else: what is
-	// older is sent, and thinned, so that a full pool recovers.
+	// Error is why making the snapshot failed. The record takes part in everything else:
+	// its older snapshots are sent and thinned, so that a full pool recovers.
 	Error *Error `json:"error,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
@@ -224,29 +228,29 @@ type Target struct {
 	// Snapshots and Bookmarks are oldest first, by createtxg.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
 	Bookmarks []Snapshot `json:"bookmarks,omitzero"`
-	// ZPoolGUID is the guid of its pool as zpool get tells it; absent where it was
-	// not asked for, because nothing is to be sent.
+	// ZPoolGUID is the guid of the target's pool as zpool get gives it; absent where it
+	// was not requested because nothing is to be sent.
 	ZPoolGUID string `json:"zpool_guid,omitzero"`
-	// Elsewhere is the name of the copy where it has another than Name: a dataset
-	// below the same target that has snapshots of the source.
+	// Elsewhere is the name of the copy where it differs from Name: a dataset below the
+	// same target that has snapshots of the source.
 	Elsewhere string `json:"elsewhere,omitzero"`
-	// ElsewhereGUID is the guid of the newest snapshot in common with that, where it
-	// keeps its name.
+	// ElsewhereGUID is the guid of the newest snapshot that Elsewhere has in common with
+	// the source, if Elsewhere keeps its name.
 	ElsewhereGUID string `json:"elsewhere_guid,omitzero"`
-	// Pin is the tag of the holds that stand for this target alone, beside the
-	// one that all targets of a backup share.
+	// Pin is the tag of the holds for this target alone, in addition to the tag that all
+	// targets of a backup share.
 	Pin string `json:"pin,omitzero"`
-	// OldPin is that tag in a run that puts no holds: what still has it is let go
-	// when it is not needed any more.
+	// OldPin is that tag in a run that places no holds: snapshots still held by it are
+	// released when they are not needed any more.
 	OldPin string `json:"old_pin,omitzero"`
-	// Resume is the decoded token, where there is one.
+	// Resume is the decoded resume token, if there is one.
 	Resume *Resume `json:"resume,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// OwnTag is the tag of the holds that stand for this target alone, whether this
-// run puts such holds or only takes old ones away; "" where it is not known.
+// OwnTag returns the tag of the holds for this target alone, whether this run places such
+// holds or only releases old ones; "" if it is not known.
 func (t *Target) OwnTag() string {
 	if t.Pin != "" {
 		return t.Pin
@@ -254,22 +258,22 @@ func (t *Target) OwnTag() string {
 	return t.OldPin
 }
 
-// Resume is what a receive_resume_token stands for.
+// Resume is the content of a receive_resume_token.
 type Resume struct {
 	Token  string `json:"token"`
 	ToName string `json:"toname,omitzero"`
 	ToGUID string `json:"toguid,omitzero"`
 	// FromGUID is absent for a full stream.
 	FromGUID string `json:"fromguid,omitzero"`
-	// Bytes already received.
+	// Bytes is the number of bytes already received.
 	Bytes *int64 `json:"bytes,omitzero"`
-	// Flags are those frozen in the token: raw, compress, large-block, embed.
+	// Flags are the send flags stored in the token: raw, compress, large-block, embed.
 	Flags []string `json:"flags,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// What a Step does.
+// The values of Step.Do.
 const (
 	DoAbortResume  = "abort-resume"
 	DoRollback     = "rollback"
@@ -287,74 +291,75 @@ const (
 	DoMark         = "mark"
 )
 
-// Dos are all that steps do.
+// Dos lists all values of Step.Do.
 var Dos = []string{DoAbortResume, DoRollback, DoDestroy, DoRenameAside, DoRenameBack, DoRenameDone, DoRename, DoCreateParent, DoReceive, DoHold, DoRelease, DoBookmark, DoUnbookmark, DoMark}
 
-// What a receive may undo.
+// The values of Step.Undo: changes of the target that a receive may roll back.
 const (
-	UndoChanges = "changes" // all that was written since the newest snapshot
-	UndoReads   = "reads"   // that, if it is no more than access times
+	UndoChanges = "changes" // everything written since the newest snapshot
+	UndoReads   = "reads"   // the same, provided that only access times changed
 )
 
-// The sides of a Step.
+// The values of Step.Side.
 const (
 	SideSource = "source"
 	SideTarget = "target"
 )
 
-// Step is one thing to do. Which fields it has depends on Do; zab-record(5)
-// has the table.
+// Step is one step of a plan. Do determines which other fields it has; zab-record(5) has
+// the table.
 type Step struct {
 	Do string `json:"do"`
-	// Side is source or target: where the step acts.
+	// Side is source or target: the side on which the step acts.
 	Side string `json:"side,omitzero"`
-	// Dataset is what the step acts on, in full.
+	// Dataset is the full name of the dataset that the step acts on.
 	Dataset string `json:"dataset,omitzero"`
-	// Snapshot and GUID name the one snapshot that a destroy, rollback, hold,
-	// release or bookmark is about; the guid is checked before acting.
+	// Snapshot and GUID identify the snapshot that a destroy, rollback, hold, release or
+	// bookmark acts on; before a destroy, rollback or bookmark the guid is looked up and
+	// compared.
 	Snapshot string `json:"snapshot,omitzero"`
 	GUID     string `json:"guid,omitzero"`
-	// Tag of a hold or release.
+	// Tag is the tag of a hold or release.
 	Tag string `json:"tag,omitzero"`
 
-	// From is the base of an incremental stream: a snapshot's name, or a
-	// bookmark's with its leading #; absent for a full stream. In a stream
-	// made from a clone's origin it is the full name of the origin.
+	// From is the base of an incremental stream: the name of a snapshot, or of a bookmark
+	// with its leading #; absent for a full stream. For a stream from a clone's origin it
+	// is the full name of the origin.
 	From     string `json:"from,omitzero"`
 	FromGUID string `json:"from_guid,omitzero"`
 	// To is the newest snapshot in the stream.
 	To     string `json:"to,omitzero"`
 	ToGUID string `json:"to_guid,omitzero"`
-	// Through are the snapshots between From and To that travel in the same
-	// stream (zfs send -I), oldest first.
+	// Through are the snapshots between From and To that are sent in the same stream (zfs
+	// send -I), oldest first.
 	Through []Through `json:"through,omitzero"`
-	// Flags for zfs send, such as -L.
+	// Flags are flags of zfs send, such as -L.
 	Flags []string `json:"flags,omitzero"`
-	// Set and Exclude are properties for zfs recv -o and -x; Set is also what a
-	// mark sets on the dataset.
+	// Set and Exclude are properties for zfs recv -o and -x; Set also holds the
+	// properties that a mark sets on the dataset.
 	Set     []string `json:"set,omitzero"`
 	Exclude []string `json:"exclude,omitzero"`
-	// Force: zfs recv -F.
+	// Force: run zfs recv -F.
 	Force bool `json:"force,omitzero"`
-	// NoResume: the target's pool cannot keep what came of a stream that breaks
-	// off, so zfs recv is not asked to (-s).
+	// NoResume: the target's pool cannot save the received part of an interrupted stream,
+	// so zfs recv runs without -s.
 	NoResume bool `json:"no_resume,omitzero"`
-	// Token resumes the stream that broke off.
+	// Token resumes an interrupted stream.
 	Token string `json:"token,omitzero"`
-	// Origin is the full name on the target of the snapshot to clone from.
+	// Origin is the full name, on the target, of the snapshot to clone from.
 	Origin string `json:"origin,omitzero"`
 	// Bytes is the estimated size of the stream.
 	Bytes *int64 `json:"bytes,omitzero"`
-	// OnlyRead: a rollback only if nothing but access times has changed.
+	// OnlyRead: roll back only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
-	// IfHeld: a release only of what is held, and of the tag that all targets share
-	// only where no other target's is; nothing fails where it cannot be done.
+	// IfHeld: release only tags that the snapshot has, and the tag that all targets share
+	// only if no other target's tag is on it; an impossible release is not an error.
 	IfHeld bool `json:"if_held,omitzero"`
-	// Undo is what may be rolled back where a receive finds that the target was
-	// changed, which was not on its disks yet when the plan was made: UndoChanges, or
+	// Undo is which changes may be rolled back if the receive finds the target modified,
+	// by writes that were not yet on disk when the plan was made: UndoChanges or
 	// UndoReads.
 	Undo string `json:"undo,omitzero"`
-	// Why says what made the step necessary.
+	// Why is the reason for the step.
 	Why string `json:"why,omitzero"`
 
 	// Unknown are the fields that this version does not know.
@@ -364,21 +369,21 @@ type Step struct {
 // Sharing are the properties by which a filesystem is shared over the network.
 var Sharing = []string{"sharenfs", "sharesmb"}
 
-// MakesDataset reports whether a stream from this base makes the dataset that it is
-// received into: a full one, or one from the origin of a clone.
+// MakesDataset reports whether a stream from this base creates the dataset that receives
+// it: a full stream, or one from the origin of a clone.
 func MakesDataset(from string) bool { return from == "" || strings.Contains(from, "@") }
 
-// Unshares reports whether a receive step keeps the copy from sharing anything, also
-// when later streams bring such a wish and are received without a word of it: it makes
-// the dataset, from a stream with properties. To one that exists zfs does not apply -x
-// where the property is set on it or on something above it.
+// Unshares reports whether the receive step keeps the copy from ever being shared, even
+// if later streams contain sharing properties and are received without -x for them: the
+// step must create the dataset, from a stream with properties. On an existing dataset zfs
+// does not apply -x where the property is set on it or on an ancestor.
 func (s *Step) Unshares() bool {
 	return s.Do == DoReceive && s.Token == "" && !s.Force && MakesDataset(s.From) &&
 		slices.Contains(s.Flags, "-p") &&
 		!slices.ContainsFunc(Sharing, func(name string) bool { return !slices.Contains(s.Exclude, name) })
 }
 
-// Through is a snapshot that travels inside a stream.
+// Through is a snapshot within a stream, between its base and its newest snapshot.
 type Through struct {
 	Name string `json:"name"`
 	GUID string `json:"guid,omitzero"`
@@ -386,95 +391,95 @@ type Through struct {
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Conflict is why nothing can be sent as things stand.
+// Conflict is why nothing can be sent in the present state.
 type Conflict struct {
 	Kind ConflictKind `json:"kind"`
-	// Message is the conflict in one sentence.
+	// Message describes the conflict in one sentence.
 	Message string `json:"message"`
-	// Snapshots are the offending ones.
+	// Snapshots are the snapshots that cause the conflict.
 	Snapshots []Snapshot `json:"snapshots,omitzero"`
-	// Remedies are what could be done, the safest first.
+	// Remedies are possible remedies, the safest first.
 	Remedies []string `json:"remedies,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Result is what became of one step.
+// Result is the outcome of one step.
 type Result struct {
-	// Step is its index in Steps, from 0.
+	// Step is the index of the step in Steps, from 0.
 	Step int    `json:"step"`
 	Do   string `json:"do"`
 	Done bool   `json:"done"`
-	// To is the newest snapshot received, GUID the one the target has.
+	// To is the newest snapshot received, GUID its guid on the target.
 	To   string `json:"to,omitzero"`
 	GUID string `json:"guid,omitzero"`
-	// Bytes that zfs recv was given, and the seconds it took.
+	// Bytes is the number of bytes given to zfs recv, Seconds how long that took.
 	Bytes *int64 `json:"bytes,omitzero"`
-	// WireBytes went between the programs that compress and decompress, where
-	// that is another number and known.
+	// WireBytes is the number of bytes sent from the compressing to the decompressing
+	// program, if that is known and differs from Bytes.
 	WireBytes *int64   `json:"wire_bytes,omitzero"`
 	Seconds   *float64 `json:"seconds,omitzero"`
-	// Rate is in bytes a second.
+	// Rate is in bytes per second.
 	Rate *int64 `json:"rate,omitzero"`
-	// Commands are what a dry run would have started.
+	// Commands are the commands that a dry run would have started.
 	Commands []string `json:"commands,omitzero"`
-	// Message tells why a step was not done.
+	// Message is why the step was not done.
 	Message string `json:"message,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Thin holds the verdicts of the last zab-thin, for each side that it saw.
+// Thin holds the verdicts of the latest zab-thin, for each side that it examined.
 type Thin struct {
 	Source []Verdict `json:"source,omitzero"`
 	Target []Verdict `json:"target,omitzero"`
-	// Dataset is what became of an orphan itself: see --destroy-missing.
+	// Dataset is the outcome for the orphan itself: see --destroy-missing.
 	Dataset string `json:"dataset,omitzero"`
 	// MissingSince is when the source of an orphan was first seen missing, in
 	// seconds since the epoch by the clock of the machine where zab runs.
 	MissingSince *int64 `json:"missing_since,omitzero"`
-	// Waits are the snapshots that would be destroyed, and are held for another
+	// Waits are the snapshots that would be destroyed if they were not held for another
 	// target of this backup.
 	Waits []Wait `json:"waits,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Wait is a snapshot that stays for the sake of another target.
+// Wait is a snapshot that is kept because of another target.
 type Wait struct {
 	// Side is source or target, Snapshot the name of the snapshot.
 	Side     string `json:"side"`
 	Snapshot string `json:"snapshot"`
-	// Tag is that of the hold which stands for the other target alone, Since when it
-	// was put.
+	// Tag is the tag of the hold for that other target alone, Since when it was placed.
 	Tag   string `json:"tag"`
 	Since *int64 `json:"since,omitzero"`
-	// Also is the tag that all targets share, where it stands for nobody else.
+	// Also is the tag that all targets share, if it is on the snapshot for that other
+	// target alone.
 	Also string `json:"also,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Verdict is what the schedule says of one snapshot.
+// Verdict is the decision of the schedule on one snapshot.
 type Verdict struct {
 	Name string `json:"name"`
 	Keep bool   `json:"keep"`
-	// Why are all the reasons.
+	// Why lists all reasons.
 	Why []string `json:"why"`
-	// Destroyed: it is gone from the pool.
+	// Destroyed: the snapshot has been destroyed.
 	Destroyed bool `json:"destroyed,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
 
-// Error is why a record takes no further part.
+// Error is why a record is not processed further.
 type Error struct {
 	// Stage is the command that failed, such as plan.
 	Stage string    `json:"stage"`
 	Kind  ErrorKind `json:"kind"`
-	// Message is what could not be done to what, with zfs's own words.
+	// Message says which action failed on which object, with zfs's own words.
 	Message string `json:"message"`
-	// Hint is what to do about it.
+	// Hint is advice on how to resolve the error.
 	Hint string `json:"hint,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
@@ -482,8 +487,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Fail marks the record as failed at stage, unless an earlier stage already
-// did: the first error is the cause.
+// Fail marks the record as failed at stage, unless an earlier stage already failed it:
+// the first error is the cause.
 func (r *Record) Fail(e Error) {
 	if r.Error == nil {
 		e.Message = strings.ToValidUTF8(e.Message, "\uFFFD")
@@ -491,8 +496,8 @@ func (r *Record) Fail(e Error) {
 	}
 }
 
-// Failure returns why the dataset is not, or not wholly, backed up: its error, or that
-// no snapshot of it could be made; nil where neither is so.
+// Failure returns why the dataset is not, or not completely, backed up: the record's
+// error or, without one, the error of making its snapshot; nil if there is neither.
 func (r *Record) Failure() *Error {
 	if r.Error == nil && r.Snapshot != nil {
 		return r.Snapshot.Error
@@ -500,7 +505,7 @@ func (r *Record) Failure() *Error {
 	return r.Error
 }
 
-// Warn adds a warning once.
+// Warn adds a warning, unless the record has the same already.
 func (r *Record) Warn(format string, a ...any) {
 	s := strings.ToValidUTF8(fmt.Sprintf(format, a...), "\uFFFD")
 	for _, w := range r.Warnings {
@@ -511,11 +516,11 @@ func (r *Record) Warn(format string, a ...any) {
 	r.Warnings = append(r.Warnings, s)
 }
 
-// Skip tells whether a stage must leave the record alone: it failed, or it is
-// listed only to say why it was not selected.
+// Skip reports whether a stage must leave the record alone: it failed, or it is listed
+// only to show why it was not selected.
 func (r *Record) Skip() bool {
 	return r.Error != nil || r.Selected != nil && !*r.Selected
 }
 
-// Ptr gives the address of a value, for the fields that may be absent.
+// Ptr returns a pointer to a copy of v, for fields that may be absent.
 func Ptr[T any](v T) *T { return &v }

@@ -14,7 +14,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// InputError is a line that was not understood. Nothing may be done for it.
+// InputError is the error for a line that was not understood. Nothing may be done for
+// that line.
 type InputError struct {
 	Line int // from 1
 	Err  error
@@ -23,20 +24,20 @@ type InputError struct {
 func (e *InputError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 func (e *InputError) Unwrap() error { return e.Err }
 
-// Reader reads records, a line each. After an error it gives that error again:
-// what follows a line that was not understood cannot be trusted.
+// Reader reads records, one a line. After an error it returns that error again: the lines
+// after one that was not understood cannot be trusted.
 type Reader struct {
 	r    *bufio.Reader
 	line int
 	err  error
 }
 
-// NewReader reads records from r.
+// NewReader returns a Reader of the records in r.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, 1<<16)}
 }
 
-// Read gives the next record, io.EOF after the last, or an *InputError.
+// Read returns the next record, io.EOF after the last, or an *InputError.
 func (r *Reader) Read() (*Record, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -56,9 +57,9 @@ func (r *Reader) read() (*Record, error) {
 	return parse()
 }
 
-// Next reads the next line and leaves it to the caller when, and in which
-// goroutine, it is understood. The caller must not trust what follows a line
-// that was not.
+// Next reads the next line without parsing it: the caller decides when, and in which
+// goroutine, to call parse. The caller must not trust the lines after one that parse
+// refuses.
 func (r *Reader) Next() (parse func() (*Record, error), err error) {
 	line, err := r.readLine()
 	if err != nil {
@@ -75,7 +76,7 @@ func (r *Reader) Next() (parse func() (*Record, error), err error) {
 	}, nil
 }
 
-// readLine gives one line of whatever length without its newline.
+// readLine returns one line of any length, without its newline.
 func (r *Reader) readLine() ([]byte, error) {
 	r.line++
 	line, err := r.r.ReadBytes('\n')
@@ -90,7 +91,7 @@ func (r *Reader) readLine() ([]byte, error) {
 	return nil, fmt.Errorf("cannot read records: %w", err)
 }
 
-// ReadAll reads all records that are left.
+// ReadAll reads all remaining records. On an error it returns those before it, too.
 func (r *Reader) ReadAll() ([]*Record, error) {
 	var all []*Record
 	for {
@@ -105,7 +106,7 @@ func (r *Reader) ReadAll() ([]*Record, error) {
 	}
 }
 
-// Parse understands one line, without its newline, or says why not.
+// Parse parses one line, given without its newline, and checks the record.
 func Parse(line []byte) (*Record, error) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return nil, errors.New("an empty line is not a record")
@@ -123,8 +124,8 @@ func Parse(line []byte) (*Record, error) {
 	return rec, nil
 }
 
-// parseCut understands a line whose long lists are in the form that zab
-// writes. Of any other it tells only that it is not for it.
+// parseCut parses a line whose long lists are in the form that zab writes. It returns
+// false for any other line, which may still be a record.
 func parseCut(line []byte) (*Record, bool) {
 	rec := &Record{raw: string(line)}
 	lists, ok := cut(rec.raw)
@@ -138,7 +139,7 @@ func parseCut(line []byte) (*Record, bool) {
 	return rec, true
 }
 
-// tidy takes the library's prefixes from its messages.
+// tidy removes the JSON library's prefixes from its messages.
 func tidy(err error) error {
 	s := err.Error()
 	s = strings.TrimPrefix(s, "json: ")
@@ -146,18 +147,18 @@ func tidy(err error) error {
 	return errors.New("not a record: " + s)
 }
 
-// Writer writes records, a line and a write each, so that a reader of a pipe
-// never waits for the rest of one.
+// Writer writes records, one a line and each by a single write, so that a reader of a
+// pipe never waits for the rest of a record.
 type Writer struct {
 	w    io.Writer
 	buf  bytes.Buffer
-	rest bytes.Buffer // of a record with long lists, all but these
+	rest bytes.Buffer // a record with long lists, without these lists
 }
 
-// NewWriter writes records to w.
+// NewWriter returns a Writer of records to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write writes a record that was made or changed here.
+// Write writes a record that was made or changed by this program.
 func (w *Writer) Write(r *Record) error {
 	r.Zab = Version
 	w.buf.Reset()
@@ -171,13 +172,13 @@ func (w *Writer) Write(r *Record) error {
 	return w.flush()
 }
 
-// marshal writes raw strings as they are, so that unknown fields leave as they
-// came.
+// marshal writes raw strings unchanged, so that unknown fields leave as they came.
 func marshal(to *bytes.Buffer, r *Record) error {
 	return json.MarshalWrite(to, r, jsontext.PreserveRawStrings(true))
 }
 
-// writeCut writes a record with long lists; it tells whether it could.
+// writeCut formats a record with long lists into w.buf. It returns false if the record
+// needs the JSON library as a whole.
 func (w *Writer) writeCut(r *Record) bool {
 	c, ok := hollow(r)
 	if !ok {
@@ -187,7 +188,7 @@ func (w *Writer) writeCut(r *Record) bool {
 	return marshal(&w.rest, c) == nil && fillIn(&w.buf, w.rest.String(), r)
 }
 
-// Pass writes a record as it was read, byte for byte.
+// Pass writes a record byte for byte as it was read.
 func (w *Writer) Pass(r *Record) error {
 	if r.raw == "" {
 		return w.Write(r)
@@ -205,8 +206,8 @@ func (w *Writer) flush() error {
 	return nil
 }
 
-// OutputError is the error of a Writer that could not write: the reader of the
-// pipe went away, or the disk is full.
+// OutputError is the error of a failed write: the reader of the pipe has gone away, or
+// the disk is full.
 type OutputError struct{ Err error }
 
 func (e *OutputError) Error() string {
@@ -219,13 +220,13 @@ func (e *OutputError) Error() string {
 
 func (e *OutputError) Unwrap() error { return e.Err }
 
-// Full is the snapshot's full name on dataset.
+// Full returns the snapshot's full name on dataset.
 func (s *Snapshot) Full(dataset string) string { return dataset + "@" + s.Name }
 
-// TXG is createtxg as a number; 0 where it is absent.
+// TXG returns createtxg as a number; 0 if it is absent.
 func (s *Snapshot) TXG() uint64 { return txg(s.CreateTXG) }
 
-// TXG is createtxg as a number; 0 where it is absent.
+// TXG returns createtxg as a number; 0 if it is absent.
 func (f *Facts) TXG() uint64 { return txg(f.CreateTXG) }
 
 func txg(s string) uint64 {

@@ -15,9 +15,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// fill gives every field of a struct a value that a record may have there, or
-// leaves it absent. It knows fields by name only where their text is checked,
-// so that a new field is covered as soon as it exists.
+// fill sets every field of a struct to a value that is valid in a record, or leaves it
+// absent. Only fields whose text is checked are known by name, so that a new field is
+// covered as soon as it exists.
 func fill(t *rapid.T, v reflect.Value, path string) {
 	for i := range v.NumField() {
 		f, ft := v.Field(i), v.Type().Field(i)
@@ -88,7 +88,7 @@ var (
 	decimal      = rapid.Map(rapid.OneOf(rapid.Uint64Min(1), rapid.Just(uint64(math.MaxUint64))), func(n uint64) string { return strconv.FormatUint(n, 10) })
 )
 
-// text is what a text field may have, by its name.
+// text returns a generator of valid texts for a field, by its name and path.
 func text(name, path string) *rapid.Generator[string] {
 	switch path {
 	case ".From", ".Target.From":
@@ -155,8 +155,8 @@ var records = rapid.Custom(func(t *rapid.T) *Record {
 	return r
 })
 
-// What is written is read as it was: every field, absent or empty, known or
-// not, in any order of records.
+// TestRoundTrip checks that records are read as they were written: every field, absent or
+// empty, known or not, in any order of records.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfN(records, 0, 3).Draw(t, "records")
@@ -192,8 +192,8 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// The fields stand in the order that zab-record(5) has, so that lines can be
-// compared with diff.
+// TestFieldOrder checks that fields are written in the order of zab-record(5), so that
+// lines can be compared with diff.
 func TestFieldOrder(t *testing.T) {
 	n := Ptr[int64](1)
 	snap := Snapshot{Name: "s", GUID: "1", CreateTXG: "2", Creation: n, Written: n, UserRefs: n, Ours: true, Virtual: true}
@@ -226,8 +226,8 @@ func TestFieldOrder(t *testing.T) {
 	}
 }
 
-// Nothing of a line is lost on its way through a command that changes it, at
-// whatever depth it stands: not a digit, not an escape.
+// TestUnknownFields checks that a command that changes a record keeps its unknown fields
+// at any depth unaltered, down to digits and escapes.
 func TestUnknownFields(t *testing.T) {
 	for _, at := range []string{
 		`{"zab":1,"type":"dataset","name":"t",%s}`,
@@ -263,8 +263,8 @@ func TestUnknownFields(t *testing.T) {
 
 const good = `{"zab":1,"type":"dataset","name":"tank/home"}`
 
-// P9: each line that is not understood is an error with its number, and ends
-// the reading for good.
+// TestRefused checks P9: a line that is not understood yields an error with its number,
+// and nothing after it is read.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ what, line, message string }{
 		{"nothing", "", "an empty line is not a record"},
@@ -317,8 +317,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// P9: no name of a record can be taken for an option, for a range or a list of
-// snapshots, for more than one word or for a part of a shell's line.
+// TestRefusedNames checks P9: no name in a record can be taken for an option, a range or
+// list of snapshots, several words, or a part of a shell command.
 func TestRefusedNames(t *testing.T) {
 	datasets := []string{"", "-", "-r", "--", "/", "/tank", "tank/", "tank//a", "tank/.", "../tank", "tank/../x", "tank@a", "tank#a", "tank;reboot", "tank$x", "tank`x`",
 		"tank\na", "tank\ta", "tank\x00a", "tank\x7f", "tank'a", `tank"a`, `tank\a`, "tank,a", "tank(a)", "tänk", strings.Repeat("x", 256)}
@@ -372,8 +372,8 @@ func TestRefusedNames(t *testing.T) {
 	}
 }
 
-// The newline commits a line: one that was cut off is not a record, however
-// much it looks like one.
+// TestCutOff checks that only the newline commits a line: a line cut off before it is not
+// a record, even if it looks like one.
 func TestCutOff(t *testing.T) {
 	for n := 1; n <= len(good); n++ {
 		r := NewReader(strings.NewReader(good + "\n" + good[:n]))
@@ -391,7 +391,8 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// An error of the pipe itself is not an end of the records.
+// TestReadError checks that a read error of the pipe is not taken for the end of the
+// records.
 func TestReadError(t *testing.T) {
 	broken := errors.New("broken")
 	r := NewReader(io.MultiReader(strings.NewReader(good+"\n"+good[:9]), errReader{broken}))
@@ -405,7 +406,8 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-// Lines are of any length: a dataset with a hundred thousand snapshots is one.
+// TestLongLine checks that lines may be of any length, such as that of a dataset with a
+// hundred thousand snapshots.
 func TestLongLine(t *testing.T) {
 	r := &Record{Type: TypeDataset, Name: "tank"}
 	for i := range 20000 {
@@ -421,7 +423,7 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// counter notes each write.
+// counter records each write.
 type counter struct{ writes []string }
 
 func (c *counter) Write(p []byte) (int, error) {
@@ -429,9 +431,9 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A record is one write, so that records of several writers to one pipe do not
-// mix and a reader gets each as soon as it is there; and passing one on changes
-// not a byte, even where writing it would.
+// TestOneWriteEach checks that each record is a single write, so that records of several
+// writers to one pipe do not mix and a reader gets each at once; and that Pass changes no
+// byte, even where Write would.
 func TestOneWriteEach(t *testing.T) {
 	line := `{ "zab":1 , "x":[1, 2],"type":"dataset","name":"\u0074ank", "reason":"` + strings.Repeat("x", 100000) + `" }` + "\r"
 	r, err := Parse([]byte(line))
@@ -457,7 +459,7 @@ func TestWriteError(t *testing.T) {
 	if err := w.Write(&Record{Name: "a"}); !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	// What cannot be written well is not written at all.
+	// A record that cannot be encoded is not written at all.
 	c := &counter{}
 	if err := NewWriter(c).Write(&Record{Type: TypeDataset, Name: "a", Reason: "\xff"}); err == nil || len(c.writes) > 0 {
 		t.Errorf("%v, %q", err, c.writes)
@@ -468,8 +470,8 @@ type errWriter struct{ err error }
 
 func (w errWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// The first error is the cause; a record with one, or one that is not selected,
-// takes no part.
+// TestSkip checks that the first error of a record stays, and that records with an error
+// or not selected are skipped.
 func TestSkip(t *testing.T) {
 	r := &Record{}
 	if r.Skip() {
@@ -491,7 +493,7 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// operands are the names of a record that stand alone on a command line.
+// operands returns the names of a record that become single words of a command line.
 func operands(r *Record) []string {
 	all := []string{r.Name, r.Host, r.Origin}
 	if r.Target != nil {
@@ -507,7 +509,7 @@ func operands(r *Record) []string {
 	return all
 }
 
-// snapshotsOf are the names that stand after @ or #.
+// snapshotsOf returns the names of a record that follow @ or #.
 func snapshotsOf(r *Record) []string {
 	var all []string
 	add := func(list []Snapshot) {
@@ -531,8 +533,8 @@ func snapshotsOf(r *Record) []string {
 	return all
 }
 
-// P9: what is understood has no name that could be taken for anything else, and
-// is understood in the same way when it is written and read again.
+// FuzzParse checks P9: no accepted record has a name that could be taken for anything
+// else, and an accepted record is the same when it is written and read again.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(`{"zab":1,"type":"orphan","name":"t","target":{"name":"u","exists":true,"snapshots":[{"name":"a","guid":"1","x":1.50}],"resume":{"token":"1-a"}},"y":{"a":[1,"\u00e9"]}}`))
@@ -572,7 +574,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// canonical drops the white space between the tokens of unknown fields.
+// canonical removes the white space between the tokens of unknown fields.
 func canonical(r *Record) *Record {
 	var walk func(v reflect.Value)
 	walk = func(v reflect.Value) {
@@ -604,8 +606,8 @@ func canonical(r *Record) *Record {
 	return r
 }
 
-// P7: what a program has said, in whatever encoding, keeps no record from being
-// written.
+// TestMessagesOfAnyBytes checks P7: messages of programs in any encoding do not keep a
+// record from being written.
 func TestMessagesOfAnyBytes(t *testing.T) {
 	r := &Record{Type: TypeDataset, Name: "tank/a"}
 	r.Warn("%s", "\xfcber")
@@ -620,7 +622,8 @@ func TestMessagesOfAnyBytes(t *testing.T) {
 	}
 }
 
-// zab:stream is none, parent, or some of the flags, each once and in order.
+// TestCheckStream checks that zab:stream is none, parent, or some of the flags, each once
+// and in order.
 func TestCheckStream(t *testing.T) {
 	for _, good := range []string{"none", "parent", "L", "w", "x", "L,w", "L,x", "w,x", "L,w,x"} {
 		if err := CheckStream(good); err != nil {

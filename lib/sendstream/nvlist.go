@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// oneDataset reports, as an error, that the list of a package does not say that
-// the package is of one dataset alone: zfs send -p and -I say so, -R does not. In
-// a list of several, zfs would apply what it says of each to the datasets below
-// the target that have the guids of its snapshots.
+// oneDataset returns an error unless the nvlist of a package stream says that the package
+// contains a single dataset: zfs send -p and -I say so, -R does not. From a list of
+// several datasets, zfs would apply the entry of each to the datasets below the target
+// that have the guids of its snapshots.
 func oneDataset(list []byte) error {
 	alone, datasets := false, 0
 	rest, err := walk(list, func(within, name string, typ uint32) {
@@ -31,7 +31,7 @@ func oneDataset(list []byte) error {
 	return nil
 }
 
-// The types of an nvlist's pairs that zfs uses in streams, from sys/nvpair.h.
+// The types of nvlist pairs that zfs uses in streams, from sys/nvpair.h.
 const (
 	nvBoolean      = 1
 	nvInt32        = 5
@@ -51,21 +51,21 @@ var (
 	errUnclear = errors.New("a pair has another length than it says")
 )
 
-// walk reads an nvlist in XDR, and calls pair for each of its own pairs, and for
-// those of the lists that are their values. What is within these is read too, for libnvpair finds the next pair by that and not by
-// the length that a pair says it has. Where both disagree the list is refused.
+// walk parses an nvlist in XDR, and calls pair for each of its own pairs and for the
+// pairs of the lists that are their values. Deeper lists are parsed, too, because
+// libnvpair finds the next pair by parsing and not by the pair's stated length. A list in
+// which both disagree is refused.
 func walk(b []byte, pair func(within, name string, typ uint32)) (rest []byte, err error) {
-	const xdr = 1 // and two reserved bytes, after that of the byte order
+	const xdr = 1 // followed by the byte order and two reserved bytes
 	if len(b) < 4 || b[0] != xdr {
 		return nil, errors.New("it is not in XDR")
 	}
 	return pairs(b[4:], nil, pair)
 }
 
-const maxDepth = 8 // zfs has five
+const maxDepth = 8 // zfs uses five levels
 
-// pairs reads version and flags of a list, and its pairs until the one without a
-// length.
+// pairs parses the version and flags of a list, and its pairs up to the one of length 0.
 func pairs(b []byte, path []string, pair func(string, string, uint32)) (rest []byte, err error) {
 	if len(path) > maxDepth {
 		return nil, errors.New("its lists are too deep")
@@ -111,7 +111,7 @@ func pairs(b []byte, path []string, pair func(string, string, uint32)) (rest []b
 	}
 }
 
-// value reads n values of a type.
+// value parses n values of a type.
 func value(b []byte, typ, n uint32, path []string, pair func(string, string, uint32)) (rest []byte, err error) {
 	skip := func(k uint64) ([]byte, error) {
 		if k > uint64(len(b)) {
@@ -144,7 +144,7 @@ func value(b []byte, typ, n uint32, path []string, pair func(string, string, uin
 		}
 		return b, err
 	case nvUint64Array:
-		// xdr_array says once more how many there are, where there are any.
+		// xdr_array repeats the number of elements, if there are any.
 		if n == 0 {
 			return b, nil
 		}
@@ -164,7 +164,7 @@ func value(b []byte, typ, n uint32, path []string, pair func(string, string, uin
 	return nil, errors.New("it has a value of an unknown type")
 }
 
-// text reads a string, which is padded to four bytes.
+// text parses a string, which is padded to a multiple of four bytes.
 func text(b []byte) (s string, rest []byte, err error) {
 	if len(b) < 4 {
 		return "", nil, errShort
@@ -177,7 +177,7 @@ func text(b []byte) (s string, rest []byte, err error) {
 	}
 	s = string(b[:n])
 	if strings.IndexByte(s, 0) >= 0 {
-		return "", nil, errUnclear // libnvpair reads no further
+		return "", nil, errUnclear // libnvpair stops at the NUL
 	}
 	return s, b[padded:], nil
 }

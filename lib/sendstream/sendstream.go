@@ -1,16 +1,16 @@
-// Package sendstream looks into a stream of zfs send, as far as it takes to know
-// which dataset it would change.
+// Package sendstream inspects a stream of zfs send as far as is necessary to know which
+// dataset it would change.
 //
-// zfs receive (2.1 to 2.4) makes the name of what it receives of its operand and
-// of what the stream says of itself: a package stream may bring other datasets,
-// with properties of their own, rename those that are there, and make clones of
-// snapshots that another dataset has. Whoever sends chooses that, not whoever asked.
+// zfs receive (2.1 to 2.4) derives the names of the received datasets from its operand
+// and from names in the stream: a package stream may bring other datasets with properties
+// of their own, rename existing datasets, and make clones of another dataset's snapshots.
+// The sender decides that, not the requester.
 //
-// Goals: nothing but snapshots of the one dataset asked for gets through, from the
-// base asked for; a stream that could be read in two ways is none.
+// Goals: only snapshots of the one requested dataset pass, from the requested base; a
+// stream that could be read in two ways is refused.
 //
-// Non-goals: it does not tell whether the data is good or complete. zfs does, and
-// the guid of what was received.
+// Non-goals: it does not check whether the data is good or complete. zfs does, and so
+// does the guid of the received snapshot.
 package sendstream
 
 import (
@@ -22,58 +22,58 @@ import (
 	"strings"
 )
 
-// Rule is what a stream may do.
+// Rule says which streams may pass.
 type Rule struct {
-	// FromGUID is the guid of the snapshot or bookmark that the stream starts
-	// from; 0 for a full stream.
+	// FromGUID is the guid of the stream's base, a snapshot or bookmark; 0 for a full
+	// stream.
 	FromGUID uint64
-	// AnyBase lets it start from any, where the guid is not known.
+	// AnyBase allows any base, for use where its guid is not known.
 	AnyBase bool
-	// Several lets it bring more than one snapshot. Each of its records is looked at
-	// then; else the rest passes unseen after the first snapshot's beginning, and
-	// its receiver must be given the snapshot's name, with which zfs takes no other.
+	// Several allows more than one snapshot; then each record is inspected. Without it
+	// the rest of the stream passes uninspected after the first snapshot's BEGIN record,
+	// and the receiver must be given the snapshot's name, so that zfs receives no other.
 	Several bool
 }
 
-// Rest is all that is left of a stream.
+// Rest means the whole remaining stream.
 const Rest = math.MaxInt64
 
-// ErrForeign is wrapped by the errors of streams that would reach beyond the
-// dataset they were asked for, or that are not understood.
+// ErrForeign is wrapped by the errors for streams that reach beyond the requested
+// dataset, or that are not understood.
 var ErrForeign = errors.New("the stream is not what was asked for")
 
 func foreign(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrForeign, fmt.Sprintf(format, a...))
 }
 
-// Inspector looks at one stream.
+// Inspector inspects one stream.
 type Inspector struct {
 	rule  Rule
 	order binary.ByteOrder
 	state state
-	// dataset is the one that the stream's package was made from.
+	// dataset is the dataset that the package was made from.
 	dataset string
-	inside  bool // a package
+	inside  bool // within a package
 	bases   map[uint64]bool
 }
 
 type state int
 
 const (
-	atStart   state = iota // of the stream
-	afterList              // of a package: the END of its header follows
-	between                // snapshots
-	within                 // a snapshot
-	over                   // the END of the package is behind
+	atStart   state = iota // at the start of the stream
+	afterList              // after the list of a package: the END of its header follows
+	between                // between two snapshots
+	within                 // within a snapshot
+	over                   // after the last END
 )
 
-// New gives the inspector of a stream.
+// New returns an inspector of a stream.
 func New(rule Rule) *Inspector {
 	return &Inspector{rule: rule, bases: map[uint64]bool{rule.FromGUID: true}}
 }
 
-// Record types, header types and places in a dmu_replay_record, from
-// sys/zfs_ioctl.h. All have the same size.
+// Record types, header types and offsets in a dmu_replay_record, from sys/zfs_ioctl.h.
+// All records have the same size, without their payload.
 const (
 	recordSize = 312
 
@@ -99,13 +99,13 @@ const (
 	atFromGUID  = 48
 	atToGUID    = 40
 	atToName    = 56
-	maxPayload  = 32 << 20  // of a record: SPA_MAXBLOCKSIZE is half of it
-	maxListSize = 256 << 20 // of the list of a package, which names all snapshots
+	maxPayload  = 32 << 20  // of a record: twice SPA_MAXBLOCKSIZE
+	maxListSize = 256 << 20 // of a package's list, which names all snapshots
 )
 
-// Next looks at the bytes of the stream that follow what it has let pass. pass is
-// how many may pass now, be they in b or still to come; 0 where it takes at
-// least need bytes to tell.
+// Next inspects b, the bytes of the stream after those that may already pass. pass is the
+// number of further bytes that may pass, whether in b or still to come; it is 0 if at
+// least need bytes are required to decide.
 func (i *Inspector) Next(b []byte) (pass int64, need int, err error) {
 	if len(b) < recordSize {
 		return 0, recordSize, nil
@@ -150,7 +150,7 @@ func (i *Inspector) Next(b []byte) (pass int64, need int, err error) {
 	return recordSize + size, 0, nil
 }
 
-// payload is how many bytes follow the record's header.
+// payload returns the number of bytes that follow the record's header.
 func (i *Inspector) payload(typ uint32, b []byte) (int64, error) {
 	round := func(n uint32) uint64 { return (uint64(n) + 7) &^ 7 }
 	var n uint64
@@ -179,7 +179,7 @@ func (i *Inspector) payload(typ uint32, b []byte) (int64, error) {
 	return int64(n), nil
 }
 
-// begin looks at a BEGIN record, that of a package or of a snapshot.
+// begin inspects the BEGIN record of a package or snapshot.
 func (i *Inspector) begin(b []byte) (pass int64, need int, err error) {
 	if i.state != atStart && i.state != between {
 		return 0, 0, foreign("a snapshot begins within another")
@@ -224,7 +224,7 @@ func (i *Inspector) begin(b []byte) (pass int64, need int, err error) {
 			return 0, 0, foreign("it starts from a snapshot with the guid %d", from)
 		}
 		i.bases[i.order.Uint64(b[atToGUID:])] = true
-		delete(i.bases, 0) // a second full stream
+		delete(i.bases, 0) // refuses a second full stream
 		if !i.rule.Several {
 			return Rest, 0, nil
 		}

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// inspect gives what of a stream passes, or the error that ends it. Bytes come one
-// at a time at first, as they may.
+// inspect returns how many bytes of a stream pass, or the error that ends it. At first it
+// offers one byte, as a slow pipe may.
 func inspect(stream []byte, rule Rule) (passed int64, rest bool, err error) {
 	i := New(rule)
 	for at := int64(0); at < int64(len(stream)); {
@@ -60,8 +60,8 @@ func recorded(t testing.TB, name string) []byte {
 	return data
 }
 
-// P11: of the streams that zfs (2.3.2) makes, those of one dataset pass, and those
-// of a tree do not, before a byte has.
+// TestRecorded checks P11 with streams of zfs 2.3.2: those of one dataset pass, those of
+// a tree are refused before a byte has passed.
 func TestRecorded(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -98,10 +98,10 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// maker makes streams.
+// maker makes streams of one byte order.
 type maker struct{ order binary.ByteOrder }
 
-// record is a record with 32 or 64 bit numbers at places.
+// record returns a record with 32 and 64 bit numbers at offsets.
 func (m maker) record(typ, payload uint32, short map[int]uint32, long map[int]uint64) []byte {
 	b := make([]byte, recordSize)
 	m.order.PutUint32(b, typ)
@@ -123,7 +123,7 @@ func (m maker) begin(head uint64, name string, to, from uint64, payload []byte) 
 
 func (m maker) end() []byte { return m.record(typeEnd, 0, nil, nil) }
 
-// list is an nvlist in XDR, of pairs.
+// list returns an nvlist in XDR with these pairs.
 func list(pairs ...[]byte) []byte {
 	return append([]byte{1, 1, 0, 0}, inner(pairs...)...)
 }
@@ -159,8 +159,8 @@ func fss(names ...string) []byte {
 	return pair("fss", nvNvlist, 1, inner(all...))
 }
 
-// P11: a stream that would reach beyond the dataset it was asked for does not pass
-// that place, in either byte order.
+// TestMade checks P11: in either byte order, a stream that reaches beyond the requested
+// dataset is stopped at that point.
 func TestMade(t *testing.T) {
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		m := maker{order}
@@ -186,7 +186,7 @@ func TestMade(t *testing.T) {
 			what   string
 			stream []byte
 			rule   Rule
-			want   string // of the error; "" is none
+			want   string // a part of the error's text; "" for none
 		}{
 			{"two snapshots", pack(one, sub("p/a@1", 11, 10), sub("p/a@2", 12, 11)), whole, ""},
 			{"no package", sub("p/a@1", 11, 10), whole, ""},
@@ -235,7 +235,7 @@ func TestMade(t *testing.T) {
 	}
 }
 
-// A list that could be read in two ways is none.
+// TestLists checks that a list that could be read in two ways is refused.
 func TestLists(t *testing.T) {
 	longer := pair("a", nvUint64, 1, number(1))
 	longer[3] += 4
@@ -268,8 +268,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// Foreign bytes end in an error or pass; nothing is let pass that was not looked
-// at.
+// FuzzInspector checks that any bytes either pass after inspection or end in an error.
 func FuzzInspector(f *testing.F) {
 	for _, name := range []string{"several", "incremental", "replicate-several"} {
 		f.Add(recorded(f, name), true)

@@ -9,26 +9,27 @@ import (
 	"zab/lib/record"
 )
 
-// longAway is for how long a target may be away before the report asks whether it
-// is gone for good. Disks that take turns come back in weeks, one in a safe in a
-// quarter of a year.
+// longAway is how long another target may be away before the report asks whether it is
+// gone for good. Disks used in turn come back within weeks, a disk kept in a safe within
+// three months.
 const longAway = 90 * 24 * time.Hour
 
-// manyNames are more than a command for people to read should have.
+// manyNames is the number of names up to which the report prints a command to release
+// holds.
 const manyNames = 10
 
-// away are the other targets that snapshots are kept for which nothing else keeps.
+// away maps other targets to the snapshots that are kept for them alone.
 type away map[otherTarget]*kept
 
 type otherTarget struct{ host, tag string }
 
 type kept struct {
-	names []string // full
-	// last is when the newest of the holds was put: then the target was here; 0 where
-	// that is not known of one of them.
+	names []string // full names
+	// last is when the newest of the holds was placed, so that the target was present;
+	// unknown, if the time of any hold is not known.
 	last    int64
 	unknown bool
-	also    map[string][]string // the names by the shared tag that goes too
+	also    map[string][]string // names by the shared tag that is to be released, too
 }
 
 func (a *away) add(rec *record.Record) {
@@ -62,8 +63,8 @@ func (a *away) add(rec *record.Record) {
 	}
 }
 
-// tellAway says once for each target that has not been here for long what is kept
-// for it, and how that is let go.
+// tellAway reports once for each target long away how many snapshots are kept for it, and
+// how to release them.
 func (r *report) tellAway() {
 	for _, k := range slices.SortedFunc(maps.Keys(r.away), func(a, b otherTarget) int {
 		return strings.Compare(a.host+"\x00"+a.tag, b.host+"\x00"+b.tag)
@@ -82,7 +83,8 @@ func (r *report) tellAway() {
 			r.say("    if it is gone for good: zab-list(8) tells how all that is held for it is let go")
 			continue
 		}
-		// The tag that names the target goes last: it says whose the other is.
+		// The tag that names the target is released last: it shows whose the shared one
+		// is.
 		var commands []string
 		host := r.env.Machine.Host(k.host)
 		for _, tag := range slices.Sorted(maps.Keys(o.also)) {

@@ -12,8 +12,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// What stays for a target that was not here for long is told once, with what lets it
-// go; of a target that takes its turns nothing is said.
+// TestAway checks that snapshots kept for a target long away are reported once, with the
+// commands that release them, and that nothing is said about targets used in turn.
 func TestAway(t *testing.T) {
 	now := time.Date(2026, 11, 22, 3, 0, 0, 0, time.Local)
 	at := func(days int) *int64 { return record.Ptr(now.AddDate(0, 0, -days).Unix()) }

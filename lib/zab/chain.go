@@ -17,20 +17,20 @@ import (
 	"zab/lib/record"
 )
 
-// running is a stage that was started.
+// running is a started stage.
 type running struct {
 	name string
 	cmd  *proc.Group
 	done chan error
 }
 
-// chain starts the stages and reads what the last of them prints. The first
-// one's records pass through here, so that it is known which datasets must
-// have a verdict at the end, and that no two of them go to one target, before
-// anything is changed.
+// chain starts the stages and reads the output of the last. The records of the first
+// stage pass through this process, so that before anything is changed it is known which
+// datasets must have a verdict at the end, and that no two of them go to the same target.
 func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *report) error {
-	// The k-th stage reads the pipe before the one that it writes to. They are
-	// closed when the stages have ended: what one reads must not seem to be all.
+	// The k-th stage reads from the pipe before the one it writes to. The pipes are
+	// closed only when the stages have ended, so that no stage takes incomplete input for
+	// complete.
 	pipes, err := plumb(len(stages))
 	defer func() {
 		for k := range pipes {
@@ -44,9 +44,8 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	stop := func() {}
 	defer func() { stop() }()
 	start := func(s stage, stdin io.Reader, stdout io.Writer) (*running, error) {
-		// In a group of its own, so that Ctrl-C goes to the wrapper alone, which
-		// ends the stages in good order. Should the wrapper be killed, the kernel
-		// ends them.
+		// In a group of its own, so that Ctrl-C reaches only the wrapper, which ends the
+		// stages in good order. If the wrapper is killed, the kernel ends them.
 		cmd := proc.New(syscall.SIGTERM, find(s.argv[0]), s.argv[1:]...)
 		cmd.Args[0] = s.argv[0]
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, env.Stderr
@@ -82,7 +81,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 		out.Close()
 		return err
 	}
-	// What the target has can be listed meanwhile, and changes nothing.
+	// zab-plan can list the target meanwhile: that changes nothing.
 	for k := range stages {
 		if stages[k].argv[0] == "zab-plan" {
 			if _, err := begin(k); err != nil {
@@ -97,7 +96,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 		return err
 	}
 	if err := wait(ctx, first); err != nil && (exitCode(err) != cli.ExitFailed || len(rep.unlisted) == 0) {
-		// The stage has said why.
+		// The stage has printed the cause.
 		return silent{fmt.Errorf("cannot select the datasets to back up")}
 	}
 	if rep.target != "" {
@@ -105,7 +104,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 			return &record.Error{Stage: "zab", Kind: record.KindBadMapping, Message: err.Error(), Hint: "see --strip-path"}
 		}
 	}
-	if rep.total == 0 { // all are excluded, or cannot be read
+	if rep.total == 0 { // all datasets are excluded or could not be listed
 		for _, r := range rep.unlisted {
 			rep.tell(r)
 		}
@@ -114,7 +113,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	return o.rest(ctx, stages, begin, pipes, selected, rep)
 }
 
-// rest starts the stages after the first that do not run yet, and feeds them.
+// rest starts the remaining stages and feeds the selected records to the second stage.
 func (o *Options) rest(ctx context.Context, stages []stage, begin func(int) (*running, error), pipes []pipe, selected []*record.Record, rep *report) error {
 	var mine []*running
 	for k := 1; k < len(stages); k++ {
@@ -131,12 +130,12 @@ func (o *Options) rest(ctx context.Context, stages []stage, begin func(int) (*ru
 		w := record.NewWriter(feed)
 		for _, r := range selected {
 			if w.Pass(r) != nil {
-				return // the stage has ended, and its status tells
+				return // the stage has ended; its status is reported
 			}
 		}
 	}()
 	last := &pipes[len(pipes)-1]
-	defer last.close() // so that no stage waits to be read
+	defer last.close() // so that no stage blocks on its output
 	switch err := rep.results(ctx, last.out); {
 	case errors.Is(err, errStopped):
 		return nil // the stages are ended by the caller
@@ -151,7 +150,7 @@ func (o *Options) rest(ctx context.Context, stages []stage, begin func(int) (*ru
 	return nil
 }
 
-// pipe has two ends that are nil when they are not this process's any more.
+// pipe is a pipe; an end is nil once this process has closed it or passed it on.
 type pipe struct{ out, in *os.File }
 
 func (p *pipe) close() {
@@ -163,7 +162,7 @@ func (p *pipe) close() {
 	}
 }
 
-// plumb makes n pipes.
+// plumb creates n pipes.
 func plumb(n int) (pipes []pipe, err error) {
 	for range n {
 		var p pipe
@@ -175,7 +174,7 @@ func plumb(n int) (pipes []pipe, err error) {
 	return pipes, err
 }
 
-// wait waits for a stage, but not beyond the context.
+// wait waits for a stage to end, at most until the context ends.
 func wait(ctx context.Context, r *running) error {
 	select {
 	case err := <-r.done:
@@ -186,10 +185,11 @@ func wait(ctx context.Context, r *running) error {
 	}
 }
 
-// endAll ends whatever still runs: politely first, so that a stage can end its
-// own children on both sides and a receive can save what has arrived. Commands
-// after the snapshot always run to their end, as long as that may take: what
-// the one before it froze would stay frozen. A second signal ends even those.
+// endAll ends all stages that still run, first by SIGTERM, so that a stage can end its
+// own children on both sides and a receive can save its received part. With hooks,
+// zab-snap is waited for however long it takes, because commands after the snapshot must
+// complete: anything frozen by the commands before it would stay frozen. A second signal
+// ends even zab-snap.
 func endAll(all []*running, hooks bool) {
 	for _, r := range all {
 		_ = r.cmd.Signal(syscall.SIGTERM)
@@ -211,10 +211,10 @@ func endAll(all []*running, hooks bool) {
 	}
 }
 
-// silent is an error whose cause a stage has printed already.
+// silent is an error whose cause a stage has already printed.
 type silent struct{ error }
 
-// exitCode is the exit status of a stage, -1 for a signal.
+// exitCode returns the exit status of a stage, or -1 if a signal ended it.
 func exitCode(err error) int {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

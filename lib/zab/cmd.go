@@ -1,9 +1,9 @@
-// Package zab is the wrapper: it chains the commands of the toolkit into the
-// whole workflow and reports what came of it.
+// Package zab is the wrapper: it chains the commands of the toolkit into a whole backup
+// and reports the outcome.
 //
-// Goals: it starts the real commands with real pipes, so that what it does can
-// be printed, pasted and taken apart; the command line of zfs-autobackup;
-// every selected dataset has a verdict at the end.
+// Goals: it starts the real commands with real pipes, so that its work can be printed,
+// pasted into a shell and run in parts; the command line of zfs-autobackup; every
+// selected dataset has a verdict at the end.
 //
 // Non-goals: no step of a backup is done here.
 package zab
@@ -29,14 +29,15 @@ import (
 
 // Exit codes of the wrapper beyond the count of failed datasets.
 const (
-	exitNothing = 255 // nothing could be attempted, or a wrong command line
-	exitMost    = 254 // as many failures as fit
+	exitNothing = 255 // nothing could be attempted, or the command line is wrong
+	exitMost    = 254 // the largest count of failed datasets
 )
 
-// Transfer are the options of zab-xfer under a name that is not taken.
+// Transfer is xfer.Options under another name, since the name Options is taken by an
+// embedded field.
 type Transfer = xfer.Options
 
-// Options of zab: those of the stages, under the same names, and its own.
+// Options are the options of zab: those of the stages, under the same names, and its own.
 type Options struct {
 	cli.Common
 	selection.Select
@@ -59,7 +60,7 @@ type Options struct {
 	Raw          bool `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
 }
 
-// sections are those of zab(8), after what is used most.
+// sections are the sections of zab(8), after the most frequently used options.
 var sections = []cli.Section{
 	{Tag: cli.Often, Title: "Used most"},
 	{Title: "General"},
@@ -80,16 +81,16 @@ func Program() cli.Program {
 		Options: o, Sections: sections,
 		Check: o.check,
 		Run:   o.run,
-		// As in zfs-autobackup, the other numbers count failed datasets.
+		// As in zfs-autobackup, all lower numbers count failed datasets.
 		UsageExit: exitNothing, FailExit: exitNothing,
 	}
 }
 
-// Main is the command.
+// Main runs zab and returns its exit status.
 func Main(args []string) int { return cli.Main(Program(), args) }
 
-// check has every stage check the options that it will be given, so that a
-// wrong one is found before anything is done.
+// check has every stage check its options, so that an invalid option is found before
+// anything is done.
 func (o *Options) check(args []string) error {
 	if err := snapname.BackupName(args[0]); err != nil {
 		return err
@@ -107,7 +108,8 @@ func (o *Options) check(args []string) error {
 			return err
 		}
 	}
-	// Also of those stages that will not be started: what is wrong is wrong.
+	// Stages that will not be started check their options, too: an invalid option is
+	// always an error.
 	all := *o
 	all.NoSend, all.NoThinning = false, false
 	if len(args) == 1 {
@@ -127,7 +129,7 @@ func (o *Options) check(args []string) error {
 	return nil
 }
 
-// keeps says in words what the schedules keep, which check has found to be good.
+// keeps describes the schedules of source and target, which check has validated.
 func (o *Options) keeps(hasTarget bool) string {
 	source, _ := o.KeepSource()
 	target, _ := o.KeepTarget()
@@ -161,7 +163,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 	return r.end(o.chain(ctx, env, stages, r))
 }
 
-// connect makes one connection to each remote side, which all stages share.
+// connect opens one connection to each remote side, which all stages share.
 func (o *Options) connect(ctx context.Context, env *cli.Env) error {
 	for _, dest := range []string{o.SSHSource, o.SSHTarget} {
 		if err := env.Machine.Host(dest).Connect(ctx, o.Retries); err != nil {

@@ -24,9 +24,9 @@ import (
 	"zab/lib/xfer"
 )
 
-// The tests of this file hold the pages, the README and the completions to the
-// programs. With ZAB_UPDATE_DOCS=1 in the environment they write the tables of
-// the completions anew.
+// The tests of this file compare the manual pages, the README and the completions with
+// the programs. With ZAB_UPDATE_DOCS=1 in the environment they update the tables of the
+// completions.
 
 const root = "../.."
 
@@ -35,7 +35,7 @@ var programs = map[string]func() cli.Program{
 	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program,
 }
 
-// names are those of the programs, in the order of the pipeline.
+// names are the names of the programs, in the order of the pipeline.
 var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin"}
 
 func read(t *testing.T, path string) string {
@@ -62,7 +62,7 @@ func options(p cli.Program) []*flags.Option {
 	return out
 }
 
-// item is an option as a page has it, in one of the forms
+// item is an option in a manual page, in one of the forms
 //
 //	.It Fl n , -dry-run
 //	.It Fl j , -jobs Ns = Ns Ar N
@@ -78,7 +78,7 @@ var (
 	defaultForm = regexp.MustCompile(`(?m)^The default is\n\.Ql (\S+)(?: [.,;])?$`)
 )
 
-// items are the options in a page, by long name.
+// items returns the options in a page, by long name.
 func items(t *testing.T, page string) map[string]*item {
 	t.Helper()
 	out := map[string]*item{}
@@ -151,8 +151,8 @@ func TestDocsOptions(t *testing.T) {
 	}
 }
 
-// --help lists the options of zab in the sections of the page, after those that are
-// used most.
+// TestDocsHelpSections checks that --help lists the options of zab in the sections of its
+// page, after the most frequently used options.
 func TestDocsHelpSections(t *testing.T) {
 	of := map[string]string{}
 	for _, s := range sections {
@@ -195,7 +195,7 @@ func TestDocsHelpSections(t *testing.T) {
 	}
 }
 
-// An option means the same in every command that has it.
+// TestDocsOptionsAgree checks that an option means the same in every command that has it.
 func TestDocsOptionsAgree(t *testing.T) {
 	type meaning struct{ short, value, def, description string }
 	first := map[string]string{}
@@ -223,10 +223,11 @@ func TestDocsOptionsAgree(t *testing.T) {
 	}
 }
 
-// What the pages say of an option is the same too, but where it has to differ.
+// TestDocsOptionTextsAgree checks that the pages describe an option in the same words,
+// except where the descriptions have to differ.
 func TestDocsOptionTextsAgree(t *testing.T) {
 	differ := []string{"dry-run", "verbose", "debug", "now"}
-	// A page refers to its own sections in another way than others do.
+	// Pages refer differently to their own sections and to those of other pages.
 	see := regexp.MustCompile(`See\n\.Sx [^\n]*\n(in\n\.Xr [^\n]*\n)?`)
 	first := map[string]string{}
 	text := map[string]string{}
@@ -246,8 +247,8 @@ func TestDocsOptionTextsAgree(t *testing.T) {
 	}
 }
 
-// Every option of a stage is one of the wrapper, or belongs to the stage alone
-// because it is about records, or in place of them.
+// TestDocsWrapperHasAll checks that the wrapper has every option of the stages, except
+// those that concern records or replace them.
 func TestDocsWrapperHasAll(t *testing.T) {
 	alone := map[string][]string{
 		"zab-select": {"exclude-path", "all", "target", "excluded"},
@@ -268,7 +269,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 	}
 }
 
-// sectionsOf gives the parts of a page, by heading, in order.
+// sectionsOf returns the sections of a page by heading, and the headings in order.
 func sectionsOf(text, macro string) (order []string, parts map[string]string) {
 	parts = map[string]string{}
 	heading := ""
@@ -307,7 +308,7 @@ func TestDocsSections(t *testing.T) {
 	}
 }
 
-// field is a field as zab-record(5) has it.
+// field matches a field in zab-record(5).
 var field = regexp.MustCompile(`(?m)^\.It Va ([\w:]+) Pq (\w+)\n((?:[^.].*\n|\.[^IE].*\n)*)`)
 
 func TestDocsRecordFields(t *testing.T) {
@@ -335,7 +336,7 @@ func TestDocsRecordFields(t *testing.T) {
 			t.Errorf("zab-record.5, %s: the page has\n\t%v, the program\n\t%v", heading, have, want)
 		}
 	}
-	// The snapshots inside a stream are told of in one sentence.
+	// The fields of the snapshots within a stream are described in one sentence.
 	for _, m := range field.FindAllStringSubmatch(parts["Steps"], -1) {
 		if m[1] != "through" {
 			continue
@@ -349,13 +350,13 @@ func TestDocsRecordFields(t *testing.T) {
 	}
 }
 
-// fields are the names and types of a struct in JSON.
+// fields returns the JSON names and types of a struct's fields.
 func fields(t reflect.Type) []string {
 	var out []string
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" || name == "-" {
-			continue // embedded, or not written
+			continue // embedded, or not written to JSON
 		}
 		out = append(out, name+" "+jsonType(f.Type))
 	}
@@ -382,7 +383,8 @@ func jsonType(t reflect.Type) string {
 	return t.String()
 }
 
-// The example of a record, put together again, is one.
+// TestDocsRecordExample checks that the example of a record, with its lines joined, is a
+// record.
 func TestDocsRecordExample(t *testing.T) {
 	var rec string
 	for _, b := range literals(read(t, "man/zab-record.5")) {
@@ -399,7 +401,7 @@ func TestDocsRecordExample(t *testing.T) {
 	}
 }
 
-// What the catalogues of package record have, zab-record(5) explains, and nothing else.
+// TestDocsKinds checks that zab-record(5) explains exactly the kinds of package record.
 func TestDocsKinds(t *testing.T) {
 	_, parts := sectionsOf(read(t, "man/zab-record.5"), "Ss")
 	word := regexp.MustCompile(`(?m)^\.It Cm ([a-z-]+)(?: Ta.*)?$`)
@@ -446,7 +448,7 @@ func TestDocsLint(t *testing.T) {
 	}
 }
 
-// Every page that another one refers to, and is ours, is there.
+// TestDocsReferences checks that each of our own pages to which a page refers exists.
 func TestDocsReferences(t *testing.T) {
 	ref := regexp.MustCompile(`(?m)^\.(?:It )?Xr (zab\S*) (\d)`)
 	for _, path := range pages(t) {
@@ -481,7 +483,7 @@ func TestDocsReadme(t *testing.T) {
 	}
 }
 
-// literals are the displays of a page, as a reader sees them.
+// literals returns the literal displays of a page, as a reader sees them.
 func literals(page string) []string {
 	var out []string
 	seen := strings.NewReplacer(`\(aq`, "'", `\e`, `\`, `\&`, "", `\-`, "-", `\(ha`, "^")
@@ -491,7 +493,7 @@ func literals(page string) []string {
 	return out
 }
 
-// The commands in all examples are ones that the programs take.
+// TestDocsExamples checks that the programs accept the commands in all examples.
 func TestDocsExamples(t *testing.T) {
 	examples := map[string][]string{}
 	readme := ""
@@ -540,9 +542,9 @@ func checkCommand(t *testing.T, where string, argv []string) {
 	}
 }
 
-// commands finds our commands in a text of shell, perhaps with what they print
-// in between. It knows quotes, pipes and redirections, and the few programs
-// that start others in our examples.
+// commands returns our commands in a shell text, which may also contain their output. It
+// understands quotes, pipes and redirections, and the few programs that start others in
+// our examples.
 func commands(text string) [][]string {
 	var out [][]string
 	text = strings.ReplaceAll(text, "\\\n", " ")
@@ -569,7 +571,7 @@ func commands(text string) [][]string {
 		case c == ' ' || c == '\t':
 			i++
 		case c == '<' || c == '>':
-			// The redirection and its file.
+			// Skip the redirection and its file.
 			for i++; i < len(text) && strings.IndexByte(" >&", text[i]) >= 0; i++ {
 			}
 			for ; i < len(text) && strings.IndexByte(" \n|;", text[i]) < 0; i++ {
@@ -587,8 +589,8 @@ func commands(text string) [][]string {
 	return out
 }
 
-// starts tells whether the words before a command start it: a prompt, the
-// fields of a crontab or a unit, parallel, or ssh.
+// starts reports whether a command may follow these words: a prompt, the fields of a
+// crontab or a unit, parallel, or ssh.
 func starts(before []string) bool {
 	if len(before) == 1 && (before[0] == "#" || before[0] == "$") || len(before) == 6 && before[5] == "root" {
 		return true
@@ -596,7 +598,7 @@ func starts(before []string) bool {
 	return before[0] == "parallel" || before[0] == "ssh" || before[0] == "#" && before[1] == "parallel"
 }
 
-// word reads a word of shell and gives its length.
+// word parses a word of shell and returns it with its length in s.
 func word(s string) (w string, n int) {
 	var quote byte
 	for n = 0; n < len(s); n++ {
@@ -617,7 +619,8 @@ func word(s string) (w string, n int) {
 	return w, n
 }
 
-// The completions know all options that are not hidden, and no others.
+// TestDocsCompletions checks that the completions have exactly the options that are not
+// hidden.
 func TestDocsCompletions(t *testing.T) {
 	for file, table := range map[string]func(string, []*flags.Option) string{
 		"zab.bash": bashTable, "_zab": zshTable, "zab.fish": fishTable,
@@ -673,7 +676,7 @@ func bashTable(name string, list []*flags.Option) string {
 	return fmt.Sprintf("\t%s) echo '%s' ;;\n", name, strings.Join(opts, " "))
 }
 
-// compressTypes are those that --compress tells of.
+// compressTypes returns the types that the description of --compress lists.
 func compressTypes(o *flags.Option) []string {
 	_, s, _ := strings.Cut(o.Description, ": ")
 	return strings.Split(strings.ReplaceAll(s, " (default)", ""), ", ")
@@ -752,7 +755,7 @@ func fishTable(name string, list []*flags.Option) string {
 	return b.String()
 }
 
-// Each promise of zab(7) is named by a test that holds it.
+// TestDocsPromises checks that each promise of zab(7) is named by a test.
 func TestDocsPromises(t *testing.T) {
 	promise := regexp.MustCompile(`(?m)^\.It (P[0-9]+)$`)
 	found := promise.FindAllStringSubmatch(read(t, "man/zab.7"), -1)

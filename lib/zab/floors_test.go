@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// Each package stands in the list of contrib/ARCHITECTURE.md, and imports only packages
-// of lower floors. The judges of zab share no code with it.
+// TestFloors checks that each package is in the list of contrib/ARCHITECTURE.md and
+// imports only packages of lower floors, and that the judges of zab share no code with
+// it.
 func TestFloors(t *testing.T) {
 	_, list, _ := strings.Cut(read(t, "contrib/ARCHITECTURE.md"), "## 2. The packages")
 	list, _, _ = strings.Cut(list, "\n## ")

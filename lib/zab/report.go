@@ -15,7 +15,7 @@ import (
 	"zab/lib/record"
 )
 
-// report follows the records of a run and tells what came of them.
+// report follows the records of a run and reports their outcome.
 type report struct {
 	o      *Options
 	env    *cli.Env
@@ -26,22 +26,22 @@ type report struct {
 	waiting map[string]bool // selected datasets without a verdict yet
 	order   []string
 	total   int
-	// unlisted are what the first stage could not list on the source. They count as
-	// failed, beside the datasets.
+	// unlisted are the parts of the source that the first stage could not list. They
+	// count as failed, in addition to the datasets.
 	unlisted []*record.Record
-	copies   int // selected by a property that came with a stream
+	copies   int // datasets selected by a received property
 	failed   int
 	sent     int
 	bytes    int64
 	thinned  int
-	quiet    int // nothing to do
+	quiet    int // datasets with nothing to do
 	orphans  int
-	attempt  bool // some record came out of the chain
-	dead     bool // a stage ended as it never should
-	stopped  bool // at the first failure, under --debug
+	attempt  bool // at least one record came out of the chain
+	dead     bool // a stage failed or was killed
+	stopped  bool // stopped at the first failure, with --debug
 	begun    time.Time
-	// unwritten is why the report, or the records, cannot be written any more.
-	// That is no reason to end the backup.
+	// unwritten is the error that prevents writing the report or the records. It does not
+	// end the backup.
 	unwritten error
 	away      away
 }
@@ -54,8 +54,8 @@ func newReport(o *Options, env *cli.Env, args []string) *report {
 	return r
 }
 
-// talks tells whether there is a report: with --verbose, and in a dry run,
-// whose whole point it is.
+// talks reports whether a report is printed: with --verbose, and in a dry run, whose
+// purpose the report is.
 func (r *report) talks() bool { return (r.o.Verbose || r.o.DryRun) && !r.o.JSON }
 
 func (r *report) say(format string, a ...any) {
@@ -67,8 +67,8 @@ func (r *report) say(format string, a ...any) {
 	}
 }
 
-// cause is an error of the system without the name of a file that stands for
-// standard output.
+// cause returns the system's error without the name of the file that stands for standard
+// output.
 func cause(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -77,7 +77,7 @@ func cause(err error) error {
 	return err
 }
 
-// selected reads what the first stage prints.
+// selected reads the output of the first stage and returns its records.
 func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, error) {
 	all, err := r.read(ctx, in, nil)
 	if err != nil {
@@ -126,7 +126,7 @@ func (r *report) head() {
 	r.say("%s", r.o.keeps(r.target != ""))
 }
 
-// results reads what the last stage prints, record by record.
+// results reads the output of the last stage, record by record.
 func (r *report) results(ctx context.Context, in io.Reader) error {
 	_, err := r.read(ctx, in, r.result)
 	return err
@@ -166,8 +166,8 @@ func (r *report) read(ctx context.Context, in io.Reader, each func(*record.Recor
 			case !ok:
 				return all, nil
 			case g.err != nil:
-				// A stage that was killed leaves a line cut off; its status
-				// tells the rest.
+				// A killed stage leaves an incomplete line; its status is reported
+				// separately.
 				r.env.Errorf("cannot read what the stages print: %s", g.err)
 				r.dead = true
 				return all, nil
@@ -181,11 +181,10 @@ func (r *report) read(ctx context.Context, in io.Reader, each func(*record.Recor
 	}
 }
 
-// errStopped ends a run at its first failure, for those who look for its cause
-// with --debug.
+// errStopped ends a run with --debug at its first failure, to help in finding the cause.
 var errStopped = errors.New("stopped at the first failure")
 
-// result deals with one final record.
+// result reports one final record.
 func (r *report) result(rec *record.Record) error {
 	r.tell(rec)
 	if r.o.Debug && rec.Failure() != nil && len(r.waiting) > 0 {
@@ -195,7 +194,7 @@ func (r *report) result(rec *record.Record) error {
 	return nil
 }
 
-// tell reports one final record.
+// tell reports one final record and counts its outcome.
 func (r *report) tell(rec *record.Record) {
 	if rec.Type == record.TypeDataset && !rec.Excluded {
 		delete(r.waiting, rec.Name)
@@ -239,7 +238,7 @@ func (r *report) tell(rec *record.Record) {
 	}
 }
 
-// story is what happened to one dataset, in one line; idle where nothing did.
+// story returns a summary of one dataset in one line; idle means that nothing was done.
 func (r *report) story(rec *record.Record) (line string, idle bool) {
 	var parts []string
 	add := func(format string, a ...any) { parts = append(parts, fmt.Sprintf(format, a...)) }
@@ -349,7 +348,7 @@ func (r *report) word() string {
 	return "destroyed"
 }
 
-// gone counts the snapshots that were, or would be, destroyed.
+// gone counts, also in the total, the snapshots that were or would be destroyed.
 func (r *report) gone(list []record.Verdict) int {
 	n := 0
 	for _, v := range list {
@@ -361,9 +360,9 @@ func (r *report) gone(list []record.Verdict) int {
 	return n
 }
 
-// ended notes the exit status of a stage that did not end well. One that only
-// says that something failed has told what: a record has it, or, for what is
-// no dataset's own trouble such as a command after the snapshot, stderr.
+// ended records that a stage did not exit with 0. Status 1 needs no further message,
+// since the cause has been reported, either in a record or, where it concerns no dataset
+// (such as a failed command after the snapshot), on stderr.
 func (r *report) ended(name string, err error) {
 	r.dead = true
 	if code := exitCode(err); code != cli.ExitFailed && code != cli.ExitPipe {
@@ -371,7 +370,7 @@ func (r *report) ended(name string, err error) {
 	}
 }
 
-// end gives the final count and the exit status.
+// end prints the final count and sets the exit status.
 func (r *report) end(err error) error {
 	if s, ok := err.(silent); ok {
 		r.env.Errorf("%s", s)

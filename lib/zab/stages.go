@@ -21,14 +21,15 @@ import (
 // stage is one command of the chain.
 type stage struct {
 	program  cli.Program
-	argv     []string // with the program's name
+	argv     []string // including the program's name
 	operands []string
 }
 
-// Options that the wrapper does not hand on: it reports itself.
+// ownOptions are options that are not passed to the stages, because the wrapper itself
+// reports.
 var ownOptions = map[string]bool{"verbose": true, "help": true, "version": true, "test": true}
 
-// stages are the commands that do what the command line asks for, in order.
+// stages returns the commands that the command line asks for, in order.
 func (o *Options) stages(args []string) []stage {
 	values := o.given()
 	make1 := func(p cli.Program, extra, operands []string) stage {
@@ -48,8 +49,9 @@ func (o *Options) stages(args []string) []stage {
 			exclude = []string{"--exclude-received"}
 		}
 	} else {
-		// Before anything is done: the target is there, and what belongs to it
-		// stays out. What options leave out must not look missing there.
+		// zab-select checks before anything is done that the target exists, and does not
+		// select datasets that belong to it. Datasets excluded by options must not look
+		// missing to zab-plan.
 		exclude = []string{"--target=" + args[1], "--excluded"}
 	}
 	list := []stage{
@@ -74,7 +76,7 @@ func (o *Options) stages(args []string) []stage {
 	return list
 }
 
-// given are the options on the command line, by long name, as arguments.
+// given returns the options on the command line as arguments, by long name.
 func (o *Options) given() map[string][]string {
 	out := map[string][]string{}
 	p := cli.Program{Name: "zab", Options: o}
@@ -96,14 +98,14 @@ func (o *Options) given() map[string][]string {
 				out[opt.LongName] = append(out[opt.LongName], name+"="+fmt.Sprint(v.Index(i)))
 			}
 		case !v.IsZero() || len(opt.Default) == 1:
-			// 0 is no default where the default is another number.
+			// Zero is not the default of an option whose default is another number.
 			out[opt.LongName] = []string{name + "=" + fmt.Sprint(opt.Value())}
 		}
 	})
 	return out
 }
 
-// pipeline is what does the same in a shell.
+// pipeline returns the equivalent shell pipeline.
 func pipeline(stages []stage) string {
 	var lines []string
 	for _, s := range stages {
@@ -112,7 +114,8 @@ func pipeline(stages []stage) string {
 	return strings.Join(lines, " |\n  ") + "\n"
 }
 
-// find gives the path of a stage's program: beside this one, else on PATH.
+// find returns the path of a stage's program: next to this one if it exists there, else
+// its bare name, which is looked up on PATH.
 func find(name string) string {
 	if self, err := os.Executable(); err == nil {
 		if real, err := filepath.EvalSymlinks(self); err == nil {

@@ -11,18 +11,17 @@ import (
 	"zab/lib/cli"
 )
 
-// huge is no number of anything: it does not fit into 64 bits.
+// huge does not fit into 64 bits.
 const huge = "99999999999999999999"
 
-// freeText marks an option that takes any text at all, where only an empty value
-// is wrong.
+// freeText marks an option that accepts any text except an empty one.
 var freeText = []string{}
 
-// badSchedules are none, for each option that takes one.
+// badSchedules are invalid schedules.
 var badSchedules = []string{"x", "-5", huge, "1e9", "1.5", "1d", "1w1d", "0s1d", "1d0s", "1d1w,", ",1d1w", "1d1w,,2", "2,3", "1d1w x", huge + "d" + huge + "y", "99999y99999y", "1x1y"}
 
-// values has a row for each option that takes a value: one that is right, and
-// those that are not, besides the empty one, which never is.
+// values has a row for each option that takes a value: a valid value, and invalid ones in
+// addition to the empty value, which is always invalid.
 var values = map[string]struct {
 	good string
 	bad  []string
@@ -78,11 +77,11 @@ var values = map[string]struct {
 // long is longer than any name of ZFS.
 var long = strings.Repeat("a", 300)
 
-// operands are what each program needs besides options.
+// operands are the operands that each program requires.
 var operands = map[string][]string{"zab": {"x", "tank"}, "zab-select": {"x"}, "zab-list": {"tank"}, "zab-plan": {"tank"}}
 
-// TestValues gives every option of every program the values that it must
-// refuse, in the place where cli.Main would begin to work.
+// TestValues checks that every program refuses invalid values of every option before its
+// work begins.
 func TestValues(t *testing.T) {
 	known := map[string]bool{}
 	for _, name := range names {
@@ -122,7 +121,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// tried runs a program with one option, but for its work.
+// tried runs a program with one option, up to the point where its work would begin.
 func tried(t *testing.T, name, long, value string) (code int, ran bool, stderr string) {
 	t.Helper()
 	p := programs[name]()

@@ -23,14 +23,13 @@ var messagesFile = flag.String("messages", "../../lib/zfs/errors_test.go", "file
 var messages = sync.OnceValue(func() []string {
 	var out []string
 	data, _ := os.ReadFile(*messagesFile)
-	for _, m := range regexp.MustCompile(`(?m)^\t\{"[^"]*", ("(?:[^"\\]|\\.)*"), Kind`).FindAllStringSubmatch(string(data), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\t\{"[^"]*", ("(?:[^"\\]|\\.)*"), record\.Kind`).FindAllStringSubmatch(string(data), -1) {
 		if s, err := strconv.Unquote(m[1]); err == nil {
 			out = append(out, s)
 		}
 	}
-	if out == nil {
-		out = []string{"cannot open 'tank/a': dataset does not exist", "cannot destroy 'tank/a@1': dataset is busy",
-			"cannot receive new filesystem stream: out of space", "cannot receive resume stream: permission denied"}
+	if len(out) < 50 {
+		panic(fmt.Sprintf("%d messages in %s", len(out), *messagesFile))
 	}
 	return out
 })
@@ -107,6 +106,9 @@ func (h *history) drawFault(a *attempt) *fault {
 	f.program = "zfs"
 	subs := []string{"send", "receive", "receive", "hold", "release", "destroy", "snapshot", "list", "get", "set", "*", "*", "*"}
 	f.sub, f.k = pick(h, subs...), 1
+	if f.sub == "get" {
+		f.sub = "list"
+	}
 	switch f.sub {
 	case "send", "receive", "hold", "release", "list":
 		f.k += h.rng.Intn(3)
@@ -117,8 +119,6 @@ func (h *history) drawFault(a *attempt) *fault {
 			k += 1 + h.rng.Intn(4)
 			f.more = append(f.more, k)
 		}
-	case "get":
-		f.sub = "list"
 	}
 	switch {
 	case a.remote && h.one(3):

@@ -42,6 +42,11 @@ func (e *Error) Message() string {
 	return strings.Join(out, "; ")
 }
 
+// says reports whether one of the program's lines has a text, given in lower case.
+func (e *Error) says(text string) bool {
+	return slices.ContainsFunc(e.Lines, func(l string) bool { return strings.Contains(strings.ToLower(l), text) })
+}
+
 // Complete reports whether the program ended by itself, so that its messages are
 // complete. A program that was killed, or whose connection was lost, may have had more to
 // say.
@@ -75,19 +80,19 @@ func (e *Error) Error() string {
 // Saved reports whether a receive that broke off said that it saved the partial snapshot
 // (zfs 2.1 to 2.3).
 func (e *Error) Saved() bool {
-	return strings.Contains(strings.ToLower(e.Message()), "partially received snapshot is saved")
+	return e.says("partially received snapshot is saved")
 }
 
 // Quota reports whether zfs says that a quota or limit is reached (zfs 2.1 to 2.3). It
 // reports some of them as "out of space", too.
 func (e *Error) Quota() bool {
-	return e != nil && strings.Contains(strings.ToLower(e.Message()), "quota exceeded")
+	return e != nil && e.says("quota exceeded")
 }
 
 // Created reports whether a create that failed said that the filesystem now exists, but
 // that only root can mount it (zfs 0.8 to 2.3).
 func (e *Error) Created() bool {
-	return strings.Contains(strings.ToLower(e.Message()), "filesystem successfully created")
+	return e.says("filesystem successfully created")
 }
 
 // KindOf returns the kind of an error of this package, record.KindOther for others.

@@ -115,10 +115,10 @@ func Dir() (string, error) {
 	return filepath.Join(d, "zab"), err
 }
 
-// Begin opens the store for a subject on a host, and has it check the host's epoch. It
+// ForHost opens the store for a subject on a host, and has it check the host's epoch. It
 // returns nil if nothing can be remembered, and passes the reason to warn if the
 // directory is unsafe, else to say.
-func Begin(ctx context.Context, host *zfs.Host, say, warn func(format string, a ...any), of ...string) *Store {
+func ForHost(ctx context.Context, host *zfs.Host, say, warn func(format string, a ...any), of ...string) *Store {
 	dir, err := Dir()
 	if err != nil {
 		say("nothing can be remembered: %s", err)

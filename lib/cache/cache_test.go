@@ -268,7 +268,7 @@ func TestDirectoryOfOthers(t *testing.T) {
 	}
 	var warned []string
 	note := func(format string, a ...any) { warned = append(warned, fmt.Sprintf(format, a...)) }
-	if Begin(t.Context(), (&zfs.Machine{}).Host(""), t.Logf, note, "target", "tank/b") != nil || len(warned) != 1 {
+	if ForHost(t.Context(), (&zfs.Machine{}).Host(""), t.Logf, note, "target", "tank/b") != nil || len(warned) != 1 {
 		t.Errorf("%q", warned)
 	}
 }

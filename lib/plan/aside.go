@@ -28,8 +28,8 @@ import (
 // are left. The plan has them even without the option, because a copy that is missing
 // from its place is worse than either outcome.
 
-// begun are the steps that a dead run left for a record.
-type begun struct {
+// unfinishedRename are the steps that a dead run left for a record.
+type unfinishedRename struct {
 	at *record.Record // the dataset that was renamed
 	// before and after are the steps before and after the streams.
 	before, after []record.Step
@@ -79,7 +79,7 @@ func (s *state) readAsides(ctx context.Context, host *zfs.Host) error {
 func (s *state) findAsides() {
 	for _, n := range s.order { // parents first
 		r := s.datasets[n]
-		name := s.later(n)
+		name := s.finalName(n)
 		if name != n && s.datasets[name] == nil {
 			s.datasets[name] = r
 		}
@@ -97,9 +97,9 @@ func (s *state) findAsides() {
 	}
 }
 
-// later returns the name that a dataset will have when all unfinished work of setting
+// finalName returns the name that a dataset will have when all unfinished work of setting
 // aside is done.
-func (s *state) later(name string) string {
+func (s *state) finalName(name string) string {
 	for place, r := range s.begun {
 		if rest, below := strings.CutPrefix(name, r.Name+"/"); below {
 			return place + "/" + rest
@@ -108,8 +108,8 @@ func (s *state) later(name string) string {
 	return name
 }
 
-// actual returns the present name of the dataset that will be called name.
-func (s *state) actual(name string) string {
+// currentName returns the present name of the dataset that will be called name.
+func (s *state) currentName(name string) string {
 	if r := s.datasets[name]; r != nil {
 		return r.Name
 	}
@@ -134,7 +134,7 @@ func (p *planner) unfinished(d *draft) {
 	if at == nil {
 		return
 	}
-	d.begun = &begun{at: at}
+	d.begun = &unfinishedRename{at: at}
 	_, to := record.SplitName(at.Name)
 	back, end := p.renamed(t.Name, at.GUID, to)
 	d.begun.after = []record.Step{end}
@@ -184,22 +184,22 @@ func (d *draft) tidy() {
 	t.Written, t.Aside, t.Origin, t.ResumeToken = nil, "", "", ""
 }
 
-// place gives an encryption root its final name, if a dead run has renamed the root or
+// finalRoot gives an encryption root its final name, if a dead run has renamed the root or
 // a dataset above it.
-func (s *state) place(f *record.Facts) {
+func (s *state) finalRoot(f *record.Facts) {
 	for place, r := range s.begun {
 		if f.EncryptionRoot == r.Name {
 			f.EncryptionRoot = place
 			return
 		}
 	}
-	f.EncryptionRoot = s.later(f.EncryptionRoot)
+	f.EncryptionRoot = s.finalName(f.EncryptionRoot)
 }
 
-// waits returns the error of a record whose copy is, or would be, below a dataset that
+// checkPlace returns the error of a record whose copy is, or would be, below a dataset that
 // an earlier run began to set aside, unless this run finishes that; nil for other
 // records.
-func (p *planner) waits(d *draft) *record.Error {
+func (p *planner) checkPlace(d *draft) *record.Error {
 	name := d.r.Target.Name
 	for i := range name {
 		if name[i] != '/' {

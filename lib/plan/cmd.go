@@ -265,7 +265,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 			}
 			delete(unnamed, r)
 		}
-		doubtful := func(r *record.Record) bool { return o.doubtful(r, l.s.datasets[names[r]]) }
+		doubtful := func(r *record.Record) bool { return o.needsRelist(r, l.s.datasets[names[r]]) }
 		if failed, err = o.fill(ctx, env, all, doubtful, excluded); err != nil {
 			return err
 		}
@@ -396,7 +396,7 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 			var names []string
 			for _, d := range list {
 				if t := d.r.Target; t != nil && t.Exists && d.has && d.base.Target < len(t.Snapshots)-1 {
-					names = append(names, s.actual(t.Name))
+					names = append(names, s.currentName(t.Name))
 				}
 			}
 			// Errors are ignored, because the answer only makes a message better.
@@ -406,11 +406,11 @@ func (o *Options) plan(ctx context.Context, env *cli.Env, host *zfs.Host, target
 	}
 	w := record.NewWriter(env.Stdout)
 	look := newLook(list, func(set []*draft) error {
-		if err := s.detail(ctx, host, set, o.RenameAside); err != nil {
+		if err := s.loadFacts(ctx, host, set, o.RenameAside); err != nil {
 			return fmt.Errorf("cannot read the properties of the target '%s': %w", target, err)
 		}
 		if !o.Rollback && !env.Common.DryRun {
-			return s.reads(ctx, host, set)
+			return s.findOnlyRead(ctx, host, set)
 		}
 		return nil
 	})

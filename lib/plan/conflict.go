@@ -68,7 +68,7 @@ func (p *planner) blame(r *record.Record, c *record.Conflict) {
 	}
 	t := r.Target
 	if p.autoSnapshots != nil {
-		if a, ok := p.autoSnapshots()[p.state.actual(t.Name)]; ok {
+		if a, ok := p.autoSnapshots()[p.state.currentName(t.Name)]; ok {
 			where, why := t.Name, "set there"
 			if from, ok := strings.CutPrefix(a.Source, "inherited from "); ok {
 				where, why = from, a.Source
@@ -131,7 +131,7 @@ func noBase(r *record.Record) *record.Conflict {
 func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	r, t := d.r, d.r.Target
 	raw := p.raw(r)
-	if c := mixed(r, raw); c != nil {
+	if c := rawMismatch(r, raw); c != nil {
 		return nil, c
 	}
 	coming := map[string]bool{}
@@ -140,7 +140,7 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 	}
 	for _, s := range t.Snapshots[:d.base.Target+1] {
 		if coming[s.Name] {
-			return nil, taken(r, s)
+			return nil, nameCollision(r, s)
 		}
 	}
 	var bad []record.Snapshot
@@ -209,10 +209,10 @@ func believed(t *record.Target, bad []record.Snapshot) string {
 	return which + " to be destroyed for --destroy-incompatible: the source says that it does not have " + them
 }
 
-// taken returns the conflict of a snapshot to be sent that has the name of an older
+// nameCollision returns the conflict of a snapshot to be sent that has the name of an older
 // snapshot of the target, as when the clock was set back and the source's own of that
 // name is long gone.
-func taken(r *record.Record, s record.Snapshot) *record.Conflict {
+func nameCollision(r *record.Record, s record.Snapshot) *record.Conflict {
 	full := s.Full(r.Target.Name)
 	return &record.Conflict{Kind: record.ConflictSameNameOtherGUID, Snapshots: []record.Snapshot{s},
 		Message: fmt.Sprintf("the target has an older snapshot '%s', and another of that name is to be sent", s.Name),

@@ -40,7 +40,7 @@ func (p *planner) sendsRaw(r *record.Record) []string {
 
 // embeds reports whether -e may be given. An encrypted dataset cannot hold embedded
 // data, but a raw stream has none in spite of -e.
-func (p *planner) embeds(r *record.Record) bool { return p.raw(r) || !p.stored(r).encrypted }
+func (p *planner) embeds(r *record.Record) bool { return p.raw(r) || !p.currentStorage(r).encrypted }
 
 // storage is how a dataset of the target is stored.
 type storage struct {
@@ -53,18 +53,18 @@ func stands(f *record.Facts) storage {
 	return storage{f.Encrypted(), f.EncryptionRoot, f.Encrypted() && f.KeyStatus == "unavailable"}
 }
 
-// stored returns how the copy of r is stored, or will be.
-func (p *planner) stored(r *record.Record) storage {
+// currentStorage returns how the copy of r is currentStorage, or will be.
+func (p *planner) currentStorage(r *record.Record) storage {
 	t := r.Target
 	gone := len(t.Snapshots) == 0 && t.ResumeToken != "" && t.Resume == nil // a first receive that is aborted
 	if t.Exists && t.Kind != "" && !gone {
 		return stands(&t.Facts)
 	}
-	return p.arrives(r)
+	return p.initialStorage(r)
 }
 
-// arrives returns how a new copy of r will be stored.
-func (p *planner) arrives(r *record.Record) storage {
+// initialStorage returns how a new copy of r will be stored.
+func (p *planner) initialStorage(r *record.Record) storage {
 	own := storage{encrypted: true, root: r.Target.Name}
 	cipher, given := p.given("encryption")
 	_, key := p.given("keyformat")
@@ -76,14 +76,14 @@ func (p *planner) arrives(r *record.Record) storage {
 		return storage{}
 	case given && key:
 		// Even then zfs needs the key of the dataset above.
-		if above := p.above(r.Target.Name); above.locked {
+		if above := p.inheritedStorage(r.Target.Name); above.locked {
 			return above
 		}
 		return own
 	case !given && !r.Encrypted() && !p.inherits():
 		return storage{}
 	}
-	return p.above(r.Target.Name)
+	return p.inheritedStorage(r.Target.Name)
 }
 
 // inherits reports whether the target's parent decides the encryption of a plain
@@ -102,12 +102,12 @@ func (p *planner) given(property string) (value string, ok bool) {
 	return value, ok
 }
 
-// above returns how the nearest dataset above name is stored: an existing one, or one
+// inheritedStorage returns how the nearest dataset inheritedStorage name is stored: an existing one, or one
 // that another record of this run brings.
-func (p *planner) above(name string) storage {
+func (p *planner) inheritedStorage(name string) storage {
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
 		if r := p.state.coming[name[:i]]; r != nil {
-			return p.stored(r)
+			return p.currentStorage(r)
 		}
 		if r := p.state.datasets[name[:i]]; r != nil {
 			return stands(&r.Facts)
@@ -119,7 +119,7 @@ func (p *planner) above(name string) storage {
 // begunOtherwise reports whether the interrupted first receive of a record would end in
 // another encryption than the options now ask for.
 func (p *planner) begunOtherwise(r *record.Record) bool {
-	return !p.raw(r) && r.Target.Kind != "" && r.Target.Encrypted() != p.arrives(r).encrypted
+	return !p.raw(r) && r.Target.Kind != "" && r.Target.Encrypted() != p.initialStorage(r).encrypted
 }
 
 // overwrites reports whether zfs can overwrite the target with a full stream.
@@ -148,18 +148,18 @@ func (p *planner) encrypting(r *record.Record, exclude, set []string) ([]string,
 	return exclude, set
 }
 
-// once removes from s.Set the properties that only the stream that makes a dataset may
+// dropCreateOnly removes from s.Set the properties that only the stream that makes a dataset may
 // set. A raw stream sets none of these but keylocation, which it may always set.
-func once(s *record.Step, raw bool) {
+func dropCreateOnly(s *record.Step, raw bool) {
 	if !raw && (s.From != "" || s.Token != "") {
 		s.Set = zfs.WithoutKey(s.Set)
 	}
 }
 
-// mixed returns the conflict of a record that would mix raw and non-raw streams in one
+// rawMismatch returns the conflict of a record that would mix raw and non-raw streams in one
 // copy. zfs takes some of the mixtures, and then refuses all later raw streams, or the
 // copy can no longer be decrypted (OpenZFS issue 12614).
-func mixed(r *record.Record, raw bool) *record.Conflict {
+func rawMismatch(r *record.Record, raw bool) *record.Conflict {
 	t := r.Target
 	if t.Kind == "" || !r.Encrypted() {
 		return nil
@@ -210,7 +210,7 @@ func (p *planner) notEncrypted(d *draft) *record.Conflict {
 	r, t := d.r, d.r.Target
 	cipher, given := p.given("encryption")
 	asked := p.o.Encrypt && !given || given && cipher != "off"
-	if !asked || p.raw(r) || p.stored(r).encrypted || d.has && !r.Encrypted() {
+	if !asked || p.raw(r) || p.currentStorage(r).encrypted || d.has && !r.Encrypted() {
 		return nil
 	}
 	c := &record.Conflict{Kind: record.ConflictTargetNotEncrypted,
@@ -253,12 +253,12 @@ func (p *planner) locked(d *draft, steps []record.Step) *record.Error {
 		return missing(fmt.Sprintf("it cannot be decrypted, for the key of '%s' is not loaded", root), r.Host, root, or)
 	}
 	for i := range steps {
-		if above := p.above(steps[i].Dataset); steps[i].Do == record.DoCreateParent && above.locked {
+		if above := p.inheritedStorage(steps[i].Dataset); steps[i].Do == record.DoCreateParent && above.locked {
 			return missing(fmt.Sprintf("the parent '%s' cannot be created, for the key of '%s' is not loaded", steps[i].Dataset, above.root), t.Host, above.root,
 				fmt.Sprintf("; or create it without: 'zfs create -o canmount=off -o encryption=off %s'", zfs.Quote(steps[i].Dataset)))
 		}
 	}
-	if s := p.stored(r); !p.raw(r) && s.locked {
+	if s := p.currentStorage(r); !p.raw(r) && s.locked {
 		return missing(fmt.Sprintf("it is encrypted there with the key of '%s', which is not loaded", s.root), t.Host, s.root, "")
 	}
 	return nil
@@ -290,13 +290,13 @@ func (p *planner) encryptionWarnings(d *draft) []string {
 		}
 		return out
 	}
-	stored := p.stored(r)
+	stored := p.currentStorage(r)
 	_, given := p.given("encryption")
 	switch {
 	case given || stored.encrypted:
 	case p.o.Encrypt:
 		out = append(out, fmt.Sprintf("--encrypt was given, but the copy '%s' was begun without encryption and goes on without", t.Name))
-	case !d.has && p.above(t.Name).encrypted:
+	case !d.has && p.inheritedStorage(t.Name).encrypted:
 		out = append(out, fmt.Sprintf("'%s' is not encrypted, and neither will be its copy, though what is above that is; --encrypt has it encrypted there", r.Name))
 	}
 	return out

@@ -498,7 +498,7 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 				return nil, fmt.Errorf("'%s' below it is being set aside", n)
 			}
 		}
-		if root := r.EncryptionRoot; r.Encrypted() && root != "" && !dataset.Within(root, s.actual(from)) {
+		if root := r.EncryptionRoot; r.Encrypted() && root != "" && !dataset.Within(root, s.currentName(from)) {
 			up := s.nearest(to)
 			if up == nil || up.EncryptionRoot != root {
 				return nil, fmt.Errorf("'%s' has its key from '%s', which would not be above it any more", n, root)

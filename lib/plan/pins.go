@@ -72,7 +72,7 @@ func (p *planner) newPool(ctx context.Context, host *zfs.Host, list []*draft, lo
 	}
 	var names []string
 	for _, d := range idle {
-		names = append(names, p.state.actual(d.r.Target.Name))
+		names = append(names, p.state.currentName(d.r.Target.Name))
 	}
 	got, err := host.Get(ctx, zfs.FactProps, names, false)
 	if err != nil && zfs.KindOf(err) != record.KindNotFound {

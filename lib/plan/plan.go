@@ -72,7 +72,7 @@ type draft struct {
 	// target's pool.
 	again bool
 	// begun are the steps left by a run that died while it set the target aside.
-	begun *begun
+	begun *unfinishedRename
 	// held are the holds on both sides, read only if a run died while working on the
 	// copy.
 	held held
@@ -225,8 +225,8 @@ func (p *planner) finish(d *draft) {
 		r.Fail(*e)
 		return
 	}
-	p.state.place(&r.Target.Facts)
-	if e := p.waits(d); e != nil {
+	p.state.finalRoot(&r.Target.Facts)
+	if e := p.checkPlace(d); e != nil {
 		r.Fail(*e)
 		return
 	}
@@ -411,7 +411,7 @@ func (p *planner) streams(d *draft) []record.Step {
 			From: s.From, FromGUID: s.FromGUID, To: s.To, ToGUID: s.ToGUID, Token: t.Resume.Token,
 			Flags: flags, Set: set, Exclude: exclude, Why: "an interrupted receive goes on"})
 		last := &steps[0]
-		once(last, p.raw(r))
+		dropCreateOnly(last, p.raw(r))
 		if len(s.Through) > 0 {
 			first := s.Through[0]
 			last.To, last.ToGUID = first.Name, first.GUID
@@ -439,7 +439,7 @@ func (p *planner) streams(d *draft) []record.Step {
 		if d.has && len(steps) == 0 {
 			step.Undo = p.undo(t)
 		}
-		once(&step, p.raw(r))
+		dropCreateOnly(&step, p.raw(r))
 		steps = append(steps, step)
 	}
 	return steps

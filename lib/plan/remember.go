@@ -32,7 +32,7 @@ type memory struct {
 // remember lists the target's tree with the help of the lists that earlier runs have
 // saved. It returns nil without an error if nothing can be remembered.
 func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, excluded func(full string) bool) (*memory, error) {
-	store := cache.Begin(ctx, host, env.Verbosef, env.Warnf, "target", target)
+	store := cache.ForHost(ctx, host, env.Verbosef, env.Warnf, "target", target)
 	if store == nil {
 		return nil, nil
 	}
@@ -179,9 +179,9 @@ func (m *memory) save() {
 	}
 }
 
-// doubtful reports whether the remembered lists of a record do not suffice, because
+// needsRelist reports whether the remembered lists of a record do not suffice, because
 // bookmarks are not among them.
-func (o *Options) doubtful(r *record.Record, target *record.Record) bool {
+func (o *Options) needsRelist(r *record.Record, target *record.Record) bool {
 	if !r.Remembered {
 		return false
 	}

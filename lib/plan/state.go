@@ -212,11 +212,11 @@ func (s *state) unreadable(name string) (of string, err error) {
 	return "", nil
 }
 
-// detail reads the facts of the targets that something is sent to, and of the datasets
+// loadFacts reads the facts of the targets that something is sent to, and of the datasets
 // below which new copies are made. Of snapshots that a target has beyond the base, it
 // reads how much was written in them. It runs at most two zfs programs for all drafts
 // given.
-func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, aside bool) error {
+func (s *state) loadFacts(ctx context.Context, host *zfs.Host, drafts []*draft, aside bool) error {
 	if s.complete {
 		return nil
 	}
@@ -242,16 +242,16 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 		if !t.Exists {
 			continue
 		}
-		ask(s.actual(t.Name))
+		ask(s.currentName(t.Name))
 		if aside && !d.has {
 			// Descendants may have their key from a dataset that is to be set aside.
 			for _, n := range s.below(t.Name) {
-				ask(s.actual(n))
+				ask(s.currentName(n))
 			}
 		}
 		if d.has {
 			for _, x := range t.Snapshots[d.base.Target+1:] {
-				later = append(later, x.Full(s.actual(t.Name)))
+				later = append(later, x.Full(s.currentName(t.Name)))
 			}
 		}
 	}
@@ -288,7 +288,7 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 		}
 		t.Facts = s.datasets[t.Name].Facts
 		for i := range t.Snapshots {
-			if n := written[t.Snapshots[i].Full(s.actual(t.Name))]; n != nil {
+			if n := written[t.Snapshots[i].Full(s.currentName(t.Name))]; n != nil {
 				t.Snapshots[i].Written = n
 			}
 		}
@@ -296,10 +296,10 @@ func (s *state) detail(ctx context.Context, host *zfs.Host, drafts []*draft, asi
 	return nil
 }
 
-// reads sets draft.read of the targets that seem to have been changed, but were only
+// findOnlyRead sets draft.read of the targets that seem to have been changed, but were only
 // read: the access times of a mounted copy count as written. It runs one zfs program
 // for each target that seems changed.
-func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) error {
+func (s *state) findOnlyRead(ctx context.Context, host *zfs.Host, drafts []*draft) error {
 	if s.complete {
 		return nil
 	}
@@ -310,7 +310,7 @@ func (s *state) reads(ctx context.Context, host *zfs.Host, drafts []*draft) erro
 			continue
 		}
 		newest := t.Snapshots[len(t.Snapshots)-1]
-		only, err := host.OnlyRead(ctx, s.actual(t.Name), newest.Full(s.actual(t.Name)))
+		only, err := host.OnlyRead(ctx, s.currentName(t.Name), newest.Full(s.currentName(t.Name)))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

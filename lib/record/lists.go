@@ -353,9 +353,9 @@ func (p *scanner) verdicts() []Verdict {
 	return settle(&verdictRoom, room, out)
 }
 
-// hollow returns a copy of the record with empty lists in place of those that can be
+// withoutLists returns a copy of the record with empty lists in place of those that can be
 // written by hand, or false if the lists are too short to be worth it.
-func hollow(r *Record) (*Record, bool) {
+func withoutLists(r *Record) (*Record, bool) {
 	few := len(r.Snapshots) + len(r.Bookmarks)
 	if r.Target != nil {
 		few += len(r.Target.Snapshots) + len(r.Target.Bookmarks)
@@ -381,9 +381,9 @@ func hollow(r *Record) (*Record, bool) {
 	return &c, true
 }
 
-// fillIn appends the line of a hollow record with the lists of r inserted. It returns
+// withLists appends the line of a hollow record with the lists of r inserted. It returns
 // false if a list cannot be written by hand.
-func fillIn(to *bytes.Buffer, line string, r *Record) bool {
+func withLists(to *bytes.Buffer, line string, r *Record) bool {
 	from := 0
 	ok := eachSlot(line, func(parent, key string, at int) (int, bool) {
 		if !strings.HasPrefix(line[at:], "[]") {

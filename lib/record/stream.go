@@ -180,12 +180,12 @@ func marshal(to *bytes.Buffer, r *Record) error {
 // writeCut formats a record with long lists into w.buf. It returns false if the record
 // needs the JSON library as a whole.
 func (w *Writer) writeCut(r *Record) bool {
-	c, ok := hollow(r)
+	c, ok := withoutLists(r)
 	if !ok {
 		return false
 	}
 	w.rest.Reset()
-	return marshal(&w.rest, c) == nil && fillIn(&w.buf, w.rest.String(), r)
+	return marshal(&w.rest, c) == nil && withLists(&w.buf, w.rest.String(), r)
 }
 
 // Pass writes a record byte for byte as it was read.

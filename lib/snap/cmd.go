@@ -309,7 +309,7 @@ func (s *snapper) snapshots(ctx context.Context, host *zfs.Host, set []*record.R
 		return nil
 	}
 	for _, byBackup := range groups(live, func(r *record.Record) string { return r.Backup }) {
-		if err := s.take(ctx, host, byBackup); err != nil {
+		if err := s.snapshotAll(ctx, host, byBackup); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record
 	if !s.o.Cache {
 		return host.Fill(ctx, set, excluded)
 	}
-	store := cache.Begin(ctx, host, s.env.Verbosef, s.env.Warnf, "source", set[0].Backup)
+	store := cache.ForHost(ctx, host, s.env.Verbosef, s.env.Warnf, "source", set[0].Backup)
 	if store == nil {
 		return host.Fill(ctx, set, excluded)
 	}

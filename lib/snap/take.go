@@ -18,9 +18,9 @@ import (
 
 // This file is the one that changes pools: it makes the snapshots.
 
-// take makes snapshots with one name of the datasets that changed. The records are all
+// snapshotAll makes snapshots with one name of the datasets that changed. The records are all
 // of one host and backup.
-func (s *snapper) take(ctx context.Context, host *zfs.Host, set []*record.Record) error {
+func (s *snapper) snapshotAll(ctx context.Context, host *zfs.Host, set []*record.Record) error {
 	if len(set) == 0 {
 		return nil
 	}

@@ -8,9 +8,9 @@ import (
 	"zab/lib/record"
 )
 
-// When one program of a chain fails, the others fail too: those before it
-// because nobody reads what they write, those after it because their input
-// ends too early. The rank tells causes from such consequences.
+// When one program of a chain fails, the others fail too: those before it because nobody
+// reads their output, those after it because their input ends too early. The rank tells
+// causes from such consequences.
 const (
 	rankCause = iota
 	rankShort // its input ended too early, or in a wrong way
@@ -41,17 +41,17 @@ func (f *Failure) rank() int {
 	return rankCause
 }
 
-// invalid is what zfs receive (2.1 to 2.4) says of a stream that makes no sense to it,
-// such as that of a sender that cannot read: see spoiled. Which of the two ends first
-// is a matter of chance.
+// invalid has the messages of zfs receive (2.1 to 2.4) about a stream that makes no sense
+// to it, such as that of a sender that cannot read: see spoiled. Either of the two may
+// end first.
 var invalid = []string{
 	"incompatible embedded data stream feature",
 	"kernel modules must be upgraded",
 	"invalid backup stream",
 }
 
-// short is what programs that decompress say of an input that ended too early:
-// gzip 1.12, pigz 2.6, zstd 1.5, xz 5.4, lzop 1.04, lz4 1.9, FreeBSD's gzip.
+// short has the messages of decompressors about an input that ended too early: gzip 1.12,
+// pigz 2.6, zstd 1.5, xz 5.4, lzop 1.04, lz4 1.9, FreeBSD's gzip.
 var short = []string{
 	"unexpected end of file",
 	"unexpected end of input",
@@ -68,10 +68,10 @@ var short = []string{
 	"error 68",
 }
 
-// Cause is the failure that made the others fail, and the others. Where only
-// consequences are left, such as a receiver that was cut off by programs that
-// have not said why, the nearest to a cause is taken. A chain whose receiver
-// ended well did not fail because somebody before it was still writing.
+// Cause returns the failure that made the others fail, and the others. If only
+// consequences are left, such as a receiver that was cut off by programs that did not say
+// why, it returns the one nearest to a cause. If the receiver ended well, a program
+// before it whose output nobody read is not a cause. Without a cause both are nil.
 func Cause(failures []Failure) (cause *Failure, others []Failure) {
 	if len(failures) == 0 {
 		return nil, nil

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// compressor is a program that compresses, and how it is taken back.
+// compressor is a program that compresses, with the one that decompresses.
 type compressor struct {
 	name string
 	pack []string
@@ -28,8 +28,8 @@ var compressors = []compressor{
 // Compression is the value of --compress.
 type Compression string
 
-// Takes tells whether the word after a bare --compress is its value, and not
-// the next operand.
+// Takes reports whether the word after a bare --compress is its value, and not the next
+// operand.
 func (Compression) Takes(word string) bool { return findCompressor(Compression(word)) != nil }
 
 func findCompressor(name Compression) *compressor {
@@ -41,7 +41,7 @@ func findCompressor(name Compression) *compressor {
 	return nil
 }
 
-// Check fails where the type is unknown.
+// Check returns an error if the type is unknown.
 func (c Compression) Check() error {
 	if c == "" || findCompressor(c) != nil {
 		return nil

@@ -6,24 +6,24 @@ import (
 	"math"
 )
 
-// Inspector looks at a stream before it passes a relay.
+// Inspector inspects a stream before it passes a relay.
 type Inspector interface {
-	// Next looks at the bytes that follow what it has let pass. pass is how many may
-	// pass from there, which may be more than there are in b; 0 where it takes at least
-	// need bytes to tell. math.MaxInt64 is all the rest.
+	// Next inspects b, the bytes that follow those that it has let pass. pass is how many
+	// bytes may pass from there, which may be more than b has, and math.MaxInt64 for all
+	// the rest; 0 if at least need bytes are needed to tell.
 	Next(b []byte) (pass int64, need int, err error)
 }
 
-// inspected is a reader of what an Inspector lets pass.
+// inspected is a reader of the bytes that an Inspector lets pass.
 type inspected struct {
 	src  io.Reader
 	look Inspector
-	// buf holds what was read and may not pass yet, or has not passed.
+	// buf[from:to] has the bytes that were read and have not passed.
 	buf      []byte
 	from, to int
-	pass     int64 // how much may pass
+	pass     int64 // how many bytes may pass
 	ended    bool
-	oneByOne bool  // nothing is read ahead of what must be looked at
+	oneByOne bool  // no more is read than the Inspector needs
 	failed   error // the Inspector's
 }
 
@@ -31,16 +31,16 @@ func newInspected(src io.Reader, look Inspector, oneByOne bool) *inspected {
 	return &inspected{src: src, look: look, buf: make([]byte, defaultChunk), oneByOne: oneByOne}
 }
 
-// Read reads what may pass.
+// Read reads bytes that may pass.
 func (r *inspected) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		if r.pass == 0 {
 			if n > 0 && r.from == r.to {
-				return n, nil // nothing waits
+				return n, nil // no bytes wait in buf
 			}
 			if err := r.next(); err != nil {
 				if n > 0 {
-					return n, nil // and the error again with the next
+					return n, nil // the next call returns the error
 				}
 				return 0, err
 			}
@@ -67,11 +67,11 @@ func (r *inspected) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// rest reports whether all that is left in src may pass.
+// rest reports whether all bytes that have not passed are in src and may pass.
 func (r *inspected) rest() bool { return r.pass == math.MaxInt64 && r.from == r.to }
 
-// next asks how much may pass, and reads what it takes to tell. A stream that is
-// cut off passes up to its end: its receiver knows.
+// next sets pass to the number of bytes that may pass, and reads the bytes needed to
+// tell. A stream that is cut off passes up to its end: its receiver will notice.
 func (r *inspected) next() error {
 	if r.failed != nil {
 		return r.failed
@@ -99,7 +99,7 @@ func (r *inspected) next() error {
 		copy(r.buf, r.buf[r.from:r.to])
 		r.from, r.to = 0, r.to-r.from
 		if need > len(r.buf) {
-			// No more at once than has come: a length is soon said.
+			// No more at once than has come, since a stream may claim any length.
 			r.buf = append(r.buf, make([]byte, min(need-len(r.buf), max(defaultChunk, len(r.buf))))...)
 		}
 		end := len(r.buf)

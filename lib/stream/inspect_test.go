@@ -15,8 +15,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// lengths lets pieces pass that begin with their length, of one byte; 0 is all the
-// rest, and 255 ends the stream.
+// lengths is an Inspector of pieces that begin with their length, of one byte. After 0 it
+// lets all the rest pass; 255 is forbidden.
 type lengths struct{}
 
 var errForbidden = errors.New("forbidden")
@@ -33,7 +33,7 @@ func (lengths) Next(b []byte) (int64, int, error) {
 	return int64(b[0]) + 1, 0, nil
 }
 
-// pieces is a stream for lengths.
+// pieces returns a stream of n pieces for lengths, with an end.
 func pieces(n int, end ...byte) []byte {
 	var b bytes.Buffer
 	for range n {
@@ -80,8 +80,8 @@ func TestInspected(t *testing.T) {
 	}
 }
 
-// What is looked at arrives whole, be it spliced, copied or buffered, and what is
-// forbidden not at all.
+// An inspected stream arrives whole if it is spliced, copied or buffered, and forbidden
+// parts of it do not arrive.
 func TestRelayInspects(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := append(pieces(2000), 0, 0), pieces(2000, 255, 255)

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Limiter limits a rate, for all relays that share it. It starts empty, and what
-// was not used for a while is lost but for burst: a link that was bought by
-// the bit sees no peaks.
+// Limiter limits the common rate of all relays that share it. It starts without credit,
+// and credit that is not used is lost except for burst, so that a link whose bandwidth is
+// paid for sees no peaks.
 type Limiter struct {
 	rate  int64 // bytes a second
 	now   func() time.Time
@@ -19,17 +19,17 @@ type Limiter struct {
 
 const burst = 100 * time.Millisecond
 
-// NewLimiter limits to rate bytes a second, which is more than 0.
+// NewLimiter returns a limiter of rate bytes a second, which must be more than 0.
 func NewLimiter(rate int64) *Limiter {
 	return &Limiter{rate: rate, now: time.Now, sleep: sleep}
 }
 
-// Chunk is how much to move at once, so that a stream flows evenly.
+// Chunk returns how many bytes to move at once so that a stream flows evenly.
 func (p *Limiter) Chunk() int {
 	return int(max(1, min(p.rate/20, pipeSize)))
 }
 
-// Take waits until n bytes may pass; false if stop came first.
+// Take waits until n bytes may pass. It returns false if stop was closed first.
 func (p *Limiter) Take(n int, stop <-chan struct{}) bool {
 	p.mu.Lock()
 	now := p.now()
@@ -40,14 +40,13 @@ func (p *Limiter) Take(n int, stop <-chan struct{}) bool {
 		p.next = oldest
 	}
 	p.next = p.next.Add(p.time(n))
-	// The bytes are paid for before they pass, so that not even the first
-	// come early.
+	// The bytes are charged before they pass, so that not even the first come early.
 	wait := p.next.Sub(now)
 	p.mu.Unlock()
 	return wait <= 0 || p.sleep(wait, stop)
 }
 
-// Return gives back what was taken and not used.
+// Return gives back n bytes that were taken and not used.
 func (p *Limiter) Return(n int) {
 	if n <= 0 {
 		return

@@ -2,22 +2,22 @@ package stream
 
 import "time"
 
-// LongStreams lets short streams pass side by side and long ones one after the other:
-// what a short one takes is programs that wait for their pools and the network,
-// which is better waited for together; a long one takes what the disks can give,
-// and two of them make disks that turn seek between the two.
+// LongStreams lets short streams pass side by side and long ones one after the other.
+// A short stream is dominated by the latency of pools and network, and short ones overlap
+// well; a long one takes all the bandwidth of the disks, and two of them make spinning
+// disks seek between the two.
 type LongStreams struct {
 	after int64
 	turn  chan struct{}
 }
 
-// NewLongStreams is for all relays that are to take turns once that many bytes of
-// theirs have passed.
+// NewLongStreams returns LongStreams for all relays that are to take turns, each once
+// that many bytes of its stream have passed.
 func NewLongStreams(after int64) *LongStreams { return &LongStreams{after, make(chan struct{}, 1)} }
 
-// acquire waits, where the stream has become a long one, until no other long one
-// moves, or one of its own programs has ended: what is left then is what the pipes
-// hold. It is false if the relay was stopped first.
+// acquire waits, if the stream has become a long one, until no other long one moves, or
+// one of its own programs has ended: then only the contents of the pipes are left. It
+// returns false if the relay was stopped first.
 func (j *Relay) acquire() bool {
 	if j.LongStreams == nil || j.hasTurn || j.Moved.Load() < j.LongStreams.after {
 		return true
@@ -39,7 +39,7 @@ func (j *Relay) acquire() bool {
 	}
 }
 
-// hurry lets what is left of the stream pass.
+// hurry lets the rest of the stream pass without waiting for its turn.
 func (j *Relay) hurry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -51,7 +51,7 @@ func (j *Relay) hurry() {
 	}
 }
 
-// release lets the next one in.
+// release gives up the turn, so that the next long stream has it.
 func (j *Relay) release() {
 	if j.hasTurn {
 		<-j.LongStreams.turn
@@ -59,8 +59,8 @@ func (j *Relay) release() {
 	}
 }
 
-// Waiting tells whether the stream waits for its turn, and for how long it has
-// done so in all.
+// Waiting reports whether the stream waits for its turn, and for how long it has done so
+// in all.
 func (j *Relay) Waiting() (now bool, all time.Duration) {
 	all = time.Duration(j.waited.Load())
 	if since := j.waits.Load(); since != 0 {

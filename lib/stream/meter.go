@@ -11,9 +11,9 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Meter shows what is being sent, in one line of the terminal that it writes
-// again and again. Messages go through it, so that they do not meet the line.
-// A nil Meter shows nothing.
+// Meter shows the progress of transfers in one line of the terminal, which it redraws.
+// Messages go through it, so that they do not mix with the line. A nil Meter shows
+// nothing.
 type Meter struct {
 	mu    sync.Mutex
 	w     io.Writer
@@ -32,7 +32,7 @@ type Shown struct {
 	start time.Time
 }
 
-// NewMeter shows on a terminal.
+// NewMeter returns a meter that writes to a terminal.
 func NewMeter(w io.Writer) *Meter {
 	m := &Meter{w: w, now: time.Now, quit: make(chan struct{})}
 	go m.tick()
@@ -78,8 +78,8 @@ func (m *Meter) draw() {
 	m.shown = true
 }
 
-// line is about the transfer that has been running longest, of those that are
-// not waiting for their turn.
+// line returns the text about the transfer that has been running longest, of those that
+// are not waiting for their turn.
 func (m *Meter) line() string {
 	s := m.jobs[max(0, slices.IndexFunc(m.jobs, func(s *Shown) bool {
 		waits, _ := s.wire.Waiting()
@@ -103,14 +103,14 @@ func (m *Meter) line() string {
 		fmt.Fprintf(&b, " (and %d more)", k)
 	}
 	what := s.what
-	// The line must not wrap, or it could not be written again.
+	// The line must not wrap, or it could not be overwritten.
 	if room := 78 - b.Len(); len(what) > room && room > 4 {
 		what = "..." + what[len(what)-room+3:]
 	}
 	return what + " " + b.String()
 }
 
-// Start shows a transfer of total bytes, nil where that is not known.
+// Start shows a transfer of total bytes, nil if that is not known.
 func (m *Meter) Start(what string, total *int64, c *Flow) *Shown {
 	if m == nil {
 		return nil
@@ -125,7 +125,7 @@ func (m *Meter) Start(what string, total *int64, c *Flow) *Shown {
 	return s
 }
 
-// Stop shows it no more.
+// Stop stops showing a transfer.
 func (m *Meter) Stop(s *Shown) {
 	if m == nil {
 		return
@@ -138,7 +138,7 @@ func (m *Meter) Stop(s *Shown) {
 	m.mu.Unlock()
 }
 
-// Close takes the line away.
+// Close removes the line and ends its redrawing.
 func (m *Meter) Close() {
 	close(m.quit)
 	m.mu.Lock()

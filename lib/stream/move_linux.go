@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// splicer moves pages from pipe to pipe without their passing through here.
+// splicer moves pages from pipe to pipe without copying them through this process.
 type splicer struct {
 	src, dst syscall.RawConn
 }
@@ -30,9 +30,8 @@ func newMover(dst, src *os.File) mover {
 func (s *splicer) move(most int) (int, error) {
 	var n int64
 	var err error
-	// splice does not tell which of its two pipes would block. So it is only
-	// called when there is something to read, and whatever blocks then is the
-	// writing.
+	// splice does not tell which of its two pipes would block. So it is called only
+	// when there is something to read, and then only the writing can block.
 	rerr := s.src.Read(func(r uintptr) bool {
 		if !readable(int(r)) {
 			return false
@@ -61,13 +60,14 @@ func (s *splicer) move(most int) (int, error) {
 	return int(n), nil
 }
 
-// ownSplicer is a splicer that waits by itself. The runtime would be woken by
-// every piece that either program writes or reads, whether anybody waits for it
-// or not, and take a fifth of a processor for a stream that passes through ssh.
+// ownSplicer is a splicer that waits by itself. The runtime would be woken by every piece
+// that either program writes or reads, even if no goroutine waits for it, and take a
+// fifth of a processor for a stream that passes through ssh.
 type ownSplicer struct{ src, dst, stop int }
 
-// newOwnMover takes the pipes for itself: src and dst are closed. It ends with
-// os.ErrDeadlineExceeded when stopped is closed. free is to be called at the end.
+// newOwnMover returns a mover with descriptors of its own, and closes src and dst. If it
+// cannot get them, it returns that of newMover and leaves src and dst open. When stopped
+// is closed, move returns os.ErrDeadlineExceeded. free is to be called at the end.
 func newOwnMover(dst, src *os.File, stopped <-chan struct{}) (m mover, free func()) {
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -105,7 +105,7 @@ func newOwnMover(dst, src *os.File, stopped <-chan struct{}) (m mover, free func
 	}
 }
 
-// duplicate gives a descriptor of the same file that nobody but us knows.
+// duplicate returns a descriptor of the same file that the runtime does not know.
 func duplicate(f *os.File) (fd int, err error) {
 	c, err := f.SyscallConn()
 	if err != nil {
@@ -140,12 +140,13 @@ func (s *ownSplicer) move(most int) (int, error) {
 	}
 }
 
-// pause costs less than a timer of the runtime.
+// pause waits for d, or until the mover is stopped. It costs less than a timer of the
+// runtime.
 func (s *ownSplicer) pause(d time.Duration) {
 	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.stop), Events: unix.POLLIN}}, int(d.Milliseconds()))
 }
 
-// readable tells whether a read would give something or the end at once.
+// readable reports whether a read would return data, or the end, at once.
 func readable(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
@@ -156,22 +157,22 @@ func readable(fd int) bool {
 	}
 }
 
-// enlargePipe gives a pipe the most room that an ordinary user may have. It is only
+// enlargePipe gives a pipe the largest size that an ordinary user may have. It is only
 // for speed, so it may fail.
 func enlargePipe(f *os.File) { room(f, unix.F_SETPIPE_SZ, pipeSize) }
 
-// isLargePipe tells whether a file is a pipe with the room that enlargePipe gives.
+// isLargePipe reports whether a file is a pipe of the size that enlargePipe gives.
 func isLargePipe(f *os.File) bool { return room(f, unix.F_GETPIPE_SZ, 0) >= pipeSize }
 
-// setPipeSize makes a pipe at least so wide that size bytes can wait in it, and tells
-// whether it could. Beyond a megabyte only root may have that, and nobody beyond
-// 2 GiB.
+// setPipeSize makes a pipe so large that at least size bytes can wait in it, and reports
+// whether it could. Only root may have more than a megabyte, and nobody more than 2 GiB.
 func setPipeSize(f *os.File, size int64) bool {
 	return int64(room(f, unix.F_GETPIPE_SZ, 0)) >= size ||
 		size <= 1<<31 && int64(room(f, unix.F_SETPIPE_SZ, int(size))) >= size
 }
 
-// room is how many bytes can wait in a pipe, 0 for what is none.
+// room gets or sets the size of a pipe, as the fcntl cmd says, and returns it in bytes; 0
+// if that fails, as for a file that is no pipe.
 func room(f *os.File, cmd, arg int) (got int) {
 	c, err := f.SyscallConn()
 	if err != nil {

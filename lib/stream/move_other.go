@@ -13,8 +13,8 @@ func newOwnMover(dst, src *os.File, _ <-chan struct{}) (mover, func()) {
 // enlargePipe does nothing where the kernel sizes its pipes by itself.
 func enlargePipe(*os.File) {}
 
-// setPipeSize cannot be asked for.
+// setPipeSize reports false: the size of a pipe cannot be set here.
 func setPipeSize(*os.File, int64) bool { return false }
 
-// isLargePipe: nobody knows.
+// isLargePipe reports false: the size of a pipe is not known here.
 func isLargePipe(*os.File) bool { return false }

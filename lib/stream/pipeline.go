@@ -1,13 +1,14 @@
-// Package stream sends a stream from one dataset to another: it makes the pipeline of
-// the programs of both sides, with what they go through on their way, runs it, shows how
-// far it has come, and finds out which of the programs was the cause when they fail.
+// Package stream sends a stream from one dataset to another: it builds the pipeline of
+// the programs of both sides, with compression, buffers and rate limits between them,
+// runs it, shows its progress, and finds out which program was the cause of a failure.
 //
-// Goals: the data is copied as seldom as the kernel allows; what was received
-// is saved whatever happens to whom; no process is left behind; the cause of a
-// failure and not one of its consequences is reported.
+// Goals: the data is copied as seldom as the kernel allows; the received part is saved
+// whichever program fails; no process that a signal can end is left behind; the cause of
+// a failure is reported, not one of its consequences.
 //
-// Non-goals: what is sent, and what is done after a failure, is decided by its caller. Of
-// zfs and ssh it knows the messages and exit statuses that tell a cause from a consequence.
+// Non-goals: the caller decides which stream is sent, and how to go on after a failure.
+// Of zfs and ssh the package knows the messages and exit statuses that tell a cause from
+// a consequence.
 package stream
 
 import (
@@ -35,44 +36,43 @@ type Link struct {
 	Relay   *Relay
 }
 
-// Program is one that is started here; it may be ssh, behind which several run.
+// Program is a program that is started here; it may be ssh, behind which several run.
 type Program struct {
 	// Name in messages, such as zfs send.
 	Name string
 	// Host is where the program does its work.
 	Host *zfs.Host
-	// Argv is what is started here.
+	// Argv is the command that is started here.
 	Argv []string
 }
 
-// ErrStalled is the cause of a transfer that was ended because nothing moved.
+// ErrStalled is the cause of a transfer that was ended because no byte moved.
 var ErrStalled = errors.New("no byte moved")
 
-// RunOptions are those of Run.
+// RunOptions are the options of Run.
 type RunOptions struct {
-	// Stall ends a transfer in which no byte passed a relay for that long; 0
-	// is never.
+	// Stall ends a transfer in which no byte passed a relay for that long; 0 means never.
 	Stall time.Duration
 	// Grace is how long a program may take to end by itself when the transfer
 	// is given up; 0 means 5 seconds.
 	Grace time.Duration
-	// Lost, when an error comes from it, gives the transfer up with this error: a
-	// pool is suspended, so that programs may wait for it in the kernel, where no
-	// signal ends them. Those that do are left behind.
+	// Lost delivers the error with which to give the transfer up because a pool is
+	// suspended. Programs may then wait for the pool in the kernel, where no signal ends
+	// them; those are left behind.
 	Lost <-chan error
 }
 
-// Outcome is what became of a chain.
+// Outcome is the outcome of a chain.
 type Outcome struct {
 	// Failures are the programs that did not end well, in the order of the
 	// chain; none means that all did.
 	Failures []Failure
-	// Err is set where the chain was given up from here: a stall, the end of
-	// the context, or an error of a relay.
+	// Err is set if the chain could not be built, or was given up from here: a stall, a
+	// lost pool, the end of the context, or an error of a relay.
 	Err error
-	// Said is what the last program, which receives, printed on stderr.
+	// Said is the stderr of the last program, which receives.
 	Said string
-	// Seconds that it took, without those that it waited for other long streams.
+	// Seconds is the duration, without the time that it waited for other long streams.
 	Seconds float64
 }
 
@@ -88,8 +88,8 @@ type Failure struct {
 	At time.Time
 }
 
-// How long a receiver may take to save what it has, once its input has ended
-// because of somebody else's failure.
+// saveTime is how long a receiver may take to save the received part, once its input has
+// ended because another program failed.
 const saveTime = time.Minute
 
 // lostTime is how long the programs of a transfer may take to end after a kill when
@@ -105,10 +105,10 @@ type child struct {
 	err    error
 	at     time.Time
 	done   chan struct{}
-	killed atomic.Bool // by us, so that its end is no news
+	killed atomic.Bool // by us, so that its end is no failure
 }
 
-// leave stops to wait for a program that no signal ends.
+// leave stops waiting for a program that no signal ends.
 func (c *child) leave() {
 	c.killed.Store(true)
 	c.cmd.Leave()
@@ -144,8 +144,7 @@ func Run(ctx context.Context, links []Link, o RunOptions) Outcome {
 		return Outcome{Err: err}
 	}
 	out := Outcome{}
-	// The last is started first: a receiver that cannot start must not cost a
-	// stream.
+	// The last is started first, so that no stream begins if the receiver cannot start.
 	for i := len(children) - 1; i >= 0; i-- {
 		c := children[i]
 		if err := c.cmd.Start(); err != nil {
@@ -206,8 +205,8 @@ func Run(ctx context.Context, links []Link, o RunOptions) Outcome {
 	return out
 }
 
-// watch waits until all children have ended, and sees to it that they do when
-// one of them fails or the transfer is given up.
+// watch waits until all children have ended, and ends them when one of them fails or the
+// transfer is given up. It returns the error with which the transfer was given up.
 func watch(ctx context.Context, children []*child, relays []*relay, ended <-chan *child, o RunOptions) (gaveUp error) {
 	left := len(children)
 	last := children[left-1]
@@ -237,8 +236,8 @@ func watch(ctx context.Context, children []*child, relays []*relay, ended <-chan
 	giveUp := func(err error) {
 		if gaveUp == nil {
 			gaveUp = err
-			// No more is fed: the senders' pipes break, and the receiver sees
-			// the end of its input, saves what it has and ends by itself.
+			// The relays stop: the senders' pipes break, and the receiver sees the
+			// end of its input, saves the received part and ends by itself.
 			stopAll(relays)
 			end(children, o.Grace)
 		}
@@ -254,10 +253,9 @@ func watch(ctx context.Context, children []*child, relays []*relay, ended <-chan
 			if (c.err == nil && c != last) || collapsed {
 				continue
 			}
-			// One failed, or the receiver has all it wanted. Whatever stands
-			// before it works in vain, and may not notice while it waits for
-			// its disk or its network. What stands after it sees the end of
-			// its input.
+			// A program failed, or the receiver has all it wanted. Programs before it
+			// have no reader left, and may not notice while they wait for their disk
+			// or network. Programs after it see the end of their input.
 			collapsed = true
 			var before, after []*child
 			for _, d := range children {
@@ -275,7 +273,7 @@ func watch(ctx context.Context, children []*child, relays []*relay, ended <-chan
 				}
 			}
 			end(before, o.Grace)
-			// What is buffered may still take its time to arrive.
+			// Buffered data may still take its time to arrive.
 			var late func()
 			late = func() {
 				if flowing(relays) {
@@ -311,7 +309,7 @@ func watch(ctx context.Context, children []*child, relays []*relay, ended <-chan
 	return gaveUp
 }
 
-// flowing tells whether a relay is still at work.
+// flowing reports whether a relay is still at work.
 func flowing(relays []*relay) bool {
 	for _, j := range relays {
 		select {
@@ -348,7 +346,7 @@ func build(links []Link) (children []*child, relays []*relay, err error) {
 			closeEnds(children, relays)
 		}
 	}()
-	var in *os.File // what the next link reads
+	var in *os.File // the input of the next link
 	for i, l := range links {
 		if p := l.Program; p != nil {
 			c := &child{Program: p, place: i, cmd: zfs.Child(p.Argv), done: make(chan struct{})}
@@ -381,7 +379,7 @@ func build(links []Link) (children []*child, relays []*relay, err error) {
 	return children, relays, nil
 }
 
-// closeChild closes the ends that belong to the child.
+// closeChild closes the ends of pipes that belong to the child.
 func closeChild(cmd *proc.Group) {
 	if f, ok := cmd.Stdin.(*os.File); ok && f != nil {
 		_ = f.Close()
@@ -405,13 +403,13 @@ func closeEnds(children []*child, relays []*relay) {
 	}
 }
 
-// Marker is what a line of shell prints on stderr, with the status after it,
-// when a program that is not the last of a pipeline fails: the status of the
-// others is lost otherwise.
+// Marker returns the text that a shell line prints on stderr, followed by the exit
+// status, when a program that is not the last of its pipeline fails: the status would be
+// lost otherwise.
 func Marker(name string) string { return "zab: " + name + " failed: " }
 
-// failures are those of a child, and of the programs in its line of shell that
-// said so with a Marker.
+// failures returns the failure of a child, and those of the programs in its shell line
+// that were reported with a Marker.
 func (c *child) failures(last bool) []Failure {
 	var out []Failure
 	var all, rest []string
@@ -422,13 +420,13 @@ func (c *child) failures(last bool) []Failure {
 			all, rest = append(all, line), append(rest, line)
 			continue
 		}
-		// What was said before the marker was most likely said by its program.
+		// The lines before a marker were most likely printed by its program.
 		out = append(out, Failure{Name: name, Place: c.place, Err: exited(c.Host, name, code, strings.Join(rest, "\n")), At: c.at})
 		rest = nil
 	}
 	if c.err != nil && !c.killed.Load() {
-		// The last program may have spoken before the others' markers, so all
-		// of the text goes with its status.
+		// The last program may have printed before the others' markers, so all of the
+		// text goes with its status.
 		e := asError(c.Host.Failed(c.Argv, c.err, strings.Join(all, "\n")))
 		switch {
 		case c.Host.Here():
@@ -443,8 +441,7 @@ func (c *child) failures(last bool) []Failure {
 	return out
 }
 
-// sshFailed is the exit status of ssh itself; all others are those of what it
-// ran.
+// sshFailed is the exit status of ssh itself; any other is that of the remote command.
 const sshFailed = 255
 
 func parseMarker(line string) (name string, code int, ok bool) {
@@ -460,7 +457,7 @@ func parseMarker(line string) (name string, code int, ok bool) {
 	return name, code, err == nil
 }
 
-// exited makes the error of a program whose status a shell told.
+// exited returns the error of a program whose exit status a shell reported.
 func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 	e := asError(h.Failed([]string{name}, errors.New(""), text))
 	e.Code = code
@@ -471,8 +468,8 @@ func exited(h *zfs.Host, name string, code int, text string) *zfs.Error {
 	return spoiled(h, e)
 }
 
-// warned is the failure of a program that said that it cannot read, and ended as if all
-// were well, as zfs send -I does (2.1).
+// warned returns the failure of a program that reported a read error and ended with
+// status 0 all the same, as zfs send -I does (2.1); none if it reported no read error.
 func (c *child) warned() []Failure {
 	e := exited(c.Host, c.Name, 1, c.stderr.String())
 	if e.Kind != record.KindPoolIO {
@@ -481,9 +478,9 @@ func (c *child) warned() []Failure {
 	return []Failure{{Name: c.Name, Place: c.place, Err: e, At: c.at}}
 }
 
-// spoiled is the error of a program that said that it cannot read, and died only then,
-// of the pipe that its reader had closed: zfs send -I ends its stream with a record
-// that makes no sense where it is, and goes on.
+// spoiled returns e, or the read error of a program that reported one and died only then,
+// of the pipe that its reader had closed: after a read error zfs send -I ends its stream
+// with a record that makes no sense in its place, and goes on.
 func spoiled(h *zfs.Host, e *zfs.Error) *zfs.Error {
 	if e.Signal != syscall.SIGPIPE {
 		return e
@@ -496,7 +493,7 @@ func spoiled(h *zfs.Host, e *zfs.Error) *zfs.Error {
 	return said
 }
 
-// signalled takes the signal from the exit status in which a shell hides it.
+// signalled sets the signal that a shell reported as an exit status above 128.
 func signalled(e *zfs.Error) {
 	if e.Code > 128 && e.Code < 128+65 {
 		e.Signal = syscall.Signal(e.Code - 128)

@@ -26,7 +26,7 @@ func sh(name, line string) Link {
 
 func between(j *Relay) Link { return Link{Relay: j} }
 
-// stream is a file with something that no two places have in common.
+// stream makes a file of that size in which no two places have the same data.
 func stream(t *testing.T, size int) (path string, data []byte) {
 	t.Helper()
 	data = make([]byte, size)
@@ -139,7 +139,8 @@ func TestReceiverThatHasAllIsNoFailure(t *testing.T) {
 	}
 }
 
-// P4: an interrupted receiver sees the end of its input and ends by itself.
+// P4: the receiver of an interrupted transfer sees the end of its input and ends by
+// itself.
 func TestInterruptLetsReceiverSave(t *testing.T) {
 	dir := t.TempDir()
 	saved := filepath.Join(dir, "saved")
@@ -227,7 +228,7 @@ func TestCauseTable(t *testing.T) {
 	}
 }
 
-// clock is a time that only sleeping moves.
+// clock is a clock that advances only by sleeping.
 type clock struct{ t time.Time }
 
 func (c *clock) pace(rate int64) *Limiter {
@@ -275,8 +276,8 @@ func TestPaceAfterPause(t *testing.T) {
 	}
 }
 
-// Of two long streams one waits half-way until the other has ended, however
-// long that takes; a short one passes.
+// Of two long streams one waits half-way until the other has ended, however long that
+// takes; a short stream passes.
 func TestLongStreams(t *testing.T) {
 	in, data := stream(t, 3<<20)
 	for _, buffer := range []int64{0, 70_001} {
@@ -329,7 +330,7 @@ func TestLongStreams(t *testing.T) {
 	}
 }
 
-// One whose sender has ended has nothing to wait for.
+// A long stream whose sender has ended does not wait for its turn.
 func TestLongStreamsLetsTheRestPass(t *testing.T) {
 	in, data := stream(t, 1<<20+100_000)
 	long := NewLongStreams(1 << 20)
@@ -345,7 +346,7 @@ func TestLongStreamsLetsTheRestPass(t *testing.T) {
 	}
 }
 
-// One that waits for its turn is not stalled, and can be ended.
+// A long stream that waits for its turn is not stalled, and can be interrupted.
 func TestLongStreamsEnds(t *testing.T) {
 	in, _ := stream(t, 3<<20)
 	long := NewLongStreams(1 << 20)
@@ -420,8 +421,8 @@ func BenchmarkRelay(b *testing.B) {
 	})
 }
 
-// Memory of our own, which is for those who may not have wide pipes: all bytes,
-// in their order, whatever the sizes.
+// A buffer in memory, for users who may not have large pipes, passes all bytes in their
+// order with any sizes of buffer and chunk.
 func TestRinged(t *testing.T) {
 	data := make([]byte, 1<<20+17)
 	for i := range data {
@@ -460,7 +461,7 @@ func (f *failing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What waits in a buffer is as much as was asked for, and not more.
+// A buffer holds as many bytes as were asked for, and besides only the pipes hold some.
 func TestBufferHoldsItsSize(t *testing.T) {
 	const size = 8 << 20
 	srcR, srcW, err := os.Pipe()
@@ -474,7 +475,7 @@ func TestBufferHoldsItsSize(t *testing.T) {
 	j := &Relay{Buffer: size}
 	done := make(chan error, 1)
 	go func() { done <- j.run(dstW, srcR) }()
-	// Nobody reads: what is taken is the buffer and what the two pipes hold.
+	// Nobody reads, so the bytes taken are those in the buffer and in the two pipes.
 	taken := 0
 	page := make([]byte, 4096)
 	_ = srcW.SetWriteDeadline(time.Now().Add(time.Second))
@@ -501,8 +502,8 @@ func TestBufferHoldsItsSize(t *testing.T) {
 	}
 }
 
-// How long a slow stream collects: never so long that it fills its pipe, and not
-// at all where it is short, fast, or comes in large pieces.
+// A slow stream never collects so long that it fills its pipe; one that is short, fast or
+// comes in large pieces does not collect at all.
 func TestGathering(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -537,7 +538,7 @@ func TestGathering(t *testing.T) {
 	}
 }
 
-// A stream that never has to wait stops too.
+// A stream that never has to wait can be stopped, too.
 func TestStopsBusyStream(t *testing.T) {
 	j := &Relay{}
 	over := make(chan struct{})

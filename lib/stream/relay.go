@@ -12,34 +12,35 @@ import (
 	"time"
 )
 
-// Relay is a place in the chain where this process itself stands between two
-// programs: it counts what passes and, where asked, buffers it and limits its
-// rate. The zero value only counts.
+// Relay is a place in the chain where this process itself stands between two programs: it
+// counts the bytes that pass and, if asked to, buffers them and limits their rate. The
+// zero value only counts.
 type Relay struct {
-	// Buffer is the room for data that waits for its reader, in bytes; 0 is
-	// only what the pipes hold.
+	// Buffer is the size in bytes of the buffer for data that waits for its reader; 0 is
+	// no more than the pipes hold.
 	Buffer int64
-	// Chunk is the most that is moved at once, where there is a buffer; 0 is what suits.
+	// Chunk is the most bytes to move at once, where there is a buffer; 0 is a default.
 	Chunk int
-	// Limiter limits what is written; nil does not.
+	// Limiter limits the rate of writing; nil does not.
 	Limiter *Limiter
-	// LongStreams makes it take turns with others once it is long; nil does not.
+	// LongStreams makes the relay take turns with others once its stream is long; nil
+	// does not.
 	LongStreams *LongStreams
-	// Inspect looks at what passes, and ends the stream with its error; nil does not.
+	// Inspect inspects the stream, and ends it with its error; nil does not.
 	Inspect Inspector
-	// Whole lets it look at the whole stream, which then is copied through this process,
-	// and not only at its beginning.
+	// Whole lets Inspect see the whole stream, which then is copied through this process,
+	// and not only its beginning.
 	Whole bool
 	// Moved counts the bytes written.
 	Moved atomic.Int64
 
 	hasTurn       bool         // among the long streams
-	waits, waited atomic.Int64 // for it: since when, in Unix nanoseconds, and for how long before
+	waits, waited atomic.Int64 // for its turn: since when, Unix nanoseconds; how long before
 
 	mu       sync.Mutex
 	src, dst *os.File
 	stopped  chan struct{}
-	ending   chan struct{} // one of the programs has ended
+	ending   chan struct{} // closed when one of the programs has ended
 }
 
 const (
@@ -77,9 +78,9 @@ func (j *Relay) expire() {
 	}
 }
 
-// run moves everything from src to dst and closes both: its writer then sees a
-// broken pipe, its reader the end. A reader that went away, and interrupt, are
-// no errors: those who are at fault say so themselves.
+// run moves everything from src to dst and closes both: the program before the relay then
+// sees a broken pipe, the one after it the end of its input. A reader that went away, and
+// interrupt, are no errors: the program at fault reports its own.
 func (j *Relay) run(dst, src *os.File) error {
 	j.mu.Lock()
 	j.init()
@@ -108,8 +109,8 @@ func (j *Relay) run(dst, src *os.File) error {
 	case in != io.Reader(src):
 		err = j.direct(newCopier(dst, in), pipeSize, false)
 	default:
-		// Where the pipe itself can be the buffer nothing is to be copied: its writer
-		// goes on filling it while its reader waits.
+		// Nothing is copied, not even where a buffer is asked for: the pipe src is large
+		// enough to be that, and its writer goes on filling it while its reader waits.
 		chunk := pipeSize
 		if j.Buffer > 0 && j.Chunk > 0 {
 			chunk = max(j.Chunk, os.Getpagesize())
@@ -129,8 +130,8 @@ func (j *Relay) run(dst, src *os.File) error {
 	return fmt.Errorf("cannot pass the stream on: %w", err)
 }
 
-// direct moves without memory of our own, in the kernel where it can: at most
-// chunk bytes at once. room tells that both pipes are wide.
+// direct moves the stream without a buffer, in the kernel where it can, at most chunk
+// bytes at once. room says that both pipes are large.
 func (j *Relay) direct(m mover, chunk int, room bool) error {
 	p, able := m.(pauser)
 	g := coalescer{on: j.Limiter == nil && room && able, at: time.Now()}
@@ -167,11 +168,10 @@ func (j *Relay) direct(m mover, chunk int, room bool) error {
 	}
 }
 
-// coalescer lets a slow stream collect in its pipe for a moment before it is
-// moved on: to be woken for each of its pieces costs more processor than all that
-// is done with it, and takes that from those who encrypt and decrypt. A short stream
-// does not meet it, and a long one does not become slower, for the pipes have room
-// for four times as much.
+// coalescer lets a slow stream collect in its pipe for a moment before it is moved on:
+// waking up for each of its pieces costs more processor time than moving it, and takes
+// that from the programs that encrypt and decrypt. A short stream is not delayed, and a
+// long one does not become slower, since the pipes have room for four times as much.
 type coalescer struct {
 	on    bool
 	moved int64     // in all
@@ -183,12 +183,12 @@ type coalescer struct {
 const (
 	gatherAfter = 4 << 20   // bytes
 	gatherBelow = 64 << 20  // bytes a second
-	gatherPiece = 256 << 10 // bytes that are worth to be woken for
+	gatherPiece = 256 << 10 // bytes that are worth waking up for
 	gatherMost  = 25 * time.Millisecond
 	gatherLook  = 50 * time.Millisecond // how often the rate is looked at
 )
 
-// wait is for how long, after n bytes.
+// wait returns for how long to let the stream collect, after n bytes were moved.
 func (g *coalescer) wait(n int, now time.Time) time.Duration {
 	g.moved += int64(n)
 	g.since += int64(n)
@@ -203,11 +203,11 @@ func (g *coalescer) wait(n int, now time.Time) time.Duration {
 }
 
 type mover interface {
-	// move moves at most that many bytes, io.EOF at the end.
+	// move moves at most that many bytes and returns how many; io.EOF at the end.
 	move(most int) (int, error)
 }
 
-// pauser is a mover that can wait for a while, or until it is to stop.
+// pauser is a mover that can wait for a while, or until it is stopped.
 type pauser interface{ pause(time.Duration) }
 
 // copier is the mover that works everywhere.
@@ -221,7 +221,7 @@ func newCopier(dst io.Writer, src io.Reader) *copier {
 	return &copier{dst, src, make([]byte, defaultChunk)}
 }
 
-// move moves at most that many bytes, io.EOF at the end.
+// move moves at most that many bytes and returns how many; io.EOF at the end.
 func (c *copier) move(most int) (int, error) {
 	n, err := c.src.Read(c.buf[:min(most, len(c.buf))])
 	if n > 0 {
@@ -243,8 +243,8 @@ func (j *Relay) endRead() {
 	}
 }
 
-// ringed has memory of our own in between, where no pipe may be so wide: it reads
-// ahead of its writer by up to Buffer bytes.
+// ringed moves the stream through a buffer in memory, where no pipe may be large enough.
+// It reads ahead of its writing by up to Buffer bytes.
 func (j *Relay) ringed(dst io.Writer, src io.Reader, chunk int) error {
 	ring, err := newRing(j.Buffer)
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is a buffer between one reader and one writer. Its memory is mapped and
-// not allocated, so that too large a wish is an error and not the end of the
-// process, and so that only what was once used is taken.
+// ring is a buffer between one reader and one writer. Its memory is mapped and not
+// allocated, so that too large a size is an error and not the end of the process, and so
+// that only pages that were used take memory.
 type ring struct {
 	mu     sync.Mutex
 	cond   sync.Cond
 	mem    []byte
-	start  int // of what is waiting
-	n      int // how much is waiting
+	start  int // of the bytes that wait
+	n      int // how many bytes wait
 	eof    bool
 	closed bool
 }
@@ -33,7 +33,7 @@ func newRing(size int64) (*ring, error) {
 
 func (r *ring) free() { _ = unix.Munmap(r.mem) }
 
-// room waits for a place to put at most that many bytes; nil after close.
+// room waits for free space and returns it, at most that many bytes; nil after close.
 func (r *ring) room(most int) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,7 +44,7 @@ func (r *ring) room(most int) []byte {
 		return nil
 	}
 	if r.n == 0 {
-		// A ring that keeps starting anew touches little memory.
+		// A ring that starts over whenever it is empty touches little memory.
 		r.start = 0
 	}
 	pos := (r.start + r.n) % len(r.mem)
@@ -55,7 +55,7 @@ func (r *ring) room(most int) []byte {
 	return r.mem[pos:min(end, pos+most)]
 }
 
-// put tells that n bytes of room are filled.
+// put notes that n bytes of room are filled.
 func (r *ring) put(n int) {
 	r.mu.Lock()
 	r.n += n
@@ -87,7 +87,7 @@ func (r *ring) fill(src io.Reader, chunk int) error {
 	}
 }
 
-// peek waits for at most that many bytes; nil when there are no more.
+// peek waits for bytes and returns them, at most that many; nil when there are no more.
 func (r *ring) peek(most int) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +100,7 @@ func (r *ring) peek(most int) []byte {
 	return r.mem[r.start:min(len(r.mem), r.start+r.n, r.start+most)]
 }
 
-// drop tells that n bytes of peek are done with.
+// drop notes that n bytes of peek are used up.
 func (r *ring) drop(n int) {
 	r.mu.Lock()
 	r.start = (r.start + n) % len(r.mem)

@@ -56,7 +56,7 @@ func normalUnit(u string) string {
 	return strings.ToUpper(u)
 }
 
-// String is the size in the largest unit that keeps it exact, as ParseSize and
+// String returns the size in the largest unit that keeps it exact, as ParseSize and
 // mbuffer read it.
 func (s Size) String() string {
 	n, unit := int64(s), ""

@@ -19,13 +19,14 @@ type element struct {
 	buffer bool
 }
 
-// Options say what a stream goes through on its way.
+// Options are the programs, buffers and limits that a stream passes on its way.
 type Options struct {
 	Compress Compression
-	// Buffer is the memory of a buffer; 0 is none. Chunk is how much is read and written at
-	// once there; 0 is what suits. Rate is the most that is sent in a second; 0 is no limit.
+	// Buffer is the size of each buffer; 0 is none. Chunk is how many bytes a buffer
+	// reads and writes at once; 0 is a default. Rate is the limit in bytes a second; 0 is
+	// none.
 	Buffer, Chunk, Rate Size
-	// SendPipe and RecvPipe are commands of a shell, on the source and on the target.
+	// SendPipe and RecvPipe are shell commands, on the source and on the target.
 	SendPipe, RecvPipe []string
 }
 
@@ -37,11 +38,11 @@ type Transfer struct {
 	// Limiter and LongStreams are shared by all transfers of a run; nil does not limit.
 	Limiter     *Limiter
 	LongStreams *LongStreams
-	// Rule is what the stream may do; nil lets it do all.
+	// Rule is the rule that the stream is held to; nil is none.
 	Rule *sendstream.Rule
 }
 
-// sides are the programs and buffers at the source and at the target.
+// sides returns the programs and buffers at the source and at the target.
 func (t *Transfer) sides() (src, dst []element) {
 	o := t.Options
 	comp := findCompressor(o.Compress)
@@ -69,24 +70,23 @@ func (t *Transfer) sides() (src, dst []element) {
 
 func (t *Transfer) remote() bool { return !t.Source.Here() || !t.Target.Here() }
 
-// piped reports whether something else than the plain stream goes over the wire,
-// or came from there.
+// piped reports whether the stream is compressed or passes through pipe commands, so that
+// the bytes on the wire may not be those that zfs sends and receives.
 func (t *Transfer) piped() bool {
 	return t.Options.Compress != "" || len(t.Options.SendPipe) > 0 || len(t.Options.RecvPipe) > 0
 }
 
-// SeenHere reports whether this process sees the stream as zfs sends it: it does not
-// where it goes from one host to another packed.
+// SeenHere reports whether this process sees the stream as zfs sends it. It does not if
+// the stream goes from one remote host to another compressed or through pipe commands.
 func (t *Transfer) SeenHere() bool { return t.Source.Here() || t.Target.Here() || !t.piped() }
 
 // Flow is the pipeline of a transfer, ready to run.
 type Flow struct {
 	Links []Link
-	// Stream counts the bytes of zfs's stream, Wire those that went between
-	// the two sides. They may be the same; Stream is nil where it cannot be
-	// seen from here.
+	// Stream counts the bytes of zfs's stream, Wire those that went between the two
+	// sides. They may be the same; Stream is nil if zfs's stream is not seen here.
 	Stream, Wire *Relay
-	// Text is the pipeline to paste into a shell.
+	// Text is the pipeline as text to paste into a shell.
 	Text string
 }
 
@@ -100,8 +100,8 @@ type place struct {
 	stream, wire bool
 }
 
-// places are the links of the chain. A remote side is one of them. Between two
-// programs stands at most one relay, with all that was asked of it.
+// places returns the links of the chain. A remote side is a single link. Between two
+// programs there is at most one relay, which does everything asked for there.
 func (t *Transfer) places() []place {
 	src, dst := t.sides()
 	var out []place
@@ -149,7 +149,7 @@ func (t *Transfer) places() []place {
 	return out
 }
 
-// Build makes the chain. It starts nothing but, for a remote side, the
+// Build returns the chain, ready to run. It starts nothing except, for a remote side, the
 // connection.
 func (t *Transfer) Build(ctx context.Context) (*Flow, error) {
 	for _, argv := range [][]string{t.Send, t.Recv} {
@@ -197,7 +197,7 @@ func (t *Transfer) Build(ctx context.Context) (*Flow, error) {
 	return c, nil
 }
 
-// Text is the pipeline to paste into a shell. Where this process buffers and
+// Text returns the pipeline as text to paste into a shell. Where this process buffers or
 // limits by itself, the text has the mbuffer that would do the same.
 func (t *Transfer) Text() string {
 	var parts []string
@@ -216,7 +216,7 @@ func (t *Transfer) Text() string {
 	return strings.Join(parts, " | ")
 }
 
-// mbuffer is the program that buffers where this process is not.
+// mbuffer returns the command that buffers where this process does not.
 func mbuffer(o *Options, sized bool) []string {
 	argv := []string{"mbuffer", "-q"}
 	if o.Chunk > 0 {
@@ -228,11 +228,11 @@ func mbuffer(o *Options, sized bool) []string {
 	return argv
 }
 
-// remoteArgv is what is started on another host. A single program stands for
-// itself. Several become a line for /bin/sh, since the user's own shell may be
-// another: first a check that all programs are there, so that a missing one
-// is an error before any data flows; then the pipeline, in which all but the
-// last tell of their failure on stderr, for their exit status is lost.
+// remoteArgv returns the command to start on another host. A single program is started as
+// it is. Several become a line for /bin/sh, since the user's own shell may be another:
+// first a check that all programs exist, so that a missing one is an error before any
+// data flows; then the pipeline, in which all but the last report a failure on stderr
+// (see Marker), since their exit status is lost.
 func remoteArgv(o *Options, elements []element) []string {
 	if len(elements) == 1 {
 		return elements[0].argv

@@ -36,8 +36,8 @@ func TestPipelineText(t *testing.T) {
 	}
 }
 
-// The relays that this process makes: each counts, buffers and limits where it
-// should, and no two are neighbours.
+// Each relay of this process counts, buffers and limits where it should, and no two
+// relays are neighbours.
 func TestPipelinePlaces(t *testing.T) {
 	for _, src := range []string{"", "g"} {
 		for _, dst := range []string{"", "h"} {
@@ -79,7 +79,8 @@ func TestPipelinePlaces(t *testing.T) {
 	}
 }
 
-// What a remote shell makes of a line is what was meant, whatever is in it.
+// A remote shell passes arguments to the programs of a line unchanged, with any
+// characters in them.
 func TestRemoteLineQuoting(t *testing.T) {
 	for _, odd := range []string{"a b@c", "x'y", `x"y`, "$HOME", "`id`", "a;b", "a\\b", "*", "~", "é", "!x", "-n"} {
 		o := &Options{Buffer: 1 << 20}

@@ -13,9 +13,9 @@ import (
 
 // This file destroys snapshots, and releases the holds that were left on them.
 
-// one is a dataset of a record, on the source or the target, with the names of the
+// pruneTask is a dataset of a record, on the source or the target, with the names of the
 // snapshots to be destroyed.
-type one struct {
+type pruneTask struct {
 	r        *record.Record
 	dataset  string
 	list     *[]record.Snapshot
@@ -27,18 +27,18 @@ type one struct {
 // program has destroyed are looked up first, all at once: another snapshot of the same
 // name is not the one that was decided about, and a held snapshot cannot be destroyed.
 func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string) error {
-	byHost := map[string][]one{}
+	byHost := map[string][]pruneTask{}
 	for _, r := range set {
 		if r.Error != nil || r.Thin == nil {
 			continue
 		}
-		o := one{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
+		o := pruneTask{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
 		dest := r.Host
 		if side == record.SideTarget {
 			if r.Target == nil || away(r) {
 				continue
 			}
-			o = one{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
+			o = pruneTask{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
 			dest = r.Target.Host
 		}
 		if o.doomed = doomed(o.verdicts); len(o.doomed) > 0 {
@@ -61,7 +61,7 @@ func away(r *record.Record) bool {
 	})
 }
 
-func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) error {
+func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []pruneTask) error {
 	list = t.destroyTogether(ctx, host, list)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -107,7 +107,7 @@ func (t *thinner) destroyOn(ctx context.Context, host *zfs.Host, list []one) err
 			}
 		}
 		err := t.destroyOne(ctx, host, o, names, done)
-		t.went(o, done)
+		t.recordDestroyed(o, done)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -125,7 +125,7 @@ const fewDatasets = 2
 // destroyTogether destroys the doomed snapshots of filesystems by channel programs, pool
 // by pool, where a pool has more than fewDatasets of them and channel programs are
 // allowed. It returns the datasets with snapshots left to be destroyed.
-func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []one) []one {
+func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []pruneTask) []pruneTask {
 	var pools []string
 	byPool := map[string][]int{}
 	for i, o := range list {
@@ -142,12 +142,12 @@ func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []on
 		if len(byPool[p]) <= fewDatasets || ctx.Err() != nil {
 			continue
 		}
-		var doomed []zfs.Doomed
+		var doomed []zfs.SnapshotRef
 		for _, i := range byPool[p] {
 			o := list[i]
 			guid := guids(*o.list)
 			for _, n := range o.doomed {
-				doomed = append(doomed, zfs.Doomed{Name: o.dataset + "@" + n, GUID: guid[n]})
+				doomed = append(doomed, zfs.SnapshotRef{Name: o.dataset + "@" + n, GUID: guid[n]})
 			}
 		}
 		gone := host.DestroyByProgram(ctx, p, doomed)
@@ -159,15 +159,15 @@ func (t *thinner) destroyTogether(ctx context.Context, host *zfs.Host, list []on
 					done[n] = true
 				}
 			}
-			t.went(*o, done)
+			t.recordDestroyed(*o, done)
 			o.doomed = slices.DeleteFunc(o.doomed, func(n string) bool { return done[n] })
 		}
 	}
-	return slices.DeleteFunc(list, func(o one) bool { return len(o.doomed) == 0 })
+	return slices.DeleteFunc(list, func(o pruneTask) bool { return len(o.doomed) == 0 })
 }
 
-// went removes the destroyed snapshots from the record, and marks their verdicts.
-func (t *thinner) went(o one, done map[string]bool) {
+// recordDestroyed removes the destroyed snapshots from the record, and marks their verdicts.
+func (t *thinner) recordDestroyed(o pruneTask, done map[string]bool) {
 	gone(o.verdicts, done)
 	*o.list = without(*o.list, done)
 	for _, n := range slices.Sorted(maps.Keys(done)) {
@@ -189,7 +189,7 @@ func guids(list []record.Snapshot) map[string]string {
 // release leaves such holds. Holds for another target, such as a disk that is away, stay
 // (P1), and so do zfs-autobackup's own, which do not say for which target they stand. It
 // returns the full names of the snapshots that are free of holds now.
-func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now map[string]record.Snapshot) (map[string]bool, error) {
+func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask, now map[string]record.Snapshot) (map[string]bool, error) {
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
 	copies := map[string]bool{} // the snapshots of the target
@@ -275,7 +275,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []one, now m
 // withPool adds the guid of the target's pool to those of the pins, by snapshot, that
 // lack it, as they do where nothing was sent. It does so only where the snapshot has a
 // pin of the target dataset in some pool, because reading the guid takes a program.
-func (t *thinner) withPool(ctx context.Context, list []one, holders []zfs.Holder, pins map[string]string) {
+func (t *thinner) withPool(ctx context.Context, list []pruneTask, holders []zfs.Holder, pins map[string]string) {
 	tags := map[string][]string{}
 	for _, h := range holders {
 		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
@@ -303,7 +303,7 @@ func (t *thinner) withPool(ctx context.Context, list []one, holders []zfs.Holder
 // noteWaits lists in the records which doomed snapshots are held for other targets of
 // the backup. own and shared are this target's pin and the shared tag, by snapshot;
 // copies are the snapshots of the target.
-func noteWaits(list []one, holders []zfs.Holder, own, shared map[string]string, copies map[string]bool) {
+func noteWaits(list []pruneTask, holders []zfs.Holder, own, shared map[string]string, copies map[string]bool) {
 	byName := map[string][]zfs.Holder{}
 	for _, h := range holders {
 		byName[h.Snapshot] = append(byName[h.Snapshot], h)
@@ -353,7 +353,7 @@ func isPin(pin, tag string, onCopy bool) bool {
 
 // destroyOne destroys snapshots of one dataset, and adds their names to done. Where zfs
 // refuses the whole list because of one snapshot, it tries each alone.
-func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names []string, done map[string]bool) error {
+func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o pruneTask, names []string, done map[string]bool) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -387,7 +387,7 @@ func (t *thinner) destroyOne(ctx context.Context, host *zfs.Host, o one, names [
 	return failed
 }
 
-func (t *thinner) fail(o one, err error) {
+func (t *thinner) fail(o pruneTask, err error) {
 	o.r.Fail(zfs.Failed("thin", err, "cannot destroy snapshots of '%s': %s", o.dataset, err))
 	t.env.Report(o.r)
 }

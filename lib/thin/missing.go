@@ -161,7 +161,7 @@ func (t *thinner) since(ctx context.Context, ask []*orphanAge) (late []*orphanAg
 		return nil, err
 	}
 	fresh = slices.DeleteFunc(fresh, func(a *orphanAge) bool {
-		why := a.side.lives(a.r, from[a])
+		why := a.side.keepReason(a.r, from[a])
 		if why != "" {
 			a.r.Thin.Dataset = "missing on the source: kept, for " + why
 		}
@@ -368,9 +368,9 @@ func (t *thinner) sources(ctx context.Context, list []*orphanAge) error {
 	return ctxCause(ctx)
 }
 
-// lives returns why the source of an orphan is not known to be missing, or "" if it is.
+// keepReason returns why the source of an orphan is not known to be missing, or "" if it is.
 // from lists the guids of the pools that the copy came through, if its mark has them.
-func (s *sourceSide) lives(r *record.Record, from string) string {
+func (s *sourceSide) keepReason(r *record.Record, from string) string {
 	if s == nil {
 		return "it cannot be told on which machine its source was"
 	}
@@ -401,14 +401,14 @@ func (s *sourceSide) lives(r *record.Record, from string) string {
 func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *sourceSide, written func(now int64) int64) error {
 	host := t.env.Machine.Host(r.Target.Host)
 	rules := t.rules[r.Backup]
-	o := one{r: r, dataset: r.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
+	o := pruneTask{r: r, dataset: r.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
 	keep := func(format string, a ...any) error {
 		r.Thin.Dataset = "missing on the source: kept, for " + fmt.Sprintf(format, a...)
 		return ctxCause(ctx)
 	}
 	ours := t.ours(r)
 	is, err := look(ctx, host, r.Name)
-	if err == nil && is.guid == r.GUID && side.lives(r, is.from) == "" && !is.receiving && is.held(ours) {
+	if err == nil && is.guid == r.GUID && side.keepReason(r, is.from) == "" && !is.receiving && is.held(ours) {
 		if err := t.freeOrphan(ctx, host, r, is, ours); err != nil {
 			return err
 		}
@@ -424,8 +424,8 @@ func (t *thinner) destroyMissing(ctx context.Context, r *record.Record, side *so
 		return keep("it cannot be looked at")
 	case is.guid != r.GUID:
 		return keep("it is another dataset now")
-	case side.lives(r, is.from) != "":
-		return keep("%s", side.lives(r, is.from))
+	case side.keepReason(r, is.from) != "":
+		return keep("%s", side.keepReason(r, is.from))
 	case is.aside:
 		// zab-plan recognises such a dataset by its name, which somebody may have
 		// changed.
@@ -563,7 +563,7 @@ func (is *orphan) protects(s record.Snapshot) string {
 
 // destroyAll destroys snapshots of an orphan regardless of the schedule. left says why
 // one of them stays; it is "" if none does.
-func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o one, is *orphan, list []record.Snapshot) (left string, err error) {
+func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o pruneTask, is *orphan, list []record.Snapshot) (left string, err error) {
 	var names []string
 	done := map[string]bool{}
 	for _, s := range list {

@@ -7,7 +7,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file gives up what an interrupted receive has saved.
+// This file discards the part that an interrupted receive has saved.
 
 func checkAbort(r *record.Record, s *record.Step, _ bool) error { return isAbout(s, r.Target.Name) }
 
@@ -25,8 +25,9 @@ func (j *job) abort(ctx context.Context, i, _ int) error {
 	return nil
 }
 
-// abortReceive gives up what a receive has saved. One that still runs cannot be:
-// that of a killed run goes soon, another program's may take long.
+// abortReceive discards the part that a receive has saved. A receive that still runs
+// cannot be aborted, so it tries again: that of a killed run ends soon. If another
+// program's goes on, the error is of KindReceiving.
 func (j *job) abortReceive(ctx context.Context, dataset string) error {
 	for try := 1; ; try++ {
 		err := j.x.target(j.r).AbortReceive(ctx, dataset)

@@ -12,14 +12,13 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file does what --rename-aside asks for: rename-aside gives a target
-// another name and puts a clone in its place, where the step names the base;
-// rename-back brings back what was below it; rename-done ends it all.
+// This file carries out --rename-aside. Step rename-aside gives a target another name
+// and, if the step names a base, puts a clone in its place; rename-back brings the former
+// descendants of the target back below it; rename-done finishes the dataset set aside.
 //
-// They look first at what is there, and do what is left to do: a run may have
-// died after any of their commands, and the plan of the next has the same steps.
-// What was renamed is known by its guid and, from before it is renamed, by the
-// property zab:aside.
+// Each step first looks at both datasets and then does only the rest: a run may have died
+// after any of the commands, and the plan of the next run has the same steps. The renamed
+// dataset is known by its guid and, from before it is renamed, by the property zab:aside.
 
 func checkAside(r *record.Record, s *record.Step, _ bool) error {
 	return errors.Join(isAbout(s, r.Target.Name), need("guid", s.GUID), checkAsideNames(s))
@@ -40,10 +39,10 @@ func checkAsideNames(s *record.Step) error {
 	return nil
 }
 
-// What is asked of the two datasets.
+// asideProps are the properties read of the target and of the dataset set aside.
 var asideProps = []string{"type", "guid", "origin", "mounted", "mountpoint", "canmount", "reservation", "refreservation", "used", zfs.AsideProp, zfs.StreamProp, zfs.PoolProp}
 
-// asides looks at the target and at what was, or will be, set aside.
+// asides returns the target and the dataset set aside; nil for one that does not exist.
 func (j *job) asides(ctx context.Context, s *record.Step) (target, aside *zfs.Dataset, err error) {
 	name := record.Beside(s.Dataset, s.To)
 	got, err := j.x.target(j.r).Existing(ctx, asideProps, []string{s.Dataset, name})
@@ -66,15 +65,15 @@ func guidOf(d *zfs.Dataset) string {
 	return d.Props["guid"].Value
 }
 
-// marked is the property that a dataset has when something is begun with it, or
-// done.
+// marked returns the property zab:aside, P=V, for a phase: AsideBegun or AsideDone.
 func marked(phase string, s *record.Step) []string {
 	_, last := record.SplitName(s.Dataset)
 	return []string{zfs.AsideProp + "=" + phase + last}
 }
 
-// cloneProps are those that the clone gets: what was set on the target itself.
-// canmount sees to it that it is not mounted; it is set right afterwards.
+// cloneProps returns the properties for the clone: those that were set on the target
+// itself, and a canmount that keeps zfs clone from mounting it. renameAside puts canmount
+// right afterwards.
 func cloneProps(kind string, local []string) []string {
 	local = zfs.ForClone(local)
 	if kind != "filesystem" {
@@ -91,9 +90,9 @@ func cloneProps(kind string, local []string) []string {
 	return slices.Insert(local, 0, "canmount=noauto")
 }
 
-// renameAside also sees to it that the streams set again what the clone was
-// given, for zfs (2.1, 2.3) takes what was set on a dataset before its first
-// stream with properties for leftovers, and clears it.
+// renameAside renames the target and clones the base. It also has the streams set the
+// properties of the clone again, since zfs (2.1, 2.3) takes properties set on a dataset
+// before its first stream with properties for leftovers, and clears them.
 func (j *job) renameAside(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	host := j.x.target(j.r)
@@ -121,7 +120,7 @@ func (j *job) renameAside(ctx context.Context, i, _ int) error {
 		}
 		was, target = target, nil
 	}
-	j.first = j.first && was.Props["mounted"].Value != "yes" // where it would be mounted
+	j.first = j.first && was.Props["mounted"].Value != "yes" // its mountpoint is taken
 	t := j.r.Target
 	if s.From == "" {
 		if target == nil {
@@ -154,7 +153,7 @@ func (j *job) renameAside(ctx context.Context, i, _ int) error {
 		}
 	case target.Props["origin"].Value == aside+"@"+s.From:
 	default:
-		// It is promoted already, if it is what it should be.
+		// If it has the base, it is the clone, promoted already.
 		if err := j.hasBase(ctx, what, s.Dataset, s); err != nil {
 			return err
 		}
@@ -165,7 +164,7 @@ func (j *job) renameAside(ctx context.Context, i, _ int) error {
 			return wrap(err, "cannot promote '%s'", s.Dataset)
 		}
 	}
-	// Before anything comes below it, for zfs (2.3) would unmount and mount that.
+	// Before descendants come below it, which zfs (2.3) would unmount and mount again.
 	if reverts(was) && (target == nil || target.Props["canmount"] == zfs.Value{Value: "noauto", Source: "local"}) {
 		if err := host.Revert(ctx, "canmount", s.Dataset); err != nil {
 			return wrap(err, "cannot make canmount of '%s' what it was", s.Dataset)
@@ -176,19 +175,19 @@ func (j *job) renameAside(ctx context.Context, i, _ int) error {
 	return nil
 }
 
-// isParent tells whether what is set aside is a filesystem that zab made only to
-// be above others: there is nothing in it.
+// isParent reports whether the dataset set aside is a filesystem that zab made only as a
+// parent of others, so that there is no data in it.
 func isParent(was *zfs.Dataset) bool {
 	return was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "off" && was.Props["mounted"].Value != "yes" &&
 		was.Props[zfs.StreamProp] == (zfs.Value{Value: zfs.StreamParent, Source: "local"})
 }
 
-// emptyUses is more, in bytes, than an empty filesystem takes on any pool. What
-// takes more stays: somebody has been in it.
+// emptyUses is more, in bytes, than an empty filesystem takes on any pool. A parent that
+// takes more is not destroyed: somebody has written to it.
 const emptyUses = 1 << 20
 
-// parentProps are those of its properties that the copy in its place keeps: what
-// somebody has set on it, which goes for what is below it too.
+// parentProps returns the properties of a parent set aside that the copy in its place
+// keeps: those that somebody has set, since they apply to the descendants, too.
 func parentProps(local []string) []string {
 	return slices.DeleteFunc(zfs.ForClone(local), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")
@@ -196,7 +195,8 @@ func parentProps(local []string) []string {
 	})
 }
 
-// childrenMoved reports whether what is below the target may not be in its place.
+// childrenMoved reports whether the descendants of the target may be elsewhere, because a
+// rename or rename-back step was not done.
 func (j *job) childrenMoved() bool {
 	for i := range j.r.Steps {
 		do := j.r.Steps[i].Do
@@ -207,7 +207,7 @@ func (j *job) childrenMoved() bool {
 	return false
 }
 
-// hasBase fails where a dataset does not have the base that a step names.
+// hasBase returns an error if a dataset does not have the base that a step names.
 func (j *job) hasBase(ctx context.Context, what, dataset string, s *record.Step) error {
 	if s.From == "" {
 		return nil
@@ -223,7 +223,7 @@ func (j *job) hasBase(ctx context.Context, what, dataset string, s *record.Step)
 	return nil
 }
 
-// below are the datasets just below one, with their kinds.
+// below returns the children of a dataset; Extra[0] is the type of each.
 func (j *job) below(ctx context.Context, dataset string) (rows []zfs.Row, err error) {
 	o := zfs.ListOptions{Types: zfs.Datasets, Depth: 1, Extra: []string{"type"}}
 	err = j.x.target(j.r).List(ctx, []string{dataset}, o, func(r zfs.Row) error {
@@ -265,8 +265,8 @@ func (j *job) renameBack(ctx context.Context, i, _ int) error {
 	return nil
 }
 
-// mergeProps adds properties, P=V, to those that a stream sets, save for those that
-// it sets or leaves out itself.
+// mergeProps returns the properties, P=V, that a stream sets, and those of more that the
+// stream neither sets nor excludes itself.
 func mergeProps(set, exclude, more []string) []string {
 	has := map[string]bool{}
 	for _, pv := range slices.Concat(set, exclude) {
@@ -282,7 +282,8 @@ func mergeProps(set, exclude, more []string) []string {
 	return out
 }
 
-// renameDone ends it, when the target has gone on in its place.
+// renameDone finishes the dataset set aside, when the backup has gone on in its place: it
+// destroys an empty parent, and keeps any other dataset.
 func (j *job) renameDone(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	aside := record.Beside(s.Dataset, s.To)
@@ -294,7 +295,7 @@ func (j *job) renameDone(ctx context.Context, i, _ int) error {
 		return failf(record.KindMovedOn, "cannot end what '%s' was renamed for: it is not there any more", aside)
 	}
 	if used, ok := was.Props["used"].Int(); isParent(was) && ok && used <= emptyUses {
-		// Without -r zfs destroys neither snapshots nor what is below.
+		// Without -r zfs destroys no dataset that has snapshots or descendants.
 		err := j.x.target(j.r).DestroyDataset(ctx, aside)
 		if err == nil {
 			j.result(i).Done = true
@@ -310,9 +311,9 @@ func (j *job) renameDone(ctx context.Context, i, _ int) error {
 	return nil
 }
 
-// endAside makes what was set aside what it is to be: nothing mounts it by itself,
-// for its mountpoint may be the target's; it takes no space that nothing is in,
-// and stays for no hold of ours.
+// endAside puts the dataset set aside into its final state: it is not mounted
+// automatically, since its mountpoint may be the target's; it reserves no space, and no
+// hold of ours keeps it from being destroyed.
 func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) error {
 	host := j.x.target(j.r)
 	aside := record.Beside(s.Dataset, s.To)
@@ -340,7 +341,7 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 	})
 	tags := []string{s.Tag, j.r.Target.Pin}
 	if pin, ok := chain.ParsePin(j.r.Target.Pin); ok && was.Props[zfs.PoolProp] != (zfs.Value{Value: pin.Pool, Source: "local"}) {
-		tags = append(tags, pin.Former()) // as an earlier version has put it
+		tags = append(tags, pin.Former()) // put by an earlier version
 	}
 	for _, tag := range tags {
 		if err == nil && s.Tag != "" && tag != "" {
@@ -348,7 +349,7 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 		}
 	}
 	if err == nil {
-		// By one command, so that no run takes the former for the target's own.
+		// By one command, so that no run takes those in rest for the target's own.
 		err = host.Set(ctx, append(rest, marked(record.AsideDone, s)...), []string{aside})
 	}
 	if err != nil {
@@ -362,14 +363,15 @@ func (j *job) endAside(ctx context.Context, s *record.Step, was *zfs.Dataset) er
 	return nil
 }
 
-// reverts tells whether canmount was not of the target's own, so that its
-// clone must not have one either. One that is on has no need to be.
+// reverts reports whether the clone's canmount is to be reverted: canmount was not set on
+// the target itself, or was on, which needs no setting.
 func reverts(was *zfs.Dataset) bool {
 	can := was.Props["canmount"]
 	return kindOf(was) == "filesystem" && (can.Source != "local" || can.Value == "on")
 }
 
-// tellAside says where the copy is now, what it takes, and how it goes.
+// tellAside warns under which name the copy is now, how much space it takes, and how to
+// destroy it.
 func (j *job) tellAside(ctx context.Context, s *record.Step, was *zfs.Dataset) {
 	aside := record.Beside(s.Dataset, s.To)
 	text := fmt.Sprintf("'%s' was set aside as '%s'", s.Dataset, aside)
@@ -384,8 +386,8 @@ func (j *job) tellAside(ctx context.Context, s *record.Step, was *zfs.Dataset) {
 	j.r.Warn("%s; when nothing in it is needed: 'zfs destroy -r %s'", text, zfs.Quote(aside))
 }
 
-// asideFor looks at what a step of a dry run is about: the target, or what was set aside
-// already, and its name now.
+// asideFor returns the dataset that a step of a dry run is about, and its present name:
+// the target, or the dataset that was set aside already.
 func (j *job) asideFor(ctx context.Context, s *record.Step) (was *zfs.Dataset, now string) {
 	now = record.Beside(s.Dataset, s.To)
 	target, was, err := j.asides(ctx, s)

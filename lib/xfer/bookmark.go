@@ -12,9 +12,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file makes and destroys bookmarks, each looked at just before: one look
-// for all records, one program that makes them, and one for each that is
-// destroyed, for zfs takes no more.
+// This file makes and destroys bookmarks, each looked up just before: one listing for all
+// records of a host, few programs that make them, and one for each that is destroyed,
+// since zfs destroys only one at a time.
 
 func checkBookmark(r *record.Record, s *record.Step, dry bool) error {
 	return errors.Join(isSided(r, s), need("to", s.To), need("snapshot", s.Snapshot+s.From), needGUID("guid", bookmarkGUID(s), dry))
@@ -37,7 +37,8 @@ func (j *job) showUnbookmark(_ context.Context, i, _ int) ([]string, error) {
 	return j.shown(s, zfs.DestroyBookmarkArgv(s.Dataset, s.From[1:]))
 }
 
-// bookmarkOf is what a bookmark step marks, with its leading @ or #.
+// bookmarkOf returns the snapshot or bookmark from which a step makes its bookmark, with
+// the leading @ or #.
 func bookmarkOf(s *record.Step) string {
 	switch {
 	case s.Snapshot != "":
@@ -55,7 +56,7 @@ func bookmarkGUID(s *record.Step) string {
 	return s.FromGUID
 }
 
-// bookmarks does the bookmark steps of records whose steps before were done.
+// bookmarks executes the bookmark and unbookmark steps of the records without an error.
 func bookmarks(ctx context.Context, batch []*job) {
 	type todo struct {
 		j *job
@@ -88,7 +89,7 @@ func bookmarks(ctx context.Context, batch []*job) {
 		var found map[string]zfs.Row
 		var failed map[string]error
 		var err error
-		// A second time where one was to be made from another that was gone meanwhile.
+		// A second time if a bookmark was to be made from one that has gone meanwhile.
 		for again, tries := true, 0; again && tries < 2; tries++ {
 			found, err = host.Find(ctx, names[host])
 			var todo []zfs.Mark
@@ -125,8 +126,8 @@ func bookmarks(ctx context.Context, batch []*job) {
 	}
 }
 
-// snapshotOf returns the snapshot of the source, with its @, that a step marks which makes
-// a bookmark from another one; "" where there is none.
+// snapshotOf returns, for a step that makes a bookmark from another bookmark, the
+// snapshot on the source that both mark, with its @; "" if there is none.
 func (j *job) snapshotOf(s *record.Step) string {
 	if s.Side != record.SideSource || !isBookmark(bookmarkOf(s)) {
 		return ""
@@ -141,12 +142,12 @@ func (j *job) snapshotOf(s *record.Step) string {
 
 func isBookmark(of string) bool { return strings.HasPrefix(of, "#") }
 
-// toMake is the bookmark that a step has still to make, by what was found; nil where
-// none is needed.
+// toMake returns the bookmark that a step still has to make, given the snapshots and
+// bookmarks that were found; nil if none is needed.
 //
-// The bookmark that it is to be made from may be gone, because a run to another target
-// moved on meanwhile: then it is made from the snapshot. Where that is gone too, one that
-// is for other targets alone is left: the run that destroyed what it was to be made from
+// The bookmark to make it from may be gone, because a run to another target moved on
+// meanwhile: then it is made from the snapshot. If that is gone too, a bookmark that is
+// for other targets alone is not made: the run that destroyed the one to make it from has
 // made another for them first.
 func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error) {
 	guid := bookmarkGUID(s)
@@ -174,15 +175,15 @@ func (j *job) toMake(s *record.Step, found map[string]zfs.Row) (*zfs.Mark, error
 	return m, nil
 }
 
-// forOthers reports whether a step makes a bookmark of ours from which only targets
-// start that are not the record's.
+// forOthers reports whether a step makes a bookmark of ours from which only targets other
+// than the record's start.
 func (j *job) forOthers(s *record.Step) bool {
 	marks := chain.Marks([]record.Snapshot{{Name: s.To}})
 	return s.Side == record.SideSource && len(marks) == 1 && !marks[0].Has(chain.TargetKey(j.r.Target.OwnTag()))
 }
 
-// bookmark notes what became of a bookmark; one of that name and guid is as
-// good as one that was made.
+// bookmark puts the result of a bookmark step into the record. An existing bookmark of
+// the same name and guid is as good as a new one.
 func (j *job) bookmark(i int, found map[string]zfs.Row, failed map[string]error) error {
 	s := &j.r.Steps[i]
 	m, err := j.toMake(s, found)

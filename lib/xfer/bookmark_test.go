@@ -9,8 +9,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// A bookmark whose origin another run has destroyed meanwhile is made from the snapshot
-// where this target starts from it (P1), and else is the other run's to make.
+// If another run has destroyed the bookmark to make a bookmark from, the new one is made
+// from the snapshot (P1). If that is gone too, a bookmark from which only other targets
+// start is left to the other run.
 func TestBookmarkToMake(t *testing.T) {
 	own, other := chain.TargetKey("zab:1.2"), "0123abcd"
 	r := &record.Record{Name: "t/a", Target: &record.Target{Name: "b/a", Pin: "zab:1.2"}, Snapshots: []record.Snapshot{{Name: "s", GUID: "7"}}}
@@ -18,7 +19,7 @@ func TestBookmarkToMake(t *testing.T) {
 	for _, c := range []struct {
 		what, from, to string
 		found          map[string]zfs.Row
-		of, why        string // what it is made from, "" for nothing; or why not
+		of, why        string // the source of the bookmark, "" for none; or why not
 	}{
 		{"from the snapshot", "", "s:" + own, at("@s", "7"), "@s", ""},
 		{"from another snapshot of that name", "", "s:" + own, at("@s", "8"), "", "another snapshot"},

@@ -15,27 +15,27 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file finds out why a transfer has failed, where the words of its programs
-// tell a symptom. It asks nothing before one has failed for good.
+// This file finds the cause of a failed transfer where the messages of its programs tell
+// only a symptom. It asks nothing before a transfer has failed for good.
 
-// cause is what was found out about a failure: its kind, where that is another than
-// the words had, and what comes after the message and in place of the hint.
+// cause is the cause found for a failure: its kind, if the messages suggested another
+// one, text that is appended to the message, and a hint that replaces the failure's.
 type cause struct {
 	kind       record.ErrorKind
 	text, hint string
-	// lost are the snapshots in which blocks are lost, with what zpool says of them;
-	// "" is the dataset itself.
+	// lost has, by snapshot, the files and objects in which blocks are lost, as zpool
+	// names them; the key "" is the dataset itself.
 	lost map[string][]string
 }
 
-// The programs at the ends of a stream, as failures name them.
+// The names of the programs at the ends of a stream, as failures have them.
 const (
 	sender   = "zfs send"
 	receiver = "zfs receive"
 )
 
-// explain returns the error of the stream of a step with its cause. What cannot be
-// found out is left out.
+// explain returns the error of a step's stream with its cause, as far as that can be
+// found out.
 func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure, *cause) {
 	var f *failure
 	if !errors.As(err, &f) {
@@ -82,7 +82,8 @@ func at(host *zfs.Host, argv ...string) string {
 
 func inBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
-// noSpace finds which of the limits there are the copy has come to.
+// noSpace finds the limit that the copy has reached: a quota, a limit on the number of
+// filesystems or snapshots, or the size of the pool.
 func (j *job) noSpace(ctx context.Context, copied string, quota bool) *cause {
 	host := j.x.target(j.r)
 	limits, err := host.Limits(ctx, copied)
@@ -113,15 +114,16 @@ func (j *job) noSpace(ctx context.Context, copied string, quota bool) *cause {
 	return c
 }
 
-// limit is one that a dataset has, with what is left of it; without prop it is the
+// limit is a limit set on a dataset, with the amount that is left; without prop it is the
 // size of the pool.
 type limit struct {
 	dataset, prop, source string
 	value, left           int64
 }
 
-// nearest returns the limit that leaves the least, of a copy and the datasets above
-// it, the copy's first. Where zfs speaks of a quota it is not the pool's size.
+// nearest returns the limit that leaves the least, of those of a copy and of the datasets
+// above it; limits has the copy first. With quota, which says that zfs speaks of one, the
+// size of the pool does not count.
 func nearest(limits []zfs.Dataset, copied string, quota bool) (least limit, ok bool) {
 	consider := func(l limit) {
 		if !ok || l.left < least.left {
@@ -146,7 +148,8 @@ func nearest(limits []zfs.Dataset, copied string, quota bool) (least limit, ok b
 			for _, p := range []struct{ prop, used string }{{"filesystem_limit", "filesystem_count"}, {"snapshot_limit", "snapshot_count"}} {
 				n, set := d.Props[p.prop].Int()
 				if used, counted := d.Props[p.used].Int(); set && counted && n < math.MaxInt64 && used >= n {
-					// A number that is reached explains more than space of which much is left.
+					// A limit on numbers that is reached explains more than a quota with
+					// much left.
 					if !ok || least.left > least.value/20 {
 						least, ok = limit{d.Name, p.prop, d.Props[p.prop].Source, n, 0}, true
 					}
@@ -160,7 +163,7 @@ func nearest(limits []zfs.Dataset, copied string, quota bool) (least limit, ok b
 	return least, ok
 }
 
-// limited is the cause that a limit is reached.
+// limited returns the cause that a limit is reached.
 func limited(host *zfs.Host, l limit, copied string) *cause {
 	c := &cause{}
 	if strings.HasSuffix(l.prop, "_limit") {
@@ -182,8 +185,8 @@ func limited(host *zfs.Host, l limit, copied string) *cause {
 	return c
 }
 
-// reservations asks once for those of a pool: all of its datasets have to be looked
-// at.
+// reservations returns the reservations of a pool, and asks only once for them, since zfs
+// has to look at all datasets of the pool.
 func (x *stage) reservations(ctx context.Context, host *zfs.Host, pool string) []zfs.Reservation {
 	return x.reserved.get(location{host.Dest, pool}, func() []zfs.Reservation {
 		list, _ := host.Reservations(ctx, pool)
@@ -191,7 +194,7 @@ func (x *stage) reservations(ctx context.Context, host *zfs.Host, pool string) [
 	})
 }
 
-// noFeature finds what the target's pool cannot store of what the source's pool has.
+// noFeature finds the features in use on the source that the target's pool lacks.
 func (j *job) noFeature(ctx context.Context, s *record.Step) *cause {
 	host, pool := j.x.target(j.r), zfs.Pool(s.Dataset)
 	from, err := j.x.source(j.r).FeatureStates(ctx, zfs.Pool(j.r.Name))
@@ -202,7 +205,8 @@ func (j *job) noFeature(ctx context.Context, s *record.Step) *cause {
 	if err != nil {
 		return &cause{}
 	}
-	// What a dataset uses is known of some only; of others the pool's use has to do.
+	// Whether the dataset itself uses a feature can be told for some features only; for
+	// the others, use anywhere in its pool has to do.
 	got, _ := j.x.source(j.r).Existing(ctx, []string{"dnodesize", "compression"}, []string{j.r.Name})
 	missing := lacked(from, to, s.Flags)
 	uses := slices.DeleteFunc(slices.Clone(missing), func(m [2]string) bool {
@@ -216,9 +220,8 @@ func (j *job) noFeature(ctx context.Context, s *record.Step) *cause {
 	return lacking(host, pool, missing)
 }
 
-// lacked returns the features that are in use in the source's pool, that a stream
-// with these flags asks for, and that the target's pool has not, each with its state
-// there.
+// lacked returns the features that are in use in the source's pool, that a stream with
+// these flags needs, and that the target's pool lacks, each with its state there.
 func lacked(from, to map[string]string, flags []string) (out [][2]string) {
 	given := func(one ...string) bool {
 		return slices.ContainsFunc(one, func(f string) bool { return slices.Contains(flags, f) })
@@ -244,7 +247,7 @@ func lacked(from, to map[string]string, flags []string) (out [][2]string) {
 	return out
 }
 
-// lacking is the cause that a pool is without features.
+// lacking returns the cause that a pool lacks features, given with their states.
 func lacking(host *zfs.Host, pool string, missing [][2]string) *cause {
 	if len(missing) == 0 {
 		return &cause{}
@@ -280,14 +283,15 @@ func lacking(host *zfs.Host, pool string, missing [][2]string) *cause {
 
 const withoutC = "a stream without --zfs-compressed, where it is not raw, does without compression"
 
-// poolHealth asks what the pool of a dataset suffers from. facts are those of the
-// dataset where it is the source.
+// poolHealth returns the cause that is found in the health of a dataset's pool. facts are
+// those of the dataset if it is the source, else nil.
 func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.Facts) *cause {
 	pool := zfs.Pool(name)
 	h, err := host.Health(ctx, pool)
 	if err == nil && h.Count == 0 && !h.Errors && (h.State == "ONLINE" || h.State == "DEGRADED") && facts != nil {
-		// zfs tells of what it has just failed to read after the next transaction
-		// group. A pool that does not answer would keep it waiting for ever.
+		// zpool status lists a block that could not be read only after the next
+		// transaction group. On a pool that does not answer, zpool sync would wait for
+		// ever.
 		if len(host.Sync(ctx, []string{pool})) == 0 {
 			h, err = host.Health(ctx, pool)
 		}
@@ -309,7 +313,7 @@ func poolHealth(ctx context.Context, host *zfs.Host, name string, facts *record.
 		mountpoint = facts.MountPoint
 	}
 	c := &cause{kind: record.KindUnreadable, lost: h.LostIn(name, mountpoint)}
-	// What is of this dataset is named first.
+	// The losses in this dataset are named first.
 	var list []string
 	for _, snap := range slices.Sorted(maps.Keys(c.lost)) {
 		list = append(list, c.lost[snap]...)

@@ -14,7 +14,7 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// The limit that is named is the one that leaves the least.
+// Of several limits the cause names the one that leaves the least.
 func TestNearestLimit(t *testing.T) {
 	set := func(name string, props ...string) zfs.Dataset {
 		d := zfs.Dataset{Name: name, Props: map[string]zfs.Value{}}
@@ -74,8 +74,8 @@ func TestNearestLimit(t *testing.T) {
 	}
 }
 
-// A feature is missing where the source uses it, the stream asks for it, and the
-// target's pool has it not.
+// A feature is lacking if it is in use on the source, the stream needs it, and the
+// target's pool does not have it.
 func TestLackedFeatures(t *testing.T) {
 	all := func(state string, but ...string) map[string]string {
 		m := map[string]string{}
@@ -119,7 +119,7 @@ func TestLackedFeatures(t *testing.T) {
 	}
 }
 
-// What is left out is what cannot be read, and no stream brings it all the same.
+// The snapshots that cannot be read are left out, and no stream brings them all the same.
 func TestWithout(t *testing.T) {
 	step := func(words string, props ...string) record.Step {
 		f := strings.Fields(words)
@@ -178,7 +178,7 @@ func TestWithout(t *testing.T) {
 	}
 }
 
-// What zfs refuses to set on the dataset of a zone is left out, and nothing else.
+// Only the properties that zfs refuses to set on the dataset of a zone are left out.
 func TestForZone(t *testing.T) {
 	set, exclude := forZone([]string{"readonly=on", "sharenfs=off", "mountpoint=none", "sharesmb=on"}, []string{"x"})
 	if strings.Join(set, " ") != "readonly=on mountpoint=none" || strings.Join(exclude, " ") != "x sharenfs sharesmb" {
@@ -190,9 +190,9 @@ func TestForZone(t *testing.T) {
 	}
 }
 
-// broken is a stand-in for zfs and zpool with a source tank/a whose snapshots named
-// in the file bad cannot be read, or that is refused as the file why says. zpool
-// status says what is in the file status.
+// broken is a stand-in for zfs and zpool with a source tank/a. The snapshots named in the
+// file bad cannot be read; if there is a file why, the receive fails with its text. zpool
+// status prints the file status.
 const broken = `#!/bin/sh
 cd "$POOL"
 tab='	'
@@ -249,8 +249,8 @@ func runBroken(t *testing.T, files map[string]string, r *record.Record) (out *re
 	return records[0], string(b), stderr
 }
 
-// toSend is a record of tank/a, the copy of which has s0, with one step that brings
-// the others up to s1 to sN, and the holds of a plan.
+// toSend returns a record of tank/a, whose copy has s0, with a step that brings s1 to sN
+// in one stream, and the hold step of a plan.
 func toSend(n int) *record.Record {
 	r := &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/a", Selected: record.Ptr(true),
 		Target: &record.Target{Name: "pool/a", Exists: true, Pin: "t:1", Snapshots: []record.Snapshot{{Name: "s0", GUID: "100", CreateTXG: "1"}}}}
@@ -280,8 +280,8 @@ func status(lost ...string) string {
 	return text + "errors: Permanent errors have been detected in the following files:\n\n        " + strings.Join(lost, "\n        ") + "\n"
 }
 
-// P4: a block that cannot be read costs the snapshots that have it, and no other.
-// What is saved and held for a stream that cannot be is let go.
+// P4: a block that cannot be read costs the snapshots that have it, and no others. The
+// saved part and the step holds of a stream that cannot succeed are given up.
 func TestUnreadable(t *testing.T) {
 	sends := func(log string) string {
 		var out []string
@@ -318,7 +318,7 @@ func TestUnreadable(t *testing.T) {
 		if lost && c.fails && (r.Error.Kind != record.KindUnreadable || !strings.Contains(r.Error.Hint, "'zpool status -v tank'")) {
 			t.Errorf("%s: %+v", c.name, r.Error)
 		}
-		// Held before it is sent, and let go where that cannot be.
+		// The step hold is put before sending, and released if sending cannot succeed.
 		if released := strings.Contains(log, "zfs release t:1 tank/a@s1"); released != lost {
 			t.Errorf("%s: %s", c.name, log)
 		}
@@ -331,7 +331,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// zfs tells of a lost block only when the transaction group is over.
+// A lost block that zpool status names only after the transaction group is found.
 func TestUnreadableLater(t *testing.T) {
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "s1", "status": status(), "later": status("tank/a@s1:/f")}, toSend(1))
 	if r.Error == nil || r.Error.Kind != record.KindUnreadable || !strings.Contains(log, "zpool sync tank") {
@@ -339,7 +339,7 @@ func TestUnreadableLater(t *testing.T) {
 	}
 }
 
-// A pool that is suspended is no lost block: what was saved stays.
+// A suspended pool is not taken for a lost block: the saved part and the holds stay.
 func TestSuspended(t *testing.T) {
 	r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "s1",
 		"status": "  pool: tank\n state: SUSPENDED\n\nerrors: 3 data errors, use '-v' for a list\n"}, toSend(2))
@@ -349,11 +349,11 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
-// What the target's pool cannot store is named, and nothing is held for it.
+// A feature that the target's pool lacks is named, and the step holds are released.
 func TestLackingFeature(t *testing.T) {
 	features := func(pool, state string) (text string) {
 		for _, f := range zfs.StreamFeatures {
-			if f != "longname" { // as a version that does not know it
+			if f != "longname" { // like a version that does not know it
 				text += pool + "\tfeature@" + f + "\t" + state + "\n"
 			}
 		}
@@ -368,7 +368,7 @@ func TestLackingFeature(t *testing.T) {
 	}
 }
 
-// Nothing is asked where nothing fails.
+// A transfer that does not fail asks zfs and zpool for no cause.
 func TestNoCauseNoQuestion(t *testing.T) {
 	r, log, stderr := runBroken(t, map[string]string{"list": sourceList, "bad": ""}, toSend(3))
 	if r.Error != nil || strings.Contains(log, "zpool") || strings.Contains(log, "zfs get") {
@@ -376,7 +376,7 @@ func TestNoCauseNoQuestion(t *testing.T) {
 	}
 }
 
-// The dataset of a zone gets its stream without what zfs refuses to set there.
+// The dataset of a zone gets its stream without the properties that zfs refuses to set.
 func TestZoned(t *testing.T) {
 	r := toSend(1)
 	r.Steps[0].Set = []string{"readonly=on", "sharenfs=off"}
@@ -387,8 +387,8 @@ func TestZoned(t *testing.T) {
 	}
 }
 
-// A hold that cannot be put because the source is imported read-only is no failure:
-// what could be held cannot be destroyed either (P1).
+// A hold that cannot be put because the source's pool is imported read-only is no
+// failure: the snapshot cannot be destroyed either (P1).
 func TestReadOnlySource(t *testing.T) {
 	j := &job{r: &record.Record{}}
 	ro := wrap(&zfs.Error{Kind: record.KindReadOnlyPool, Lines: []string{"cannot hold: pool is read-only"}}, "cannot hold 'tank/a@1'")
@@ -404,8 +404,8 @@ func TestReadOnlySource(t *testing.T) {
 	}
 }
 
-// What broke off twice at one place, without a network to blame, is given up; what
-// went on a little, or met trouble from outside, is not (P4).
+// A stream that broke off twice at one place by its own fault loses its saved part; one
+// that went on a little, or failed because of its surroundings, keeps it (P4).
 func TestStuck(t *testing.T) {
 	token := func(offset uint64) string {
 		pairs := zfstest.Pairs("tank/a@s1", "1", "100")

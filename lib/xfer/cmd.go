@@ -1,11 +1,12 @@
-// Package xfer is the stage that executes the steps of a plan: it sends and
-// receives, and does what must be done before and after.
+// Package xfer is the stage that executes the steps of a plan: it sends and receives
+// snapshots, and carries out the steps before and after a transfer, such as destroying,
+// renaming, holding and bookmarking.
 //
-// Goals: a transfer counts only when the target has the snapshot's guid; what
-// is destroyed was looked at just before; one dataset's failure is not
-// another's; few programs for many datasets.
+// Goals: a transfer counts only once the target has the snapshot's guid; a snapshot or
+// bookmark is looked up just before it is destroyed; a failure stays confined to its
+// dataset; few programs for many datasets.
 //
-// Non-goals: it decides nothing. What is to be done stands in the records.
+// Non-goals: the stage decides nothing. The steps to execute are in the records.
 package xfer
 
 import (
@@ -24,7 +25,7 @@ import (
 	"zab/lib/stream"
 )
 
-// Options are those of the transfer, which the wrapper has too.
+// Options are the options of the transfer, shared with the wrapper zab.
 type Options struct {
 	Compress     stream.Compression `long:"compress" section:"stream" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
 	Rate         string             `long:"rate" section:"stream" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
@@ -39,18 +40,18 @@ type Options struct {
 	Retries      int                `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
 	Stall        string             `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
-	jobs   int // 0 is as atOnce decides
+	jobs   int // 0: atOnce decides
 	stream stream.Options
 	stall  time.Duration
 }
 
-// The bounds of what can be meant by a size.
+// The largest sizes accepted, in bytes: larger ones cannot be meant.
 const (
 	maxBuffer = 1 << 40
 	maxChunk  = 1 << 30
 )
 
-// Check reads the values. Its error is one of the command line.
+// Check parses the values of the options. An error is a usage error.
 func (o *Options) Check() error {
 	if err := o.Compress.Check(); err != nil {
 		return fmt.Errorf("--compress: %w", err)
@@ -147,8 +148,8 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	if turns {
 		x.longStreams, long = stream.NewLongStreams(longStream), isLong
 	}
-	// Where nobody takes the records any more, no more of them are read and begun;
-	// what is under way comes to its end, and is verified and held.
+	// When stdout breaks, no more records are read and no more jobs begun; the jobs under
+	// way are finished, verified and held.
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	in := make(chan *record.Record)
@@ -172,18 +173,18 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	return readErr
 }
 
-// Without --jobs that many short streams go side by side. Two are too few where
-// the network is far, for each stream waits for several round trips; more than
-// four gain nothing on the machines that were measured.
+// shortJobs is the number of short streams that run side by side without --jobs. Two are
+// too few on a distant network, where each stream waits for several round trips; more
+// than four gain nothing on the machines that were measured.
 const shortJobs = 4
 
-// longStream is how many bytes make a stream a long one: about what a disk that
-// turns gives in the time in which a short stream's programs wait for their pools.
+// longStream is the size in bytes from which a stream is a long one: about as much as a
+// spinning disk delivers while the programs of a short stream wait for their pools.
 const longStream = 32 << 20
 
-// atOnce is how many records are worked on at once, and whether long streams take
-// turns. A buffer is memory that was granted once, and the pipes of a user may do
-// what cannot be done twice at a time.
+// atOnce returns how many records are worked on at once, and whether long streams take
+// turns. With a buffer or a pipe command the default is one record: the user granted the
+// buffer's memory once, and the command may not be able to run twice at a time.
 func (o *Options) atOnce() (jobs int, turns bool) {
 	switch {
 	case o.jobs > 0:
@@ -194,8 +195,8 @@ func (o *Options) atOnce() (jobs int, turns bool) {
 	return shortJobs, true
 }
 
-// isLong tells whether a record is likely to have a long stream: one that is not
-// begun does not have to wait half-way.
+// isLong reports whether a record is likely to have a long stream. Such a record is not
+// begun beside another one, so that its stream does not have to wait half-way.
 func isLong(r *record.Record) bool {
 	n := int64(0)
 	add := func(p *int64) {

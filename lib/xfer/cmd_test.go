@@ -7,7 +7,8 @@ import (
 	"zab/lib/record"
 )
 
-// How many records are worked on at once, and which of them are long.
+// The options decide how many records are worked on at once, and the sizes of its streams
+// decide whether a record is long.
 func TestAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		o     Options
@@ -51,7 +52,7 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
-// What is wrong with an option is told with its name.
+// The error about an option names the option.
 func TestOptions(t *testing.T) {
 	good := Options{}
 	for name, c := range map[string]struct {

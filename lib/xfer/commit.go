@@ -8,8 +8,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// commitCount and commitSnapshots bound how much is committed at once, and with that the
-// memory that it takes.
+// commitCount and commitSnapshots bound the size of a batch, and so the memory that it
+// takes; commitSoon and commitLate are the bounds of batchDelay.
 const (
 	commitCount     = 1000
 	commitSnapshots = 100_000 // in the lists of all records of a batch
@@ -17,16 +17,16 @@ const (
 	commitLate      = 5 * time.Minute
 )
 
-// batchDelay is how long the first record of a batch waits for others, in a run that has
-// lasted for a time. Every program waits for the pool, so what follows the transfers is
-// done for many records at once. The longer a run lasts, the longer they may wait, so
-// that the number of batches grows with its logarithm; but never so long that somebody
-// who looks on would wonder.
+// batchDelay returns how long the first record of a batch waits for others, in a run that
+// has lasted for the given time. Each program waits for the pool, so the work after the
+// transfers is done for many records at once. The longer a run lasts, the longer records
+// may wait, so that the number of batches grows with the logarithm of its duration; the
+// bound keeps the run from looking stuck, and a received stream from staying unverified.
 func batchDelay(run time.Duration) time.Duration { return min(max(run, commitSoon), commitLate) }
 
 // commit verifies the transfers of records, mounts and marks the copies, and moves the
-// holds and bookmarks: few programs, however many the records. What has been sent is
-// worth being remembered, so it goes on for a while when a signal ends the rest.
+// holds and bookmarks, with few programs however many the records. When a signal ends the
+// rest it goes on for up to 10 s, since a finished transfer is worth recording.
 func (x *stage) commit(ctx context.Context, batch []*job) {
 	if len(batch) == 0 {
 		return
@@ -48,8 +48,9 @@ func (x *stage) commit(ctx context.Context, batch []*job) {
 	}
 }
 
-// prefetch returns a function that lists what the holds of jobs need to know, so that
-// it is known when they are committed. The function looks at none of the jobs.
+// prefetch returns a function that lists the descendants needed for recursive holds of
+// the jobs, so that they are known when the jobs are committed. The function does not
+// touch the jobs.
 func (x *stage) prefetch(jobs []*job) func(context.Context) {
 	var names groups[*zfs.Host, string]
 	for _, j := range jobs {
@@ -61,7 +62,7 @@ func (x *stage) prefetch(jobs []*job) func(context.Context) {
 	}
 	return func(ctx context.Context) {
 		for host, list := range names.all() {
-			host.Foresee(ctx, list)
+			host.Prefetch(ctx, list)
 		}
 	}
 }

@@ -8,77 +8,78 @@ import (
 	"zab/lib/record"
 )
 
-// worker does what the coordinator decides. While hold, execute and commit run, each in
-// a goroutine of its own, the jobs that they were given are theirs.
+// worker does the work that the coordinator hands out. hold, execute and commit run in
+// goroutines of their own and own the jobs given to them until they return.
 type worker interface {
-	// newJob makes the number-th job, of a record.
+	// newJob makes the job of a record; number is its place in the order of arrival.
 	newJob(r *record.Record, number int) *job
-	// check looks whether the job may be begun at all. Its error is that of the job alone.
+	// check returns why the job may not be begun at all. Its error fails this job alone,
+	// not those below its target.
 	check(*job) error
-	// begin takes the locks of the job. Its error is that of the job.
+	// begin takes the locks of the job. Its error fails the job as one of a step would.
 	begin(context.Context, *job) error
 	// needsHolds reports whether hold has something to do for the job.
 	needsHolds(*job) bool
-	// hold holds what jobs are to send.
+	// hold puts step holds on the snapshots that the jobs will send.
 	hold(context.Context, []*job)
-	// execute executes the steps of a job, save those that wait for its being committed.
+	// execute executes the steps of a job, except those that are left to commit.
 	execute(context.Context, *job)
-	// commit verifies what jobs have sent, and moves their holds.
+	// commit verifies the transfers of the jobs and moves their holds.
 	commit(context.Context, []*job)
-	// prefetch returns what may be done for the commit of jobs beforehand, and needs
-	// nothing of them.
+	// prefetch returns a function that prepares the commit of the jobs. The function does
+	// not touch the jobs.
 	prefetch([]*job) func(context.Context)
-	// end finishes a job, whose record is written next.
+	// end completes the record of a job, which is written next.
 	end(*job)
 }
 
-// coordinator decides what is done when. It owns every record from the moment when it
-// was read until it is written, except while the worker has its job, which it gets back
-// through a channel: no two goroutines ever look at one record.
+// coordinator decides when each job runs. It owns every record from the moment when the
+// record was read until it is written, except while the worker has the record's job. Jobs
+// come back through channels, so no two goroutines ever look at one record.
 //
 //	waiting -> executing -> executed -> committing -> finished
 //
-// A job begins when the graph allows it and a slot is free. What it sends is held before,
-// for the first of them by asking for it, and for all others at the same time, while they
-// wait. It gives up its slot when its steps are executed, and is committed together with
-// others, while further jobs go on.
+// A job begins when the graph allows it and a slot is free. Its snapshots are held before
+// they are sent: the first job to begin asks for its step holds, and all jobs that wait
+// get theirs at the same time. A job gives up its slot when its steps are executed, and
+// is committed together with others while further jobs go on.
 type coordinator struct {
 	ctx    context.Context
 	work   worker
-	slots  int // how many jobs may be executing, or asking to be held
+	slots  int // how many jobs may be executing or asking for their step holds
 	isLong func(*record.Record) bool
 	output *orderedWriter
 
 	graph   graph
-	reading bool // more may come
-	dropped bool // nothing more is begun
+	reading bool // more records may come
+	dropped bool // no more jobs are begun
 	came    int  // how many jobs have come
 	// failed are the targets below which nothing can be received.
 	failed map[location]bool
 
-	waiting  []*node // in the order in which they came
+	waiting  []*node // in order of arrival
 	running  int     // how many jobs have a slot
 	longRuns bool    // one of them is long
 	executed []*node // wait to be committed
-	// lastCame and firstExecuted are since when nothing has come, and since when the first
-	// of the executed has waited.
+	// begun is when the run began, lastCame when the last job came, firstExecuted when
+	// the first of the executed jobs began to wait.
 	begun, lastCame, firstExecuted time.Time
 
 	asking, holding, committing []*node
 	prefetched, fetching        bool
-	// finished are the records that are to be written.
+	// finished has the records that are ready to be written.
 	finished []*record.Record
 
 	held, fetched, committed chan struct{}
 	done                     chan *node // executed
 }
 
-// maxWaiting is how many records are read ahead, so that those with nothing to do pass
-// by: each takes memory.
+// maxWaiting bounds how many jobs wait, since each takes memory. Records are read ahead
+// so that those without work are passed on at once.
 const maxWaiting = 1024
 
-// quiet is how long nothing must have come before what all those send that have come is
-// held. Records come at once, if they come from a zab-thin: one program for all.
+// quiet is how long no job must have come before the step holds of all waiting jobs are
+// put. zab-thin hands over its records at once, so one program can hold for all of them.
 const quiet = 20 * time.Millisecond
 
 func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*record.Record) bool, output *orderedWriter) *coordinator {
@@ -89,14 +90,14 @@ func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*re
 	}
 }
 
-// run works on the records of a channel until it is closed and all are written. Its
-// error is that of the writing: after one, nothing more is begun, what is under way comes
-// to its end, and stop is called so that no more is read. At the end of the channel dropRest
-// tells whether what waits is not to be begun.
+// run works on the records of a channel until the channel is closed and all records are
+// written. It returns the first error of writing: after it no more jobs are begun, those
+// under way are finished, and stop is called so that no more records are read. When the
+// channel is closed, dropRest reports whether the waiting jobs are dropped.
 func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop func(error)) (err error) {
 	signal := c.ctx.Done()
-	// Somebody who reads slowly, or does not read, keeps neither transfers nor commits
-	// from going on.
+	// Written in a goroutine, so that a slow reader of stdout, or one that does not read,
+	// stops no commit, and no transfer before 2*maxWaiting finished records wait for it.
 	write, failed := make(chan *record.Record), make(chan error, 1)
 	ended := make(chan struct{})
 	go func() {
@@ -173,7 +174,7 @@ func (c *coordinator) idle() bool {
 	return !c.reading && len(c.waiting) == 0 && c.running == 0 && len(c.executed) == 0 && c.committing == nil && c.holding == nil && !c.fetching && len(c.finished) == 0
 }
 
-// nextDue is how long until something is to be done though nothing has happened.
+// nextDue returns the time until holds or a commit are due even if nothing happens.
 func (c *coordinator) nextDue() time.Duration {
 	next := time.Hour
 	if len(c.asking) > 0 && c.holding == nil {
@@ -185,7 +186,7 @@ func (c *coordinator) nextDue() time.Duration {
 	return next
 }
 
-// add takes a record that was read. One with nothing to do passes by.
+// add takes a record that was read. A record without work goes straight to the output.
 func (c *coordinator) add(r *record.Record) {
 	c.output.expect(r)
 	switch {
@@ -200,12 +201,12 @@ func (c *coordinator) add(r *record.Record) {
 	}
 }
 
-// drop forgets the jobs that wait.
+// drop discards the waiting jobs; no more are begun.
 func (c *coordinator) drop() { c.dropped, c.waiting = true, nil }
 
-// beginJobs begins as many jobs as there are slots for. None begins where the batches
-// do not keep up, for what is executed takes memory until it is committed; nor while a
-// snapshot that is received waits for its bookmark with nothing else to protect it.
+// beginJobs begins as many jobs as there are free slots. None begins while the commits or
+// the reader of stdout do not keep up, since executed jobs and finished records take
+// memory; nor while a received snapshot is unprotected until its bookmark is made.
 func (c *coordinator) beginJobs() {
 	for c.running < c.slots && len(c.executed) < 2*commitCount && snapshotsOf(c.executed) < 2*commitSnapshots && len(c.finished) < 2*maxWaiting && !c.hasUnprotected() {
 		n := c.next()
@@ -239,19 +240,21 @@ func (c *coordinator) beginJobs() {
 	}
 }
 
-// hasUnprotected reports whether a received snapshot waits for its bookmark.
+// hasUnprotected reports whether an executed job has a received snapshot that nothing
+// protects until its bookmark is made.
 func (c *coordinator) hasUnprotected() bool {
 	return slices.ContainsFunc(c.executed, func(n *node) bool { return n.job.unprotected() })
 }
 
-// next takes the first job of those that wait that may begin; nil where there is none.
+// next removes the first job that may begin from the waiting ones and returns it; nil if
+// there is none.
 func (c *coordinator) next() *node {
 	for i, n := range c.waiting {
 		if !n.ready() || n.long && c.longRuns {
 			continue
 		}
 		if n.holding {
-			return nil // soon
+			return nil // it begins when its step holds are put
 		}
 		c.waiting = slices.Delete(c.waiting, i, i+1)
 		return n
@@ -259,8 +262,8 @@ func (c *coordinator) next() *node {
 	return nil
 }
 
-// checkParent fails where a dataset above the record's target was to be received by this
-// run and was not.
+// checkParent returns an error if this run failed to receive a dataset above the record's
+// target.
 func (c *coordinator) checkParent(r *record.Record) (err error) {
 	if r.Target == nil {
 		return nil
@@ -274,8 +277,8 @@ func (c *coordinator) checkParent(r *record.Record) (err error) {
 	return err
 }
 
-// holdQueued has held what is sent by the jobs that ask for it and by all that wait, when
-// nothing more comes for the moment.
+// holdQueued has the step holds put for the jobs that ask for them and for all that wait,
+// when no more jobs come for the moment.
 func (c *coordinator) holdQueued() {
 	if len(c.asking) == 0 || c.holding != nil {
 		return
@@ -301,7 +304,7 @@ func (c *coordinator) holdQueued() {
 	}()
 }
 
-// executeHeld executes the jobs that have asked.
+// executeHeld executes the jobs that asked for the step holds now put.
 func (c *coordinator) executeHeld() {
 	for _, n := range c.holding {
 		n.holding = false
@@ -320,7 +323,7 @@ func (c *coordinator) execute(n *node) {
 	}()
 }
 
-// executeDone takes a job back whose steps are executed, or that could not begin.
+// executeDone takes back a job whose steps are executed, or that could not begin.
 func (c *coordinator) executeDone(n *node) {
 	j := n.job
 	c.running--
@@ -341,19 +344,19 @@ func (c *coordinator) executeDone(n *node) {
 	c.executed = append(c.executed, n)
 }
 
-// end finishes a job, and has its record written.
+// end finishes a job and hands its record to write.
 func (c *coordinator) end(n *node) {
 	n.ended = true
 	c.work.end(n.job)
 	c.write(n.job.r)
 }
 
-// write has a finished record written, and those that have waited for it.
+// write queues a finished record for output, and the records that were held back for it.
 func (c *coordinator) write(r *record.Record) {
 	c.finished = append(c.finished, c.output.finish(r)...)
 }
 
-// prefetch does beforehand what can be for the last batch, while its last jobs run.
+// prefetch prepares the commit of the last batch while the last jobs run.
 func (c *coordinator) prefetch() {
 	if c.prefetched || c.reading || len(c.waiting) > 0 || c.running == 0 || c.running == c.slots || len(c.executed) == 0 {
 		return
@@ -366,8 +369,9 @@ func (c *coordinator) prefetch() {
 	}()
 }
 
-// commit commits what is executed, when that is enough, or has waited long enough, or
-// must not wait, or when nothing else can begin before. It reports whether it did.
+// commit begins to commit the executed jobs if they fill a batch, if commitDue has come,
+// if a snapshot of theirs is unprotected, after a signal, or if no other job can begin
+// before. It reports whether it did.
 func (c *coordinator) commit() (begun bool) {
 	if c.committing != nil || len(c.executed) == 0 {
 		return false
@@ -383,9 +387,8 @@ func (c *coordinator) commit() (begun bool) {
 		n++
 	}
 	c.committing, c.executed = c.executed[:n:n], c.executed[n:]
-	c.firstExecuted = time.Now() // of the rest
-	// Which of several streams ends first is chance; what is told of them is in the order
-	// of the plan.
+	c.firstExecuted = time.Now() // for the rest
+	// Parallel streams end in any order; messages about them keep the order of the plan.
 	slices.SortFunc(c.committing, func(a, b *node) int { return a.job.number - b.job.number })
 	jobs := jobsOf(c.committing)
 	go func() {
@@ -395,7 +398,7 @@ func (c *coordinator) commit() (begun bool) {
 	return true
 }
 
-// endCommitted takes the jobs of a batch back.
+// endCommitted takes back the jobs of a committed batch and ends them.
 func (c *coordinator) endCommitted() {
 	for _, n := range c.committing {
 		c.end(n)
@@ -403,12 +406,12 @@ func (c *coordinator) endCommitted() {
 	c.committing = nil
 }
 
-// commitDue is until when the first of the executed waits for others.
+// commitDue returns until when the first executed job waits for others.
 func (c *coordinator) commitDue() time.Time {
 	return c.firstExecuted.Add(batchDelay(c.firstExecuted.Sub(c.begun)))
 }
 
-// snapshotsOf is how many snapshots the records of jobs list.
+// snapshotsOf returns how many snapshots the records of the jobs list.
 func snapshotsOf(nodes []*node) (n int) {
 	for _, x := range nodes {
 		n += len(x.job.r.Snapshots) + len(x.job.r.Target.Snapshots)

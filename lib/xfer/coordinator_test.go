@@ -30,10 +30,10 @@ func to(target string, origin ...string) *record.Record {
 
 func never(*record.Record) bool { return false }
 
-// fakeWorker does nothing to the jobs, and sees to it that none is with two at a time.
+// fakeWorker does nothing to the jobs, and checks that no job has two owners at a time.
 type fakeWorker struct {
 	t *testing.T
-	// What is done in addition; nil is nothing.
+	// Called in addition, if not nil.
 	onHold, onCommit func([]*job)
 	onExecute        func(*job)
 	holdsNothing     bool
@@ -54,7 +54,8 @@ func newFake(t *testing.T) *fakeWorker {
 	return &fakeWorker{t: t, owned: map[*job]string{}, stage: stage{env: env}}
 }
 
-// own takes jobs, and gives them back with the function that it returns.
+// own marks the jobs as owned until the returned function is called, and fails the test
+// if one is owned already.
 func (f *fakeWorker) own(what string, jobs ...*job) (back func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,7 +174,7 @@ func (f *fakeWorker) end(j *job) {
 }
 
 // run gives the records to a coordinator, all at once or after pauses, and returns the
-// sources in the order in which they were written.
+// names of the sources in the order in which the records were written.
 func (f *fakeWorker) run(ctx context.Context, slots int, long func(*record.Record) bool, records []*record.Record, pauses ...time.Duration) []string {
 	var out bytes.Buffer
 	c := newCoordinator(ctx, f, slots, long, newOrderedWriter(record.NewWriter(&out)))
@@ -204,8 +205,8 @@ func (f *fakeWorker) run(ctx context.Context, slots int, long func(*record.Recor
 	return names
 }
 
-// Parents before children, origins before clones, whatever the number of jobs; and no
-// more at once than allowed.
+// Parents run before children and origins before clones with any number of slots, and no
+// more jobs run at once than there are slots.
 func TestOrder(t *testing.T) {
 	input := []*record.Record{to("b"), to("b/x"), to("b/x/y"), to("b/z"), to("c", "b/z@1"), to("d"), to("d"), to("bb")}
 	for _, slots := range []int{1, 2, 8} {
@@ -230,7 +231,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// A long one waits for another, short ones pass both, and all are worked on.
+// A long job waits for another long one, short ones pass both, and all are executed.
 func TestLong(t *testing.T) {
 	long := func(r *record.Record) bool { return strings.HasPrefix(r.Target.Name, "long") }
 	input := []*record.Record{to("long1"), to("a"), to("long2"), to("long2/x"), to("b"), to("long3"), to("c")}
@@ -263,8 +264,8 @@ func TestLong(t *testing.T) {
 	}
 }
 
-// What is sent is held before it begins: by one program what comes at once, and what
-// comes while others are under way by another.
+// Snapshots are held before their job begins: for all jobs that come at once together,
+// and for jobs that come while others are under way by another call.
 func TestHoldTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -285,7 +286,7 @@ func TestHoldTogether(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		// At the end of what is read nothing is waited for.
+		// At the end of the input the holds do not wait for more jobs.
 		f := newFake(t)
 		begun := time.Now()
 		f.run(context.Background(), 4, never, []*record.Record{to("a"), to("b")})
@@ -295,7 +296,7 @@ func TestHoldTogether(t *testing.T) {
 	})
 }
 
-// What is committed together, and then told, is in the order of the plan.
+// The jobs of a batch are committed, and their records written, in the order of the plan.
 func TestCommitOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -323,14 +324,14 @@ func TestTransfersGoOn(t *testing.T) {
 		}
 		begun := time.Now()
 		f.run(context.Background(), 1, never, input)
-		// The first batch begins after 40 s and takes until 140. All others are sent until
-		// 160, while two more batches are committed, one after the other.
+		// The first batch begins after 40 s and takes until 140. All others are sent
+		// until 160, while two more batches are committed, one after the other.
 		if took := time.Since(begun); took.Round(time.Second) != 340*time.Second || len(f.commits) != 3 || f.prefetches != 0 {
 			t.Errorf("%s, %v, %d", took, f.commits, f.prefetches)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		// The last jobs run while what the others need is asked for.
+		// The commit of the others is prepared while the last jobs run.
 		f := newFake(t)
 		f.onExecute = func(j *job) { time.Sleep(time.Duration(j.number+1) * time.Second) }
 		f.run(context.Background(), 4, never, []*record.Record{to("a"), to("b"), to("c")})
@@ -340,8 +341,8 @@ func TestTransfersGoOn(t *testing.T) {
 	})
 }
 
-// A received snapshot for which nothing stands but a bookmark that is to be made does not
-// wait for others (P1).
+// A received snapshot that nothing protects until its bookmark is made is committed at
+// once, without waiting for others (P1).
 func TestUnprotected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -360,7 +361,7 @@ func TestUnprotected(t *testing.T) {
 	})
 }
 
-// Who does not read what is written keeps neither transfers nor commits from going on.
+// A reader of stdout that does not read stops neither transfers nor commits.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -395,8 +396,8 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// Batches are bounded, and stop the transfers where they do not keep up, before what waits
-// for them takes all memory.
+// Batches are bounded, and if the commits do not keep up the transfers stop before the
+// executed jobs take all memory.
 func TestBatchesKeepUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -426,7 +427,7 @@ func TestBatchesKeepUp(t *testing.T) {
 	})
 }
 
-// After a signal all that wait are ended and written, and what is executed is committed.
+// After a signal all waiting jobs are ended and written, and executed ones are committed.
 func TestSignal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -452,7 +453,7 @@ func TestSignal(t *testing.T) {
 	})
 }
 
-// What is below a target that could not be made is not begun, and says so.
+// A job below a target that could not be made is not begun, and its record says so.
 func TestParentFailed(t *testing.T) {
 	f := newFake(t)
 	f.onExecute = func(j *job) {
@@ -474,7 +475,7 @@ func TestParentFailed(t *testing.T) {
 	}
 }
 
-// A record that is refused fails alone: what is below its target may be received.
+// A record that is refused fails alone: datasets below its target may be received.
 func TestRefusedAlone(t *testing.T) {
 	f := newFake(t)
 	bad := to("b")
@@ -487,7 +488,7 @@ func TestRefusedAlone(t *testing.T) {
 	}
 }
 
-// A rename waits until what was received before is verified, by the name that it has.
+// A rename waits until earlier receives are verified, since that is done by name.
 func TestRenameWaitsForCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -508,7 +509,7 @@ func TestRenameWaitsForCommit(t *testing.T) {
 	})
 }
 
-// When nobody takes the records any more, nothing more is begun, nor read.
+// When stdout breaks, no more jobs are begun and no more records read.
 func TestWriterBroken(t *testing.T) {
 	f := newFake(t)
 	f.refuse = func(*job) error { return errors.New("boom") }
@@ -526,8 +527,7 @@ func TestWriterBroken(t *testing.T) {
 	}
 }
 
-// Where what waits is to be dropped, what is under way is finished, and nothing more is
-// begun.
+// When the waiting jobs are dropped, those under way are finished and no more are begun.
 func TestDropRest(t *testing.T) {
 	f := newFake(t)
 	f.holdsNothing = true
@@ -546,9 +546,9 @@ func TestDropRest(t *testing.T) {
 	}
 }
 
-// Random histories, with signals, failures, renames, and readers that go away: each record
-// is written once, after those above it, never executed before what it depends on, held
-// before, with one owner at a time, and committed if it is executed.
+// In random runs with signals, failures, renames and readers that go away, each record is
+// written once, after those above it; and each job is held first, never executed before
+// the jobs that it depends on, committed if it is executed, with one owner at a time.
 func TestRandomRuns(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) { randomRun(t, seed) })
@@ -592,7 +592,7 @@ func randomRun(t *testing.T, seed uint64) {
 	long := func(r *record.Record) bool { return len(r.Name)%3 == 0 }
 	f := newFake(t)
 	f.holdsNothing = rng.IntN(3) == 0
-	// How long something takes is a matter of the seed, and not of who asks first.
+	// The seed decides how long each call takes, not the order of the calls.
 	wait := func(j *job, k int) {
 		select {
 		case <-time.After(time.Duration((j.number*7919+k*104729+int(seed)*31)%4000) * time.Millisecond):
@@ -694,7 +694,8 @@ func randomRun(t *testing.T, seed uint64) {
 	}
 }
 
-// A rename waits for all that work above or below either of its names, and they for it.
+// A rename waits for all earlier jobs at, above or below either of its names, and later
+// ones wait for it.
 func TestRenames(t *testing.T) {
 	rename := func(target, from, to string) *record.Record {
 		r := &record.Record{Zab: 1, Type: "dataset", Name: "t/" + target, Target: &record.Target{Name: target}}

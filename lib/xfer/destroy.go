@@ -9,7 +9,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file destroys snapshots, each looked at just before.
+// This file destroys snapshots, each looked up by guid just before.
 
 func checkDestroy(r *record.Record, s *record.Step, _ bool) error {
 	return errors.Join(isSided(r, s), need("snapshot", s.Snapshot), need("guid", s.GUID))
@@ -24,7 +24,7 @@ func (j *job) showDestroy(_ context.Context, i, n int) ([]string, error) {
 	return j.shown(s, zfs.DestroyArgv(s.Dataset, names))
 }
 
-// destroyRun is how many steps from the first on destroy snapshots of one dataset.
+// destroyRun returns how many steps from the first on destroy snapshots of one dataset.
 func destroyRun(steps []record.Step) int {
 	n := 1
 	for n < len(steps) && steps[n].Do == record.DoDestroy && steps[n].Side == steps[0].Side && steps[n].Dataset == steps[0].Dataset {
@@ -33,7 +33,8 @@ func destroyRun(steps []record.Step) int {
 	return n
 }
 
-// destroy destroys the snapshots of n steps, each looked at just before.
+// destroy destroys the snapshots of n steps together. Their guids are compared with the
+// plan just before.
 func (j *job) destroy(ctx context.Context, i, n int) error {
 	steps := j.r.Steps[i : i+n]
 	dataset, host := steps[0].Dataset, j.side(&steps[0])
@@ -80,9 +81,9 @@ func (j *job) destroy(ctx context.Context, i, n int) error {
 	return nil
 }
 
-// missingOnSource refuses to destroy snapshots of the target that the source
-// has after all. That it does not have them is why they are to go, and a listing
-// that was cut short says so too.
+// missingOnSource returns an error if the source has one of the target's snapshots to be
+// destroyed after all. The plan destroys them because the source does not have them,
+// which is also how a listing that was cut short looks.
 func (j *job) missingOnSource(ctx context.Context, steps []record.Step) error {
 	names := make([]string, len(steps))
 	for k := range steps {

@@ -8,15 +8,15 @@ import (
 	"zab/lib/zfs"
 )
 
-// hint is what a person can do about an error of this kind.
+// hint returns the hint for an error of this kind: the remedy, for a person to apply.
 func hint(k record.ErrorKind) string {
 	if k == record.KindKilled {
-		return record.KindPartial.Hint() // a stream
+		return record.KindPartial.Hint() // it was a program of a stream
 	}
 	return k.Hint()
 }
 
-// hintOf is the hint of an error of a program.
+// hintOf returns the hint for an error of a program.
 func hintOf(err error) string {
 	if h := hint(zfs.KindOf(err)); h != zfs.KindOf(err).Hint() {
 		return h
@@ -24,13 +24,13 @@ func hintOf(err error) string {
 	return zfs.HintOf(err)
 }
 
-// failure is an error with the words of this stage.
+// failure is an error in the words of this stage.
 type failure struct {
 	kind record.ErrorKind
 	text string
 	hint string
-	// program is the one of a stream that failed, from its error; saved: what was
-	// received is kept.
+	// program is the name of the program of a stream that failed, from is its error;
+	// saved: the target keeps the part that was received.
 	program string
 	from    *zfs.Error
 	saved   bool
@@ -42,7 +42,7 @@ func failf(kind record.ErrorKind, format string, a ...any) error {
 	return &failure{kind: kind, text: fmt.Sprintf(format, a...), hint: hint(kind)}
 }
 
-// wrap is an error of a program in the words "cannot VERB 'object': cause".
+// wrap returns an error of a program in the words "cannot VERB 'object': cause".
 func wrap(err error, format string, a ...any) error {
 	one := failure{kind: zfs.KindOf(err), hint: hintOf(err)}
 	var f *failure

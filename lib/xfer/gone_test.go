@@ -18,9 +18,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// twoPools is a stand-in for zfs that sends and receives names alone: a receive
-// makes dst/X@s, which list then shows with the guid of src/X@s. Its log has the
-// commands that were started.
+// twoPools is a stand-in for zfs that sends and receives only names: a receive makes
+// dst/X@s, which list then shows with the guid of src/X@s. The file log has the commands
+// that were started.
 const twoPools = `#!/bin/sh
 cd "$POOLS"
 tab='	'
@@ -53,10 +53,10 @@ list)
 esac
 `
 
-// gone is a writer whose reader has gone after a number of writes.
+// gone is a writer whose reader goes away after left writes.
 type gone struct {
 	left int
-	// tell, if set, is called when it was found out.
+	// tell, if set, is called when a write fails.
 	tell func()
 	bytes.Buffer
 }
@@ -71,8 +71,8 @@ func (g *gone) Write(p []byte) (int, error) {
 	return g.Buffer.Write(p)
 }
 
-// A reader who goes away ends no transfer that is under way: it is verified and
-// its snapshots are held; and no further one is begun.
+// When the reader of stdout goes away, the transfers under way are finished and verified
+// and their snapshots held, and no more are begun.
 func TestReaderGone(t *testing.T) {
 	for _, c := range []struct {
 		jobs, begun int
@@ -102,7 +102,8 @@ func TestReaderGone(t *testing.T) {
 				Target: &record.Target{Name: "dst/" + name},
 				Steps: []record.Step{{Do: record.DoReceive, Side: record.SideTarget, Dataset: "dst/" + name, To: "s", ToGUID: "7"},
 					step(record.DoHold, record.SideSource, "src/"+name), step(record.DoHold, record.SideTarget, "dst/"+name),
-					// Which has it committed at once, and written while others wait.
+					// Without a pin, so that the record is committed at once, and
+					// written while others wait.
 					{Do: record.DoBookmark, Side: record.SideSource, Dataset: "src/" + name, Snapshot: "s", GUID: "7", To: "s"}}}
 			if err := w.Write(r); err != nil {
 				t.Fatal(err)

@@ -10,7 +10,8 @@ import (
 // location is a dataset on a host.
 type location struct{ host, dataset string }
 
-// above calls f with each dataset above, the nearest first, until it returns true.
+// above calls f with each dataset above, the nearest first, until f returns true, and
+// reports whether it did.
 func (l location) above(f func(location) bool) bool {
 	for {
 		i := strings.LastIndexByte(l.dataset, '/')
@@ -27,12 +28,12 @@ func (l location) above(f func(location) bool) bool {
 func targetOf(r *record.Record) location { return location{r.Target.Host, r.Target.Name} }
 func sourceOf(r *record.Record) location { return location{r.Host, r.Name} }
 
-// graph knows which jobs depend on which: a job begins when all before it are executed
-// whose target is the same or above, from whose copy it is cloned, or that a rename
-// touches as well. A rename begins when all such are committed.
+// graph knows which jobs depend on which. A job begins when all earlier jobs are executed
+// whose target is the same or above, whose target is the dataset of its clone's origin,
+// or that are touched by the same rename. A rename waits until all these are committed.
 type graph struct {
-	// open has the newest job that is not done, by target; moving by the names of what
-	// it renames, old and new.
+	// open has, by target, the newest job that is not done; moving has, by its old and by
+	// its new name, the newest rename that is not done.
 	open, moving map[location]*node
 }
 
@@ -41,12 +42,12 @@ type node struct {
 	job       *job
 	long      bool // likely to have a long stream
 	dependsOn []*node
-	// renames: it waits for others to have ended, for what they have received is verified
-	// by its name.
+	// renames: the job renames a dataset. It waits until the jobs it depends on are
+	// committed, since the snapshots that they received are verified by name.
 	renames bool
 	// done: its steps are executed; ended: it is committed, too.
 	done, ended bool
-	// holding: the worker is at holding what it sends; asking: it has a slot meanwhile.
+	// holding: the worker is putting its step holds; asking: it has a slot meanwhile.
 	holding, asking bool
 }
 
@@ -84,8 +85,8 @@ func (g *graph) add(n *node) {
 	g.open[me] = n
 }
 
-// addRename makes a job that renames a dataset, with all below it, depend on all that
-// work above or below either name, and later ones on it.
+// addRename makes a job that renames a dataset with its descendants depend on all jobs
+// at, above or below either name, and later jobs on it.
 func (g *graph) addRename(n *node, from, to location) {
 	for _, open := range []map[location]*node{g.open, g.moving} {
 		for l, o := range open {
@@ -103,7 +104,7 @@ func related(a, b string) bool {
 	return dataset.Within(a, b) || dataset.Within(b, a)
 }
 
-// ready reports whether all that the job depends on is done.
+// ready reports whether all jobs that it depends on are done; for a rename, committed.
 func (n *node) ready() bool {
 	for _, o := range n.dependsOn {
 		if !o.done || n.renames && !o.ended {
@@ -113,10 +114,10 @@ func (n *node) ready() bool {
 	return true
 }
 
-// finish says that the steps of a job are executed.
+// finish notes that the steps of a job are executed.
 func (g *graph) finish(n *node) {
 	n.done = true
-	n.dependsOn = nil // or each would keep all that came before
+	n.dependsOn = nil // or each node would keep all earlier ones in memory
 	if r := n.job.r; r.Target != nil {
 		if me := targetOf(r); g.open[me] == n {
 			delete(g.open, me)

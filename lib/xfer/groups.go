@@ -2,7 +2,7 @@ package xfer
 
 import "iter"
 
-// groups keeps values by a key, the keys in the order in which they came. The zero
+// groups collects values by key and keeps the order in which the keys came. The zero
 // value is empty.
 type groups[K comparable, V any] struct {
 	keys []K
@@ -19,7 +19,7 @@ func (g *groups[K, V]) add(key K, v V) {
 	g.of[key] = append(g.of[key], v)
 }
 
-// all are the groups, each with its values in the order in which they came.
+// all iterates over the groups, each with its values in the order in which they came.
 func (g *groups[K, V]) all() iter.Seq2[K, []V] {
 	return func(yield func(K, []V) bool) {
 		for _, k := range g.keys {

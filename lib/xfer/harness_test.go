@@ -13,8 +13,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// machine writes files, of which the programs are stand-ins, into a folder that comes
-// first in PATH, and that they find as POOL. It returns the folder.
+// machine writes files, among them stand-ins for programs, into a folder that comes first
+// in PATH and that the stand-ins find as POOL. It returns the folder.
 func machine(t *testing.T, files map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -28,8 +28,8 @@ func machine(t *testing.T, files map[string]string) (dir string) {
 	return dir
 }
 
-// runProgram is zab-xfer with arguments on records. It returns those that it printed,
-// which are as many, and its messages.
+// runProgram runs zab-xfer with arguments on records. It returns the records that it
+// printed, which must be as many, and its messages.
 func runProgram(t *testing.T, args []string, in ...*record.Record) (out []*record.Record, messages string) {
 	t.Helper()
 	p := Program()

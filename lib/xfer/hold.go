@@ -14,7 +14,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file carries out the steps that hold and release, for many records at once.
+// This file executes hold and release steps, for many records at once.
 
 func checkHold(r *record.Record, s *record.Step, _ bool) error {
 	if strings.HasPrefix(s.Tag, "-") {
@@ -36,7 +36,7 @@ func (j *job) showRelease(ctx context.Context, i, _ int) ([]string, error) {
 	return j.shown(s, zfs.ReleaseArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
 }
 
-// tagged is one program's worth of holds or releases.
+// tagged is the host and the tag of the holds or releases that one program does.
 type tagged struct {
 	host *zfs.Host
 	tag  string
@@ -45,18 +45,18 @@ type tagged struct {
 // held is a hold, release or mark step of a record.
 type held struct {
 	j    *job
-	step int    // -1 for a step hold that goes
+	step int    // -1 for the release of a step hold
 	full string // the snapshot or dataset
 }
 
-// holds does the hold steps, or the release steps, of records: none where a step before
-// failed.
+// holds executes the hold steps, or the release steps, of the records without an error.
 func holds(ctx context.Context, batch []*job, do string) {
 	if do == record.DoRelease {
 		listTags(ctx, batch)
 	}
-	// A pin, which says whose the shared tag is, comes first and goes last, whatever
-	// else is in the batch. Else the sides do not wait for each other.
+	// A pin, which tells for which target the shared tag stands, is put first and
+	// released last, across the whole batch. Apart from that the sides do not wait for
+	// each other.
 	var first, then groups[tagged, held]
 	add := func(t tagged, h held) {
 		if isPin(h.j.r, t.tag) == (do == record.DoHold) {
@@ -91,7 +91,7 @@ func holds(ctx context.Context, batch []*job, do string) {
 			}
 		}
 		if do == record.DoRelease && (stays >= 0 || j.bookmarksBase()) {
-			// The step holds, but for that of the new base where that is not a bookmark.
+			// The step holds go, except that of the new base unless it is a bookmark.
 			for _, full := range j.holds.fresh {
 				if stays < 0 || full != j.r.Name+"@"+j.r.Steps[stays].Snapshot {
 					add(pin, held{j, -1, full})
@@ -103,10 +103,10 @@ func holds(ctx context.Context, batch []*job, do string) {
 	holdTogether(ctx, do, &then)
 }
 
-// holdTogether does the holds, or the releases, of groups, side by side. Records that
-// have failed meanwhile are left out: where the shared tag could not be released the pin
-// still says for whom that stands, and where there is no pin it does not come, for
-// nobody would release it.
+// holdTogether does the holds, or the releases, of the groups, with their programs side
+// by side. Records that have failed meanwhile are left out: if the shared tag could not
+// be released, the pin stays and still tells for which target it stands; and if the pin
+// could not be put, the shared tag is not put, since nobody would release it.
 func holdTogether(ctx context.Context, do string, all *groups[tagged, held]) {
 	errs := map[tagged]*error{}
 	var programs sync.WaitGroup
@@ -138,11 +138,11 @@ func holdTogether(ctx context.Context, do string, all *groups[tagged, held]) {
 	}
 }
 
-// recordResult tells the record what became of its step, after the program for all that
-// have the tag.
+// recordResult puts the result of the step into its record; err is the error of the
+// program for all holds of the tag.
 func (h held) recordResult(do string, err error) {
 	if h.step < 0 {
-		return // if it stays, the next zab-thin takes it away
+		return // a step hold that stays is released by the next zab-thin
 	}
 	res, s := h.j.result(h.step), &h.j.r.Steps[h.step]
 	if e := errorFor(err, h.full); e != nil {
@@ -160,7 +160,7 @@ func (h held) recordResult(do string, err error) {
 	h.j.countHold(s)
 }
 
-// countHold keeps the number of holds of a step's snapshot, where it is known.
+// countHold updates the number of holds of a step's snapshot, if it is known.
 func (j *job) countHold(s *record.Step) {
 	list, _ := j.lists(s.Side)
 	for k := range *list {
@@ -178,9 +178,9 @@ func (j *job) countHold(s *record.Step) {
 }
 
 // readOnly reports whether a step on the source failed because its pool is imported
-// read-only. That is no failure of a backup whose data has arrived: as long as the
-// pool is read-only nothing in it can be destroyed, so that what was to be held stays
-// (P1), and the plan of a later run has the hold again. A bookmark, likewise.
+// read-only. That is no failure of a backup whose data has arrived: as long as the pool
+// is read-only nothing in it can be destroyed, so the snapshot to be held stays (P1), and
+// the plan of a later run has the hold again. The same goes for a bookmark.
 func (j *job) readOnly(s *record.Step, err error) bool {
 	var f *failure
 	if s.Side != record.SideSource || !errors.As(err, &f) || f.kind != record.KindReadOnlyPool {
@@ -192,15 +192,14 @@ func (j *job) readOnly(s *record.Step, err error) bool {
 	return true
 }
 
-// isPin reports whether a tag stands for the target of a record alone, be it by the
-// guid of a pool that it was in before, or of none.
+// isPin reports whether a tag is a pin of the record's target: with the guid of its pool,
+// of a pool that it was in before, or of none.
 func isPin(r *record.Record, tag string) bool {
 	pin, ok := chain.ParsePin(r.Target.OwnTag())
 	return tag == r.Target.OwnTag() || ok && pin.OfCopy(tag)
 }
 
-// bookmarksBase reports whether a bookmark of the source is to stand for the received
-// snapshot.
+// bookmarksBase reports whether a step will bookmark the received snapshot on the source.
 func (j *job) bookmarksBase() bool {
 	return slices.ContainsFunc(j.later, func(i int) bool {
 		s := &j.r.Steps[i]
@@ -209,16 +208,16 @@ func (j *job) bookmarksBase() bool {
 }
 
 // unprotected reports whether the received snapshot has no step hold, as with --bookmark
-// and --no-holds, so that its bookmark must be made at once: another target's run, which
-// thins the source, is to have no time for it (P1).
+// and --no-holds, so that its bookmark must be made at once: the run of another target,
+// which thins the source, must have no time to destroy it (P1).
 func (j *job) unprotected() bool { return j.r.Target.Pin == "" && j.bookmarksBase() }
 
-// sided is a snapshot on a side, by its full name: both may be of one name, on two
-// machines.
+// sided is a snapshot on a side, by its full name: those of both sides may have the same
+// name, on two machines.
 type sided struct{ side, full string }
 
-// ifHeld are the full names of the snapshots that a record's steps release where they
-// are held, each once.
+// ifHeld returns the full names, each once, of the snapshots on a side that the record's
+// IfHeld steps release.
 func ifHeld(r *record.Record, side string) (full []string) {
 	for i := range r.Steps {
 		if s := &r.Steps[i]; s.IfHeld && s.Side == side && !slices.Contains(full, s.Dataset+"@"+s.Snapshot) {
@@ -228,8 +227,8 @@ func ifHeld(r *record.Record, side string) (full []string) {
 	return full
 }
 
-// findAlso looks snapshots up by their full names, and by the same program the numbers
-// of holds of others.
+// findAlso looks snapshots up by their full names, and those in held with their number of
+// holds, with the same program.
 func findAlso(ctx context.Context, host *zfs.Host, names, held []string) (map[string]record.Snapshot, error) {
 	if len(held) > 0 {
 		return host.FindHeld(ctx, slices.Concat(names, held))
@@ -242,8 +241,8 @@ func findAlso(ctx context.Context, host *zfs.Host, names, held []string) (map[st
 	return found, err
 }
 
-// holdsOf is the number of holds of a snapshot that was looked up; one that does not
-// exist has none.
+// holdsOf returns the number of holds of a snapshot that was looked up; 0 if it does not
+// exist.
 func holdsOf(found map[string]record.Snapshot, full string) int64 {
 	if s, ok := found[full]; ok && s.UserRefs != nil {
 		return *s.UserRefs
@@ -259,7 +258,7 @@ func (j *job) setHoldCount(side, full string, found map[string]record.Snapshot) 
 	j.holdCounts[sided{side, full}] = holdsOf(found, full)
 }
 
-// holdCount is the number of holds of a step's snapshot; more than any where it is not
+// holdCount returns the number of holds of a step's snapshot; math.MaxInt64 if it is not
 // known.
 func (j *job) holdCount(s *record.Step) int64 {
 	if n, known := j.holdCounts[sided{s.Side, s.Dataset + "@" + s.Snapshot}]; known {
@@ -268,12 +267,12 @@ func (j *job) holdCount(s *record.Step) int64 {
 	return math.MaxInt64
 }
 
-// released reports whether a step that releases only what is held has nothing to do.
-// What is not known is tried.
+// released reports whether an IfHeld step has nothing to release, because its snapshot is
+// known to have no holds.
 func (j *job) released(s *record.Step) bool { return s.IfHeld && j.holdCount(s) == 0 }
 
-// listTags asks for the tags on those snapshots that steps release where they are held,
-// and that may be held: a program for each host, where there are any.
+// listTags asks for the tags on the snapshots that IfHeld steps release and that may be
+// held, with one program for each host that has such snapshots.
 func listTags(ctx context.Context, batch []*job) {
 	type asker struct {
 		j *job
@@ -321,9 +320,9 @@ func (j *job) setTags(s *record.Step, found []zfs.Holder) {
 	j.tags[sided{s.Side, full}] = tags
 }
 
-// letsGo reports whether a step that releases only what is held is to release it. The
-// tag that all targets share stays where another target's is, which it may stand for
-// (P1), and where the tags are not known.
+// letsGo reports whether an IfHeld step is to release its tag. The shared tag stays if
+// the pin of another target is on the snapshot, since the shared tag may stand for that
+// target (P1), and if the tags are not known.
 func (j *job) letsGo(s *record.Step) bool {
 	own := func(tag string) bool { return isPin(j.r, tag) }
 	tags, known := j.tags[sided{s.Side, s.Dataset + "@" + s.Snapshot}]
@@ -340,8 +339,8 @@ func (j *job) letsGo(s *record.Step) bool {
 	return slices.Contains(tags, s.Tag) && !others
 }
 
-// wouldRelease reports whether a run would take the step, which releases only what is
-// held.
+// wouldRelease reports, for a dry run, whether a run would release the tag of an IfHeld
+// step. It asks zfs for the tags if they are not known.
 func (j *job) wouldRelease(ctx context.Context, s *record.Step) bool {
 	full := s.Dataset + "@" + s.Snapshot
 	if _, known := j.tags[sided{s.Side, full}]; !known {
@@ -361,9 +360,9 @@ func (j *job) wouldRelease(ctx context.Context, s *record.Step) bool {
 	return j.letsGo(s)
 }
 
-// errorFor returns what of an error of a program that worked on many snapshots or
-// datasets is about one of them. zfs names it in each of its lines; a line that names
-// none of them is about all.
+// errorFor returns the part about one snapshot or dataset of the error of a program that
+// worked on many; nil if there is none. zfs names the object in each line; a line that
+// names none is about all of them.
 func errorFor(err error, name string) error {
 	var e *zfs.Error
 	if err == nil || !errors.As(err, &e) {

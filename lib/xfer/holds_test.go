@@ -18,8 +18,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// heldPools is a stand-in for zfs: the names in got are received, held has a line for
-// each hold, and what has the guid 7 is s. trouble is a command that fails.
+// heldPools is a stand-in for zfs: the file got has the received snapshots, held has a
+// line for each hold, trouble the command that fails. The guid of @s is 7, of @old 3.
 const heldPools = `#!/bin/sh
 cd "$POOLS"
 tab='	'
@@ -56,7 +56,7 @@ holds)
 esac
 `
 
-// hold are the lines of zfs holds for the tags on a snapshot.
+// hold returns the lines of zfs holds for the tags on a snapshot.
 func hold(snapshot string, tags ...string) (text string) {
 	for _, tag := range tags {
 		text += snapshot + "\t" + tag + "\tSun Nov 22 23:08 2026\n"
@@ -82,7 +82,8 @@ func newHeldPool(t *testing.T, held, trouble string) heldPool {
 	return p
 }
 
-// log are the commands that were started, without those that list.
+// log returns the hold and release commands that were started, sorted, and the number of
+// listings.
 func (p heldPool) log(t *testing.T) (did []string, lists int) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(p.dir, "log"))
@@ -103,7 +104,7 @@ func (p heldPool) log(t *testing.T) (did []string, lists int) {
 
 func (p heldPool) left() int { return len(journal.Left(filepath.Join(p.dir, "cache"), ownTag)) }
 
-// carryOut gives the records to zab-xfer and returns what it printed.
+// carryOut gives the records to zab-xfer and returns those that it printed.
 func carryOut(t *testing.T, records ...*record.Record) []*record.Record {
 	t.Helper()
 	var in, out bytes.Buffer
@@ -124,7 +125,7 @@ func carryOut(t *testing.T, records ...*record.Record) []*record.Record {
 	return all
 }
 
-// onward is a record whose base moves from old to s.
+// onward returns a record whose base moves from old to s.
 func onward(name string, holds bool) *record.Record {
 	r := &record.Record{Type: record.TypeDataset, Name: "src/" + name, Facts: record.Facts{Kind: "volume"},
 		Snapshots: []record.Snapshot{{Name: "old", GUID: "3", CreateTXG: "1", Ours: true}, {Name: "s", GUID: "7", CreateTXG: "2", Ours: true}},
@@ -149,9 +150,9 @@ func onward(name string, holds bool) *record.Record {
 	return r
 }
 
-// Without holds what earlier runs have held is let go as the base moves on; where
-// nothing is held no program more is started for it. The shared tag stays where another
-// target is that it may stand for (P1).
+// A run without holds releases those of earlier runs as the base moves on, and starts no
+// further programs if there are none. The shared tag stays if it may stand for another
+// target (P1).
 func TestOldHolds(t *testing.T) {
 	const shared, other = "zfs_autobackup:b", "zfs_autobackup:b:78"
 	p := newHeldPool(t, hold("src/a@old", ownTag, shared)+hold("dst/a@old", shared, ownTag)+
@@ -180,14 +181,14 @@ func TestOldHolds(t *testing.T) {
 	if len(did) > 0 || lists != with {
 		t.Errorf("%q, %d listings", did, lists)
 	}
-	// A run with holds finds out at once where nothing was held.
+	// The copies stay noted: a run with holds finds out at once where nothing is held.
 	if n := p.left(); n != 5 {
 		t.Errorf("%d copies are noted", n)
 	}
 }
 
-// That an old hold cannot be taken away, as on a pool that is read only, is no
-// failure of a run that asked for no holds.
+// An old hold that cannot be released, as on a read-only pool, is no failure of a run
+// that asked for no holds.
 func TestOldHoldThatStays(t *testing.T) {
 	newHeldPool(t, hold("src/a@old", "zfs_autobackup:b"), "release*")
 	r := carryOut(t, onward("a", false))[0]
@@ -196,7 +197,7 @@ func TestOldHoldThatStays(t *testing.T) {
 	}
 }
 
-// P4: which copies a run works on is noted until their holds are moved.
+// P4: the copies that a run works on stay in the journal until their holds are moved.
 func TestNotes(t *testing.T) {
 	for _, c := range []struct {
 		trouble string
@@ -223,7 +224,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// One source goes to two targets: what is sent is held for each, by its own tag.
+// If one source goes to two targets, its snapshots are held for each, by its own tag.
 func TestTwoTargets(t *testing.T) {
 	const otherTag = "zfs_autobackup:b:88"
 	p := newHeldPool(t, "", "")
@@ -265,7 +266,7 @@ func TestDryRunHoldsNothing(t *testing.T) {
 	}
 }
 
-// A dry run notes nothing and shows only what would be released.
+// A dry run notes nothing and shows only the releases that a run would do.
 func TestOldHoldsShown(t *testing.T) {
 	p := newHeldPool(t, hold("src/a@old", ownTag, "zfs_autobackup:b"), "")
 	var in, out bytes.Buffer
@@ -294,7 +295,7 @@ func TestOldHoldsShown(t *testing.T) {
 	}
 }
 
-// Of the messages about many snapshots each is told its own.
+// errorFor returns, from messages about many snapshots, those about the one asked for.
 func TestErrorFor(t *testing.T) {
 	err := &zfs.Error{Kind: record.KindBusy, Code: 1, Lines: []string{"cannot hold snapshot 'a@1': dataset is busy", "cannot hold snapshot 'b@1': permission denied"}}
 	if e := errorFor(err, "a@1"); e == nil || zfs.KindOf(e) != record.KindBusy || strings.Contains(e.Error(), "b@1") {

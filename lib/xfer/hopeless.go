@@ -10,19 +10,20 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file ends what would fail in the same way every night: a snapshot that cannot
-// be read is left out, what a receive has saved of it is given up, and what is held
-// for it is let go.
+// This file ends transfers that would fail in the same way every night: a snapshot that
+// cannot be read is left out, the part of it that a receive has saved is discarded, and
+// its step holds are released.
 
-// mostLeftOut is how many times a record's stream is begun anew without a snapshot
-// that cannot be read; then only the newest is tried. A block that is still part of
-// the dataset is in all of them, and each stream may be long.
+// mostLeftOut is how many times a record's stream is begun anew without a snapshot that
+// cannot be read; after that only the newest is tried. A lost block that is still part of
+// the dataset is in all of its later snapshots, and each stream may be long.
 const mostLeftOut = 2
 
 // leaveOut replaces the rest of the record's receive steps, from step i on, after its
-// stream came to a block that is lost: by steps that bring what comes after that
-// snapshot. It returns the snapshots that these leave out; none where there is
-// nothing that could be sent. In each case what was saved of the stream is given up.
+// stream came to a lost block, by steps that bring the snapshots after the one that
+// cannot be read. It returns the names of the snapshots that these steps leave out; none
+// if nothing can be sent. The saved part of the stream is discarded, unless remaining
+// fails.
 func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) []string {
 	s := &j.r.Steps[i]
 	left, err := j.remaining(ctx, s, true)
@@ -48,11 +49,11 @@ func (j *job) leaveOut(ctx context.Context, i int, lost map[string][]string) []s
 	return bad
 }
 
-// without returns steps that bring what the given receive steps bring, but for the
-// first snapshot, which cannot be read, and those before the newest in which blocks are
-// lost as well; or of all these only the newest; with the snapshots left out. zpool
-// (2.3) goes on naming what was written anew since, until the pool has been scrubbed,
-// so the newest is tried whatever it says.
+// without returns steps that bring the snapshots of the given receive steps, except the
+// first, which cannot be read, and except all before the newest in which blocks are lost
+// as well; with newest, they bring the newest alone. bad has the names of the snapshots
+// left out. zpool (2.3) goes on naming files that were written anew since, until the pool
+// has been scrubbed, so the newest is tried even if blocks of it are said to be lost.
 func without(steps []record.Step, lost map[string][]string, newest bool) (bad []string, out []record.Step) {
 	type point struct {
 		record.Through
@@ -69,10 +70,10 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad []
 		return nil, nil
 	}
 	first := steps[0]
-	base := record.Through{Name: first.From, GUID: first.FromGUID} // of the stream after the last
-	before := -1                                                   // the place in all of the last that is taken
-	// bare: what lies between the base and the first of the last stream is what is to
-	// be left out, so that it can bring no other with it.
+	base := record.Through{Name: first.From, GUID: first.FromGUID} // of the next stream
+	before := -1                                                   // the index in all of the last one taken
+	// bare: snapshots to be left out lie between the base of the last stream and its end.
+	// It cannot be extended, since zfs send -I would bring the left out ones as well.
 	bare := true
 	for i, p := range all {
 		if i == 0 || i < end && (newest || lost[p.Name] != nil) {
@@ -89,7 +90,8 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad []
 		s := steps[p.step]
 		s.From, s.FromGUID, s.Through, s.Origin, s.Force, s.Token = base.Name, base.GUID, nil, "", false, ""
 		if len(out) == 0 {
-			// It begins where the other was to begin, and makes the copy if need be.
+			// The first stream starts from the base of the replaced ones, and makes the
+			// copy if need be.
 			s.Origin, s.Force, s.Set, s.Exclude = first.Origin, first.Force, first.Set, first.Exclude
 		}
 		s.To, s.ToGUID, s.Bytes = p.Name, p.GUID, nil
@@ -100,9 +102,9 @@ func without(steps []record.Step, lost map[string][]string, newest bool) (bad []
 	return bad, out
 }
 
-// stuck reports whether a stream that went on from what an earlier run had saved has
-// brought nothing more, and failed because of itself, not of the network or of what
-// it was given: it would the next time, too.
+// stuck reports whether a stream that resumed from the part saved by an earlier run has
+// brought nothing more, and failed because of itself and not of its surroundings, such as
+// the network, space or permissions: it would fail the next time, too.
 func (j *job) stuck(ctx context.Context, s *record.Step, f *failure) bool {
 	if s.Token == "" || f.program != sender && f.program != receiver {
 		return false
@@ -116,8 +118,8 @@ func (j *job) stuck(ctx context.Context, s *record.Step, f *failure) bool {
 	return err == nil && zfs.SamePlace(token, s.Token)
 }
 
-// giveUp lets go of what was held for streams that cannot succeed, where none of
-// them has been received in part: what did arrive stays held (P1).
+// giveUp releases the step holds for streams that cannot succeed, unless one of them has
+// been received in part. Snapshots that did arrive stay held (P1).
 func (j *job) giveUp(ctx context.Context) {
 	held := j.holds.held
 	if len(held) == 0 || ctx.Err() != nil {
@@ -149,8 +151,8 @@ func (j *job) giveUp(ctx context.Context) {
 	}
 }
 
-// hopeless reports whether a stream that failed in this way will do so again, until
-// a person has done something about it.
+// hopeless reports whether a stream that failed in this way will fail again until a
+// person has done something about it.
 func hopeless(k record.ErrorKind) bool {
 	switch k {
 	case record.KindUnreadable, record.KindFeature, record.KindEncryption, record.KindForeignStream:

@@ -8,8 +8,8 @@ import (
 	"zab/lib/stream"
 )
 
-// rule is what the stream of a receive step may do; nil where the source is this
-// machine, whose zfs sends what it was told to.
+// rule returns the rule for the stream of a receive step; nil if the source is this
+// machine, whose zfs is trusted to send the stream it was asked for.
 func (j *job) rule(s *record.Step) *sendstream.Rule {
 	if j.x.source(j.r).Here() {
 		return nil
@@ -18,9 +18,10 @@ func (j *job) rule(s *record.Step) *sendstream.Rule {
 	return &sendstream.Rule{FromGUID: from, AnyBase: err != nil && s.From != "", Several: len(s.Through) > 0}
 }
 
-// visible cuts streams so that each can be held to its rule: one of several
-// snapshots must pass through this process as zfs sends it, and where it does not,
-// for it goes from one host to another packed, each snapshot goes alone.
+// visible cuts streams so that each can be held to its rule. A stream of several
+// snapshots must pass through this process as zfs sends it. Where it does not, because it
+// goes from one host to another compressed or through pipe commands, each snapshot is
+// sent alone.
 func (j *job) visible(steps []record.Step) []record.Step {
 	t := stream.Transfer{Source: j.x.source(j.r), Target: j.x.target(j.r), Options: &j.x.o.stream}
 	if t.SeenHere() {

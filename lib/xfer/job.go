@@ -14,31 +14,31 @@ import (
 	"zab/lib/zfs"
 )
 
-// stage is what all jobs of a run share. It is the coordinator's worker.
+// stage has the state that all jobs of a run share. It is the coordinator's worker.
 type stage struct {
 	env   *cli.Env
 	o     *Options
 	meter *stream.Meter
-	// limiter and longStreams are for all streams together.
+	// limiter and longStreams are shared by all streams.
 	limiter     *stream.Limiter
 	longStreams *stream.LongStreams
 	locks       *lock.Table
-	// journal notes on which copies the holds may have to be put right.
+	// journal notes the copies whose holds the next run may have to put right.
 	journal journal.Journal
-	// parents are the errors of the create-parent steps, each done once however many
-	// records have it; reserved the reservations of pools that were asked for.
+	// parents has the errors of the create-parent steps, each of which is executed once
+	// even if many records have it; reserved has the reservations of pools listed so far.
 	parents  onceMap[location, error]
 	reserved onceMap[location, []zfs.Reservation]
 }
 
-// onceMap keeps what is found out once for each key, however many ask for it at the same
-// time. The zero value is empty.
+// onceMap computes a value once for each key, even if several goroutines ask for it at
+// the same time. The zero value is empty.
 type onceMap[K comparable, V any] struct {
 	mu sync.Mutex
 	of map[K]func() V
 }
 
-// get returns what f returned for the key, when it was first asked for.
+// get returns the value of the key: the result of f when the key was first asked for.
 func (m *onceMap[K, V]) get(key K, f func() V) V {
 	m.mu.Lock()
 	if m.of == nil {
@@ -58,51 +58,51 @@ func (m *onceMap[K, V]) get(key K, f func() V) V {
 type job struct {
 	x      *stage
 	r      *record.Record
-	number int // in the order in which they came
+	number int // place in the order of arrival
 	unlock func()
-	// first: the target has no snapshot yet, so that it is to be mounted when
-	// it has one.
+	// first: the target has no snapshot yet, so it is mounted once it has one.
 	first   bool
 	results map[int]*record.Result
-	// holds is what is known of what it is to send.
+	// holds is the state of its step holds.
 	holds stepHolds
-	// unmade: it failed, and its target does not exist.
+	// unmade: the job failed, and its target does not exist.
 	unmade bool
-	// arrived are the receive steps whose programs have ended; they count when
-	// they are verified.
+	// arrived has the indexes of the receive steps whose programs have ended; they count
+	// only when they are verified.
 	arrived []int
-	// later are marks, holds, bookmarks and releases that wait for the verification.
+	// later has the indexes of the mark, hold, bookmark, unbookmark and release steps,
+	// which wait for the verification.
 	later []int
-	// ignored are the errors of transfers that --ignore-transfer-errors lets
-	// pass if the snapshot is there.
+	// ignored has, by step, the errors of transfers that --ignore-transfer-errors lets
+	// pass if the snapshot has arrived.
 	ignored map[int]error
-	// refused: it was the receiver that failed in the last stream; said is what it
-	// printed on stderr.
+	// refused: the last stream failed at its receiver, or was given up here; said is the
+	// receiver's stderr.
 	refused bool
 	said    string
-	// warnings is how many the record had before.
+	// warnings is how many warnings the record had before.
 	warnings int
-	// keep are properties, P=V, that every stream has to set; see renameAside.
+	// keep has properties, P=V, that every stream must set; see renameAside.
 	keep []string
-	// holdCounts are the numbers of holds, and tags the tags, of the snapshots whose steps
-	// release only what is held.
+	// holdCounts has the numbers of holds, and tags the tags, of the snapshots that
+	// IfHeld steps release.
 	holdCounts map[sided]int64
 	tags       map[sided][]string
 	// zoned: the copy belongs to a zone; see zoneRefuses.
 	zoned bool
-	// unshared: a stream that makes the copy share nothing came whole, and nothing was
-	// said of its not being so.
+	// unshared: a stream that keeps the copy from sharing anything was received from its
+	// beginning, and zfs receive did not complain about the share properties.
 	unshared bool
-	// leftOut is how many times steps were replaced by others; see leaveOut.
+	// leftOut is how many times steps were replaced to leave snapshots out; see leaveOut.
 	leftOut int
-	// omitted are warnings about what was left out, where the rest arrives.
+	// omitted has the warnings about snapshots left out, given if the rest arrives.
 	omitted []string
 }
 
 func (x *stage) source(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Host) }
 func (x *stage) target(r *record.Record) *zfs.Host { return x.env.Machine.Host(r.Target.Host) }
 
-// side is the host on which a step acts.
+// side returns the host on which a step acts.
 func (j *job) side(s *record.Step) *zfs.Host {
 	if s.Side == record.SideSource {
 		return j.x.source(j.r)
@@ -154,14 +154,15 @@ func (x *stage) execute(ctx context.Context, j *job) {
 	}
 }
 
-// fail makes an error that of the job, because of which the rest of it is not executed.
+// fail puts the error that ends the job into its record, and notes in unmade whether the
+// target does not exist.
 func (j *job) fail(err error) {
 	fail(j.r, err)
 	j.unmade = !j.r.Target.Exists && len(j.arrived) == 0
 }
 
-// failedTargets are the targets below which nothing can be received, for this job has
-// failed.
+// failedTargets returns the targets below which nothing can be received because this job
+// has failed.
 func (j *job) failedTargets() (names []string) {
 	if j.r.Error == nil || j.x.env.Common.DryRun {
 		return nil
@@ -178,7 +179,7 @@ func (j *job) failedTargets() (names []string) {
 	return names
 }
 
-// end completes the record.
+// end completes the record, unlocks its target, and reports its error and new warnings.
 func (x *stage) end(j *job) {
 	r := j.r
 	r.Results = nil
@@ -194,7 +195,7 @@ func (x *stage) end(j *job) {
 	switch {
 	case r.Error == nil:
 	case len(j.results) == 0 && r.Error.Kind == record.KindInterrupted:
-		// The signal itself is reported once, not for all that wait.
+		// The signal itself is reported once, not for each waiting job.
 		x.env.Fail()
 	default:
 		x.env.Report(r)
@@ -204,7 +205,7 @@ func (x *stage) end(j *job) {
 	}
 }
 
-// result is that of a step, made when the step is tried.
+// result returns the result of step i, which is made when the step is first tried.
 func (j *job) result(i int) *record.Result {
 	res := j.results[i]
 	if res == nil {
@@ -216,7 +217,7 @@ func (j *job) result(i int) *record.Result {
 
 func (j *job) execute(ctx context.Context) error {
 	if !j.holds.asked {
-		j.x.note([]*job{j})() // there is nothing to hold
+		j.x.note([]*job{j})() // hold did not, for there was nothing to hold
 	}
 	if j.holds.moved != nil {
 		return j.holds.moved
@@ -227,8 +228,8 @@ func (j *job) execute(ctx context.Context) error {
 			j.later = append(j.later, i)
 			continue
 		}
-		// What comes after a hold or a release may depend on it, and nothing
-		// may be destroyed because of a transfer that is not verified.
+		// Steps after a hold or a release may depend on it, and nothing may be
+		// destroyed on the strength of a transfer that is not verified.
 		if len(j.later) > 0 || len(j.arrived) > 0 && s.Do != record.DoReceive && s.Do != record.DoCreateParent {
 			j.x.commit(ctx, []*job{j})
 			if j.r.Error != nil {
@@ -252,7 +253,8 @@ func (j *job) execute(ctx context.Context) error {
 	return nil
 }
 
-// lock takes the locks on a target.
+// lock takes the locks on a target and returns the function that drops them. If another
+// run has one, the error is of KindLocked.
 func (x *stage) lock(t *record.Target) (unlock func(), err error) {
 	unlock = func() {}
 	for _, name := range lockNames(t) {
@@ -271,19 +273,19 @@ func (x *stage) lock(t *record.Target) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// lockNames are the locks on a target: that of the dataset in its pool, since a
-// host may be called nas and root@nas, and that of the dataset on the host as it
-// is called, since the guid of the pool is not always known (P8).
+// lockNames returns the names of the locks on a target: one for the dataset in its pool,
+// since a host may be called nas and root@nas, and one for the dataset on the host by the
+// name used, since the guid of the pool is not always known (P8).
 func lockNames(t *record.Target) []string {
 	names := []string{t.Host + "\x00" + t.Name}
 	if t.ZPoolGUID != "" {
-		// No host's name begins so.
+		// No name of a host begins with NUL.
 		names = append(names, "\x00"+t.ZPoolGUID+"\x00"+t.Name)
 	}
 	return names
 }
 
-// interrupted is what became of a step that a signal ended.
+// interrupted returns the error, of KindInterrupted, of a step that a signal ended.
 func interrupted(ctx context.Context, err error) error {
 	var f *failure
 	if errors.As(err, &f) && f.kind == record.KindInterrupted {
@@ -292,7 +294,7 @@ func interrupted(ctx context.Context, err error) error {
 	return failf(record.KindInterrupted, "%s (%s)", err, context.Cause(ctx))
 }
 
-// lists are the record's lists of the snapshots and bookmarks on a side.
+// lists returns the record's lists of the snapshots and bookmarks on a side.
 func (j *job) lists(side string) (snapshots, bookmarks *[]record.Snapshot) {
 	if side == record.SideSource {
 		return &j.r.Snapshots, &j.r.Bookmarks
@@ -300,8 +302,8 @@ func (j *job) lists(side string) (snapshots, bookmarks *[]record.Snapshot) {
 	return &j.r.Target.Snapshots, &j.r.Target.Bookmarks
 }
 
-// insert puts an entry into a list that is ordered by age, in the place of one
-// of that name.
+// insert puts an entry into a list that is ordered by age. It replaces an entry of the
+// same name that has another guid, and leaves one that has the same guid as it is.
 func insert(list *[]record.Snapshot, e record.Snapshot) {
 	for i := range *list {
 		if (*list)[i].Name == e.Name {

@@ -7,8 +7,8 @@ import (
 	"zab/lib/record"
 )
 
-// P8: one dataset of one pool has one lock, however its host is called, and
-// where the pool is not known the host's name stands for it.
+// P8: a dataset has one lock by the guid of its pool, under any name of its host, and one
+// by the name of its host, in case the guid is not known.
 func TestLockNames(t *testing.T) {
 	names := func(host, guid, name string) []string {
 		return lockNames(&record.Target{Host: host, Name: name, ZPoolGUID: guid})

@@ -22,8 +22,9 @@ func checkMark(r *record.Record, s *record.Step, _ bool) error {
 	return isAbout(s, r.Target.Name)
 }
 
-// isMark reports whether P=V is what a mark may set on a copy: what zab says of it,
-// in the form in which zab says it, and what --safe-properties takes back.
+// isMark reports whether a mark step may set P=V on a copy: a property of zab's own in
+// the form in which zab writes it, or keylocation=prompt, with which --safe-properties
+// undoes the keylocation of a raw stream.
 func isMark(pv string) bool {
 	name, value, _ := strings.Cut(pv, "=")
 	switch name {
@@ -42,11 +43,11 @@ func (j *job) showMark(_ context.Context, i, _ int) ([]string, error) {
 	return []string{j.x.target(j.r).Show(zfs.SetArgv(s.Set, s.Dataset)...)}, nil
 }
 
-// mark sets properties of our own on received copies: one program for all that get the
-// same. A copy without its mark is as good a copy, so one that cannot be set is no more
-// than a warning. A step that sets zab:pool alone comes late, when the base is held for
-// that pool; with other marks it is set at once, for the new base has been held by that
-// pin since before it was sent.
+// mark executes the mark steps of records, with one program for all copies that get the
+// same properties. A copy without its mark is as good, so a mark that cannot be set is
+// only a warning. With late, it executes the steps that set zab:pool alone, which come
+// after the base is held for that pool; without late, all others, which may set zab:pool
+// too, since the new base has had that pin since before it was sent.
 func mark(ctx context.Context, batch []*job, late bool) {
 	type group struct {
 		host *zfs.Host
@@ -75,7 +76,7 @@ func mark(ctx context.Context, batch []*job, late bool) {
 			if e := errorFor(err, h.full); e != nil {
 				res.Message = e.Error()
 				if zfs.KindOf(e) == record.KindPermission {
-					// As it will be every night: nothing to mail about.
+					// It will be so every night, and is not worth a mail.
 					h.j.x.env.Verbosef("cannot set %s on '%s': %s", strings.Join(set, " "), h.full, e)
 				} else {
 					h.j.r.Warn("cannot set %s on '%s': %s", strings.Join(set, " "), h.full, e)
@@ -87,8 +88,9 @@ func mark(ctx context.Context, batch []*job, late bool) {
 	}
 }
 
-// marks are the properties that a mark step sets. What it says of sharing is for streams
-// that came whole: zfs need not have kept the -x of one that went on with a token.
+// marks returns the properties that a mark step sets. The claim that the copy shares
+// nothing is left out unless its stream was received from its beginning: zfs need not
+// have kept the -x of a stream that was resumed with a token.
 func (j *job) marks(s *record.Step) []string {
 	if j.unshared {
 		return s.Set

@@ -8,8 +8,8 @@ import (
 	"zab/lib/record"
 )
 
-// A copy is said to share nothing of what streams bring only where a stream came whole
-// that sees to it.
+// A copy is marked as sharing nothing that streams bring only if a stream that ensures it
+// was received from its beginning.
 func TestMarks(t *testing.T) {
 	for _, c := range []struct {
 		unshared  bool

@@ -16,17 +16,16 @@ import (
 // mountJobs is how many programs mount at once.
 const mountJobs = 4
 
-// What mount asks of a filesystem that has just been received.
+// mountProps are the properties that mount reads of a filesystem just received.
 var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus", "readonly", zfs.FromProp}
 
-// mount mounts what was received for the first time, where its mountpoint is
-// the target's own and the way there is not through what a copy brought: one
-// question or two for all, and a program for each, some of them at once.
+// mount mounts the filesystems that were received for the first time, if the mountpoint
+// is the target's own and its path does not lead through the files of a copy. It asks one
+// or two questions for all of them, and starts a program for each, several at once.
 //
-// zfs has no command that mounts the filesystems it is given: "zfs mount" takes
-// one, and -a and -R (since 2.3) mount whatever else is there as well, be its
-// mountpoint its own or one that came with another program's stream a moment
-// ago (P5).
+// zfs has no command that mounts the filesystems it is given: "zfs mount" takes one, and
+// -a and -R (since 2.3) also mount all others, at their own mountpoint or at one that
+// came with another program's stream a moment ago (P5).
 func mount(ctx context.Context, batch []*job) {
 	var hosts groups[*zfs.Host, *job]
 	for _, j := range batch {
@@ -65,22 +64,22 @@ func mount(ctx context.Context, batch []*job) {
 	}
 }
 
-// mountOptions: reading a copy must not change it, and nothing in it is to be
-// run as another user or to be a device of this machine.
+// mountOptions keep a copy from being changed by reading it, and its files from being
+// run, from changing the user, and from being devices of this machine.
 const mountOptions = "ro,nosuid,nodev,noexec"
 
 // mounter mounts new copies of one host, level by level.
 type mounter struct {
 	host  *zfs.Host
 	props map[string]zfs.Dataset
-	new   []string // all that were received just now
-	// unverified are the copies that zfs has mounted, with the place where that
+	new   []string // the names of all copies received just now
+	// unverified has the copies that zfs has mounted, each with the directory where it
 	// should be.
 	unverified map[*job]string
 }
 
-// look asks the host about paths and mounts, and sees to it that the copies
-// mounted before are where they should be.
+// look asks the host about paths and mounts, and checks the copies mounted before: one
+// that is not where it should be is unmounted.
 func (m *mounter) look(ctx context.Context, paths []string) (map[string]zfs.Path, []zfs.Mounted, error) {
 	kinds, mounted, err := m.host.Paths(ctx, paths)
 	for j, want := range m.unverified {
@@ -133,8 +132,8 @@ func (m *mounter) mount(ctx context.Context, level []*job) {
 			j.r.Warn("cannot mount '%s': cannot look at '%s': %s", name, at, err)
 			continue
 		}
-		// Copies below it that are mounted already would be hidden, and nobody
-		// could unmount them.
+		// A filesystem that is mounted below already would be hidden, and nobody
+		// could unmount it.
 		if i := slices.IndexFunc(mounted, func(d zfs.Mounted) bool { return strings.HasPrefix(d.Dir, strings.TrimSuffix(at, "/")+"/") }); i >= 0 {
 			j.x.env.Verbosef("'%s' stays unmounted: '%s' is a mountpoint below its own", name, mounted[i].Dir)
 			continue
@@ -173,8 +172,8 @@ func (j *job) mount(ctx context.Context, host *zfs.Host) bool {
 	case zfs.KindOf(err) == record.KindZoned:
 		j.x.env.Verbosef("'%s' stays unmounted, which is for its zone to do: %s", name, err)
 	case zfs.KindOf(err) == record.KindReadOnly:
-		// Its parent's copy does not have the directory yet, and is
-		// mounted read-only, as it should be.
+		// The copy of its parent is mounted read-only, as it should be, and does not
+		// have the directory yet.
 		j.x.env.Verbosef("'%s' stays unmounted: %s", name, err)
 	default:
 		j.r.Warn("cannot mount '%s': %s", name, err)
@@ -182,7 +181,7 @@ func (j *job) mount(ctx context.Context, host *zfs.Host) bool {
 	return false
 }
 
-// pathsTo are a path and all above it but the root, the uppermost first.
+// pathsTo returns a path and all paths above it except the root, the uppermost first.
 func pathsTo(path string) (out []string) {
 	path = strings.TrimSuffix(path, "/")
 	for i := 1; i < len(path); i++ {
@@ -193,8 +192,9 @@ func pathsTo(path string) (out []string) {
 	return append(out, path)
 }
 
-// inheritedPlace is the part of a mountpoint that the administrator chose: that of
-// the dataset that it is inherited from, of the pool by default, or all of it.
+// inheritedPlace returns the part of a mountpoint that the administrator chose: the
+// mountpoint of the dataset from which it is inherited, by default of the pool, or else
+// all of it.
 func inheritedPlace(d zfs.Dataset) string {
 	mp := d.Props["mountpoint"]
 	above, ok := strings.CutPrefix(mp.Source, "inherited from ")
@@ -207,11 +207,11 @@ func inheritedPlace(d zfs.Dataset) string {
 	return mp.Value
 }
 
-// wayTo is the place that a mountpoint leads to, or why nothing may be mounted
-// there. What is in a mounted copy came from its source, so zfs mount, which
-// follows symbolic links, could be led to any place by it. Links that are the
-// administrator's are followed: those above all of ZFS on the way, and in the part
-// of the path that is not made of the datasets' names.
+// wayTo returns the directory that a mountpoint leads to, or why nothing may be mounted
+// there. zfs mount follows symbolic links, so those in the files of a mounted copy, which
+// came from its source, could lead it anywhere. Only the administrator's links are
+// followed: those that are above every filesystem of ZFS on the way but /, and in the
+// part of the path that is not made of the names of datasets.
 func wayTo(at, chosen string, kinds map[string]zfs.Path, mounted []zfs.Mounted) (place, why string) {
 	if strings.ContainsFunc(at, unicode.IsControl) || path.Clean(at) != at {
 		return "", "its mountpoint is no plain path"
@@ -228,7 +228,7 @@ func wayTo(at, chosen string, kinds map[string]zfs.Path, mounted []zfs.Mounted) 
 		case !known:
 			return "", fmt.Sprintf("it is not known what '%s' is", p)
 		case k.Kind == zfs.PathMissing:
-			return place, "" // and so is all below it: zfs mount makes it
+			return place, "" // and so is all below it: zfs mount makes the directories
 		case k.Kind == zfs.PathLink && below:
 			return "", fmt.Sprintf("'%s' is a symbolic link", p)
 		case k.Kind == zfs.PathLink && k.Real == "", k.Kind == zfs.PathOther:
@@ -240,8 +240,8 @@ func wayTo(at, chosen string, kinds map[string]zfs.Path, mounted []zfs.Mounted) 
 	return place, ""
 }
 
-// foreign is why nothing may be mounted at a place: it is in another dataset's
-// copy, and not where the copy's own name would have it.
+// foreign returns why the copy may not be mounted at a place: the place is within another
+// copy, and not where the name of the dataset would put it; "" if it may.
 func (m *mounter) foreign(ctx context.Context, name, place string, mounted []zfs.Mounted) (why string) {
 	var in zfs.Mounted
 	for _, d := range mounted {
@@ -277,9 +277,9 @@ func isCopy(d zfs.Dataset) bool {
 	return d.Props[zfs.FromProp].Source == "local"
 }
 
-// levels parts what is to be mounted into sets of which each can be mounted at
-// once when those before are: none is below another, or at the same place. They
-// keep their order otherwise.
+// levels splits a list of copies into sets, each of which can be mounted at once when the
+// sets before it are: none in a set is below another one, or at the same mountpoint.
+// Copies whose mountpoints are equally deep keep their order.
 func levels[T any](list []T, mountpoint func(T) string) (out [][]T) {
 	at := map[string]int{} // the level after the last one at a mountpoint
 	depth := func(x T) int { return strings.Count(strings.TrimSuffix(mountpoint(x), "/"), "/") }
@@ -301,8 +301,8 @@ func levels[T any](list []T, mountpoint func(T) string) (out [][]T) {
 	return out
 }
 
-// mountState gets the properties of datasets, and of those that they inherit
-// their mountpoint from.
+// mountState returns the properties of datasets, and of those from which they inherit
+// their mountpoint.
 func mountState(ctx context.Context, host *zfs.Host, names []string) (map[string]zfs.Dataset, error) {
 	props := map[string]zfs.Dataset{}
 	for len(names) > 0 {
@@ -325,9 +325,9 @@ func mountState(ctx context.Context, host *zfs.Host, names []string) (map[string
 	return props, nil
 }
 
-// mountable tells whether a filesystem may be mounted: it wants to be, it can
-// be, and its mountpoint did not travel with a stream, neither its own nor that
-// of a dataset above it.
+// mountable reports whether a filesystem may be mounted: its properties ask for it and
+// allow it, and its mountpoint did not come with a stream, neither with its own nor with
+// that of the dataset above from which it inherits.
 func mountable(props map[string]zfs.Dataset, name string) bool {
 	p := props[name].Props
 	mp := p["mountpoint"]
@@ -341,8 +341,8 @@ func mountable(props map[string]zfs.Dataset, name string) bool {
 		return false
 	}
 	if up := props[parentOf(name)].Props; up["mounted"].Value == "yes" && up["readonly"].Value == "off" && up[zfs.FromProp].Source == "local" {
-		// The directory to mount at might be made in the copy above, which
-		// would be changed by that, and refuse its next snapshot.
+		// zfs mount might make the directory in the copy above, which would be changed
+		// by that and refuse its next snapshot.
 		return false
 	}
 	source := mp.Source
@@ -356,7 +356,7 @@ func mountable(props map[string]zfs.Dataset, name string) bool {
 	return source == "local" || source == "default"
 }
 
-// parentOf is the dataset above, "" for a pool.
+// parentOf returns the parent of a dataset, "" for a pool.
 func parentOf(name string) string {
 	i := strings.LastIndexByte(name, '/')
 	return name[:max(i, 0)]

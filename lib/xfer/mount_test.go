@@ -11,7 +11,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// What is at once mounted is neither below another nor at the same place.
+// Of the mountpoints in one level none is below another one or equal to it.
 func TestLevels(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"", ""},
@@ -31,8 +31,8 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// The longer a run lasts, the longer its batches wait: their number grows with
-// its logarithm, until the longest wait is reached.
+// The longer a run lasts, the longer its batches wait: their number grows with the
+// logarithm of its duration until the longest wait is reached.
 func TestBatchDelay(t *testing.T) {
 	batches := 0
 	for run := time.Duration(0); run < 10*time.Minute; run += batchDelay(run) {
@@ -49,7 +49,7 @@ func TestBatchDelay(t *testing.T) {
 	}
 }
 
-// P5, P11: nothing is mounted through a link that a copy may have brought.
+// P5, P11: nothing is mounted through a symbolic link that a copy may have brought.
 func TestWayTo(t *testing.T) {
 	dir, link := zfs.Path{Kind: zfs.PathDir}, zfs.Path{Kind: zfs.PathLink, Real: "/tmp/victim"}
 	admins := zfs.Path{Kind: zfs.PathLink, Real: "/mnt/disk"}
@@ -97,7 +97,7 @@ func TestInheritedPlace(t *testing.T) {
 	}
 }
 
-// P11: nothing is mounted within a copy but what is below that by its name too.
+// P11: within a copy only its descendants are mounted, each in the place of its name.
 func TestWithinACopy(t *testing.T) {
 	ds := func(name, from string) zfs.Dataset {
 		return zfs.Dataset{Name: name, Props: map[string]zfs.Value{zfs.FromProp: {Value: "1", Source: from}}}
@@ -124,8 +124,8 @@ func TestWithinACopy(t *testing.T) {
 	}
 }
 
-// A stream that cannot be looked at goes as one for each snapshot; others stay as
-// they are.
+// A stream that this process cannot inspect is cut into one for each snapshot; others
+// stay as they are.
 func TestVisible(t *testing.T) {
 	step := record.Step{Do: record.DoReceive, Dataset: "b/a", From: "1", FromGUID: "11", To: "4", ToGUID: "14", Flags: []string{"-p"},
 		Through: []record.Through{{Name: "2", GUID: "12"}, {Name: "3", GUID: "13"}}}

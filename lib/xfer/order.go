@@ -19,12 +19,12 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// orderedWriter puts records in order: each comes when it is finished, but none before
-// a record of a dataset above it that was read and is not finished.
+// orderedWriter puts records in order: each is written when it is finished, but not while
+// a record of a dataset above its source was read and is not finished.
 type orderedWriter struct {
 	w *record.Writer
-	// pending counts the records that were read and are not finished, by source; blocked
-	// are those that are finished, by the source for which they wait.
+	// pending counts, by source, the records that were read and are not finished; blocked
+	// has the finished records, by the source that they wait for.
 	pending map[location]int
 	blocked map[location][]*record.Record
 }
@@ -33,10 +33,10 @@ func newOrderedWriter(w *record.Writer) *orderedWriter {
 	return &orderedWriter{w: w, pending: map[location]int{}, blocked: map[location][]*record.Record{}}
 }
 
-// expect says that a record was read, which will be finished.
+// expect notes that a record was read and will be finished.
 func (o *orderedWriter) expect(r *record.Record) { o.pending[sourceOf(r)]++ }
 
-// finish returns what may be written now that a record is finished, in order.
+// finish returns, in order, the records that may be written now that r is finished.
 func (o *orderedWriter) finish(r *record.Record) (next []*record.Record) {
 	me := sourceOf(r)
 	if me.above(func(l location) bool {

@@ -9,7 +9,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file makes the datasets above a target, which mount nothing.
+// This file creates the datasets above a target, which are never mounted.
 
 func checkCreateParent(r *record.Record, s *record.Step, _ bool) error {
 	if !strings.HasPrefix(r.Target.Name, s.Dataset+"/") {
@@ -18,7 +18,8 @@ func checkCreateParent(r *record.Record, s *record.Step, _ bool) error {
 	return nil
 }
 
-// showParent shows what many records need for the first of them.
+// showParent returns the command for the first record that needs the parent, and none for
+// the others.
 func (j *job) showParent(_ context.Context, i, _ int) (commands []string, err error) {
 	s := &j.r.Steps[i]
 	_ = j.x.parents.get(location{j.r.Target.Host, s.Dataset}, func() error {

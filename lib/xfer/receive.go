@@ -14,7 +14,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// transfer is the stream of a receive step.
+// transfer returns the stream of a receive step.
 func (j *job) transfer(s *record.Step) (*stream.Transfer, error) {
 	send, err := zfs.SendArgv(j.r.Name, s)
 	if err != nil {
@@ -47,7 +47,7 @@ func checkReceive(r *record.Record, s *record.Step, dry bool) error {
 	if err := needGUID("to_guid", s.ToGUID, dry); err != nil {
 		return err
 	}
-	// A token is looked at here as well, whether it fits the step.
+	// SendArgv also checks whether a resume token fits the step.
 	if _, err := zfs.SendArgv(r.Name, s); err != nil {
 		return err
 	}
@@ -64,7 +64,8 @@ func checkReceive(r *record.Record, s *record.Step, dry bool) error {
 	return nil
 }
 
-// showReceive shows the pipeline, and says how much it would send.
+// showReceive returns the pipeline as text, and notes in the result how many bytes it
+// would send.
 func (j *job) showReceive(ctx context.Context, i, _ int) ([]string, error) {
 	s, res := &j.r.Steps[i], j.result(i)
 	t, err := j.transfer(s)
@@ -75,8 +76,8 @@ func (j *job) showReceive(ctx context.Context, i, _ int) ([]string, error) {
 	return []string{t.Text()}, nil
 }
 
-// estimate is how many bytes a stream would have; nil where nobody knows. A
-// snapshot that is not made yet will have what was written since the last.
+// estimate returns the size of a step's stream in bytes; nil if unknown. For a snapshot
+// that is not made yet it is the bytes written since the last one.
 func (j *job) estimate(ctx context.Context, s *record.Step) *int64 {
 	if s.ToGUID == "" || j.virtual(s.To) {
 		return j.r.Written
@@ -107,11 +108,11 @@ func (j *job) virtual(snapshot string) bool {
 	return false
 }
 
-// receive does a receive step. That its programs ended well is not enough: it
-// is done when its commit finds the guid.
+// receive executes a receive step. The step is not done when its programs have ended
+// well, but when its commit finds the guid on the target.
 //
-// What broke off for a passing reason is tried again, from where it broke off;
-// and what a token cannot bring is sent anew, once.
+// A stream that broke off for a transient reason is retried from where it broke off. A
+// stream that cannot be resumed with its token is sent anew, once.
 func (j *job) receive(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	what := "cannot send " + object(j.r.Name, s.To) + " to '" + s.Dataset + "'"
@@ -127,7 +128,8 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 	for try := 0; len(todo) > 0; {
 		err := j.send(ctx, i, what, &todo[0])
 		if err == nil {
-			// Who may not set a property is told so, and receives all the same.
+			// zfs receive reports a property that the user may not set, and receives
+			// all the same.
 			j.unshared = j.unshared || todo[0].Unshares() && !strings.Contains(j.said, "share")
 			todo = todo[1:]
 			continue
@@ -147,11 +149,11 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 			return j.failed(ctx, i, err)
 		}
 		if refused && j.movedOn(ctx, &todo[0]) {
-			// The receive that has saved it went on after it was asked for.
+			// The receive that saved the token was still running when the token was read.
 			refused = false
 		}
 		if refused && setsMore(s) {
-			// The next plan knows what else is to be set.
+			// A stream sent anew has to set more properties, which the next plan knows.
 			j.discardPartial(ctx, s)
 			return j.finalError(ctx, i, err)
 		}
@@ -166,7 +168,7 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 		}
 		rest, e := j.remaining(ctx, s, refused)
 		for e != nil && zfs.KindOf(e).Transient() && try < j.x.o.Retries {
-			// A network that is gone is gone for this, too.
+			// A network that is down for the stream is down for these queries, too.
 			try++
 			j.x.env.Verbosef("%s; trying again, %d of %d", e, try, j.x.o.Retries)
 			if zfs.Pause(ctx, try) != nil {
@@ -192,8 +194,10 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 	return nil
 }
 
-// failed is what becomes of a step whose stream has failed for good: its error has
-// the cause, and what would fail in the same way again is given up.
+// failed adds the cause to the error of a step whose stream has failed for good, and
+// returns finalError's result. If the stream would fail in the same way again, its saved
+// part is discarded. If a snapshot cannot be read, the remaining steps are replaced by
+// steps without it, and failed returns nil.
 func (j *job) failed(ctx context.Context, i int, err error) error {
 	s := &j.r.Steps[i]
 	f, c := j.explain(ctx, s, err)
@@ -226,9 +230,9 @@ func (j *job) failed(ctx context.Context, i int, err error) error {
 	return j.finalError(ctx, i, f)
 }
 
-// zoneRefuses reports whether a stream was refused for properties that zfs does not
-// set from outside on the dataset of a zone. Then the stream goes without them: what
-// they were set to when the copy was made stays.
+// zoneRefuses reports whether a stream was refused for properties that zfs does not set
+// from outside on the dataset of a zone. Then the stream is sent again without them: the
+// values that they got when the copy was made stay.
 func (j *job) zoneRefuses(s *record.Step, err error) bool {
 	var f *failure
 	if j.zoned || !errors.As(err, &f) || f.kind != record.KindZoned || f.program != receiver {
@@ -243,8 +247,8 @@ func (j *job) zoneRefuses(s *record.Step, err error) bool {
 	return true
 }
 
-// forZone takes out of the properties of a stream, P=V, those that zfs (2.1 to 2.4)
-// does not set where zoned is on, and excludes them.
+// forZone returns the properties that a stream sets, P=V, without those that zfs (2.1 to
+// 2.4) does not set where zoned is on, and the excluded properties with them.
 func forZone(set, exclude []string) (zset, zexclude []string) {
 	exclude = slices.Clone(exclude)
 	for _, pv := range set {
@@ -258,13 +262,15 @@ func forZone(set, exclude []string) (zset, zexclude []string) {
 	return zset, exclude
 }
 
-// finalError is what becomes of a step whose stream has failed for good.
+// finalError returns the error of a step whose stream has failed for good. It returns
+// nil, and leaves the step to verification, if the target already has the snapshot or
+// --ignore-transfer-errors is given.
 func (j *job) finalError(ctx context.Context, i int, err error) error {
 	s := &j.r.Steps[i]
 	var f *failure
 	switch {
 	case j.refused && j.thereAlready(ctx, s):
-		// A plan that is executed a second time has nothing to add.
+		// The plan is executed a second time.
 		j.x.env.Verbosef("%s was there already: %s", object(s.Dataset, j.result(i).To), err)
 		j.result(i).Message = "it was there already"
 	case j.x.o.IgnoreErrors && errors.As(err, &f) && f.kind != record.KindInterrupted:
@@ -276,7 +282,7 @@ func (j *job) finalError(ctx context.Context, i int, err error) error {
 	return nil
 }
 
-// send sends and receives one stream of step i: all of it, or what is left.
+// send sends and receives s, which is step i or the rest of it, as one stream.
 func (j *job) send(ctx context.Context, i int, what string, s *record.Step) error {
 	t, err := j.transfer(s)
 	if err != nil {
@@ -301,13 +307,15 @@ func (j *job) send(ctx context.Context, i int, what string, s *record.Step) erro
 	return j.verdict(ctx, what, out)
 }
 
-// refused tells whether it was the receiver that failed. Where it took all and
-// another program failed, the stream is not to be trusted without being told.
+// refused reports whether the receiver failed, or the stream was given up here. If the
+// receiver ended well and another program failed, the stream is not trusted unless
+// --ignore-transfer-errors says so.
 func refused(out stream.Outcome) bool {
 	return out.Err != nil || slices.ContainsFunc(out.Failures, func(f stream.Failure) bool { return f.Last })
 }
 
-// receiving says what it means that a stream that goes on finds its place taken.
+// receiving rewords the error that the target is busy for a resumed stream: another
+// program is receiving into it.
 func receiving(err error, s *record.Step) error {
 	var f *failure
 	if s.Token == "" || !errors.As(err, &f) || f.kind != record.KindBusy {
@@ -323,14 +331,14 @@ func modified(err error) bool {
 	return errors.As(err, &f) && f.kind == record.KindModified
 }
 
-// transient reports whether the same stream may go well a little later.
+// transient reports whether the same stream may succeed a little later.
 func transient(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && f.kind.Transient()
 }
 
-// tokenRefused tells whether an error of a resumed stream is about the token
-// itself, or what it stands for, so that it would be the same every time.
+// tokenRefused reports whether a resumed stream failed because its resume token, or the
+// stream that it stands for, is unusable, so that retrying with it cannot succeed.
 func tokenRefused(err error) bool {
 	var f *failure
 	if !errors.As(err, &f) {
@@ -343,8 +351,9 @@ func tokenRefused(err error) bool {
 	return false
 }
 
-// remaining looks at both sides and gives what is left of a step, as streams. With
-// abort, what an interrupted receive has kept is given up.
+// remaining looks at both sides and returns the streams that a step still has to send;
+// none if all of its snapshots have arrived. With abort, the saved part of an interrupted
+// receive is discarded.
 func (j *job) remaining(ctx context.Context, s *record.Step, abort bool) ([]record.Step, error) {
 	host := j.x.target(j.r)
 	chain := append(slices.Clone(s.Through), record.Through{Name: s.To, GUID: s.ToGUID})
@@ -364,7 +373,7 @@ func (j *job) remaining(ctx context.Context, s *record.Step, abort bool) ([]reco
 	rest := record.Step{Do: s.Do, Side: s.Side, Dataset: s.Dataset, From: s.From, FromGUID: s.FromGUID,
 		NoResume: s.NoResume, Flags: s.Flags, Set: s.Set, Exclude: s.Exclude, Force: s.Force, Origin: s.Origin, Why: s.Why}
 	if len(rest.Flags) == 0 && s.Token != "" {
-		// Without them an encrypted dataset would be sent decrypted (P10).
+		// Without its flags an encrypted dataset would be sent decrypted (P10).
 		return nil, errors.New("the plan does not say with which flags to send it anew")
 	}
 	for len(chain) > 0 && target[s.Dataset+"@"+chain[0].Name].GUID == chain[0].GUID {
@@ -413,9 +422,9 @@ func (j *job) remaining(ctx context.Context, s *record.Step, abort bool) ([]reco
 	return out, nil
 }
 
-// fits returns why a token that the target gives may not be used for a step; nil
-// where it may. The target is not trusted with it: a token without rawok would
-// have zfs send the data decrypted (P10).
+// fits returns why a token from the target may not be used for a step; nil if it may. The
+// target is not trusted: a token without rawok would make zfs send the data decrypted
+// (P10).
 func fits(token, source string, s record.Step) error {
 	t, err := zfs.DecodeToken(token)
 	if err != nil {
@@ -424,21 +433,21 @@ func fits(token, source string, s record.Step) error {
 	return t.Fits(zfs.TokenWant{Source: source, To: s.To, ToGUID: s.ToGUID, FromGUID: s.FromGUID, Flags: s.Flags})
 }
 
-// setsMore tells whether a step is the first of all that sets properties which a
-// resumed one does not, above all those of encryption.
+// setsMore reports whether a step, sent from its beginning, sets more properties than a
+// resumed one, above all those of encryption: it sends the first snapshot, and not raw.
 func setsMore(s *record.Step) bool {
 	return s.From == "" && !slices.Contains(s.Flags, "-w")
 }
 
-// movedOn tells whether the token of a step is not that of its dataset any more,
-// as where another program was receiving when it was asked for and has ended since.
+// movedOn reports whether the target has another token by now than the step, as when
+// another program was still receiving when the token was read and has ended since.
 func (j *job) movedOn(ctx context.Context, s *record.Step) bool {
 	token, err := resumeToken(ctx, j.x.target(j.r), s.Dataset)
 	return err == nil && token != s.Token
 }
 
-// upTo is the step that brings all of the snapshots, the last of which is its
-// own.
+// upTo returns s as a step that brings all of the snapshots: the last one is its To, the
+// others are its Through.
 func upTo(s record.Step, all []record.Through) record.Step {
 	last := len(all) - 1
 	s.To, s.ToGUID = all[last].Name, all[last].GUID
@@ -449,8 +458,8 @@ func upTo(s record.Step, all []record.Through) record.Step {
 	return s
 }
 
-// resumeToken is what an interrupted receive has left on a dataset; "" where
-// there is none, or no dataset.
+// resumeToken returns the token that an interrupted receive has left on a dataset; "" if
+// there is no token or no dataset.
 func resumeToken(ctx context.Context, host *zfs.Host, dataset string) (string, error) {
 	got, err := host.Get(ctx, []string{"receive_resume_token"}, []string{dataset}, false)
 	switch {
@@ -464,8 +473,8 @@ func resumeToken(ctx context.Context, host *zfs.Host, dataset string) (string, e
 	return got[0].Props["receive_resume_token"].Value, nil
 }
 
-// origin looks for what a clone is to be made from: its dataset may have
-// failed a moment ago.
+// origin returns an error if the target does not have the snapshot that a clone is to be
+// made from: the transfer of its dataset may have failed a moment ago.
 func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 	if s.Origin == "" || s.Token != "" {
 		return nil
@@ -482,15 +491,15 @@ func (j *job) origin(ctx context.Context, what string, s *record.Step) error {
 	return nil
 }
 
-// thereAlready tells whether the target has what a step that failed was to
-// bring, by guid.
+// thereAlready reports whether the target has the snapshot, by guid, that a failed step
+// was to bring.
 func (j *job) thereAlready(ctx context.Context, s *record.Step) bool {
 	full := s.Dataset + "@" + s.To
 	found, err := j.x.target(j.r).Find(ctx, []string{full})
 	return err == nil && found[full].GUID == s.ToGUID
 }
 
-// measure adds what went through.
+// measure adds the bytes and the duration of a stream to the result of its step.
 func measure(res *record.Result, c *stream.Flow, seconds float64) {
 	wire := c.Wire.Moved.Load()
 	bytes := wire
@@ -517,7 +526,8 @@ func measure(res *record.Result, c *stream.Flow, seconds float64) {
 	}
 }
 
-// verdict is the error of a transfer: its cause, with what is left of it.
+// verdict returns the error of a transfer: its cause, and whether the target saved a part
+// of the stream; nil if the transfer did not fail.
 func (j *job) verdict(ctx context.Context, what string, out stream.Outcome) error {
 	saved := false
 	for i := range out.Failures {
@@ -533,7 +543,7 @@ func (j *job) verdict(ctx context.Context, what string, out stream.Outcome) erro
 		return failf(record.KindForeignStream, "%s: %s", what, out.Err)
 	}
 	if out.Err != nil {
-		// An error of our own made the programs fail.
+		// An error in this process made the programs fail.
 		return wrap(out.Err, "%s", what)
 	}
 	cause, _ := stream.Cause(out.Failures)

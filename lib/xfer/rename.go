@@ -12,10 +12,11 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file gives a copy the name that its source has now, for --follow-renames, with
-// all that is below it: one command of zfs, which does all or nothing.
+// This file renames a copy, with its descendants, after its source was renamed, for
+// --follow-renames: with one zfs command, which does all or nothing.
 
-// renamed is the copy before the step: what is renamed, or a dataset below that.
+// renamed returns the name of the copy before the step, which renames the copy or a
+// dataset above it.
 func renamed(r *record.Record, s *record.Step) string {
 	return s.From + strings.TrimPrefix(r.Target.Name, s.Dataset)
 }
@@ -46,18 +47,19 @@ func (j *job) showRename(_ context.Context, i, _ int) ([]string, error) {
 	s := &j.r.Steps[i]
 	kind := j.r.Target.Kind
 	if s.Dataset != j.r.Target.Name {
-		kind = "filesystem" // with the target in it
+		kind = "filesystem" // one above the target
 	}
 	return []string{j.x.target(j.r).Show(zfs.RenameArgv(kind, s.From, s.Dataset)...)}, nil
 }
 
-// rename renames what the plan found, if it is that still and has the snapshot by which
-// it was found. What has the name already is not renamed again.
+// rename renames the dataset that the plan found, if it still is the same and has the
+// snapshot by which it was found. A dataset that has the new name already is not renamed
+// again.
 func (j *job) rename(ctx context.Context, i, _ int) error {
 	s := &j.r.Steps[i]
 	host := j.x.target(j.r)
 	what := fmt.Sprintf("cannot rename '%s' to '%s'", s.From, s.Dataset)
-	// Another run may be at work on it under its old name.
+	// Another run may be working on the copy under its old name.
 	unlock, err := j.x.lock(&record.Target{Host: j.r.Target.Host, Name: renamed(j.r, s), ZPoolGUID: j.r.Target.ZPoolGUID})
 	if err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file takes a target back to its newest snapshot.
+// This file rolls a target back to its newest snapshot.
 
 func checkRollback(r *record.Record, s *record.Step, _ bool) error {
 	return errors.Join(isAbout(s, r.Target.Name), need("snapshot", s.Snapshot), need("guid", s.GUID))
@@ -27,7 +27,7 @@ func (j *job) showRollback(_ context.Context, i, _ int) ([]string, error) {
 	return []string{line}, nil
 }
 
-// rollback takes the target back to its newest snapshot, if it still is that.
+// rollback rolls the target back to the step's snapshot, if that still is its newest.
 func (j *job) rollback(ctx context.Context, i, _ int) error {
 	if err := j.rollBack(ctx, &j.r.Steps[i]); err != nil {
 		return err
@@ -36,8 +36,8 @@ func (j *job) rollback(ctx context.Context, i, _ int) error {
 	return nil
 }
 
-// undo does what a receive step allows where zfs has found the target changed since its
-// newest snapshot: it rolls back to that. It reports whether it did.
+// undo rolls the target back to its newest snapshot, after zfs has found it changed
+// since, as far as the receive step allows that. It reports whether it did.
 func (j *job) undo(ctx context.Context, s *record.Step) bool {
 	list := j.r.Target.Snapshots
 	if s.Undo != record.UndoChanges && s.Undo != record.UndoReads || len(list) == 0 {

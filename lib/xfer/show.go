@@ -6,8 +6,8 @@ import (
 	"zab/lib/record"
 )
 
-// show fills the results with what a run would start, and how much it would
-// send. It starts nothing that changes anything.
+// show fills the results with the commands that a run would start and the bytes that it
+// would send. It starts only programs that change nothing.
 func (j *job) show(ctx context.Context) {
 	for i := 0; i < len(j.r.Steps); {
 		if ctx.Err() != nil {

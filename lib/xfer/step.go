@@ -10,23 +10,23 @@ import (
 	"zab/lib/record"
 )
 
-// kind is all that is known of the steps of one kind. Each stands in the file of its
-// name.
+// kind has the functions for the steps of one kind. Those of a kind are in the file named
+// after it.
 type kind struct {
 	// check returns why a step of a record may not be executed. In a dry run guids may be
-	// missing, for snapshots may not exist yet.
+	// missing, since snapshots may not exist yet.
 	check func(r *record.Record, s *record.Step, dry bool) error
 	// show returns, for a dry run, the commands that step i, or the n steps from it on,
-	// would start; none where nothing is to be done.
+	// would start; none if there is nothing to do.
 	show func(j *job, ctx context.Context, i, n int) ([]string, error)
-	// do executes them. Without it they are executed when the record is committed, with
-	// those of others: commit calls what does.
+	// do executes the same steps. It is nil if they are executed when the record is
+	// committed, together with those of other records: see commit.
 	do func(j *job, ctx context.Context, i, n int) error
 }
 
 var kinds map[string]kind
 
-func init() { // for what the functions call looks here
+func init() { // the functions refer to kinds, which would be an initialization cycle
 	kinds = map[string]kind{
 		record.DoAbortResume:  {checkAbort, (*job).showAbort, (*job).abort},
 		record.DoCreateParent: {checkCreateParent, (*job).showParent, (*job).createParent},
@@ -45,7 +45,7 @@ func init() { // for what the functions call looks here
 	}
 }
 
-// stepsTogether is how many steps from the first on are executed by one program.
+// stepsTogether returns how many steps from the first on are executed by one program.
 func stepsTogether(steps []record.Step) int {
 	if steps[0].Do == record.DoDestroy {
 		return destroyRun(steps)
@@ -53,16 +53,16 @@ func stepsTogether(steps []record.Step) int {
 	return 1
 }
 
-// acts tells whether there is anything to do for the record. One whose steps
-// were carried out already is not touched again.
+// acts reports whether the record has steps to execute. A record of which a step was done
+// already is not touched again.
 func acts(r *record.Record) bool {
 	done := slices.ContainsFunc(r.Results, func(s record.Result) bool { return s.Done })
 	return len(r.Steps) > 0 && !done
 }
 
-// check refuses a record with a step that is not wholly understood, or that
-// reaches beyond the record's own two datasets. In a dry run snapshots may not
-// exist yet, so that guids are missing.
+// check refuses a record with a step that is not wholly understood, or that reaches
+// beyond the record's own two datasets. In a dry run guids may be missing, since
+// snapshots may not exist yet.
 func check(r *record.Record, dry bool) error {
 	for i := range r.Steps {
 		if err := checkStep(r, &r.Steps[i], dry); err != nil {
@@ -72,9 +72,9 @@ func check(r *record.Record, dry bool) error {
 	return checkCommon(r)
 }
 
-// checkCommon holds P1 against a plan that was changed by hand: what source and
-// target have in common is never destroyed, unless something newer has been
-// sent before.
+// checkCommon enforces P1 against a plan that was changed by hand: no step may destroy
+// the newest snapshot in common before a newer one has been sent. On the source it may go
+// if a bookmark has its guid.
 func checkCommon(r *record.Record) error {
 	if r.Target == nil {
 		return nil
@@ -107,7 +107,7 @@ func checkStep(r *record.Record, s *record.Step, dry bool) error {
 	return k.check(r, s, dry)
 }
 
-// need fails where a field is empty.
+// need returns an error if a field is empty.
 func need(name, v string) error {
 	if v == "" {
 		return fmt.Errorf("the field %q is missing", name)
@@ -115,7 +115,8 @@ func need(name, v string) error {
 	return nil
 }
 
-// needGUID fails where the guid of what is to exist already is missing.
+// needGUID returns an error if the guid of a snapshot is missing, which is allowed only
+// in a dry run, where the snapshot may not exist yet.
 func needGUID(name, v string, dry bool) error {
 	if v == "" && !dry {
 		return fmt.Errorf("the field %q is missing: the plan is that of a dry run, or incomplete", name)
@@ -123,7 +124,7 @@ func needGUID(name, v string, dry bool) error {
 	return nil
 }
 
-// isAbout fails where a step is about another dataset.
+// isAbout returns an error if a step is about another dataset.
 func isAbout(s *record.Step, dataset string) error {
 	if s.Dataset != dataset {
 		return fmt.Errorf("its dataset is %q, not %q", s.Dataset, dataset)
@@ -131,7 +132,7 @@ func isAbout(s *record.Step, dataset string) error {
 	return nil
 }
 
-// isSided fails where a step is not about the dataset on its side.
+// isSided returns an error unless a step is about the record's dataset on its side.
 func isSided(r *record.Record, s *record.Step) error {
 	switch s.Side {
 	case record.SideSource:
@@ -142,7 +143,7 @@ func isSided(r *record.Record, s *record.Step) error {
 	return fmt.Errorf("its side is %q, neither source nor target", s.Side)
 }
 
-// shown is the only command of a step, as text to paste into a shell.
+// shown returns the one command of a step, as text to paste into a shell.
 func (j *job) shown(s *record.Step, argv []string) ([]string, error) {
 	return []string{j.side(s).Show(argv...)}, nil
 }

@@ -12,8 +12,8 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// Each kind of step can be checked and shown, and is executed by itself or with its
-// record's commit.
+// Each kind of step has a check and a show function, and is executed either by itself or
+// when its record is committed.
 func TestKinds(t *testing.T) {
 	if have, want := slices.Sorted(maps.Keys(kinds)), slices.Sorted(slices.Values(record.Dos)); !slices.Equal(have, want) {
 		t.Errorf("%q are known, and there are %q", have, want)
@@ -26,7 +26,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// What a dry run shows of each kind of step that asks zfs for nothing.
+// A dry run shows the commands of each kind of step that asks zfs for nothing.
 func TestShow(t *testing.T) {
 	machine(t, map[string]string{"zfs": "#!/bin/sh\necho \"asked: $*\" >&2\nexit 9\n"})
 	r := &record.Record{Type: record.TypeDataset, Name: "t/a", Facts: record.Facts{Kind: "filesystem"}, Target: &record.Target{Name: "p/x/t/a", Facts: record.Facts{Kind: "filesystem"}, Exists: true}}
@@ -70,7 +70,7 @@ func TestShow(t *testing.T) {
 	}
 }
 
-// What is refused, and why.
+// check refuses steps that are incomplete, unknown or about other datasets, and says why.
 func TestCheckSteps(t *testing.T) {
 	step := func(s record.Step) record.Step { return s }
 	good := record.Step{Do: "receive", Dataset: "b/a", To: "s1", ToGUID: "1"}
@@ -159,8 +159,7 @@ func TestCheckSteps(t *testing.T) {
 	}
 }
 
-// P1: not even a plan that was changed by hand destroys the newest snapshot in
-// common.
+// P1: not even a plan that was changed by hand destroys the newest snapshot in common.
 func TestCommonIsKept(t *testing.T) {
 	snap := func(name, guid string) record.Snapshot { return record.Snapshot{Name: name, GUID: guid} }
 	destroy := func(side, ds, name, guid string) record.Step {

@@ -9,41 +9,41 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file holds what is to be sent before it is sent. From the moment in which a
-// snapshot has arrived it may be the newest in common, and until the holds are moved
-// nothing else keeps another target's run, which thins the same source, from
-// destroying it (P1). A run that dies in between leaves these holds, and they do what
-// they should.
+// This file puts step holds on the snapshots of the source before they are sent. As soon
+// as a snapshot has arrived it may be the newest in common, and until the holds are moved
+// nothing else keeps the run of another target, which thins the same source, from
+// destroying it (P1). A run that dies in between leaves its step holds, and they go on
+// protecting the snapshots.
 //
-// With --bookmark the step holds go as soon as the bookmark is there, which no thinning
-// touches; before that nothing else stands for the received snapshot.
+// With --bookmark the step holds are released as soon as the bookmark exists, which no
+// thinning touches; until then nothing else protects the received snapshot.
 //
-// The tag is the one that stands for this target alone. Only our own snapshots are
-// held, for nothing else is thinned. Holding is done as well as may be: where a hold
-// is refused, the send will say more, or the hold that the plan has.
+// The tag is the target's pin. Only our own snapshots are held, since no others are
+// thinned. A hold that is refused is not an error: the send, or the hold step of the
+// plan, will report the reason.
 
-// stepHolds is what is known of the snapshots of the source that a job is to send.
+// stepHolds is the state of the step holds of a job.
 type stepHolds struct {
-	// asked: the rest is known, as far as it could be found out.
+	// asked: hold has run for the job, and the rest is known as far as zfs told.
 	asked bool
-	// held are the full names of what is held; fresh are those that were not held
-	// before. A hold that was there may be that of a base, which comes with the plan's
-	// holds and goes with them.
+	// held has the full names of the held snapshots; fresh has those of them that did not
+	// have the pin before. A hold that existed before may be that of a base, which the
+	// steps of the plan put and release.
 	held, fresh []string
-	// moved is why what the job would send is not what the plan says.
+	// moved is the error that a snapshot to be sent is another one than the plan says.
 	moved error
 }
 
-// needsHolds reports whether there is something to hold, or to look at, before the
-// steps of a job are executed.
+// needsHolds reports whether hold has snapshots to hold, or guids to compare, before the
+// steps of the job are executed.
 func (x *stage) needsHolds(j *job) bool {
 	return !x.env.Common.DryRun && len(sent(j.r))+len(toHold(j.r)) > 0
 }
 
-// hold holds what the jobs are to send, by one program for each host and tag, and
-// then looks whether it still is what the plan says: another snapshot of the same name
-// would make the copy one that nobody knows. What does not exist at all, zfs send will
-// tell.
+// hold holds the snapshots that the jobs will send, with one program for each host and
+// tag, and then compares the guids of the snapshots that sent returns with the plan:
+// another snapshot of the same name would put an unknown one into the copy. Snapshots
+// that do not exist are left for zfs send to report.
 func (x *stage) hold(ctx context.Context, batch []*job) {
 	type group struct {
 		host *zfs.Host
@@ -77,7 +77,7 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		return full
 	}
 	for g, list := range pins.all() {
-		before, err := g.host.HoldMore(ctx, g.tag, names(list))
+		before, err := g.host.HoldNew(ctx, g.tag, names(list))
 		for _, s := range list {
 			if errorFor(err, s.full) != nil {
 				continue
@@ -89,7 +89,7 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		}
 	}
 	for host, list := range look.all() {
-		// Held first: now it stays what it is.
+		// Looked up after the holds, so that a held snapshot cannot be replaced any more.
 		found, err := findAlso(ctx, host, names(list), names(old.of[host]))
 		if err != nil {
 			x.env.Verbosef("cannot look at what is to be sent: %s", err)
@@ -106,8 +106,8 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 	}
 }
 
-// note notes in the journal that the jobs are worked on, before anything is held for
-// them. The function it returns waits until that is on disk.
+// note notes in the journal which copies the jobs work on, before anything is held for
+// them. The function it returns waits until the note is on disk.
 func (x *stage) note(batch []*job) (onDisk func()) {
 	names := map[string][]string{}
 	for _, j := range batch {
@@ -127,8 +127,8 @@ func (x *stage) note(batch []*job) (onDisk func()) {
 	}
 }
 
-// sent are the snapshots in which the streams of a record end, with their guids; of
-// those in between the receiver tells.
+// sent returns the snapshots with which the record's streams end, with their guids. Those
+// in between are looked up on the target after the receive.
 func sent(r *record.Record) (out []record.Snapshot) {
 	for i := range r.Steps {
 		if s := &r.Steps[i]; s.Do == record.DoReceive && r.Target != nil {
@@ -140,8 +140,9 @@ func sent(r *record.Record) (out []record.Snapshot) {
 	return out
 }
 
-// toHold are the full names of our snapshots that the record's steps send, and of the
-// base that they hold, where they are to be held for the target.
+// toHold returns the full names of the snapshots of ours that get step holds: those that
+// the record's steps send, and the base that they hold. It returns none where no step
+// holds or bookmarks a base on the source for the target.
 func toHold(r *record.Record) []string {
 	if r.Target == nil || r.Target.Pin == "" || check(r, false) != nil {
 		return nil

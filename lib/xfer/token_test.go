@@ -13,10 +13,9 @@ import (
 	"zab/lib/zfs/zfstest"
 )
 
-// hostile is a stand-in for zfs. Its datasets are tank/X and their copies pool/X,
-// each with a file of the snapshots that it has. The first receive into a copy
-// fails with the words in fail.X, or is killed, and leaves the token next.X, if
-// there is one; all others go well.
+// hostile is a stand-in for zfs. Its datasets are tank/X and their copies pool/X, with
+// their snapshots in the file list. The first receive into a copy fails with the words in
+// fail.X, or is killed, and leaves the token next.X, if there is one; all others succeed.
 const hostile = `#!/bin/sh
 cd "$POOL"
 tab='	'
@@ -55,8 +54,8 @@ get)
 esac
 `
 
-// P10: a token that the target gives during the run goes on only where it is that
-// of the step; and where not, the stream begins anew with the flags of the step.
+// P10: a token that the target gives during the run is used only if it belongs to the
+// step; if not, the stream is sent anew with the flags of the step.
 func TestHostileToken(t *testing.T) {
 	flags := []string{"compressok", "rawok"}
 	token := func(x string, edit func([]zfstest.Pair) []zfstest.Pair) string {
@@ -75,7 +74,7 @@ func TestHostileToken(t *testing.T) {
 		next  string // the token that the failed receive leaves
 		fail  string
 		token string // of the step
-		why   string // of the warning; "" where the token goes on
+		why   string // of the warning; "" if the token is used
 	}{
 		{x: "good", next: token("good", asIs)},
 		{x: "norawok", next: token("norawok", func(all []zfstest.Pair) []zfstest.Pair { return all[:len(all)-1] }), why: "not raw, as"},
@@ -86,7 +85,7 @@ func TestHostileToken(t *testing.T) {
 		{x: "nul", next: token("nul", add(zfstest.Pair{Name: "toguid\x00x", Value: uint64(8)})), why: `unexpected pair "toguid\x00x"`},
 		{x: "twice", next: token("twice", add(zfstest.Pair{Name: "toguid", Value: uint64(8)})), why: "not written as zfs"},
 		{x: "trailing", next: token("trailing", asIs) + "00", why: "follow after its end"},
-		// refused, and meanwhile another one is there
+		// refused, and the target has another one by then
 		{x: "moved", next: token("moved", func(all []zfstest.Pair) []zfstest.Pair { return all[:len(all)-1] }), token: token("moved", asIs),
 			fail: "cannot receive resume stream: kernel modules must be upgraded to receive this stream.", why: "not raw, as"},
 	}

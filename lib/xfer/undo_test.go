@@ -14,8 +14,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// changedTarget is a stand-in for zfs where the target was changed in the last moment,
-// until it is rolled back. differs is what zfs diff prints.
+// changedTarget is a stand-in for zfs whose target has been changed at the last moment,
+// until it is rolled back. zfs diff prints the file differs.
 const changedTarget = `#!/bin/sh
 cd "$POOLS"
 tab='	'
@@ -40,9 +40,9 @@ list)
 esac
 `
 
-// What was written to a target and was not on its disks yet when the plan was made is
-// undone as far as the plan allows it, once, and only if the newest snapshot still is
-// what the plan found.
+// Writes to a target that were not on its disks yet when the plan was made are undone as
+// far as the plan allows, once, and only if the newest snapshot still is the one that the
+// plan found.
 func TestUndo(t *testing.T) {
 	for _, c := range []struct {
 		what, undo, differs, more string

@@ -7,8 +7,8 @@ import (
 	"zab/lib/zfs"
 )
 
-// verify looks for the guids of what was received, by one listing for each target
-// host. By the same it asks how often those are held that later steps release.
+// verify looks up the guids of the received snapshots, with one listing for each target
+// host. The same listing has the number of holds of snapshots that IfHeld steps release.
 func verify(ctx context.Context, batch []*job) {
 	var hosts groups[*zfs.Host, *job]
 	for _, j := range batch {
@@ -42,7 +42,8 @@ func verify(ctx context.Context, batch []*job) {
 	}
 }
 
-// verify decides whether a receive step is done.
+// verify decides whether receive step i is done; found has the snapshots on the target by
+// full name, err is the error of listing them.
 func (j *job) verify(i int, found map[string]record.Snapshot, err error) {
 	s, res := &j.r.Steps[i], j.result(i)
 	full := s.Dataset + "@" + s.To
@@ -71,7 +72,7 @@ func (j *job) verify(i int, found map[string]record.Snapshot, err error) {
 	t.Exists, t.Resume, t.ResumeToken = true, nil, ""
 	for _, th := range s.Through {
 		if row, ok := found[s.Dataset+"@"+th.Name]; ok {
-			row.UserRefs = nil // asked for the steps that release
+			row.UserRefs = nil // listed only for the IfHeld steps
 			insert(&t.Snapshots, row)
 		}
 	}

@@ -31,7 +31,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	// The k-th stage reads from the pipe before the one it writes to. The pipes are
 	// closed only when the stages have ended, so that no stage takes incomplete input for
 	// complete.
-	pipes, err := plumb(len(stages))
+	pipes, err := makePipes(len(stages))
 	defer func() {
 		for k := range pipes {
 			pipes[k].close()
@@ -106,7 +106,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	}
 	if rep.total == 0 { // all datasets are excluded or could not be listed
 		for _, r := range rep.unlisted {
-			rep.tell(r)
+			rep.print(r)
 		}
 		return nil
 	}
@@ -162,8 +162,8 @@ func (p *pipe) close() {
 	}
 }
 
-// plumb creates n pipes.
-func plumb(n int) (pipes []pipe, err error) {
+// makePipes creates n pipes.
+func makePipes(n int) (pipes []pipe, err error) {
 	for range n {
 		var p pipe
 		if p.out, p.in, err = os.Pipe(); err != nil {

@@ -186,7 +186,7 @@ var errStopped = errors.New("stopped at the first failure")
 
 // result reports one final record.
 func (r *report) result(rec *record.Record) error {
-	r.tell(rec)
+	r.print(rec)
 	if r.o.Debug && rec.Failure() != nil && len(r.waiting) > 0 {
 		r.stopped = true
 		return errStopped
@@ -194,8 +194,8 @@ func (r *report) result(rec *record.Record) error {
 	return nil
 }
 
-// tell reports one final record and counts its outcome.
-func (r *report) tell(rec *record.Record) {
+// print reports one final record and counts its outcome.
+func (r *report) print(rec *record.Record) {
 	if rec.Type == record.TypeDataset && !rec.Excluded {
 		delete(r.waiting, rec.Name)
 		r.attempt = true
@@ -215,7 +215,7 @@ func (r *report) tell(rec *record.Record) {
 		r.say("%s: %s", rec.Name, why)
 		return
 	}
-	line, idle := r.story(rec)
+	line, idle := r.summaryLine(rec)
 	if idle && rec.Type == record.TypeDataset {
 		r.quiet++
 	}
@@ -238,8 +238,8 @@ func (r *report) tell(rec *record.Record) {
 	}
 }
 
-// story returns a summary of one dataset in one line; idle means that nothing was done.
-func (r *report) story(rec *record.Record) (line string, idle bool) {
+// summaryLine returns a summary of one dataset in one line; idle means that nothing was done.
+func (r *report) summaryLine(rec *record.Record) (line string, idle bool) {
 	var parts []string
 	add := func(format string, a ...any) { parts = append(parts, fmt.Sprintf(format, a...)) }
 	if s := rec.Snapshot; s != nil {

@@ -38,8 +38,8 @@ func DestroyArgv(dataset string, names []string) []string {
 	return []string{"zfs", "destroy", dataset + "@" + strings.Join(names, ",")}
 }
 
-// Doomed is a snapshot to be destroyed.
-type Doomed struct{ Name, GUID string } // Name is full
+// SnapshotRef is a snapshot to be destroyed.
+type SnapshotRef struct{ Name, GUID string } // Name is full
 
 // manyDoomed is how many snapshots one channel program destroys: all of them go in one
 // transaction group, for which other operations wait.
@@ -51,7 +51,7 @@ const manyDoomed = 250
 // belongs to another by now, snapshots that are held, mounted or cloned, and all of them
 // if channel programs are not allowed: a command will tell why. (A volume's snapshot may
 // have a device, of which a channel program knows nothing.)
-func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []Doomed) map[string]bool {
+func (h *Host) DestroyByProgram(ctx context.Context, pool string, list []SnapshotRef) map[string]bool {
 	gone := map[string]bool{}
 	for len(list) > 0 {
 		part := list[:min(len(list), manyDoomed)]

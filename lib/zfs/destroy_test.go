@@ -9,13 +9,13 @@ import (
 // DestroyByProgram runs one program for some snapshots; those that the program did not
 // report as destroyed are not taken for gone, and if programs are not allowed, none is.
 func TestDestroyByProgram(t *testing.T) {
-	var many []Doomed
+	var many []SnapshotRef
 	for i := range 2*manyDoomed + 1 {
-		many = append(many, Doomed{fmt.Sprintf("p/%d@a", i), fmt.Sprint(i + 1)})
+		many = append(many, SnapshotRef{fmt.Sprintf("p/%d@a", i), fmt.Sprint(i + 1)})
 	}
 	for _, c := range []struct {
 		what, script string
-		list         []Doomed
+		list         []SnapshotRef
 		programs     int
 		gone         string
 	}{
@@ -25,8 +25,8 @@ func TestDestroyByProgram(t *testing.T) {
 		{"not allowed", `cat >/dev/null; echo "Channel program execution failed: Operation not permitted." >&2; exit 1`, many, 1, ""},
 		{"not understood", `cat >/dev/null; echo done`, many, 1, ""},
 		// A guid of 64 bits, which is a negative number in Lua.
-		{"large guids", `grep -q '^{"p/x@a", "-2"},$' && echo '{"return":{"p/x@a":true}}'`, []Doomed{{"p/x@a", "18446744073709551614"}}, 1, "p/x@a"},
-		{"no guid", `grep -q p/x@a || echo '{"return":{"p/x@a":false}}'`, []Doomed{{"p/x@a", ""}}, 1, ""},
+		{"large guids", `grep -q '^{"p/x@a", "-2"},$' && echo '{"return":{"p/x@a":true}}'`, []SnapshotRef{{"p/x@a", "18446744073709551614"}}, 1, "p/x@a"},
+		{"no guid", `grep -q p/x@a || echo '{"return":{"p/x@a":false}}'`, []SnapshotRef{{"p/x@a", ""}}, 1, ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			h, started := fakeZFS(t, c.script)

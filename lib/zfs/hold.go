@@ -16,7 +16,7 @@ import (
 // Hold holds existing snapshots, given by full name, with tag. A snapshot that has the
 // tag already is no failure.
 func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
-	trees, rest := h.together(ctx, snapshots)
+	trees, rest := h.recursiveGroups(ctx, snapshots)
 	// zfs hold -r holds a whole tree or nothing of it, so if one member has the tag
 	// already, the others were not held.
 	if err := h.treeHolds(ctx, recursive(HoldArgv(tag)), trees, ""); err != nil {
@@ -25,13 +25,13 @@ func (h *Host) Hold(ctx context.Context, tag string, snapshots []string) error {
 	return h.holds(ctx, HoldArgv(tag), rest, record.KindExists)
 }
 
-// HoldMore is Hold, and returns which of the snapshots had the tag before.
-func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (before map[string]bool, err error) {
+// HoldNew is Hold, and returns which of the snapshots had the tag before.
+func (h *Host) HoldNew(ctx context.Context, tag string, snapshots []string) (before map[string]bool, err error) {
 	before = map[string]bool{}
 	if len(snapshots) == 0 {
 		return before, nil
 	}
-	trees, rest := h.together(ctx, snapshots)
+	trees, rest := h.recursiveGroups(ctx, snapshots)
 	for i, t := range trees {
 		// A command for each tree: if it fails, nothing of the tree was held, so
 		// a tag that is found below was there before.
@@ -61,7 +61,7 @@ func (h *Host) HoldMore(ctx context.Context, tag string, snapshots []string) (be
 // Release removes tag from snapshots. A tag or a snapshot that does not exist is no
 // failure.
 func (h *Host) Release(ctx context.Context, tag string, snapshots []string) error {
-	trees, rest := h.together(ctx, snapshots)
+	trees, rest := h.recursiveGroups(ctx, snapshots)
 	// zfs release -r passes over members without the tag.
 	if err := h.treeHolds(ctx, recursive(ReleaseArgv(tag)), trees, record.KindNotFound); err != nil {
 		rest = snapshots

@@ -36,7 +36,7 @@ exit ${bad:-0}
 		{[]string{"a@1", "a b_s@old", "c@old"}, map[string]bool{"a b_s@old": true, "c@old": true}, ""},
 		{[]string{"a@old", "b@gone"}, map[string]bool{"a@old": true}, "cannot hold snapshot 'b@gone': dataset does not exist"},
 	} {
-		before, err := h.HoldMore(context.Background(), "tag", c.names)
+		before, err := h.HoldNew(context.Background(), "tag", c.names)
 		if !maps.Equal(before, c.before) || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
 			t.Errorf("%q: %v, %v", c.names, before, err)
 		}

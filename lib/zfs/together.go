@@ -102,10 +102,10 @@ func fullNames(snapshot string, keys []string) (out []string) {
 	return out
 }
 
-// together finds out which of the snapshots, given by full name, can be reached by trees.
+// recursiveGroups finds out which of the snapshots, given by full name, can be reached by trees.
 // It takes them to exist, because -r is silent about those that do not: callers have just
 // seen them. If it cannot find out, all are in rest.
-func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, rest []string) {
+func (h *Host) recursiveGroups(ctx context.Context, snapshots []string) (trees []tree, rest []string) {
 	groups, many, rest := byName(snapshots)
 	if many == nil {
 		return nil, snapshots
@@ -125,7 +125,7 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 				}
 			}
 		}
-		if worth(groups[snap], others[snap]) {
+		if worthwhile(groups[snap], others[snap]) {
 			ask = append(ask, fullNames(snap, others[snap])...)
 		}
 	}
@@ -134,7 +134,7 @@ func (h *Host) together(ctx context.Context, snapshots []string) (trees []tree, 
 		return nil, snapshots
 	}
 	for _, snap := range many {
-		if !worth(groups[snap], others[snap]) {
+		if !worthwhile(groups[snap], others[snap]) {
 			rest = append(rest, fullNames(snap, groups[snap])...)
 			continue
 		}
@@ -185,17 +185,17 @@ func roots(groups map[string][]string, many []string) []string {
 	return outermost(all)
 }
 
-// Foresee lists in advance the datasets that Hold and Release will need to know for
+// Prefetch lists in advance the datasets that Hold and Release will need to know for
 // snapshots, given by full name. They ask again for those that it could not list.
-func (h *Host) Foresee(ctx context.Context, snapshots []string) {
+func (h *Host) Prefetch(ctx context.Context, snapshots []string) {
 	if groups, many, _ := byName(snapshots); many != nil {
 		h.names(ctx, roots(groups, many))
 	}
 }
 
-// worth reports whether looking up the snapshots of the other datasets in a tree takes
+// worthwhile reports whether looking up the snapshots of the other datasets in a tree takes
 // less time than it saves.
-func worth(keys, others []string) bool { return len(others) <= 4*len(keys) }
+func worthwhile(keys, others []string) bool { return len(others) <= 4*len(keys) }
 
 // treeFresh is how long a list of the datasets below another is reused: for the holds and
 // releases of one batch. Whether a stranger has the snapshot is looked up each time.

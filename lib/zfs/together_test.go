@@ -148,7 +148,7 @@ exit ${bad:-0}`
 	})
 	t.Run("what was held before", func(t *testing.T) {
 		h, started := fakeZFS(t, script)
-		before, err := h.HoldMore(context.Background(), "T", names)
+		before, err := h.HoldNew(context.Background(), "T", names)
 		if len(before) > 0 || err != nil {
 			t.Errorf("%v, %v", before, err)
 		}

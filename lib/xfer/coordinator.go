@@ -98,6 +98,7 @@ func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop f
 	signal := c.ctx.Done()
 	// Written in a goroutine, so that a slow reader of stdout, or one that does not read,
 	// stops no commit, and no transfer before 2*maxWaiting finished records wait for it.
+	// A record that Each passes on stops the reading of further ones, though.
 	write, failed := make(chan *record.Record), make(chan error, 1)
 	ended := make(chan struct{})
 	go func() {
@@ -118,7 +119,17 @@ func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop f
 			err = <-failed
 		}
 	}()
+	broken := func(e error) {
+		err = e
+		c.drop()
+		stop(e)
+	}
 	for {
+		select {
+		case e := <-failed:
+			broken(e)
+		default:
+		}
 		c.beginJobs()
 		c.holdQueued()
 		c.prefetch()
@@ -150,10 +161,10 @@ func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop f
 				c.drop()
 			}
 		case to <- next:
+			c.finished[0] = nil // or the array would keep it
 			c.finished = c.finished[1:]
-		case err = <-failed:
-			c.drop()
-			stop(err)
+		case e := <-failed:
+			broken(e)
 		case <-c.held:
 			c.executeHeld()
 		case n := <-c.done:
@@ -289,7 +300,7 @@ func (c *coordinator) holdQueued() {
 	c.holding, c.asking = c.asking, nil
 	asked := len(c.holding)
 	for _, n := range c.waiting {
-		if !n.job.holds.asked {
+		if !n.job.holds.asked && c.work.check(n.job) == nil {
 			n.holding = true
 			c.holding = append(c.holding, n)
 		}
@@ -346,7 +357,6 @@ func (c *coordinator) executeDone(n *node) {
 
 // end finishes a job and hands its record to write.
 func (c *coordinator) end(n *node) {
-	n.ended = true
 	c.work.end(n.job)
 	c.write(n.job.r)
 }
@@ -386,7 +396,7 @@ func (c *coordinator) commit() (begun bool) {
 		snapshots += snapshotsOf(c.executed[n : n+1])
 		n++
 	}
-	c.committing, c.executed = c.executed[:n:n], c.executed[n:]
+	c.committing, c.executed = slices.Clone(c.executed[:n]), slices.Delete(c.executed, 0, n)
 	c.firstExecuted = time.Now() // for the rest
 	// Parallel streams end in any order; messages about them keep the order of the plan.
 	slices.SortFunc(c.committing, func(a, b *node) int { return a.job.number - b.job.number })

@@ -488,27 +488,6 @@ func TestRefusedAlone(t *testing.T) {
 	}
 }
 
-// A rename waits until earlier receives are verified, since that is done by name.
-func TestRenameWaitsForCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t)
-		rename := to("new")
-		rename.Steps = []record.Step{{Do: record.DoRename, Dataset: "new", From: "old"}}
-		f.onExecute = func(j *job) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if j.r == rename && (len(f.commits) != 1 || !slices.Contains(f.commits[0], "old/x")) {
-				t.Errorf("renamed when %v were committed", f.commits)
-			}
-		}
-		begun := time.Now()
-		f.run(context.Background(), 2, never, []*record.Record{to("old/x"), rename})
-		if took := time.Since(begun); took > time.Second {
-			t.Errorf("it waited for %s", took)
-		}
-	})
-}
-
 // When stdout breaks, no more jobs are begun and no more records read.
 func TestWriterBroken(t *testing.T) {
 	f := newFake(t)

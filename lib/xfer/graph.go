@@ -30,7 +30,7 @@ func sourceOf(r *record.Record) location { return location{r.Host, r.Name} }
 
 // graph knows which jobs depend on which. A job begins when all earlier jobs are executed
 // whose target is the same or above, whose target is the dataset of its clone's origin,
-// or that are touched by the same rename. A rename waits until all these are committed.
+// or that are touched by the same rename.
 type graph struct {
 	// open has, by target, the newest job that is not done; moving has, by its old and by
 	// its new name, the newest rename that is not done.
@@ -42,11 +42,7 @@ type node struct {
 	job       *job
 	long      bool // likely to have a long stream
 	dependsOn []*node
-	// renames: the job renames a dataset. It waits until the jobs it depends on are
-	// committed, since the snapshots that they received are verified by name.
-	renames bool
-	// done: its steps are executed; ended: it is committed, too.
-	done, ended bool
+	done      bool // its steps are executed
 	// holding: the worker is putting its step holds; asking: it has a slot meanwhile.
 	holding, asking bool
 }
@@ -95,7 +91,6 @@ func (g *graph) addRename(n *node, from, to location) {
 			}
 		}
 	}
-	n.renames = true
 	g.moving[from], g.moving[to] = n, n
 }
 
@@ -107,7 +102,7 @@ func related(a, b string) bool {
 // ready reports whether all jobs that it depends on are done; for a rename, committed.
 func (n *node) ready() bool {
 	for _, o := range n.dependsOn {
-		if !o.done || n.renames && !o.ended {
+		if !o.done {
 			return false
 		}
 	}

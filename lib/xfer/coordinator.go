@@ -414,6 +414,9 @@ func (c *coordinator) endCommitted() {
 		c.end(n)
 	}
 	c.committing = nil
+	// Those executed meanwhile wait for others from now on, or a slow machine would commit
+	// more often than it need.
+	c.firstExecuted = time.Now()
 }
 
 // commitDue returns until when the first executed job waits for others.

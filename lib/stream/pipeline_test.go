@@ -238,7 +238,7 @@ func (c *clock) pace(rate int64) *Limiter {
 	return p
 }
 
-func TestPaceHoldsFromTheStart(t *testing.T) {
+func TestLimiterHoldsFromTheStart(t *testing.T) {
 	for _, rate := range []int64{1, 1000, 10 << 20} {
 		c := &clock{time.Unix(0, 0)}
 		p := c.pace(rate)
@@ -254,7 +254,7 @@ func TestPaceHoldsFromTheStart(t *testing.T) {
 	}
 }
 
-func TestPaceAfterPause(t *testing.T) {
+func TestLimiterAfterPause(t *testing.T) {
 	c := &clock{time.Unix(0, 0)}
 	p := c.pace(1000)
 	p.Take(50, nil)
@@ -504,7 +504,7 @@ func TestBufferHoldsItsSize(t *testing.T) {
 
 // A slow stream never collects so long that it fills its pipe; one that is short, fast or
 // comes in large pieces does not collect at all.
-func TestGathering(t *testing.T) {
+func TestCoalescer(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		rate  float64 // bytes a second
@@ -533,7 +533,7 @@ func TestGathering(t *testing.T) {
 			t.Errorf("%s: it waits: %v", c.name, waited)
 		}
 	}
-	if d := (&coalescer{at: time.Unix(0, 0), rate: 1, moved: gatherAfter}).wait(1, time.Unix(0, 1)); d != 0 {
+	if d := (&coalescer{at: time.Unix(0, 0), rate: 1, moved: coalesceAfter}).wait(1, time.Unix(0, 1)); d != 0 {
 		t.Errorf("it waits %v where pipes are narrow", d)
 	}
 }

@@ -181,25 +181,25 @@ type coalescer struct {
 }
 
 const (
-	gatherAfter = 4 << 20   // bytes
-	gatherBelow = 64 << 20  // bytes a second
-	gatherPiece = 256 << 10 // bytes that are worth waking up for
-	gatherMost  = 25 * time.Millisecond
-	gatherLook  = 50 * time.Millisecond // how often the rate is looked at
+	coalesceAfter = 4 << 20   // bytes
+	coalesceBelow = 64 << 20  // bytes a second
+	coalescePiece = 256 << 10 // bytes that are worth waking up for
+	coalesceMost  = 25 * time.Millisecond
+	coalesceLook  = 50 * time.Millisecond // how often the rate is looked at
 )
 
 // wait returns for how long to let the stream collect, after n bytes were moved.
 func (g *coalescer) wait(n int, now time.Time) time.Duration {
 	g.moved += int64(n)
 	g.since += int64(n)
-	if took := now.Sub(g.at); took >= gatherLook {
+	if took := now.Sub(g.at); took >= coalesceLook {
 		g.rate = float64(g.since) / took.Seconds()
 		g.since, g.at = 0, now
 	}
-	if !g.on || g.rate <= 0 || g.rate > gatherBelow || g.moved < gatherAfter || n >= gatherPiece {
+	if !g.on || g.rate <= 0 || g.rate > coalesceBelow || g.moved < coalesceAfter || n >= coalescePiece {
 		return 0
 	}
-	return min(gatherMost, time.Duration(gatherPiece/g.rate*float64(time.Second)))
+	return min(coalesceMost, time.Duration(coalescePiece/g.rate*float64(time.Second)))
 }
 
 type mover interface {

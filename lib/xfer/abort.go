@@ -12,7 +12,7 @@ import (
 func checkAbort(r *record.Record, s *record.Step, _ bool) error { return isAbout(s, r.Target.Name) }
 
 func (j *job) showAbort(_ context.Context, i, _ int) ([]string, error) {
-	return []string{j.x.target(j.r).Show(zfs.AbortReceiveArgv(j.r.Steps[i].Dataset)...)}, nil
+	return shown(j.x.target(j.r), zfs.AbortReceiveArgv(j.r.Steps[i].Dataset))
 }
 
 func (j *job) abort(ctx context.Context, i, _ int) error {

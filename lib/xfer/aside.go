@@ -439,13 +439,13 @@ func (j *job) showRenameDone(ctx context.Context, i, _ int) ([]string, error) {
 	aside := record.Beside(s.Dataset, s.To)
 	was, _ := j.asideFor(ctx, s)
 	if isParent(was) {
-		return []string{host.Show(zfs.DestroyDatasetArgv(aside)...)}, nil
+		return shown(host, zfs.DestroyDatasetArgv(aside))
 	}
 	rest := marked(record.AsideDone, s)
 	if was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "on" {
 		rest = slices.Insert(rest, 0, "canmount=noauto")
 	}
-	return []string{host.Show(zfs.SetArgv(rest, aside)...)}, nil
+	return shown(host, zfs.SetArgv(rest, aside))
 }
 
 func kindOf(d *zfs.Dataset) string {

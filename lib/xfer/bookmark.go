@@ -22,7 +22,7 @@ func checkBookmark(r *record.Record, s *record.Step, dry bool) error {
 
 func (j *job) showBookmark(_ context.Context, i, _ int) ([]string, error) {
 	s := &j.r.Steps[i]
-	return j.shown(s, zfs.BookmarkArgv(s.Dataset, bookmarkOf(s), s.To))
+	return shown(j.side(s), zfs.BookmarkArgv(s.Dataset, bookmarkOf(s), s.To))
 }
 
 func checkUnbookmark(r *record.Record, s *record.Step, _ bool) error {
@@ -34,7 +34,7 @@ func checkUnbookmark(r *record.Record, s *record.Step, _ bool) error {
 
 func (j *job) showUnbookmark(_ context.Context, i, _ int) ([]string, error) {
 	s := &j.r.Steps[i]
-	return j.shown(s, zfs.DestroyBookmarkArgv(s.Dataset, s.From[1:]))
+	return shown(j.side(s), zfs.DestroyBookmarkArgv(s.Dataset, s.From[1:]))
 }
 
 // bookmarkOf returns the snapshot or bookmark from which a step makes its bookmark, with

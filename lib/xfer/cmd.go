@@ -165,7 +165,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 			}
 		})
 	}()
-	c := newCoordinator(ctx, x, slots, long, newOrderedWriter(record.NewWriter(stdout)))
+	c := newCoordinator(ctx, x, slots, long, record.NewWriter(stdout))
 	failed := func() bool { return readErr != nil && ctx.Err() == nil }
 	if err := c.run(in, failed, stop); err != nil {
 		return err

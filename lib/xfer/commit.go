@@ -2,6 +2,7 @@ package xfer
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"zab/lib/record"
@@ -28,9 +29,6 @@ func batchDelay(run time.Duration) time.Duration { return min(max(run, commitSoo
 // holds and bookmarks, with few programs however many the records. When a signal ends the
 // rest it goes on for up to 10 s, since a finished transfer is worth recording.
 func (x *stage) commit(ctx context.Context, batch []*job) {
-	if len(batch) == 0 {
-		return
-	}
 	long, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() {
@@ -61,8 +59,10 @@ func (x *stage) prefetch(jobs []*job) func(context.Context) {
 		}
 	}
 	return func(ctx context.Context) {
+		var programs sync.WaitGroup
 		for host, list := range names.all() {
-			host.Prefetch(ctx, list)
+			programs.Go(func() { host.Prefetch(ctx, list) })
 		}
+		programs.Wait()
 	}
 }

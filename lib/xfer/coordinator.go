@@ -13,8 +13,8 @@ import (
 type worker interface {
 	// newJob makes the job of a record; number is its place in the order of arrival.
 	newJob(r *record.Record, number int) *job
-	// check returns why the job may not be begun at all. Its error fails this job alone,
-	// not those below its target.
+	// check returns why the job may not be begun at all; no other function is then called
+	// for it but end. Its error fails this job alone, not those below its target.
 	check(*job) error
 	// begin takes the locks of the job. Its error fails the job as one of a step would.
 	begin(context.Context, *job) error
@@ -48,9 +48,10 @@ type coordinator struct {
 	work   worker
 	slots  int // how many jobs may be executing or asking for their step holds
 	isLong func(*record.Record) bool
-	output *orderedWriter
+	output *record.Writer
 
 	graph   graph
+	order   outputOrder
 	reading bool // more records may come
 	dropped bool // no more jobs are begun
 	came    int  // how many jobs have come
@@ -82,10 +83,10 @@ const maxWaiting = 1024
 // put. zab-thin hands over its records at once, so one program can hold for all of them.
 const quiet = 20 * time.Millisecond
 
-func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*record.Record) bool, output *orderedWriter) *coordinator {
+func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*record.Record) bool, output *record.Writer) *coordinator {
 	return &coordinator{
 		ctx: ctx, work: work, slots: slots, isLong: isLong, output: output, begun: time.Now(),
-		graph: newGraph(), reading: true, failed: map[location]bool{},
+		graph: newGraph(), order: newOutputOrder(), reading: true, failed: map[location]bool{},
 		held: make(chan struct{}), fetched: make(chan struct{}), committed: make(chan struct{}), done: make(chan *node),
 	}
 }
@@ -99,19 +100,7 @@ func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop f
 	// Written in a goroutine, so that a slow reader of stdout, or one that does not read,
 	// stops no commit, and no transfer before 2*maxWaiting finished records wait for it.
 	// A record that Each passes on stops the reading of further ones, though.
-	write, failed := make(chan *record.Record), make(chan error, 1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for r := range write {
-			if err := c.output.write(r); err != nil {
-				failed <- err
-				break
-			}
-		}
-		for range write {
-		}
-	}()
+	write, failed, ended := startWriter(c.output)
 	defer func() {
 		close(write)
 		<-ended
@@ -143,11 +132,10 @@ func (c *coordinator) run(in <-chan *record.Record, dropRest func() bool, stop f
 		if len(c.waiting) >= maxWaiting || len(c.finished) >= maxWaiting {
 			from = nil
 		}
-		to, next := write, (*record.Record)(nil)
+		var to chan<- *record.Record
+		var next *record.Record
 		if len(c.finished) > 0 {
-			next = c.finished[0]
-		} else {
-			to = nil
+			to, next = write, c.finished[0]
 		}
 		timer := time.NewTimer(c.nextDue())
 		select {
@@ -199,7 +187,7 @@ func (c *coordinator) nextDue() time.Duration {
 
 // add takes a record that was read. A record without work goes straight to the output.
 func (c *coordinator) add(r *record.Record) {
-	c.output.expect(r)
+	c.order.expect(r)
 	switch {
 	case !acts(r):
 		c.write(r)
@@ -207,6 +195,7 @@ func (c *coordinator) add(r *record.Record) {
 		n := &node{job: c.work.newJob(r, c.came), long: c.isLong(r)}
 		c.came++
 		c.lastCame = time.Now()
+		n.refused = c.work.check(n.job)
 		c.graph.add(n)
 		c.waiting = append(c.waiting, n)
 	}
@@ -224,8 +213,8 @@ func (c *coordinator) beginJobs() {
 		if n == nil {
 			return
 		}
-		if err := c.work.check(n.job); err != nil {
-			fail(n.job.r, err)
+		if n.refused != nil {
+			fail(n.job.r, n.refused)
 			c.graph.finish(n)
 			c.end(n)
 			continue
@@ -244,6 +233,7 @@ func (c *coordinator) beginJobs() {
 			n.job.fail(err)
 			c.executeDone(n)
 		case !n.job.holds.asked && c.work.needsHolds(n.job):
+			n.asking = true
 			c.asking = append(c.asking, n)
 		default:
 			c.execute(n)
@@ -276,9 +266,6 @@ func (c *coordinator) next() *node {
 // checkParent returns an error if this run failed to receive a dataset above the record's
 // target.
 func (c *coordinator) checkParent(r *record.Record) (err error) {
-	if r.Target == nil {
-		return nil
-	}
 	targetOf(r).above(func(l location) bool {
 		if c.failed[l] {
 			err = failf(record.KindParentFailed, "cannot send '%s' to '%s': its parent '%s' could not be received", r.Name, r.Target.Name, l.dataset)
@@ -298,15 +285,11 @@ func (c *coordinator) holdQueued() {
 		return
 	}
 	c.holding, c.asking = c.asking, nil
-	asked := len(c.holding)
 	for _, n := range c.waiting {
-		if !n.job.holds.asked && c.work.check(n.job) == nil {
+		if !n.job.holds.asked && n.refused == nil {
 			n.holding = true
 			c.holding = append(c.holding, n)
 		}
-	}
-	for _, n := range c.holding[:asked] {
-		n.asking = true
 	}
 	jobs := jobsOf(c.holding)
 	go func() {
@@ -363,7 +346,7 @@ func (c *coordinator) end(n *node) {
 
 // write queues a finished record for output, and the records that were held back for it.
 func (c *coordinator) write(r *record.Record) {
-	c.finished = append(c.finished, c.output.finish(r)...)
+	c.finished = append(c.finished, c.order.finish(r)...)
 }
 
 // prefetch prepares the commit of the last batch while the last jobs run.

@@ -99,27 +99,38 @@ func (f *fakeWorker) begin(_ context.Context, j *job) error {
 	return nil
 }
 
-func (f *fakeWorker) hold(_ context.Context, jobs []*job) {
-	defer f.own("hold", jobs...)()
+// alone calls do, and sees to it that no other call with the same counter runs.
+func (f *fakeWorker) alone(what string, running *int, do func([]*job), jobs []*job) {
 	f.mu.Lock()
-	if f.holding++; f.holding > 1 {
-		f.t.Error("two hold at once")
+	if *running++; *running > 1 {
+		f.t.Errorf("two %s at once", what)
 	}
 	f.mu.Unlock()
-	if f.onHold != nil {
-		f.onHold(jobs)
+	if do != nil {
+		do(jobs)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.holding--
-	f.holds = append(f.holds, targets(jobs))
+	*running--
+}
+
+func (f *fakeWorker) hold(_ context.Context, jobs []*job) {
+	defer f.own("hold", jobs...)()
+	f.alone("hold", &f.holding, f.onHold, jobs)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, j := range jobs {
+		if f.check(j) != nil {
+			f.t.Errorf("'%s' is refused, and held", j.r.Name)
+			continue
+		}
 		if slices.Contains(f.held, j.r.Target.Name) {
 			f.t.Errorf("'%s' is held twice", j.r.Target.Name)
 		}
 		f.held = append(f.held, j.r.Target.Name)
 		j.holds.asked = true
 	}
+	f.holds = append(f.holds, targets(jobs))
 }
 
 func (f *fakeWorker) execute(_ context.Context, j *job) {
@@ -143,17 +154,9 @@ func (f *fakeWorker) execute(_ context.Context, j *job) {
 
 func (f *fakeWorker) commit(_ context.Context, jobs []*job) {
 	defer f.own("commit", jobs...)()
-	f.mu.Lock()
-	if f.committing++; f.committing > 1 {
-		f.t.Error("two commit at once")
-	}
-	f.mu.Unlock()
-	if f.onCommit != nil {
-		f.onCommit(jobs)
-	}
+	f.alone("commit", &f.committing, f.onCommit, jobs)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.committing--
 	f.commits = append(f.commits, targets(jobs))
 }
 
@@ -177,7 +180,7 @@ func (f *fakeWorker) end(j *job) {
 // names of the sources in the order in which the records were written.
 func (f *fakeWorker) run(ctx context.Context, slots int, long func(*record.Record) bool, records []*record.Record, pauses ...time.Duration) []string {
 	var out bytes.Buffer
-	c := newCoordinator(ctx, f, slots, long, newOrderedWriter(record.NewWriter(&out)))
+	c := newCoordinator(ctx, f, slots, long, record.NewWriter(&out))
 	in := make(chan *record.Record)
 	go func() {
 		defer close(in)
@@ -191,8 +194,8 @@ func (f *fakeWorker) run(ctx context.Context, slots int, long func(*record.Recor
 	if err := c.run(in, func() bool { return false }, func(error) {}); err != nil {
 		f.t.Error(err)
 	}
-	if len(c.graph.open)+len(c.graph.moving)+len(c.output.pending)+len(c.output.blocked) > 0 {
-		f.t.Errorf("what is done is not forgotten: %v %v %v", c.graph, c.output.pending, c.output.blocked)
+	if len(c.graph.open)+len(c.graph.moving)+len(c.order.pending)+len(c.order.blocked) > 0 {
+		f.t.Errorf("what is done is not forgotten: %v %v %v", c.graph, c.order.pending, c.order.blocked)
 	}
 	all, err := record.NewReader(&out).ReadAll()
 	if err != nil {
@@ -366,7 +369,7 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		r, w := io.Pipe()
-		c := newCoordinator(context.Background(), f, 1, never, newOrderedWriter(record.NewWriter(w)))
+		c := newCoordinator(context.Background(), f, 1, never, record.NewWriter(w))
 		in := make(chan *record.Record)
 		go func() {
 			defer close(in)
@@ -475,16 +478,17 @@ func TestParentFailed(t *testing.T) {
 	}
 }
 
-// A record that is refused fails alone: datasets below its target may be received.
+// A record that is refused fails alone: datasets below its target may be received, and
+// nothing is held for it while it waits.
 func TestRefusedAlone(t *testing.T) {
 	f := newFake(t)
 	bad := to("b")
 	bad.Target = nil
 	bad.Steps = []record.Step{{Do: record.DoRename, Dataset: "x", From: "y"}}
-	child := to("b/x")
-	f.run(context.Background(), 2, never, []*record.Record{bad, child})
-	if bad.Error == nil || child.Error != nil {
-		t.Errorf("%+v, %+v", bad.Error, child.Error)
+	first, child := to("a"), to("b/x")
+	f.run(context.Background(), 1, never, []*record.Record{first, bad, child})
+	if bad.Error == nil || first.Error != nil || child.Error != nil || len(f.held) != 2 {
+		t.Errorf("%+v, %+v, %+v, %v are held", bad.Error, first.Error, child.Error, f.held)
 	}
 }
 
@@ -492,7 +496,7 @@ func TestRefusedAlone(t *testing.T) {
 func TestWriterBroken(t *testing.T) {
 	f := newFake(t)
 	f.refuse = func(*job) error { return errors.New("boom") }
-	c := newCoordinator(context.Background(), f, 1, never, newOrderedWriter(record.NewWriter(&gone{})))
+	c := newCoordinator(context.Background(), f, 1, never, record.NewWriter(&gone{}))
 	in, stopped := make(chan *record.Record), make(chan struct{})
 	go func() {
 		in <- to("a")
@@ -511,7 +515,7 @@ func TestDropRest(t *testing.T) {
 	f := newFake(t)
 	f.holdsNothing = true
 	var out bytes.Buffer
-	c := newCoordinator(context.Background(), f, 1, never, newOrderedWriter(record.NewWriter(&out)))
+	c := newCoordinator(context.Background(), f, 1, never, record.NewWriter(&out))
 	in, goOn := make(chan *record.Record), make(chan struct{})
 	f.onExecute = func(*job) { <-goOn }
 	go func() {
@@ -623,7 +627,7 @@ func randomRun(t *testing.T, seed uint64) {
 	if rng.IntN(3) == 0 {
 		out.left = rng.IntN(len(input))
 	}
-	c := newCoordinator(ctx, f, slots, long, newOrderedWriter(record.NewWriter(out)))
+	c := newCoordinator(ctx, f, slots, long, record.NewWriter(out))
 	in := make(chan *record.Record)
 	var readErr error
 	go func() {
@@ -659,8 +663,8 @@ func randomRun(t *testing.T, seed uint64) {
 	if err != nil || readErr != nil {
 		return
 	}
-	if len(c.output.pending)+len(c.output.blocked) > 0 {
-		t.Errorf("seed %d: %v %v", seed, c.output.pending, c.output.blocked)
+	if len(c.order.pending)+len(c.order.blocked) > 0 {
+		t.Errorf("seed %d: %v %v", seed, c.order.pending, c.order.blocked)
 	}
 	all, _ := record.NewReader(&out.Buffer).ReadAll()
 	if len(all) != len(input) {
@@ -699,8 +703,8 @@ func TestRenames(t *testing.T) {
 }
 
 // No record is written before one of a dataset above it.
-func TestOrderedWriter(t *testing.T) {
-	s := newOrderedWriter(nil)
+func TestOutputOrder(t *testing.T) {
+	s := newOutputOrder()
 	r := map[string]*record.Record{}
 	for _, n := range []string{"a", "a/b", "a/b/c", "d", "ab"} {
 		r[n] = &record.Record{Type: "dataset", Name: n}

@@ -21,7 +21,7 @@ func (j *job) showDestroy(_ context.Context, i, n int) ([]string, error) {
 		names = append(names, s.Snapshot)
 	}
 	s := &j.r.Steps[i]
-	return j.shown(s, zfs.DestroyArgv(s.Dataset, names))
+	return shown(j.side(s), zfs.DestroyArgv(s.Dataset, names))
 }
 
 // destroyRun returns how many steps from the first on destroy snapshots of one dataset.

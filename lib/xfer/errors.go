@@ -18,8 +18,8 @@ func hint(k record.ErrorKind) string {
 
 // hintOf returns the hint for an error of a program.
 func hintOf(err error) string {
-	if h := hint(zfs.KindOf(err)); h != zfs.KindOf(err).Hint() {
-		return h
+	if k := zfs.KindOf(err); k == record.KindKilled {
+		return hint(k)
 	}
 	return zfs.HintOf(err)
 }

@@ -43,7 +43,10 @@ type node struct {
 	long      bool // likely to have a long stream
 	dependsOn []*node
 	done      bool // its steps are executed
-	// holding: the worker is putting its step holds; asking: it has a slot meanwhile.
+	// refused is why it may not be begun.
+	refused error
+	// holding: it waits while its step holds are put; asking: it has a slot, and waits for
+	// its step holds.
 	holding, asking bool
 }
 
@@ -99,7 +102,7 @@ func related(a, b string) bool {
 	return dataset.Within(a, b) || dataset.Within(b, a)
 }
 
-// ready reports whether all jobs that it depends on are done; for a rename, committed.
+// ready reports whether all jobs that it depends on are done.
 func (n *node) ready() bool {
 	for _, o := range n.dependsOn {
 		if !o.done {

@@ -25,7 +25,7 @@ func checkHold(r *record.Record, s *record.Step, _ bool) error {
 
 func (j *job) showHold(_ context.Context, i, _ int) ([]string, error) {
 	s := &j.r.Steps[i]
-	return j.shown(s, zfs.HoldArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
+	return shown(j.side(s), zfs.HoldArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
 }
 
 func (j *job) showRelease(ctx context.Context, i, _ int) ([]string, error) {
@@ -33,7 +33,7 @@ func (j *job) showRelease(ctx context.Context, i, _ int) ([]string, error) {
 	if s.IfHeld && !j.wouldRelease(ctx, s) {
 		return nil, nil
 	}
-	return j.shown(s, zfs.ReleaseArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
+	return shown(j.side(s), zfs.ReleaseArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
 }
 
 // tagged is the host and the tag of the holds or releases that one program does.
@@ -299,25 +299,29 @@ func listTags(ctx context.Context, batch []*job) {
 			list[0].j.x.env.Verbosef("cannot list the holds on %s: %s", host, err)
 			continue
 		}
+		tags := tagsOf(holders)
 		for _, a := range list {
-			a.j.setTags(a.s, holders)
+			a.j.setTags(a.s, tags)
 		}
 	}
 }
 
-// setTags notes the tags that were found on a step's snapshot.
-func (j *job) setTags(s *record.Step, found []zfs.Holder) {
+// tagsOf returns the tags by the full name of the snapshot.
+func tagsOf(holders []zfs.Holder) map[string][]string {
+	tags := map[string][]string{}
+	for _, h := range holders {
+		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
+	}
+	return tags
+}
+
+// setTags notes the tags on a step's snapshot, of those that were found.
+func (j *job) setTags(s *record.Step, found map[string][]string) {
 	if j.tags == nil {
 		j.tags = map[sided][]string{}
 	}
 	full := s.Dataset + "@" + s.Snapshot
-	tags := []string{}
-	for _, h := range found {
-		if h.Snapshot == full {
-			tags = append(tags, h.Tag)
-		}
-	}
-	j.tags[sided{s.Side, full}] = tags
+	j.tags[sided{s.Side, full}] = found[full]
 }
 
 // letsGo reports whether an IfHeld step is to release its tag. The shared tag stays if
@@ -355,7 +359,7 @@ func (j *job) wouldRelease(ctx context.Context, s *record.Step) bool {
 				return j.letsGo(s)
 			}
 		}
-		j.setTags(s, holders)
+		j.setTags(s, tagsOf(holders))
 	}
 	return j.letsGo(s)
 }

@@ -40,7 +40,7 @@ func isMark(pv string) bool {
 
 func (j *job) showMark(_ context.Context, i, _ int) ([]string, error) {
 	s := &j.r.Steps[i]
-	return []string{j.x.target(j.r).Show(zfs.SetArgv(s.Set, s.Dataset)...)}, nil
+	return shown(j.x.target(j.r), zfs.SetArgv(s.Set, s.Dataset))
 }
 
 // mark executes the mark steps of records, with one program for all copies that get the

@@ -49,7 +49,7 @@ func (j *job) showRename(_ context.Context, i, _ int) ([]string, error) {
 	if s.Dataset != j.r.Target.Name {
 		kind = "filesystem" // one above the target
 	}
-	return []string{j.x.target(j.r).Show(zfs.RenameArgv(kind, s.From, s.Dataset)...)}, nil
+	return shown(j.x.target(j.r), zfs.RenameArgv(kind, s.From, s.Dataset))
 }
 
 // rename renames the dataset that the plan found, if it still is the same and has the

@@ -18,7 +18,7 @@ func (j *job) showRollback(_ context.Context, i, _ int) ([]string, error) {
 	s, host := &j.r.Steps[i], j.x.target(j.r)
 	full := s.Dataset + "@" + s.Snapshot
 	if !s.OnlyRead {
-		return []string{host.Show(zfs.RollbackArgv(full)...)}, nil
+		return shown(host, zfs.RollbackArgv(full))
 	}
 	line := "test -z \"$(" + zfs.Quote(zfs.DiffArgv(s.Dataset, full)...) + ")\" && " + zfs.Quote(zfs.RollbackArgv(full)...)
 	if !host.Here() {

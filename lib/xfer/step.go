@@ -8,6 +8,7 @@ import (
 
 	"zab/lib/chain"
 	"zab/lib/record"
+	"zab/lib/zfs"
 )
 
 // kind has the functions for the steps of one kind. Those of a kind are in the file named
@@ -143,7 +144,7 @@ func isSided(r *record.Record, s *record.Step) error {
 	return fmt.Errorf("its side is %q, neither source nor target", s.Side)
 }
 
-// shown returns the one command of a step, as text to paste into a shell.
-func (j *job) shown(s *record.Step, argv []string) ([]string, error) {
-	return []string{j.side(s).Show(argv...)}, nil
+// shown returns the one command of a step on a host, as text to paste into a shell.
+func shown(host *zfs.Host, argv []string) ([]string, error) {
+	return []string{host.Show(argv...)}, nil
 }

@@ -111,10 +111,8 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 func (x *stage) note(batch []*job) (onDisk func()) {
 	names := map[string][]string{}
 	for _, j := range batch {
-		if t := j.r.Target; t != nil {
-			key := chain.WithoutPool(t.OwnTag())
-			names[key] = append(names[key], t.Name)
-		}
+		key := chain.WithoutPool(j.r.Target.OwnTag())
+		names[key] = append(names[key], j.r.Target.Name)
 	}
 	var waits []func()
 	for tag, list := range names {
@@ -131,10 +129,8 @@ func (x *stage) note(batch []*job) (onDisk func()) {
 // in between are looked up on the target after the receive.
 func sent(r *record.Record) (out []record.Snapshot) {
 	for i := range r.Steps {
-		if s := &r.Steps[i]; s.Do == record.DoReceive && r.Target != nil {
-			if s.To != "" && s.ToGUID != "" {
-				out = append(out, record.Snapshot{Name: s.To, GUID: s.ToGUID})
-			}
+		if s := &r.Steps[i]; s.Do == record.DoReceive && s.To != "" && s.ToGUID != "" {
+			out = append(out, record.Snapshot{Name: s.To, GUID: s.ToGUID})
 		}
 	}
 	return out
@@ -144,7 +140,7 @@ func sent(r *record.Record) (out []record.Snapshot) {
 // the record's steps send, and the base that they hold. It returns none where no step
 // holds or bookmarks a base on the source for the target.
 func toHold(r *record.Record) []string {
-	if r.Target == nil || r.Target.Pin == "" || check(r, false) != nil {
+	if r.Target.Pin == "" {
 		return nil
 	}
 	ours := map[string]bool{}

@@ -102,9 +102,13 @@ func fullNames(snapshot string, keys []string) (out []string) {
 	return out
 }
 
-// recursiveGroups finds out which of the snapshots, given by full name, can be reached by trees.
-// It takes them to exist, because -r is silent about those that do not: callers have just
-// seen them. If it cannot find out, all are in rest.
+// recursiveGroups finds out which of the snapshots, given by full name, can be reached by
+// trees. It takes them to exist, because -r is silent about those that do not: callers have
+// just seen them. If it cannot find out, all are in rest.
+//
+// A snapshot of the same name that another receive brings into a tree after this look is
+// held by -r as well. The commit of its own record, or the plan after a run that died
+// (P4), puts its holds right.
 func (h *Host) recursiveGroups(ctx context.Context, snapshots []string) (trees []tree, rest []string) {
 	groups, many, rest := byName(snapshots)
 	if many == nil {

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,7 +8,6 @@ import (
 
 	"zab/lib/dataset"
 	"zab/lib/record"
-	"zab/lib/zfs"
 )
 
 // This file plans --rename-aside. A copy that cannot be continued gets another name,
@@ -28,8 +26,8 @@ import (
 // are left. The plan has them even without the option, because a copy that is missing
 // from its place is worse than either outcome.
 
-// unfinishedRename are the steps that a dead run left for a record.
-type unfinishedRename struct {
+// unfinishedAside are the steps that a dead run left for a record.
+type unfinishedAside struct {
 	at *record.Record // the dataset that was renamed
 	// before and after are the steps before and after the streams.
 	before, after []record.Step
@@ -38,45 +36,9 @@ type unfinishedRename struct {
 	lent bool
 }
 
-// readAsides reads the properties of datasets whose names have the form of a copy set
-// aside, and of the datasets in their former places. It runs one program, or none if
-// there is no such name.
-func (s *state) readAsides(ctx context.Context, host *zfs.Host) error {
-	if s.complete {
-		return nil
-	}
-	var names []string
-	seen := map[string]bool{}
-	ask := func(n string) {
-		if s.datasets[n] != nil && !seen[n] {
-			seen[n] = true
-			names = append(names, n)
-		}
-	}
-	for _, n := range s.order {
-		if record.IsAsideName(n) {
-			ask(n)
-			ask(n[:strings.LastIndex(n, "_diverged-")])
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	got, err := host.Get(ctx, zfs.FactProps, names, false)
-	if err != nil && zfs.KindOf(err) != record.KindNotFound {
-		return err
-	}
-	for i := range got {
-		if r := s.datasets[got[i].Name]; r != nil {
-			r.Facts = got[i].Facts()
-		}
-	}
-	return nil
-}
-
 // findAsides finds the datasets that were set aside. If a dead run only began to set
 // one aside, its descendants are entered under the names that they will have again.
-func (s *state) findAsides() {
+func (s *inventory) findAsides() {
 	for _, n := range s.order { // parents first
 		r := s.datasets[n]
 		name := s.finalName(n)
@@ -87,20 +49,17 @@ func (s *state) findAsides() {
 		if !ok {
 			continue
 		}
-		if s.asides == nil {
-			s.asides, s.begun = map[string]bool{}, map[string]*record.Record{}
-		}
-		s.asides[n] = true
+		s.setAside[n] = true
 		if !done {
-			s.begun[record.Beside(name, last)] = r
+			s.unfinished[record.Beside(name, last)] = r
 		}
 	}
 }
 
 // finalName returns the name that a dataset will have when all unfinished work of setting
 // aside is done.
-func (s *state) finalName(name string) string {
-	for place, r := range s.begun {
+func (s *inventory) finalName(name string) string {
+	for place, r := range s.unfinished {
 		if rest, below := strings.CutPrefix(name, r.Name+"/"); below {
 			return place + "/" + rest
 		}
@@ -109,7 +68,7 @@ func (s *state) finalName(name string) string {
 }
 
 // currentName returns the present name of the dataset that will be called name.
-func (s *state) currentName(name string) string {
+func (s *inventory) currentName(name string) string {
 	if r := s.datasets[name]; r != nil {
 		return r.Name
 	}
@@ -117,27 +76,27 @@ func (s *state) currentName(name string) string {
 }
 
 // aside reports whether a dataset was set aside, or is below one that was.
-func (s *state) aside(name string) bool {
+func (s *inventory) aside(name string) bool {
 	for i := range name {
-		if name[i] == '/' && s.asides[name[:i]] {
+		if name[i] == '/' && s.setAside[name[:i]] {
 			return true
 		}
 	}
-	return s.asides[name]
+	return s.setAside[name]
 }
 
 // unfinished finds the steps that a dead run left for a record, and gives its target
 // the state that it will have after the steps before the streams.
 func (p *planner) unfinished(d *draft) {
 	r, t := d.r, d.r.Target
-	at := p.state.begun[t.Name]
+	at := p.inv.unfinished[t.Name]
 	if at == nil {
 		return
 	}
-	d.begun = &unfinishedRename{at: at}
+	d.unfinished = &unfinishedAside{at: at}
 	_, to := record.SplitName(at.Name)
-	back, end := p.renamed(t.Name, at.GUID, to)
-	d.begun.after = []record.Step{end}
+	back, end := d.renamed(t.Name, at.GUID, to, !p.o.NoHolds)
+	d.unfinished.after = []record.Step{end}
 	rename := record.Step{Do: record.DoRenameAside, Side: record.SideTarget, Dataset: t.Name, GUID: at.GUID, To: to,
 		Why: "an earlier run had begun with it"}
 	from := -1
@@ -151,33 +110,33 @@ func (p *planner) unfinished(d *draft) {
 			from = probe.base.Target
 		}
 	case len(t.Snapshots) > 0:
-		d.begun.before = []record.Step{back}
+		d.unfinished.before = []record.Step{back}
 		if ds, snap, _ := strings.Cut(at.Origin, "@"); ds == t.Name {
 			// Already promoted, but perhaps nothing after that was done.
 			if i := slices.IndexFunc(t.Snapshots, func(s record.Snapshot) bool { return s.Name == snap }); i >= 0 {
 				rename.From, rename.FromGUID = snap, t.Snapshots[i].GUID
-				d.begun.before = []record.Step{rename, back}
+				d.unfinished.before = []record.Step{rename, back}
 			}
 		}
 		return
 	}
 	if from < 0 {
 		// Nothing is left of the rename: its step only looks at the datasets.
-		d.begun.before, d.begun.after = []record.Step{rename}, []record.Step{back, end}
+		d.unfinished.before, d.unfinished.after = []record.Step{rename}, []record.Step{back, end}
 		return
 	}
 	rename.From, rename.FromGUID = at.Snapshots[from].Name, at.Snapshots[from].GUID
 	t.Exists, t.Facts = true, at.Facts
 	t.Snapshots = slices.Clone(at.Snapshots[:from+1])
-	p.state.datasets[t.Name] = at
-	d.begun.before, d.begun.lent = []record.Step{rename, back}, true
+	p.inv.datasets[t.Name] = at
+	d.unfinished.before, d.unfinished.lent = []record.Step{rename, back}, true
 }
 
 // tidy clears the facts that were read from the renamed dataset and do not apply to the
 // clone in its place.
 func (d *draft) tidy() {
 	t := d.r.Target
-	b := d.begun
+	b := d.unfinished
 	if b == nil || !b.lent {
 		return
 	}
@@ -186,8 +145,8 @@ func (d *draft) tidy() {
 
 // finalRoot gives an encryption root its final name, if a dead run has renamed the root or
 // a dataset above it.
-func (s *state) finalRoot(f *record.Facts) {
-	for place, r := range s.begun {
+func (s *inventory) finalRoot(f *record.Facts) {
+	for place, r := range s.unfinished {
 		if f.EncryptionRoot == r.Name {
 			f.EncryptionRoot = place
 			return
@@ -205,7 +164,7 @@ func (p *planner) checkPlace(d *draft) *record.Error {
 		if name[i] != '/' {
 			continue
 		}
-		at := p.state.begun[name[:i]]
+		at := p.inv.unfinished[name[:i]]
 		if at == nil {
 			continue
 		}
@@ -258,7 +217,7 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	if own {
 		rename.Why = c.Message + "; zab made it to be above others, and nothing is in it"
 	}
-	back, end := p.renamed(t.Name, t.GUID, to)
+	back, end := d.renamed(t.Name, t.GUID, to, !p.o.NoHolds)
 	if d.has {
 		base := t.Snapshots[d.base.Target]
 		rename.From, rename.FromGUID = base.Name, base.GUID
@@ -272,7 +231,7 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	// Snapshots that were set aside no longer count for the schedule. Snapshots that
 	// clones need stay wanted.
 	old := d.wanted
-	d.wanted = p.wanted(r, d)
+	d.wanted = p.choose(d)
 	for i := range old {
 		if r.Snapshots[i].Needed != "" {
 			d.wanted[i] = true
@@ -288,13 +247,13 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 
 // renamed returns the steps that follow when a copy has its new name: back moves its
 // descendants back as soon as a dataset is in its place again, end finishes the work
-// after the streams.
-func (p *planner) renamed(dataset, guid, to string) (back, end record.Step) {
+// after the streams, and releases our holds if the run puts holds.
+func (d *draft) renamed(dataset, guid, to string, holds bool) (back, end record.Step) {
 	back = record.Step{Do: record.DoRenameBack, Side: record.SideTarget, Dataset: dataset, GUID: guid, To: to}
 	end = back
 	end.Do = record.DoRenameDone
-	if !p.o.NoHolds {
-		end.Tag = p.hold
+	if holds {
+		end.Tag = d.hold
 	}
 	return back, end
 }
@@ -310,25 +269,25 @@ func (p *planner) asideName(d *draft) (name, why string) {
 	at := time.Unix(p.now, 0).In(loc).Format("20060102150405")
 	name = record.AsideName(t.Name, at)
 	switch {
-	case t.Name == p.target:
+	case t.Name == p.inv.target:
 		return "", "it is the target of the whole backup, whose guid the holds name"
 	case t.GUID == "":
 		return "", "its guid is not known"
 	}
-	for n := 2; p.state.datasets[record.Beside(t.Name, name)] != nil; n++ {
+	for n := 2; p.inv.datasets[record.Beside(t.Name, name)] != nil; n++ {
 		name = record.AsideName(t.Name, fmt.Sprintf("%s-%d", at, n))
 	}
 	longest := record.Beside(t.Name, name)
 	grows := len(longest) - len(t.Name)
-	for _, n := range p.state.order {
+	for _, n := range p.inv.order {
 		if strings.HasPrefix(n, t.Name+"/") {
 			// Descendants are renamed too, if only for a moment.
-			for _, s := range p.state.datasets[n].Snapshots {
+			for _, s := range p.inv.datasets[n].Snapshots {
 				if full := s.Full(n); len(full)+grows > len(longest) {
 					longest = full + longest[len(longest)-grows:]
 				}
 			}
-			if !d.has && t.Encrypted() && t.EncryptionRoot == t.Name && p.state.datasets[n].EncryptionRoot == t.Name {
+			if !d.has && t.Encrypted() && t.EncryptionRoot == t.Name && p.inv.datasets[n].EncryptionRoot == t.Name {
 				return "", fmt.Sprintf("'%s' has its key from it, and could not be brought back to its place", n)
 			}
 		}
@@ -345,7 +304,7 @@ func (p *planner) asideName(d *draft) (name, why string) {
 }
 
 // below returns the names of the datasets of the target that are below a name.
-func (s *state) below(name string) (out []string) {
+func (s *inventory) below(name string) (out []string) {
 	for _, n := range s.order {
 		if strings.HasPrefix(n, name+"/") {
 			out = append(out, n)

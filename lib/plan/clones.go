@@ -45,7 +45,7 @@ func (p *planner) clones(list []*draft) {
 		}
 		ds, snap, _ := strings.Cut(r.Origin, "@")
 		no := func(format string, a ...any) {
-			d.clone = p.noOrigin(r, fmt.Sprintf(format, a...))
+			d.noOrigin = p.noOrigin(r, fmt.Sprintf(format, a...))
 		}
 		at, ok := place[key{r.Host, ds}]
 		if !ok {
@@ -105,8 +105,8 @@ func (o *origin) guid() string { return o.of.r.Snapshots[o.at].GUID }
 // ready returns the conflict of a clone whose origin neither is nor will be on the
 // target, else nil. The origin's dataset must have been planned before.
 func (p *planner) ready(d *draft) *record.Conflict {
-	if d.clone != nil {
-		return d.clone
+	if d.noOrigin != nil {
+		return d.noOrigin
 	}
 	o := d.origin
 	if o == nil || o.of.r.Error == nil {

@@ -17,8 +17,9 @@ import (
 // keepAside is the safest remedy: nothing is lost by it.
 const keepAside = "--rename-aside to keep it under another name and go on in its place"
 
-// conflict makes the record a failed one: nothing can be sent in the present state.
-func (p *planner) conflict(r *record.Record, c *record.Conflict) {
+// conflict notes the conflict in the record, and returns the error with which the record
+// fails: nothing can be sent in the present state.
+func (p *planner) conflict(r *record.Record, c *record.Conflict) *record.Error {
 	p.blame(r, c)
 	r.Conflict = c
 	hint := ""
@@ -28,7 +29,8 @@ func (p *planner) conflict(r *record.Record, c *record.Conflict) {
 			hint += "; or " + m
 		}
 	}
-	r.Fail(p.failure(record.KindConflict, fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint))
+	e := p.failure(record.KindConflict, fmt.Sprintf("cannot back up '%s' to '%s': %s", r.Name, r.Target.Name, c.Message), hint)
+	return &e
 }
 
 // otherMachine adds to a conflict that the target is the copy of another machine's
@@ -68,7 +70,7 @@ func (p *planner) blame(r *record.Record, c *record.Conflict) {
 	}
 	t := r.Target
 	if p.autoSnapshots != nil {
-		if a, ok := p.autoSnapshots()[p.state.currentName(t.Name)]; ok {
+		if a, ok := p.autoSnapshots()[p.inv.currentName(t.Name)]; ok {
 			where, why := t.Name, "set there"
 			if from, ok := strings.CutPrefix(a.Source, "inherited from "); ok {
 				where, why = from, a.Source
@@ -172,10 +174,10 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		switch {
 		case p.o.Rollback:
 			rollback.Why = fmt.Sprintf("%d bytes were written since, and --rollback was given", *t.Written)
-		case d.read:
+		case d.atimeOnly:
 			rollback.Why = fmt.Sprintf("%d bytes were written since by reading: access times", *t.Written)
 			rollback.OnlyRead = true
-		case p.splitOff(t):
+		case p.splitOff(d):
 			return steps, nil // zfs refuses the stream if anything else was written
 		default:
 			return nil, modified(r, *t.Written)
@@ -194,8 +196,8 @@ const newHeads = 128 << 10
 // but does not make zfs receive refuse a stream. This is only possible in the first run
 // to a pool. With --rename-aside the answer is false, because a copy that has to be set
 // aside must be found before the streams.
-func (p *planner) splitOff(t *record.Target) bool {
-	pool := p.pinnedIn()
+func (p *planner) splitOff(d *draft) bool {
+	t, pool := d.r.Target, p.pinnedIn(d)
 	return pool != "" && t.Pool != pool && t.Mounted != "yes" && *t.Written <= newHeads && !p.o.RenameAside
 }
 

@@ -49,16 +49,16 @@ type storage struct {
 	locked    bool   // the key of root is not loaded
 }
 
-func stands(f *record.Facts) storage {
+func storageOf(f *record.Facts) storage {
 	return storage{f.Encrypted(), f.EncryptionRoot, f.Encrypted() && f.KeyStatus == "unavailable"}
 }
 
-// currentStorage returns how the copy of r is currentStorage, or will be.
+// currentStorage returns how the copy of r is stored, or will be.
 func (p *planner) currentStorage(r *record.Record) storage {
 	t := r.Target
 	gone := len(t.Snapshots) == 0 && t.ResumeToken != "" && t.Resume == nil // a first receive that is aborted
 	if t.Exists && t.Kind != "" && !gone {
-		return stands(&t.Facts)
+		return storageOf(&t.Facts)
 	}
 	return p.initialStorage(r)
 }
@@ -102,15 +102,15 @@ func (p *planner) given(property string) (value string, ok bool) {
 	return value, ok
 }
 
-// inheritedStorage returns how the nearest dataset inheritedStorage name is stored: an existing one, or one
-// that another record of this run brings.
+// inheritedStorage returns how the nearest dataset above name is stored: an existing one,
+// or one that another record of this run brings.
 func (p *planner) inheritedStorage(name string) storage {
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
-		if r := p.state.coming[name[:i]]; r != nil {
+		if r := p.inv.expected[name[:i]]; r != nil {
 			return p.currentStorage(r)
 		}
-		if r := p.state.datasets[name[:i]]; r != nil {
-			return stands(&r.Facts)
+		if r := p.inv.datasets[name[:i]]; r != nil {
+			return storageOf(&r.Facts)
 		}
 	}
 	return storage{}
@@ -148,16 +148,16 @@ func (p *planner) encrypting(r *record.Record, exclude, set []string) ([]string,
 	return exclude, set
 }
 
-// dropCreateOnly removes from s.Set the properties that only the stream that makes a dataset may
-// set. A raw stream sets none of these but keylocation, which it may always set.
+// dropCreateOnly removes from s.Set the properties that only the stream that makes a
+// dataset may set. A raw stream sets none of these but keylocation, which it may always set.
 func dropCreateOnly(s *record.Step, raw bool) {
 	if !raw && (s.From != "" || s.Token != "") {
 		s.Set = zfs.WithoutKey(s.Set)
 	}
 }
 
-// rawMismatch returns the conflict of a record that would mix raw and non-raw streams in one
-// copy. zfs takes some of the mixtures, and then refuses all later raw streams, or the
+// rawMismatch returns the conflict of a record that would mix raw and non-raw streams in
+// one copy. zfs takes some of the mixtures, and then refuses all later raw streams, or the
 // copy can no longer be decrypted (OpenZFS issue 12614).
 func rawMismatch(r *record.Record, raw bool) *record.Conflict {
 	t := r.Target
@@ -270,7 +270,7 @@ func (p *planner) encryptionWarnings(d *draft) []string {
 	r, t := d.r, d.r.Target
 	var out []string
 	if p.raw(r) {
-		if !d.has && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.state.sources != nil && !p.state.sources[r.EncryptionRoot] {
+		if !d.has && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.inv.sources != nil && !p.inv.sources[r.EncryptionRoot] {
 			out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
 		}
 		var left []string

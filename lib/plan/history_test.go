@@ -131,7 +131,7 @@ func (p *pair) plan(args string) *record.Record {
 		o = program.Options.(*Options)
 		p.options[args] = o
 	}
-	s := newState()
+	s := newInventory(nil, "backup", nil)
 	s.add(target("backup", ""))
 	if p.parent {
 		s.add(target("backup/tank", ""))
@@ -149,24 +149,24 @@ func (p *pair) plan(args string) *record.Record {
 	r := source("tank/a", "")
 	r.Snapshots = append(r.Snapshots, p.source...)
 	r.Bookmarks = append(r.Bookmarks, p.bookmarks...)
-	keep, err := o.KeepTarget()
+	pl, err := newPlanner(o, s, now)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	pl := &planner{o: o, now: now, keep: keep, target: "backup", state: s,
-		features: func(_, _, _ string) zfs.Features {
-			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
-		}}
-	if err := pl.names(r.Backup); err != nil {
+	pl.features = func(_, _, _ string) zfs.Features {
+		return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
+	}
+	n, err := pl.naming(r.Backup)
+	if err != nil {
 		p.t.Fatal(err)
 	}
-	d := pl.match(r, "backup/tank/a")
-	r.Target.Pin, r.Target.OldPin = pl.pin(), pl.oldPin()
+	d := pl.match(r, "backup/tank/a", n)
+	r.Target.Pin, r.Target.OldPin = pl.pin(n), pl.oldPin(n)
 	if p.begun && !o.NoHolds && r.Error == nil {
-		d.held = held{record.SideSource: {}, record.SideTarget: {}}
+		d.leftHolds = tagsBySide{record.SideSource: {}, record.SideTarget: {}}
 		for side, list := range map[string][]record.Snapshot{record.SideSource: p.source, record.SideTarget: p.target} {
 			for i := range list {
-				d.held[side][list[i].Name] = p.holds[side][list[i].GUID]
+				d.leftHolds[side][list[i].Name] = p.holds[side][list[i].GUID]
 			}
 		}
 	}

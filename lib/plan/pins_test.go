@@ -10,10 +10,20 @@ import (
 	"zab/lib/snapname"
 )
 
+// shared is the shared tag of the backup b, named its naming.
+const shared = "zfs_autobackup:b"
+
+var named = func() naming {
+	format, err := (&snapname.Options{SnapshotFormat: "{}-%s"}).Format("b")
+	if err != nil {
+		panic(err)
+	}
+	return naming{format, shared}
+}()
+
 // P1: the base of a copy is held for the pool that the target is in now, and holds for
 // former pools are released if nobody else can need them.
 func TestPinsOfPools(t *testing.T) {
-	const shared = "zfs_autobackup:b"
 	root := target("backup", "")
 	pin := func(pool string) string {
 		return chain.Pin{Tag: shared, Dataset: root.GUID, Pool: pool}.String()
@@ -34,18 +44,14 @@ func TestPinsOfPools(t *testing.T) {
 	} {
 		o := &Options{}
 		o.Bookmark = c.bookmark
-		s := newState()
+		s := newInventory(nil, "backup", nil)
 		s.add(root)
-		p := &planner{o: o, target: "backup", state: s, hold: shared, pool: c.pool, asked: true, now: now}
-		var err error
-		if p.format, err = (&snapname.Options{SnapshotFormat: "{}-%s"}).Format("b"); err != nil {
-			t.Fatal(err)
-		}
+		p := &planner{o: o, inv: s, pool: c.pool, asked: true, now: now}
 		copied := with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.Pool = c.had })
 		s.add(copied)
-		d := p.match(source("tank/a", c.source), "backup/tank/a")
-		d.r.Target.Pin = p.pin()
-		d.again = len(d.wanted) == 0 && c.had != c.pool
+		d := p.match(source("tank/a", c.source), "backup/tank/a", named)
+		d.r.Target.Pin = p.pin(named)
+		d.rehold = len(d.wanted) == 0 && c.had != c.pool
 		var got []string
 		for _, s := range p.holds(d) {
 			text := s.Do + " " + s.Side[:1] + " " + s.Tag
@@ -71,7 +77,6 @@ func TestPinsOfPools(t *testing.T) {
 // The keys of bookmarks depend on the pool's guid. A key made without that guid is the
 // target's own, and is removed.
 func TestBookmarksOfPools(t *testing.T) {
-	const shared = "zfs_autobackup:b"
 	root := target("backup", "")
 	key := func(pool string) string {
 		return chain.TargetKey(chain.Pin{Tag: shared, Dataset: root.GUID, Pool: pool}.String())
@@ -91,17 +96,16 @@ func TestBookmarksOfPools(t *testing.T) {
 	} {
 		o := &Options{}
 		o.Bookmark = true
-		s := newState()
+		s := newInventory(nil, "backup", nil)
 		s.add(root)
 		s.add(target("backup/tank/a", "b-1"))
-		p := &planner{o: o, target: "backup", state: s, hold: shared, pool: "9", asked: true, now: now}
-		p.format, _ = (&snapname.Options{SnapshotFormat: "{}-%s"}).Format("b")
+		p := &planner{o: o, inv: s, pool: "9", asked: true, now: now}
 		r := source("tank/a", c.source)
 		for _, m := range strings.Fields(c.marks) {
 			snap, _, _ := strings.Cut(m, ":")
 			r.Bookmarks = append(r.Bookmarks, record.Snapshot{Name: mark(m), GUID: id(snap), CreateTXG: "10"})
 		}
-		d := p.match(r, "backup/tank/a")
+		d := p.match(r, "backup/tank/a", named)
 		var got, want []string
 		for _, s := range p.bookmarks(d) {
 			if s.Do == record.DoBookmark {
@@ -165,12 +169,11 @@ func TestSplitOff(t *testing.T) {
 	} {
 		o := &Options{}
 		o.RenameAside = c.aside
-		s := newState()
+		s := newInventory(nil, "backup", nil)
 		s.add(target("backup", ""))
 		s.add(with(target("backup/tank/a", "b-1"), func(r *record.Record) { r.Pool, r.Mounted, r.Written = c.had, c.mounted, &c.written }))
-		p := &planner{o: o, target: "backup", state: s, hold: "zfs_autobackup:b", pool: "9", asked: true, now: now}
-		p.format, _ = (&snapname.Options{SnapshotFormat: "{}-%s"}).Format("b")
-		d := p.match(source("tank/a", "b-1 b-2"), "backup/tank/a")
+		p := &planner{o: o, inv: s, pool: "9", asked: true, now: now}
+		d := p.match(source("tank/a", "b-1 b-2"), "backup/tank/a", named)
 		steps, conflict := p.diverged(d)
 		if (conflict != nil) != c.conflict || len(steps) > 0 {
 			t.Errorf("%s: %+v, %+v", c.what, steps, conflict)

@@ -1269,7 +1269,7 @@ func TestTooLong(t *testing.T) {
 // A conflict names the tool that takes the snapshots in the way, and how to stop it.
 func TestBlame(t *testing.T) {
 	asks := 0
-	p := &planner{o: &Options{}, state: newState(), autoSnapshots: func() map[string]zfs.AutoSnapshot {
+	p := &planner{o: &Options{}, inv: newInventory(nil, "backup", nil), autoSnapshots: func() map[string]zfs.AutoSnapshot {
 		asks++
 		return map[string]zfs.AutoSnapshot{
 			"backup/a": {Prop: "com.sun:auto-snapshot", Source: "received"},
@@ -1287,9 +1287,9 @@ func TestBlame(t *testing.T) {
 		{"backup/d", "mine", "has data that the source does not have", "--rename-aside"},
 	} {
 		r := &record.Record{Name: "tank/x", Target: &record.Target{Name: c.target}}
-		p.conflict(r, incompatible(r, []record.Snapshot{{Name: c.snapshot}}, false))
-		if r.Error == nil || !strings.Contains(r.Error.Message, c.message) || !strings.Contains(r.Error.Hint, c.hint) {
-			t.Errorf("%s %s: %+v", c.target, c.snapshot, r.Error)
+		e := p.conflict(r, incompatible(r, []record.Snapshot{{Name: c.snapshot}}, false))
+		if r.Conflict == nil || !strings.Contains(e.Message, c.message) || !strings.Contains(e.Hint, c.hint) {
+			t.Errorf("%s %s: %+v", c.target, c.snapshot, e)
 		}
 	}
 	// zfs is not asked about other conflicts.
@@ -1304,7 +1304,7 @@ func TestBlame(t *testing.T) {
 // If the target's pool cannot save a partial receive, zfs receive is not asked to.
 func TestNoResume(t *testing.T) {
 	for _, able := range []bool{true, false} {
-		p := &planner{o: &Options{}, state: newState(), target: "backup",
+		p := &planner{o: &Options{}, inv: newInventory(nil, "backup", nil),
 			features: func(_, _, _ string) zfs.Features { return zfs.Features{Resumable: able} }}
 		d := &draft{r: source("tank/a", "b-1"), wanted: map[int]bool{0: true}}
 		d.r.Target = &record.Target{Name: "backup/tank/a"}

@@ -18,15 +18,16 @@ import (
 // has to put this right even if it has nothing to send. Names and guids do not show it,
 // so the holds are read if the journal of this machine says that a run has died (P4).
 
-// held has the tags of the holds on a record's snapshots: by side, then by the name of
-// the snapshot. It is nil if the holds were not read.
-type held map[string]map[string][]string
+// tagsBySide has the tags of the holds on a record's snapshots: by side, then by the name
+// of the snapshot. It is nil if the holds were not read.
+type tagsBySide map[string]map[string][]string
 
-// findHeld reads the holds of the records whose copies a dead run began to work on,
+// readLeftHolds reads the holds of the records whose copies a dead run began to work on,
 // without a note in the journal that it finished them. If the holds cannot be read, the
-// plan is made as if no run had died.
-func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, list []*draft) {
-	if p.o.TargetState != "" || p.o.NoHolds {
+// plan is made as if no run had died. It runs at most two programs on each host.
+func (p *planner) readLeftHolds(ctx context.Context, env *cli.Env, list []*draft) {
+	target := p.inv.host
+	if target == nil || p.o.NoHolds {
 		return
 	}
 	dir, err := cache.Dir()
@@ -38,11 +39,11 @@ func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, 
 	var asked []*draft
 	for _, d := range list {
 		t := d.r.Target
-		if d.r.Error != nil || !t.Exists || p.names(d.r.Backup) != nil {
+		if d.r.Error != nil || !t.Exists {
 			continue
 		}
 		// The guid of the pool is not known yet.
-		key := chain.WithoutPool(p.pin())
+		key := chain.WithoutPool(p.pin(d.naming))
 		if key == "" {
 			continue
 		}
@@ -82,7 +83,7 @@ func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, 
 		if source == nil || found[target] == nil {
 			continue
 		}
-		d.held = held{record.SideSource: {}, record.SideTarget: {}}
+		d.leftHolds = tagsBySide{record.SideSource: {}, record.SideTarget: {}}
 		for side, of := range map[string]struct {
 			dataset string
 			list    []record.Snapshot
@@ -90,7 +91,7 @@ func (p *planner) findHeld(ctx context.Context, env *cli.Env, target *zfs.Host, 
 		}{record.SideSource: {d.r.Name, d.r.Snapshots, source}, record.SideTarget: {d.r.Target.Name, d.r.Target.Snapshots, found[target]}} {
 			for i := range of.list {
 				if s := &of.list[i]; !s.Virtual {
-					d.held[side][s.Name] = of.tags[s.Full(of.dataset)]
+					d.leftHolds[side][s.Name] = of.tags[s.Full(of.dataset)]
 				}
 			}
 		}
@@ -136,13 +137,13 @@ func tagsOf(ctx context.Context, host *zfs.Host, names []string) (map[string][]s
 // is held as it should be and nothing else is held for this target.
 func (p *planner) putRight(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
-	if d.held == nil || !d.has || p.o.NoHolds {
+	if d.leftHolds == nil || !d.has || p.o.NoHolds {
 		return nil
 	}
 	var steps []record.Step
 	hold := func(side, dataset, name, guid string) {
-		for _, tag := range p.tags(t) {
-			if !slices.Contains(d.held[side][name], tag) {
+		for _, tag := range d.tags() {
+			if !slices.Contains(d.leftHolds[side][name], tag) {
 				steps = append(steps, record.Step{Do: record.DoHold, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag,
 					Why: "a run did not come to its end"})
 			}
@@ -172,10 +173,10 @@ func (p *planner) putRight(d *draft) []record.Step {
 // nobody else holds the snapshot, because it does not say for which target it is (P1).
 // stays reports whether a snapshot is still needed.
 func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.Step {
-	if d.held == nil {
+	if d.leftHolds == nil {
 		return nil
 	}
-	r, t := d.r, d.r.Target
+	r, t, mine := d.r, d.r.Target, p.targetPin(d.naming)
 	var steps []record.Step
 	for _, of := range []struct {
 		side, dataset string
@@ -183,16 +184,16 @@ func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.S
 	}{{record.SideSource, r.Name, r.Snapshots}, {record.SideTarget, t.Name, t.Snapshots}} {
 		for i := range of.list {
 			s := &of.list[i]
-			has := d.held[of.side][s.Name]
+			has := d.leftHolds[of.side][s.Name]
 			own := func(tag string) bool {
-				return tag == t.Pin || tag == p.targetPin().Former() || of.side == record.SideTarget && p.targetPin().OfCopy(tag)
+				return tag == t.Pin || tag == mine.Former() || of.side == record.SideTarget && mine.OfCopy(tag)
 			}
 			if !slices.ContainsFunc(has, own) || stays(of.side, s.GUID) {
 				continue
 			}
-			others := slices.ContainsFunc(has, func(tag string) bool { return tag != p.hold && !own(tag) })
+			others := slices.ContainsFunc(has, func(tag string) bool { return tag != d.hold && !own(tag) })
 			// The shared tag first, because the pin shows for which target it is.
-			for _, tag := range append([]string{p.hold}, slices.DeleteFunc(slices.Clone(has), func(tag string) bool { return !own(tag) })...) {
+			for _, tag := range append([]string{d.hold}, slices.DeleteFunc(slices.Clone(has), func(tag string) bool { return !own(tag) })...) {
 				if slices.Contains(has, tag) && (own(tag) || !others) {
 					steps = append(steps, record.Step{Do: record.DoRelease, Side: of.side, Dataset: of.dataset, Snapshot: s.Name, GUID: s.GUID, Tag: tag,
 						Why: "a run did not come to its end"})

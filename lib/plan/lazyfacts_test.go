@@ -15,7 +15,7 @@ func looked(t *testing.T, list []*draft) (sets []int, before map[string]int) {
 	t.Helper()
 	read := map[string]bool{}
 	before = map[string]int{}
-	l := newLook(list, func(set []*draft) error {
+	l := newLazyFacts(list, func(set []*draft) error {
 		sets = append(sets, len(set))
 		for _, d := range set {
 			if read[d.r.Target.Name] {
@@ -26,7 +26,7 @@ func looked(t *testing.T, list []*draft) (sets []int, before map[string]int) {
 		return nil
 	})
 	for _, d := range list {
-		if err := l.at(d); err != nil {
+		if err := l.load(d); err != nil {
 			t.Fatal(err)
 		}
 		name := d.r.Target.Name

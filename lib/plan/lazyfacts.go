@@ -1,11 +1,11 @@
 package plan
 
-// look reads the properties of targets before the plans of their records are finished.
+// lazyFacts reads the properties of targets before the plans of their records are finished.
 // The first set is small, so that the first transfer begins while most records are not
 // planned yet; the following sets grow, so that the number of zfs programs grows with
 // the logarithm of the number of records. Records with nothing to send need no
 // properties.
-type look struct {
+type lazyFacts struct {
 	read     func([]*draft) error
 	todo     []*draft
 	byTarget map[string]*draft
@@ -13,16 +13,16 @@ type look struct {
 }
 
 const (
-	lookFirst = 4
-	lookMore  = 4 // times the size of the previous set
+	firstSet = 4
+	growth   = 4 // times the size of the previous set
 )
 
-// newLook returns a look for drafts that will be finished in the order of list; read is
-// called with each set of drafts.
-func newLook(list []*draft, read func([]*draft) error) *look {
-	l := &look{read: read, byTarget: map[string]*draft{}, size: lookFirst}
+// newLazyFacts returns lazyFacts for drafts that will be finished in the order of list;
+// read is called with each set of drafts.
+func newLazyFacts(list []*draft, read func([]*draft) error) *lazyFacts {
+	l := &lazyFacts{read: read, byTarget: map[string]*draft{}, size: firstSet}
 	for _, d := range list {
-		if d.r.Error == nil && len(d.wanted) > 0 {
+		if sends(d) {
 			l.todo = append(l.todo, d)
 			l.byTarget[d.r.Target.Name] = d
 		}
@@ -30,10 +30,10 @@ func newLook(list []*draft, read func([]*draft) error) *look {
 	return l
 }
 
-// at reads the properties that the plan of d needs, unless they were read before: those
+// load reads the properties that the plan of d needs, unless they were read before: those
 // of its target, and of the targets above it that this run also sends to. Parents come
 // earlier in the list, unless somebody has sorted the records in another way.
-func (l *look) at(d *draft) error {
+func (l *lazyFacts) load(d *draft) error {
 	if l.byTarget[d.r.Target.Name] == nil {
 		return nil // nothing to send, or read before
 	}
@@ -54,6 +54,6 @@ func (l *look) at(d *draft) error {
 		add(l.byTarget[name])
 		l.todo = l.todo[1:]
 	}
-	l.size *= lookMore
+	l.size *= growth
 	return l.read(set)
 }

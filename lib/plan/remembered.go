@@ -15,12 +15,9 @@ import (
 // memory is the state of the target as --cache makes it: each dataset is opened once,
 // and listed only if it may have changed since it was listed last.
 type memory struct {
-	env      *cli.Env
-	host     *zfs.Host
-	target   string
-	store    *cache.Store
-	excluded func(full string) bool
-	s        *state
+	env   *cli.Env
+	store *cache.Store
+	inv   *inventory
 	// whole reports whether the whole tree is read, not only the remembered datasets.
 	whole bool
 	// moved reports whether a dataset was not found under its name, or another one was.
@@ -36,14 +33,14 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 	if store == nil {
 		return nil, nil
 	}
-	m := &memory{env: env, host: host, target: target, store: store, excluded: excluded, s: newState(), whole: store.Walk()}
+	m := &memory{env: env, store: store, inv: newInventory(host, target, excluded), whole: store.Walk()}
 	names := []string{target}
 	if !m.whole {
 		if names = store.Names(); !slices.Contains(names, target) {
 			names = append(names, target)
 		}
 	}
-	err := m.look(ctx, names)
+	err := m.list(ctx, names)
 	if err == nil && m.moved {
 		err = m.walk(ctx)
 	}
@@ -64,26 +61,27 @@ func remember(ctx context.Context, env *cli.Env, host *zfs.Host, target string, 
 // walk reads the whole tree after all.
 func (m *memory) walk(ctx context.Context) error {
 	m.whole = true
-	return m.look(ctx, []string{m.target})
+	return m.list(ctx, []string{m.inv.target})
 }
 
-// look opens datasets, with their descendants if the whole tree is wanted, and lists
+// list opens datasets, with their descendants if the whole tree is wanted, and lists
 // those that are not known to be unchanged.
-func (m *memory) look(ctx context.Context, names []string) error {
+func (m *memory) list(ctx context.Context, names []string) error {
+	s := m.inv
 	states := map[string]cache.State{}
 	o := zfs.ListOptions{Types: zfs.Datasets, Extra: []string{"origin", zfs.ChangedProp}}
 	if m.whole {
 		o.Depth = -1
 	}
-	err := m.host.List(ctx, names, o, func(row zfs.Row) error {
+	err := s.host.List(ctx, names, o, func(row zfs.Row) error {
 		st := cache.State{GUID: row.GUID, CreateTXG: row.CreateTXG, Origin: row.Extra[0]}
 		st.Changed, _ = strconv.ParseInt(row.Extra[1], 10, 64)
 		states[row.Dataset] = st
-		r := m.s.add(&record.Record{Type: record.TypeDataset, Host: m.host.Dest, Name: row.Dataset, Snapshots: []record.Snapshot{}})
+		r := s.add(&record.Record{Type: record.TypeDataset, Host: s.host.Dest, Name: row.Dataset, Snapshots: []record.Snapshot{}})
 		r.GUID, r.CreateTXG = row.GUID, row.CreateTXG
 		return nil
 	})
-	if _, came := states[m.target]; err != nil && (zfs.KindOf(err) != record.KindNotFound || m.whole && came) {
+	if _, came := states[s.target]; err != nil && (zfs.KindOf(err) != record.KindNotFound || m.whole && came) {
 		return err
 	}
 	for _, name := range names {
@@ -93,7 +91,7 @@ func (m *memory) look(ctx context.Context, names []string) error {
 	var need []string
 	for name, st := range states {
 		if l, ok := m.store.Get(name, st); ok {
-			m.s.datasets[name].Snapshots, m.s.datasets[name].Bookmarks = l.Snapshots, l.Bookmarks
+			s.datasets[name].Snapshots, s.datasets[name].Bookmarks = l.Snapshots, l.Bookmarks
 		} else {
 			need = append(need, name)
 		}
@@ -110,7 +108,7 @@ func (m *memory) look(ctx context.Context, names []string) error {
 		for _, name := range need {
 			listed[name] = &cache.Lists{Snapshots: []record.Snapshot{}}
 		}
-		err := m.host.List(ctx, from, o, func(row zfs.Row) error {
+		err := s.host.List(ctx, from, o, func(row zfs.Row) error {
 			switch l, e := listed[row.Dataset], row.Entry(); {
 			case l == nil:
 			case row.Bookmark != "":
@@ -127,42 +125,28 @@ func (m *memory) look(ctx context.Context, names []string) error {
 			zfs.SortByAge(l.Snapshots)
 			zfs.SortByAge(l.Bookmarks)
 			m.store.Put(name, states[name], *l)
-			m.s.datasets[name].Snapshots, m.s.datasets[name].Bookmarks = l.Snapshots, l.Bookmarks
+			s.datasets[name].Snapshots, s.datasets[name].Bookmarks = l.Snapshots, l.Bookmarks
 		}
 	}
 	for name := range states {
-		r := m.s.datasets[name]
-		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return m.excluded(x.Full(r.Name)) })
+		r := s.datasets[name]
+		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return s.excluded(x.Full(r.Name)) })
 	}
-	slices.Sort(m.s.order) // parents first
+	slices.Sort(s.order) // parents first
 	return nil
 }
 
-// also reads those of the names, and of the names above them, that are not remembered:
+// lookUpNew reads those of the names, and of the names above them, that are not remembered:
 // a copy that was made since, or by somebody else.
-func (m *memory) also(ctx context.Context, names map[*record.Record]string) error {
+func (m *memory) lookUpNew(ctx context.Context, names map[*record.Record]string) error {
 	if m.whole {
 		return nil
 	}
-	want := map[string]bool{}
-	for _, name := range names {
-		for i := len(m.target) + 1; i <= len(name); i++ {
-			if i == len(name) || name[i] == '/' {
-				if m.s.datasets[name[:i]] == nil {
-					want[name[:i]] = true
-				}
-			}
-		}
-	}
-	if len(want) == 0 {
+	list := slices.DeleteFunc(m.inv.withParents(names), func(name string) bool { return m.inv.datasets[name] != nil })
+	if len(list) == 0 {
 		return nil
 	}
-	var list []string
-	for name := range want {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	if err := m.look(ctx, list); err != nil || !m.moved {
+	if err := m.list(ctx, list); err != nil || !m.moved {
 		return err
 	}
 	m.store.Walked()

@@ -1,0 +1,108 @@
+package plan
+
+import (
+	"fmt"
+
+	"zab/lib/chain"
+	"zab/lib/record"
+	"zab/lib/schedule"
+	"zab/lib/zfs"
+)
+
+// match finds the incremental base of a record and the snapshots to send. It needs only
+// the names and guids of both sides.
+func (p *planner) match(r *record.Record, name string, n naming) *draft {
+	d := &draft{r: r, naming: n}
+	t := &record.Target{Host: p.o.SSHTarget, Name: name}
+	r.Target = t
+	if known := p.inv.datasets[name]; known != nil {
+		t.Exists = true
+		t.Facts = known.Facts
+		t.Snapshots = known.Snapshots
+		t.Bookmarks = known.Bookmarks
+	}
+	if own := p.inv.datasets[r.Name]; own != nil && own.GUID == r.GUID && r.GUID != "" {
+		// The guids are compared, so the loop is also found if one machine is reached
+		// over ssh.
+		r.Fail(p.failure(record.KindLoop, fmt.Sprintf("cannot back up '%s', which is part of the target, into the target", r.Name),
+			fmt.Sprintf("leave it out with 'zab-select --target %s'", zfs.Quote(p.inv.target))))
+		return d
+	}
+	p.unfinished(d)
+	for i := range r.Snapshots {
+		_, r.Snapshots[i].Ours = d.format.Time(r.Snapshots[i].Name)
+	}
+	for i := range t.Snapshots {
+		_, t.Snapshots[i].Ours = d.format.Time(t.Snapshots[i].Name)
+	}
+	p.findBase(d)
+	d.wanted = p.choose(d)
+	return d
+}
+
+func (p *planner) findBase(d *draft) {
+	r, t := d.r, d.r.Target
+	if p.o.NoGUIDCheck {
+		d.base, d.has = chain.FindByName(r.Snapshots, t.Snapshots)
+	} else {
+		d.base, d.has = chain.Find(r.Snapshots, r.Bookmarks, t.Snapshots)
+	}
+}
+
+// choose returns the indexes in r.Snapshots of the snapshots to send: those newer than
+// the base that are ours (or all, with --other-snapshots), except those that the
+// target's schedule would destroy on arrival.
+func (p *planner) choose(d *draft) map[int]bool {
+	r := d.r
+	var want []int
+	for i := range r.Snapshots {
+		s := &r.Snapshots[i]
+		if d.has && !s.Virtual && s.TXG() <= d.base.TXG {
+			continue
+		}
+		if s.Ours || p.o.OtherSnapshots {
+			want = append(want, i)
+		}
+	}
+	out := map[int]bool{}
+	if len(want) == 0 {
+		return out
+	}
+	if p.keep == nil {
+		for _, i := range want {
+			out[i] = true
+		}
+		return out
+	}
+	// Decide as if all had been sent: first the target's snapshots, then those that
+	// would be sent. The order replaces createtxg, because each pool counts its own
+	// transaction groups.
+	var all []schedule.Snapshot
+	var index []int
+	add := func(s *record.Snapshot, i int) {
+		t, ok := d.format.Time(s.Name)
+		if !ok {
+			return
+		}
+		all = append(all, schedule.Snapshot{Name: s.Name, Time: t, CreateTXG: uint64(len(all) + 1)})
+		index = append(index, i)
+	}
+	for i := range r.Target.Snapshots {
+		add(&r.Target.Snapshots[i], -1)
+	}
+	for _, i := range want {
+		if r.Snapshots[i].Ours {
+			add(&r.Snapshots[i], i)
+		} else {
+			out[i] = true
+		}
+	}
+	for n, v := range p.keep.Decide(all, p.now) {
+		if index[n] >= 0 && v.Keep {
+			out[index[n]] = true
+		}
+	}
+	// The newest is always sent: it is the next base.
+	out[want[len(want)-1]] = true
+	return out
+}

@@ -6,7 +6,7 @@
 # The long options of a command; those that take a value end with =.
 _zab_options() {
 	case $1 in
-	# options: begin, made by ZAB_UPDATE_DOCS=1 go test ./lib/zab
+	# options: begin, made by go generate ./lib/completion
 	zab) echo '--allow-empty --bookmark --buffer-chunk-size= --buffer= --cache --clear-mountpoint --clear-refreservation --clones= --compress --debug --decrypt --destroy-incompatible --destroy-missing= --dry-run --encrypt --exclude-received --exclude-snapshot-pattern= --exclude-unchanged= --filter-properties= --follow-renames --force --help --hold-format= --ignore-transfer-errors --include-received --jobs= --json --keep-source= --keep-target= --min-change= --no-guid-check --no-holds --no-progress --no-send --no-snapshot --no-thinning --now= --other-snapshots --post-snapshot-cmd= --pre-snapshot-cmd= --progress --property-format= --query-timeout= --rate= --recv-pipe= --rename-aside --retries= --rollback --safe-properties --send-pipe= --set-properties= --set-snapshot-properties= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --stall-timeout= --strip-path= --utc --verbose --version --zfs-compressed' ;;
 	zab-select) echo '--all --cache --debug --dry-run --exclude-path= --exclude-received --exclude-unchanged= --excluded --help --include-received --now= --property-format= --query-timeout= --ssh-config= --ssh-source= --ssh-target= --strip-path= --target= --verbose --version' ;;
 	zab-list) echo '--backup= --debug --depth= --dry-run --help --hold-format= --holds --no-snapshots --now= --query-timeout= --ssh-config= --ssh= --verbose --version' ;;

@@ -38,7 +38,7 @@ import (
 
 // Remembering is the option of the commands that list snapshots.
 type Remembering struct {
-	Cache bool `long:"cache" section:"sent" description:"Remember what was listed, and list only what has changed since; needs zfs 2.2"`
+	Cache bool `long:"cache" section:"sent" description:"Cache the lists of snapshots, and list only what has changed since; needs zfs 2.2"`
 }
 
 // format is the version of the file. A file of another version is ignored.

@@ -11,7 +11,7 @@ import (
 
 // Keeping holds the options of the commands that know how the incremental base is kept.
 type Keeping struct {
-	Bookmark bool `long:"bookmark" section:"sent" description:"Keep the base on the source as a bookmark, so that no snapshot there has to stay"`
+	Bookmark bool `long:"bookmark" section:"sent" description:"Keep the incremental base on the source as a bookmark, so that no snapshot has to stay there"`
 }
 
 // Mark is a bookmark of ours. Its name has the marked snapshot and the targets that start

@@ -51,7 +51,7 @@ type Common struct {
 	Debug     bool   `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
 	Now       string `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
 	SSHConfig string `long:"ssh-config" section:"remote" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
-	Timeout   string `long:"query-timeout" section:"remote" value-name:"DURATION" unquote:"false" default:"1h" description:"End a question to a host, such as a listing, that is not answered in that time, and fail; 0 is never"`
+	Timeout   string `long:"query-timeout" section:"remote" value-name:"DURATION" unquote:"false" default:"1h" description:"Time limit of a query of a host, such as a listing; 0 is no limit"`
 	Help      bool   `short:"h" long:"help" description:"Show this help"`
 	Version   bool   `long:"version" description:"Print the version"`
 }

@@ -25,9 +25,9 @@ import (
 type Options struct {
 	cli.Common
 	SSH         string `long:"ssh" section:"remote" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
-	Depth       int    `long:"depth" value-name:"N" default:"-1" base:"10" description:"How far to go below the datasets; -1 is all the way, 0 is not at all"`
+	Depth       int    `long:"depth" value-name:"N" default:"-1" base:"10" description:"How many levels below the datasets to list; -1 is all, 0 none"`
 	NoSnapshots bool   `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
-	Holds       bool   `long:"holds" description:"List the holds on snapshots too, and of ours since when and for which target"`
+	Holds       bool   `long:"holds" description:"Also list the holds on snapshots, and of ours since when and for which target"`
 	HoldFormat  string `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
 	Backup      string `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
 }

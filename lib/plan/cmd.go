@@ -29,24 +29,24 @@ import (
 // and the schedule.
 type Plan struct {
 	SSHTarget           string   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath           int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
+	StripPath           int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Strip the first N components of a source's name from the name of its copy"`
 	OtherSnapshots      bool     `long:"other-snapshots" section:"sent" description:"Send all snapshots, not only ours"`
-	NoGUIDCheck         bool     `long:"no-guid-check" section:"sent" description:"Find common snapshots by name only; dangerous"`
-	NoHolds             bool     `long:"no-holds" section:"sent" description:"Put no holds on the newest snapshots in common"`
+	NoGUIDCheck         bool     `long:"no-guid-check" section:"sent" description:"Find the newest common snapshot by name instead of guid; dangerous"`
+	NoHolds             bool     `long:"no-holds" section:"sent" description:"Put no holds on the newest common snapshots"`
 	HoldFormat          string   `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
 	ClearRefreservation bool     `long:"clear-refreservation" section:"sent" description:"Set refreservation=none on the target"`
 	ClearMountpoint     bool     `long:"clear-mountpoint" section:"sent" often:"yes" description:"Set canmount=noauto on the target"`
-	SafeProperties      bool     `long:"safe-properties" section:"sent" often:"yes" description:"Take over no property that makes the target's host mount, run, share or reserve anything"`
-	FilterProperties    []string `long:"filter-properties" section:"sent" value-name:"P,..." unquote:"false" description:"Properties not to take over to the target"`
+	SafeProperties      bool     `long:"safe-properties" section:"sent" often:"yes" description:"Copy no property that makes the target's host mount, run, share or reserve anything"`
+	FilterProperties    []string `long:"filter-properties" section:"sent" value-name:"P,..." unquote:"false" description:"Properties not to copy to the target"`
 	SetProperties       []string `long:"set-properties" section:"sent" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
-	Rollback            bool     `long:"rollback" section:"sent" description:"Undo changes of the target since its newest snapshot, where there are any"`
-	RenameAside         bool     `long:"rename-aside" section:"sent" often:"yes" description:"Rename a target that is in the way to NAME_diverged-TIME, and go on in its place; where a snapshot is in common, from a clone"`
-	FollowRenames       bool     `long:"follow-renames" section:"sent" description:"Rename the copy of a source that was renamed, with all below it, so that an increment does"`
-	Force               bool     `short:"F" long:"force" section:"sent" description:"Overwrite a target that exists without snapshots"`
-	DestroyIncompatible bool     `long:"destroy-incompatible" section:"sent" description:"Destroy snapshots of the target that are in the way"`
+	Rollback            bool     `long:"rollback" section:"sent" description:"Roll a target that was written to back to its newest snapshot"`
+	RenameAside         bool     `long:"rename-aside" section:"sent" often:"yes" description:"Rename a target that blocks the stream to NAME_diverged-TIME, and continue in its place, from a clone if a snapshot is in common"`
+	FollowRenames       bool     `long:"follow-renames" section:"sent" description:"Rename the copy of a renamed source, with its descendants, so that the stream is incremental"`
+	Force               bool     `short:"F" long:"force" section:"sent" description:"Overwrite a target that exists without snapshots with a full stream"`
+	DestroyIncompatible bool     `long:"destroy-incompatible" section:"sent" description:"Destroy snapshots of the target that block the stream"`
 	Decrypt             bool     `long:"decrypt" section:"sent" description:"Send encrypted datasets decrypted; their key must be loaded"`
-	Encrypt             bool     `long:"encrypt" section:"sent" description:"Have the target's parent encrypt what it receives"`
-	Clones              string   `long:"clones" section:"sent" value-name:"HOW" default:"never" unquote:"false" description:"What becomes of clones: never, their copies are none and take all the space again; simple, they are made from the copy of their origin"`
+	Encrypt             bool     `long:"encrypt" section:"sent" description:"Let the target's parent encrypt new copies"`
+	Clones              string   `long:"clones" section:"sent" value-name:"HOW" default:"never" unquote:"false" description:"How to send clones: never (as full datasets) or simple (as clones of the copy of their origin)"`
 	ZFSCompressed       bool     `long:"zfs-compressed" section:"sent" description:"Send blocks compressed as they are on disk"`
 }
 
@@ -59,7 +59,7 @@ type Options struct {
 	schedule.Target
 	chain.Keeping
 	cache.Remembering
-	Orphans     bool   `long:"orphans" section:"sent" description:"Print a record too for each dataset below the target that no dataset read maps to; the input must be the whole selection"`
+	Orphans     bool   `long:"orphans" section:"sent" description:"Also print a record for each dataset below the target that no record read maps to; the input must be the whole selection"`
 	TargetState string `long:"target-state" section:"sent" value-name:"FILE" unquote:"false" description:"Take the state of the target from FILE, made by zab-list, and start no program"`
 
 	filter, set []string

@@ -12,10 +12,28 @@ import (
 // flags that it was begun with, and the pool for which its base is held. It also resets
 // a property that zfs receive cannot be kept from setting. Copies made by
 // zfs-autobackup are marked with their next snapshot.
-func (p *planner) mark(d *draft, flags []string, streams []record.Step) []record.Step {
+func (p *planner) mark(d *draft, flags []string, streams []record.Step) (steps []record.Step) {
+	r := d.r
+	mark := func(set ...string) {
+		steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name, Set: set})
+	}
+	if set := p.marks(d, flags, streams); set != nil {
+		mark(set...)
+	}
+	if p.o.SafeProperties && p.raw(r) && r.Origin == "" && r.Target.Origin == "" {
+		// zfs receive (2.3) gives an encryption root the keylocation of a raw stream as
+		// its last act, despite -x and -o. A clone has none.
+		mark("keylocation=prompt")
+	}
+	return steps
+}
+
+// marks returns the marks, each P=V, that the copy does not have yet; none if the record
+// does not come from zab-select, and so does not tell the source's pool.
+func (p *planner) marks(d *draft, flags []string, streams []record.Step) (set []string) {
 	r := d.r
 	if r.PoolGUID == "" {
-		return nil // the record does not come from zab-select
+		return nil
 	}
 	from := r.PoolGUID
 	if r.From != "" {
@@ -24,7 +42,6 @@ func (p *planner) mark(d *draft, flags []string, streams []record.Step) []record
 			from += "," + r.PoolGUID
 		}
 	}
-	var set []string
 	if r.Target.From != from {
 		set = append(set, zfs.FromProp+"="+from)
 	}
@@ -35,19 +52,7 @@ func (p *planner) mark(d *draft, flags []string, streams []record.Step) []record
 	if pool := p.pinnedIn(d); pool != "" && r.Target.Pool != pool {
 		set = append(set, zfs.PoolProp+"="+pool)
 	}
-	var steps []record.Step
-	mark := func(set ...string) {
-		steps = append(steps, record.Step{Do: record.DoMark, Side: record.SideTarget, Dataset: r.Target.Name, Set: set})
-	}
-	if set != nil {
-		mark(set...)
-	}
-	if p.o.SafeProperties && p.raw(r) && r.Origin == "" && r.Target.Origin == "" {
-		// zfs receive (2.3) gives an encryption root the keylocation of a raw stream as
-		// its last act, despite -x and -o. A clone has none.
-		mark("keylocation=prompt")
-	}
-	return steps
+	return set
 }
 
 // frozen returns the value of zab:stream: the flags that decide how a copy is stored,
@@ -72,6 +77,5 @@ func frozen(flags []string, unshared bool) string {
 // another copy. Such a filesystem must not be in the way when there is something to
 // receive into it.
 func isParent(t *record.Target) bool {
-	return t.Exists && len(t.Snapshots) == 0 && t.Kind == "filesystem" && t.Stream == zfs.StreamParent &&
-		t.CanMount == "off" && t.Mounted != "yes"
+	return t.Exists && len(t.Snapshots) == 0 && zfs.IsParent(&t.Facts)
 }

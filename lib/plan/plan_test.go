@@ -794,14 +794,16 @@ func TestSafeKeylocation(t *testing.T) {
 		{"--safe-properties --decrypt", enc, false},
 		{"--safe-properties", func(*record.Record) {}, false},
 	} {
-		src := with(source("tank", "b-1 b-2"), c.source)
-		src.PoolGUID = "1"
-		r := plan(t, "--no-thinning "+c.args, []*record.Record{target("backup", "")}, src).of(t, "tank")
-		got := slices.ContainsFunc(r.Steps, func(s record.Step) bool {
-			return s.Do == record.DoMark && slices.Equal(s.Set, []string{"keylocation=prompt"})
-		})
-		if got != c.want {
-			t.Errorf("%q: %+v", c.args, r.Steps)
+		for _, pool := range []string{"1", ""} { // "" as in records of zab-list
+			src := with(source("tank", "b-1 b-2"), c.source)
+			src.PoolGUID = pool
+			r := plan(t, "--no-thinning "+c.args, []*record.Record{target("backup", "")}, src).of(t, "tank")
+			got := slices.ContainsFunc(r.Steps, func(s record.Step) bool {
+				return s.Do == record.DoMark && slices.Equal(s.Set, []string{"keylocation=prompt"})
+			})
+			if got != c.want {
+				t.Errorf("%q %q: %+v", c.args, pool, r.Steps)
+			}
 		}
 	}
 }

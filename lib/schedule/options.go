@@ -5,7 +5,7 @@ import "fmt"
 // Target holds the options of the commands that know which snapshots the target keeps.
 type Target struct {
 	Keep       string `long:"keep-target" section:"thinning" often:"yes" value-name:"SCHEDULE" default:"10,1d1w,1w1m,1m1y" unquote:"false" description:"Snapshots of ours that the target keeps"`
-	NoThinning bool   `long:"no-thinning" section:"thinning" description:"Destroy nothing, and send what the schedule would not keep"`
+	NoThinning bool   `long:"no-thinning" section:"thinning" description:"Thin nothing, and send also what the schedule would not keep"`
 }
 
 // KeepTarget returns the target's schedule; nil with --no-thinning.

@@ -28,7 +28,7 @@ type Select struct {
 	SSHSource        string `long:"ssh-source" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
 	ExcludeUnchanged int64  `long:"exclude-unchanged" section:"selection" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
 	ExcludeReceived  bool   `long:"exclude-received" section:"selection" description:"Leave out datasets whose property was received with a stream"`
-	IncludeReceived  bool   `long:"include-received" section:"selection" description:"Keep datasets whose property was received where there is no target, and copies of what the target's host has itself"`
+	IncludeReceived  bool   `long:"include-received" section:"selection" description:"Keep datasets whose property was received, and copies of what the target's host has itself"`
 	IgnoreReplicated bool   `long:"ignore-replicated" section:"selection" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
 }
 
@@ -40,10 +40,10 @@ type Options struct {
 	cache.Remembering
 	Target      string   `long:"target" section:"selection" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
 	SSHTarget   string   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath   int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Leave out the first N parts of the source path in the target path"`
+	StripPath   int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Strip the first N components of a source's name from the name of its copy"`
 	ExcludePath []string `long:"exclude-path" section:"selection" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
-	Excluded    bool     `long:"excluded" section:"selection" description:"Print the datasets too that the property selects and an option leaves out, with the reason"`
-	All         bool     `long:"all" section:"selection" description:"Print the datasets too that are not selected, with the reason"`
+	Excluded    bool     `long:"excluded" section:"selection" description:"Also print the datasets that --exclude-received, --exclude-unchanged or, as copies, --target leaves out, with the reason"`
+	All         bool     `long:"all" section:"selection" description:"Also print the datasets that are not selected, with the reason"`
 }
 
 // Program describes zab-select.

@@ -27,9 +27,9 @@ import (
 // Snap holds the options that the wrapper shares with zab-snap, besides those about
 // names.
 type Snap struct {
-	NoSnapshot    bool     `long:"no-snapshot" section:"snapshots" description:"Make no new snapshot; work with those that are there"`
+	NoSnapshot    bool     `long:"no-snapshot" section:"snapshots" description:"Make no new snapshots; use the existing ones"`
 	MinChange     int64    `long:"min-change" section:"snapshots" value-name:"BYTES" default:"1" base:"10" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
-	AllowEmpty    bool     `long:"allow-empty" section:"snapshots" description:"Snapshot datasets too that did not change"`
+	AllowEmpty    bool     `long:"allow-empty" section:"snapshots" description:"Also snapshot datasets that did not change"`
 	SetProperties []string `long:"set-snapshot-properties" section:"snapshots" value-name:"P=V,..." unquote:"false" description:"User properties to set on the new snapshots"`
 	PreCommand    []string `long:"pre-snapshot-cmd" section:"snapshots" value-name:"CMD" unquote:"false" description:"Run CMD on the source side before the snapshot; if it fails, none is made"`
 	PostCommand   []string `long:"post-snapshot-cmd" section:"snapshots" value-name:"CMD" unquote:"false" description:"Run CMD on the source side after the snapshot, whatever happened"`

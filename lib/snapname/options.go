@@ -41,7 +41,7 @@ func (s *Selecting) Property(backup string) (string, error) {
 
 // Exclusion holds the option of the commands that list snapshots.
 type Exclusion struct {
-	Patterns []string `long:"exclude-snapshot-pattern" section:"snapshots" value-name:"REGEX" unquote:"false" description:"Act as if snapshots whose full name matches were not there"`
+	Patterns []string `long:"exclude-snapshot-pattern" section:"snapshots" value-name:"REGEX" unquote:"false" description:"Ignore snapshots whose full name matches"`
 }
 
 // Compile returns a function that reports whether a full name is excluded.

@@ -26,7 +26,7 @@ import (
 // Thin holds the options that the wrapper shares with zab-thin, besides those about
 // names and schedules.
 type Thin struct {
-	DestroyMissing string `long:"destroy-missing" section:"thinning" often:"yes" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target that are missing on the source, once they were first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
+	DestroyMissing string `long:"destroy-missing" section:"thinning" often:"yes" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target whose source is missing, once it was first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
 }
 
 // Options of zab-thin.
@@ -39,7 +39,7 @@ type Options struct {
 	Thin
 	chain.Keeping
 	HoldFormat string `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
-	Explain    string `long:"explain" section:"thinning" value-name:"SCHEDULE" unquote:"false" description:"Print what a schedule keeps, in words, and do nothing"`
+	Explain    string `long:"explain" section:"thinning" value-name:"SCHEDULE" unquote:"false" description:"Print in words what a schedule keeps, and exit"`
 }
 
 // Program describes zab-thin.

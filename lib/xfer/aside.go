@@ -178,8 +178,11 @@ func (j *job) renameAside(ctx context.Context, i, _ int) error {
 // isParent reports whether the dataset set aside is a filesystem that zab made only as a
 // parent of others, so that there is no data in it.
 func isParent(was *zfs.Dataset) bool {
-	return was != nil && kindOf(was) == "filesystem" && was.Props["canmount"].Value == "off" && was.Props["mounted"].Value != "yes" &&
-		was.Props[zfs.StreamProp] == (zfs.Value{Value: zfs.StreamParent, Source: "local"})
+	if was == nil {
+		return false
+	}
+	f := was.Facts()
+	return zfs.IsParent(&f)
 }
 
 // emptyUses is more, in bytes, than an empty filesystem takes on any pool. A parent that

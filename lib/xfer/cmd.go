@@ -34,10 +34,10 @@ type Options struct {
 	SendPipe     []string           `long:"send-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
 	RecvPipe     []string           `long:"recv-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
 	IgnoreErrors bool               `long:"ignore-transfer-errors" section:"stream" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
-	Progress     bool               `long:"progress" description:"Show the progress on stderr, as on a terminal"`
+	Progress     bool               `long:"progress" description:"Show progress on stderr even if that is not a terminal"`
 	NoProgress   bool               `long:"no-progress" description:"Show no progress"`
 	Jobs         string             `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
-	Retries      int                `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Try that many times more to send what broke off for a passing reason, such as a lost connection"`
+	Retries      int                `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Retry a transfer that many times if it fails for a transient reason, such as a lost connection"`
 	Stall        string             `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 
 	jobs   int // 0: atOnce decides

@@ -95,5 +95,5 @@ func (j *job) marks(s *record.Step) []string {
 	if j.unshared {
 		return s.Set
 	}
-	return zfs.NotUnshared(s.Set)
+	return zfs.WithoutUnshared(s.Set)
 }

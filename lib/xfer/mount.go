@@ -132,10 +132,10 @@ func (m *mounter) mount(ctx context.Context, level []*job) {
 			j.r.Warn("cannot mount '%s': cannot look at '%s': %s", name, at, err)
 			continue
 		}
-		// A filesystem that is mounted below already would be hidden, and nobody
-		// could unmount it.
-		if i := slices.IndexFunc(mounted, func(d zfs.Mounted) bool { return strings.HasPrefix(d.Dir, strings.TrimSuffix(at, "/")+"/") }); i >= 0 {
-			j.x.env.Verbosef("'%s' stays unmounted: '%s' is a mountpoint below its own", name, mounted[i].Dir)
+		// A filesystem that is mounted there or below would be hidden, and nobody could
+		// unmount it.
+		if i := slices.IndexFunc(mounted, func(d zfs.Mounted) bool { return strings.HasPrefix(d.Dir+"/", strings.TrimSuffix(at, "/")+"/") }); i >= 0 {
+			j.x.env.Verbosef("'%s' stays unmounted: '%s' is mounted at '%s', where it would be hidden", name, mounted[i].Dataset, mounted[i].Dir)
 			continue
 		}
 		want, why := wayTo(at, inheritedPlace(m.props[name]), kinds, mounted)

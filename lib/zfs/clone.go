@@ -90,7 +90,7 @@ func (h *Host) Locals(ctx context.Context, name string) ([]string, error) {
 // leaves out those that the clone has from its origin, and those that belong to the
 // original dataset only.
 func ForClone(props []string) []string {
-	return slices.DeleteFunc(NotUnshared(props), func(pv string) bool {
+	return slices.DeleteFunc(WithoutUnshared(props), func(pv string) bool {
 		name, _, _ := strings.Cut(pv, "=")
 		switch name {
 		case "keylocation", "volsize", "volblocksize", AsideProp, MissingProp:
@@ -100,8 +100,8 @@ func ForClone(props []string) []string {
 	})
 }
 
-// NotUnshared returns properties, each P=V, with StreamUnshared removed from StreamProp.
-func NotUnshared(props []string) []string {
+// WithoutUnshared returns properties, each P=V, with StreamUnshared removed from StreamProp.
+func WithoutUnshared(props []string) []string {
 	props = slices.Clone(props)
 	for i, pv := range props {
 		if flags, ok := strings.CutPrefix(pv, StreamProp+"="); ok {

@@ -44,6 +44,12 @@ const StreamUnshared = "x"
 // stream has begun it, and it is empty.
 const StreamParent = "parent"
 
+// IsParent reports whether the facts are those of a filesystem that CreateParent made and
+// that nobody has mounted since, so that it holds no files.
+func IsParent(f *record.Facts) bool {
+	return f.Kind == "filesystem" && f.Stream == StreamParent && f.CanMount == "off" && f.Mounted != "yes"
+}
+
 // AsideProp is the user property of a copy that --rename-aside has renamed, or is about
 // to rename: see record.Facts.SetAside.
 const AsideProp = "zab:aside"

@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newRunner builds zab's programs, unless ZAB_TEST_BIN is where they are, and
-// the stand-in: of C, where that can be compiled, for that starts faster.
+// newRunner builds zab's programs, unless they are in ZAB_TEST_BIN, and the stand-in: the
+// one in C if there is a compiler, since that starts faster.
 var newRunner = sync.OnceValues(func() (*runner, error) {
 	tmp, err := os.MkdirTemp("/tmp", "zabh")
 	if err != nil {
@@ -79,58 +79,59 @@ var newRunner = sync.OnceValues(func() (*runner, error) {
 		return nil, fmt.Errorf("no programs in %s: %v", programs, err)
 	}
 	help, err := exec.Command(filepath.Join(r.bin, "zab"), "--help").Output()
-	r.silence = strings.Contains(string(help), "--query-timeout")
+	r.queryTimeout = strings.Contains(string(help), "--query-timeout")
 	return r, err
 })
 
-// honest are the outcomes without lies, by shape.
-var honest = struct {
+// honestRuns has the outcomes without lies by the number of the workflow.
+var honestRuns = struct {
 	sync.Mutex
 	by map[int]func() (*outcome, error)
 }{by: map[int]func() (*outcome, error){}}
 
 func honestRun(r *runner, n int) (*outcome, error) {
-	honest.Lock()
-	f := honest.by[n]
+	honestRuns.Lock()
+	f := honestRuns.by[n]
 	if f == nil {
 		f = sync.OnceValues(func() (*outcome, error) {
-			return r.do(shape(n, 900000+n), nil, fmt.Sprintf("honest%d", n))
+			return r.run(newWorkflow(n, 900000+n), nil, fmt.Sprintf("honest%d", n))
 		})
-		honest.by[n] = f
+		honestRuns.by[n] = f
 	}
-	honest.Unlock()
+	honestRuns.Unlock()
 	return f()
 }
 
-// TestHonest: without lies every workflow does what it is for.
+// TestHonest checks that without lies every workflow backs up and thins all selected
+// datasets, and that the observer finds no violation.
 func TestHonest(t *testing.T) {
 	r, err := newRunner()
 	if err != nil {
 		t.Fatal(err)
 	}
-	shapes := shapes
+	count := workflowCount
 	if testing.Short() || raceEnabled {
-		shapes = len(kinds)
+		count = len(workflowKinds)
 	}
-	atOnce(shapes, number("ZAB_HOSTILE_JOBS", runtime.NumCPU()), func(n int) { honestRun(r, n) })
-	for n := range shapes {
+	inParallel(count, envInt("ZAB_HOSTILE_JOBS", runtime.NumCPU()), func(n int) { honestRun(r, n) })
+	for n := range count {
 		o, err := honestRun(r, n)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Run(fmt.Sprintf("%d-%s", n, o.w.what), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d-%s", n, o.w.kind), func(t *testing.T) {
 			found := observe(o, o)
 			if o.exit != 0 || found != nil {
 				t.Fatalf("exit status %d, %q\n%s", o.exit, found, story(o))
 			}
-			if resumed := slices.ContainsFunc(o.log, func(e Entry) bool { return len(e.Argv) > 2 && e.Argv[1] == "send" && e.Argv[2] == "-t" }); resumed != (o.w.what == "token" || o.w.what == "breaks") {
-				t.Errorf("resumed: %v\n%s", resumed, story(o))
+			if resumed := slices.ContainsFunc(o.log, func(e Entry) bool { return len(e.Argv) > 2 && e.Argv[1] == "send" && e.Argv[2] == "-t" }); resumed != (o.w.kind == "token" || o.w.kind == "breaks") {
+				t.Errorf("a stream was resumed: %v\n%s", resumed, story(o))
 			}
 			for _, n := range o.w.selected {
 				if o.w.root == "" {
 					break
 				}
-				src, c := o.srcAfter.find(n), o.dstAfter.find(o.w.target(n))
+				src, c := o.srcAfter.find(n), o.dstAfter.find(o.w.copyName(n))
 				if c == nil || c.newest() == nil || src.newest().GUID != c.newest().GUID || len(src.Snaps) > o.w.keep+1 {
 					t.Errorf("'%s' is not backed up, or not thinned\n%s", n, story(o))
 				}
@@ -139,10 +140,10 @@ func TestHonest(t *testing.T) {
 	}
 }
 
-// story tells a run to those who look for what went wrong.
+// story describes a run for the search of a fault: options, commands, lies and output.
 func story(o *outcome) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "workflow %d (%s), hostile %s, lies %v\nzab %s %s %s\nexit status %d\n", o.w.shape, o.w.what, o.w.hostile, o.lies, strings.Join(o.w.args, " "), backup, o.w.root, o.exit)
+	fmt.Fprintf(&b, "workflow %d (%s), hostile %s, lies %v\nzab %s %s %s\nexit status %d\n", o.w.shape, o.w.kind, o.w.hostile, o.lies, strings.Join(o.w.args, " "), backup, o.w.root, o.exit)
 	for _, e := range o.log {
 		fmt.Fprintf(&b, "  %s: %.250q", e.Host, e.Argv)
 		if e.Lie != "" {
@@ -154,14 +155,14 @@ func story(o *outcome) string {
 	return b.String()
 }
 
-// TestObserverSees: the observer is not blind. Each command here is one that no
-// run may have started on the honest host, and each end one that no run may have.
+// TestObserverSees checks that the observer reports commands that must not be started on
+// the honest host, and outcomes that no run may have.
 func TestObserverSees(t *testing.T) {
 	r, err := newRunner()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pull, push := len(kinds)*0, len(kinds)*1+slices.Index(kinds, "raw")
+	pull, push := len(workflowKinds)*0, len(workflowKinds)*1+slices.Index(workflowKinds, "raw")
 	onTarget := []string{
 		"set zab:from=9 mountpoint=/etc canmount=on ROOT/tank/srv", "set zab:stream=none OTHER", "set zab:from=x ROOT/tank/srv", "set sharenfs=on ROOT/tank/srv",
 		"destroy ROOT/tank/srv", "destroy OTHER@x", "destroy -r ROOT/tank/srv", "destroy ROOT/tank/srv@a%b", "receive -u -s OTHER/x", "receive -s ROOT/x",
@@ -171,7 +172,7 @@ func TestObserverSees(t *testing.T) {
 	}
 	onSource := []string{
 		"send tank/secret@x", "send -p tank/home@b1-20260301120000", "send -R -w tank/home@x", "send -t 1-2-3-4",
-		"send -t " + tokenFor("tank/home@b1-20260301120000", "1", ""), "send -t " + encodeToken([]pair{{"toguid", uint64(1)}, {"toname", "tank/srv@x"}, {"toguid\x00", uint64(2)}}, nil),
+		"send -t " + tokenFor("tank/home@b1-20260301120000", "1", ""), "send -t " + encodeToken([]nvpair{{"toguid", uint64(1)}, {"toname", "tank/srv@x"}, {"toguid\x00", uint64(2)}}, nil),
 		"destroy tank/srv", "destroy tank/secret@x", "hold other tank/srv@x", "hold -r zfs_autobackup:b1 tank@x", "release zfs_autobackup:b1 tank/secret@x",
 		"snapshot tank/srv@evil", "snapshot tank/secret@b1-20260301120000", "bookmark tank/srv@x tank/srv#y", "set a:b=c tank/srv", "receive -u -s tank/srv", "rollback tank/srv@x",
 	}
@@ -181,18 +182,18 @@ func TestObserverSees(t *testing.T) {
 			t.Fatal(err)
 		}
 		if found := observe(o, o); found != nil {
-			t.Errorf("without a cause: %q", found)
+			t.Errorf("violations in an honest run: %q", found)
 		}
 		for _, line := range list {
 			line = strings.NewReplacer("ROOT", o.w.root, "OTHER", o.w.pool+"/other").Replace(line)
-			e := Entry{Host: o.w.honest(), Argv: append([]string{"zfs"}, strings.Split(line, " ")...)}
+			e := Entry{Host: o.w.honestHost(), Argv: append([]string{"zfs"}, strings.Split(line, " ")...)}
 			if _, known := forms["zfs "+e.Argv[1]]; !known {
 				e.Bad = "an unknown command"
 			}
 			bad := *o
 			bad.log = append(slices.Clone(o.log), e)
 			if observe(&bad, o) == nil {
-				t.Errorf("not seen: %q", e.Argv)
+				t.Errorf("the observer does not report the command %q", e.Argv)
 			}
 		}
 		for what, change := range map[string]func(o *outcome){
@@ -209,32 +210,32 @@ func TestObserverSees(t *testing.T) {
 			bad := *o
 			change(&bad)
 			if observe(&bad, o) == nil {
-				t.Errorf("not seen: %s", what)
+				t.Errorf("the observer does not report the outcome '%s'", what)
 			}
 		}
 	}
 }
 
-// number is a number from the environment.
-func number(name string, otherwise int) int {
+// envInt returns the number in an environment variable, or otherwise.
+func envInt(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 		return n
 	}
 	return otherwise
 }
 
-// TestHostile: whatever a host says, nothing happens to the other that the
-// backup is not about (P1, P3, P5, P7, P10, P11). ZAB_HOSTILE is how many runs,
-// ZAB_HOSTILE_SEED the first of them, ZAB_HOSTILE_JOBS how many at once;
-// ZAB_HOSTILE_LIE=KIND@TEXT tells lies of one kind about the commands with a text in
-// them.
+// TestHostile checks that a lying host cannot make zab harm the other host, or report a
+// backup that was not made (P1, P3, P5, P7, P10, P11). ZAB_HOSTILE is the number of runs,
+// ZAB_HOSTILE_SEED the number of the first, ZAB_HOSTILE_JOBS how many run at once;
+// ZAB_HOSTILE_LIE=KIND@TEXT tells only lies of one kind, about commands whose signature
+// contains the text.
 func TestHostile(t *testing.T) {
 	r, err := newRunner()
 	if err != nil {
 		t.Fatal(err)
 	}
 	long := os.Getenv("ZAB_HOSTILE") != ""
-	runs, seed, jobs := number("ZAB_HOSTILE", 150), number("ZAB_HOSTILE_SEED", 1), number("ZAB_HOSTILE_JOBS", runtime.NumCPU())
+	runs, seed, jobs := envInt("ZAB_HOSTILE", 150), envInt("ZAB_HOSTILE_SEED", 1), envInt("ZAB_HOSTILE_JOBS", runtime.NumCPU())
 	limit := shortTime
 	if !long && (testing.Short() || raceEnabled) {
 		runs, limit = min(runs, 30), shortTime/2
@@ -243,7 +244,7 @@ func TestHostile(t *testing.T) {
 	done, bad := 0, 0
 	var mu sync.Mutex
 	kinds := map[string]int{}
-	atOnce(runs, jobs, func(k int) {
+	inParallel(runs, jobs, func(k int) {
 		if !long && time.Since(begun) > limit {
 			return
 		}
@@ -263,7 +264,7 @@ func TestHostile(t *testing.T) {
 		}
 		bad++
 		for _, f := range found {
-			t.Errorf("run %d: %s, hostile %s, %s: %s", seed+k, o.w.what, o.w.hostile, o.lies, f)
+			t.Errorf("run %d: %s, hostile %s, %s: %s", seed+k, o.w.kind, o.w.hostile, o.lies, f)
 		}
 		t.Logf("again: ZAB_HOSTILE=1 ZAB_HOSTILE_SEED=%d go test -run TestHostile -v ./lib/hostile", seed+k)
 		for _, l := range o.lies {
@@ -282,11 +283,11 @@ func TestHostile(t *testing.T) {
 	t.Logf("%.2f s a run, %.2f s of processor time with all else", took/float64(max(1, done)), used/float64(max(1, done)))
 }
 
-// shortTime is how long the short form may take.
+// shortTime limits the short form, in which ZAB_HOSTILE is not set.
 const shortTime = 40 * time.Second
 
-// atOnce calls f for all numbers below n, some at a time.
-func atOnce(n, jobs int, f func(int)) {
+// inParallel calls f with each number below n, in as many goroutines as there are jobs.
+func inParallel(n, jobs int, f func(int)) {
 	var next atomic.Int64
 	var all sync.WaitGroup
 	for range jobs {
@@ -299,44 +300,43 @@ func atOnce(n, jobs int, f func(int)) {
 	all.Wait()
 }
 
-// hostileRun is the run of a seed, with what is wrong about it.
+// hostileRun makes the run of a seed and returns its outcome and violations.
 func hostileRun(r *runner, seed int) (*outcome, []string, error) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 3))
-	n := seed % shapes
+	n := seed % workflowCount
 	honest, err := honestRun(r, n)
 	if err == nil && honest.exit != 0 {
-		err = fmt.Errorf("without lies it fails, too\n%s", story(honest))
+		err = fmt.Errorf("the honest run fails\n%s", story(honest))
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	w := shape(n, seed)
-	var signs []string
+	w := newWorkflow(n, seed)
+	var signatures []string
 	for _, e := range honest.log {
-		if e.Host == w.hostile && e.Sign != "" {
-			signs = append(signs, e.Sign)
+		if e.Host == w.hostile && e.Signature != "" {
+			signatures = append(signatures, e.Signature)
 		}
 	}
-	if len(signs) == 0 {
-		return nil, nil, fmt.Errorf("nothing is asked of the hostile host")
+	if len(signatures) == 0 {
+		return nil, nil, fmt.Errorf("the honest run starts no command on the hostile host")
 	}
-	lies := []*Lie{draw(rng, signs, r.silence)}
+	lies := []*Lie{draw(rng, signatures, r.queryTimeout)}
 	if only := os.Getenv("ZAB_HOSTILE_LIE"); only != "" {
-		// One kind of lie about the commands that have a text in them.
 		kind, text, _ := strings.Cut(only, "@")
-		about := slices.DeleteFunc(slices.Clone(signs), func(s string) bool { return !strings.Contains(s, text) })
+		about := slices.DeleteFunc(slices.Clone(signatures), func(s string) bool { return !strings.Contains(s, text) })
 		if len(about) == 0 {
 			return honest, nil, nil
 		}
 		sign := about[rng.IntN(len(about))]
-		lies = []*Lie{{Sign: sign, Kind: kind, N: -1, Seed: rng.Uint64()}}
+		lies = []*Lie{{Signature: sign, Kind: kind, N: -1, Seed: rng.Uint64()}}
 	} else if rng.IntN(16) == 0 {
-		lies = []*Lie{{Sign: inProperty, Kind: inProperty, Seed: rng.Uint64()}}
+		lies = []*Lie{{Signature: userProperty, Kind: userProperty, Seed: rng.Uint64()}}
 	}
-	for os.Getenv("ZAB_HOSTILE_LIE") == "" && lies[0].Sign != inProperty && rng.IntN(3) == 0 {
-		lies = append(lies, draw(rng, signs, false))
+	for os.Getenv("ZAB_HOSTILE_LIE") == "" && lies[0].Signature != userProperty && rng.IntN(3) == 0 {
+		lies = append(lies, draw(rng, signatures, false))
 	}
-	o, err := r.do(w, lies, fmt.Sprint(seed))
+	o, err := r.run(w, lies, fmt.Sprint(seed))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// defaults are the native properties that can be set, with the values that they
-// have where nobody has set them. Those that are not inherited have a dot.
+// defaults has the default values of the native properties that can be set. A dot before
+// the value marks a property that is not inherited.
 var defaults = map[string]string{
 	"readonly": "off", "sharenfs": "off", "sharesmb": "off", "setuid": "on", "devices": "on", "exec": "on",
 	"compression": "on", "atime": "on", "recordsize": "131072", "snapdev": "hidden", "volmode": "default",
@@ -19,13 +19,15 @@ var defaults = map[string]string{
 	"canmount": ".on", "quota": ".0", "refquota": ".0", "reservation": ".0", "refreservation": ".0",
 }
 
-// onlyFilesystems and onlyVolumes have these properties; the others answer -.
+// onlyFilesystems are the properties of filesystems alone, onlyVolumes those of volumes
+// alone. Datasets of the other kind have the value "-".
 var (
 	onlyFilesystems = []string{"canmount", "mountpoint", "mounted", "sharenfs", "sharesmb", "setuid", "devices", "exec", "atime", "recordsize", "quota", "refquota", "overlay", "snapdir", "xattr", "acltype", "special_small_blocks", "dnodesize", "filesystem_limit", "filesystem_count"}
 	onlyVolumes     = []string{"volsize", "volblocksize"}
 )
 
-// own is a property's value on the dataset itself.
+// own returns the value and source of a property set on the dataset itself, or received
+// by it; "" if there is none.
 func (d *Dataset) own(prop string) (value, source string) {
 	if v, ok := d.Local[prop]; ok {
 		return v, "local"
@@ -36,7 +38,7 @@ func (d *Dataset) own(prop string) (value, source string) {
 	return "", ""
 }
 
-// get is what zfs get says of a property: value and source.
+// get returns the value and source of a property as zfs get prints them.
 func (h *Host) get(d *Dataset, prop string) (value, source string) {
 	if snap, ok := strings.CutPrefix(prop, "written@"); ok {
 		n, seen := d.Written, false
@@ -54,7 +56,7 @@ func (h *Host) get(d *Dataset, prop string) (value, source string) {
 	if d.Kind == "volume" && slices.Contains(onlyFilesystems, prop) || d.Kind != "volume" && slices.Contains(onlyVolumes, prop) {
 		return "-", "-"
 	}
-	if v, ok := h.fact(d, prop); ok {
+	if v, ok := h.computedProperty(d, prop); ok {
 		if v == "" {
 			v = "-"
 		}
@@ -85,8 +87,9 @@ func (h *Host) get(d *Dataset, prop string) (value, source string) {
 	return strings.TrimPrefix(def, "."), "default"
 }
 
-// fact is a property that nobody can set.
-func (h *Host) fact(d *Dataset, prop string) (string, bool) {
+// computedProperty returns the value of a property that is not stored in Local or
+// Received, and whether prop is one.
+func (h *Host) computedProperty(d *Dataset, prop string) (string, bool) {
 	num := func(n int64) string { return strconv.FormatInt(n, 10) }
 	used := int64(98304) + d.Written
 	for _, s := range d.Snaps {
@@ -108,7 +111,7 @@ func (h *Host) fact(d *Dataset, prop string) (string, bool) {
 	case "encryption":
 		return or(d.Cipher, "off"), true
 	case "encryptionroot":
-		return d.Root, true
+		return d.EncryptionRoot, true
 	case "keystatus":
 		switch {
 		case d.Cipher == "":
@@ -149,8 +152,8 @@ func (h *Host) fact(d *Dataset, prop string) (string, bool) {
 	return "", false
 }
 
-// snapFact is a column of a snapshot or bookmark.
-func (h *Host) snapFact(d *Dataset, s *Snap, sep, col string) string {
+// snapProperty returns a property of a snapshot or bookmark; sep is @ or #.
+func (h *Host) snapProperty(d *Dataset, s *Snap, sep, col string) string {
 	switch col {
 	case "name":
 		return d.Name + sep + s.Name
@@ -175,7 +178,7 @@ func (h *Host) snapFact(d *Dataset, s *Snap, sep, col string) string {
 	case "userrefs":
 		return strconv.Itoa(len(s.Holds))
 	case "clones":
-		list := h.clones(d.Name + "@" + s.Name)
+		list := h.clonesOf(d.Name + "@" + s.Name)
 		if d.Token != "" && s == d.newest() {
 			list = append(list, d.Name+"/%recv")
 		}
@@ -190,15 +193,7 @@ func (h *Host) snapFact(d *Dataset, s *Snap, sep, col string) string {
 	return "-"
 }
 
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
-
-// object is something that has properties: a dataset, or a snapshot or bookmark
-// of it.
+// object is a dataset, or one of its snapshots or bookmarks.
 type object struct {
 	d   *Dataset
 	s   *Snap
@@ -212,17 +207,18 @@ func (o object) name() string {
 	return o.d.Name
 }
 
-// value is a column of zfs list.
+// value returns a property of an object as zfs list prints it.
 func (h *Host) value(o object, col string) string {
 	if o.s != nil {
-		return h.snapFact(o.d, o.s, o.sep, col)
+		return h.snapProperty(o.d, o.s, o.sep, col)
 	}
 	v, _ := h.get(o.d, col)
 	return v
 }
 
-// objects are those that names stand for, down to a depth, -1 for all, of the
-// types asked for. No names are all of the host.
+// objects returns the objects of the given types that names select, with descendants down
+// to a depth, -1 for all. Without names it returns all of the host. missing are the names
+// that do not exist.
 func (h *Host) objects(names []string, depth int, types []string) (out []object, missing []string) {
 	has := func(t string) bool { return slices.Contains(types, t) || slices.Contains(types, "all") }
 	add := func(d *Dataset, level int) {
@@ -238,7 +234,7 @@ func (h *Host) objects(names []string, depth int, types []string) (out []object,
 			}
 		}
 		if has("bookmark") {
-			for _, s := range slices.SortedFunc(slices.Values(d.Marks), byName) {
+			for _, s := range slices.SortedFunc(slices.Values(d.Bookmarks), byName) {
 				out = append(out, object{d, s, "#"})
 			}
 		}
@@ -263,7 +259,7 @@ func (h *Host) objects(names []string, depth int, types []string) (out []object,
 			continue
 		}
 		add(d, 0)
-		for _, b := range h.below(n) {
+		for _, b := range h.descendants(n) {
 			if level := strings.Count(b.Name, "/") - strings.Count(n, "/"); depth < 0 || level <= depth {
 				add(b, level)
 			}
@@ -274,7 +270,7 @@ func (h *Host) objects(names []string, depth int, types []string) (out []object,
 
 func byName(a, b *Snap) int { return strings.Compare(a.Name, b.Name) }
 
-// notThere is what zfs says of names that it does not find.
+// notThere returns zfs's messages about names that do not exist.
 func notThere(names []string) string {
 	var b strings.Builder
 	for _, n := range names {

@@ -14,18 +14,18 @@ import (
 	"time"
 )
 
-// What a run may take. The memory is that of the largest of its processes.
+// The limits of a run. The memory is that of the largest of its processes.
 const (
 	maxTime   = 60 * time.Second
 	maxMemory = 400 << 20
-	// maxSpace is the limit of the address space, in KiB, which ends what would
-	// else take the memory of the machine.
-	maxSpace = 6 << 20
-	// graceful is how long what a run has started may take to end after it.
-	graceful = 5 * time.Second
+	// maxAddressSpace is the limit of a process's address space in KiB, so that a runaway
+	// process does not take the memory of the machine.
+	maxAddressSpace = 6 << 20
+	// gracePeriod is how long the processes of a run may outlive it.
+	gracePeriod = 5 * time.Second
 )
 
-// outcome is what can be known of a run when it is over.
+// outcome is all that is known about a run when it is over.
 type outcome struct {
 	w                    *workflow
 	lies                 []*Lie
@@ -38,10 +38,11 @@ type outcome struct {
 	canary               bool
 	memory               int64
 	left                 []string
-	quiet                time.Duration // until nothing was left
+	quiet                time.Duration // until the last of its processes ended
 }
 
-// before and after are the hosts at the beginning and at the end.
+// before returns the host src or dst as it was before the run; after, as it was at the
+// end.
 func (o *outcome) before(host string) *Host {
 	if host == "src" {
 		return o.srcBefore
@@ -56,33 +57,33 @@ func (o *outcome) after(host string) *Host {
 	return o.dstAfter
 }
 
-// runner starts runs.
+// runner runs workflows.
 type runner struct {
-	bin     string // a folder with the stand-ins and zab's programs
-	tmp     string
-	limited bool // the address space is limited
-	silence bool // zab has a limit for the time of a query
+	bin          string // the directory of the stand-ins and zab's programs
+	tmp          string
+	limited      bool // with maxAddressSpace
+	queryTimeout bool // zab has the option --query-timeout
 }
 
-// do carries out a workflow with lies.
-func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
+// run runs a workflow with lies, in a directory named id.
+func (r *runner) run(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	dir := filepath.Join(r.tmp, id)
 	if err := os.MkdirAll(filepath.Join(dir, "cache"), 0o700); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	conf := w.run()
+	conf := w.config()
 	if lies != nil {
 		conf.Hostile, conf.Lies = w.hostile, lies
 	}
-	live := shape(w.shape, w.number)
+	live := newWorkflow(w.shape, w.number)
 	for _, l := range lies {
-		if l.Sign == inProperty {
-			l.set(live.src)
-			l.set(w.src)
+		if l.Signature == userProperty {
+			l.plant(live.src)
+			l.plant(w.src)
 		}
 	}
-	srv, err := serve(dir, conf, map[string]*Host{"src": live.src, "dst": live.dst})
+	srv, err := startServer(dir, conf, map[string]*Host{"src": live.src, "dst": live.dst})
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +101,9 @@ func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	}
 	var out, errs bytes.Buffer
 	if w.stages {
-		o.exit, err = r.byHand(ctx, dir, args, &out, &errs, o)
+		o.exit, err = r.runStages(ctx, dir, args, &errs, o)
 	} else {
-		o.exit, err = r.start(ctx, dir, append([]string{"zab"}, args...), nil, &out, &errs, o)
+		o.exit, err = r.runProgram(ctx, dir, append([]string{"zab"}, args...), nil, &out, &errs, o)
 	}
 	if err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	begun := time.Now()
 	for {
 		o.left = leftovers(dir)
-		if o.quiet = time.Since(begun); o.left == nil || o.quiet > graceful {
+		if o.quiet = time.Since(begun); o.left == nil || o.quiet > gracePeriod {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -130,10 +131,12 @@ func (r *runner) do(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	return o, nil
 }
 
-// start runs one program to its end and gives its exit status.
-func (r *runner) start(ctx context.Context, dir string, argv []string, stdin *os.File, out, errs *bytes.Buffer, o *outcome) (int, error) {
+// runProgram runs a program to its end and returns its exit status, 128 plus the number
+// of the signal if one killed it.
+func (r *runner) runProgram(ctx context.Context, dir string, argv []string, stdin *os.File, out, errs *bytes.Buffer, o *outcome) (int, error) {
+	// A shell, since it finds the program in the PATH below.
 	if r.limited {
-		argv = append([]string{"/bin/sh", "-c", fmt.Sprintf("ulimit -v %d; exec \"$@\"", maxSpace), "sh"}, argv...)
+		argv = append([]string{"/bin/sh", "-c", fmt.Sprintf("ulimit -v %d; exec \"$@\"", maxAddressSpace), "sh"}, argv...)
 	} else {
 		argv = append([]string{"/bin/sh", "-c", `exec "$@"`, "sh"}, argv...)
 	}
@@ -146,14 +149,14 @@ func (r *runner) start(ctx context.Context, dir string, argv []string, stdin *os
 	}
 	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// What is left behind may keep the pipes open: it is looked for below.
+	// A process left behind may keep the pipes open; leftovers finds it.
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	if cmd.ProcessState == nil {
 		return 0, err
 	}
-	// A process begins with the peak of the one that made it, so what is not more
-	// than this one's own says nothing.
+	// The peak of a new process starts at its parent's peak, so a value up to this
+	// process's own says nothing.
 	var own syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own)
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && u.Maxrss > own.Maxrss {
@@ -166,26 +169,27 @@ func (r *runner) start(ctx context.Context, dir string, argv []string, stdin *os
 	return ws.ExitStatus(), nil
 }
 
-// byHand runs the stages one after the other, with the records between them in
-// files, and then zab-xfer a second time with the plan that is carried out.
-func (r *runner) byHand(ctx context.Context, dir string, args []string, out, errs *bytes.Buffer, o *outcome) (exit int, err error) {
+// runStages runs the stages one after the other, with the records between them in files,
+// and zab-xfer a second time with the plan that is already carried out. It returns the
+// highest exit status.
+func (r *runner) runStages(ctx context.Context, dir string, args []string, errs *bytes.Buffer, o *outcome) (exit int, err error) {
 	var text bytes.Buffer
-	if exit, err = r.start(ctx, dir, append([]string{"zab", "--show-pipeline"}, args...), nil, &text, errs, o); err != nil || exit != 0 {
+	if exit, err = r.runProgram(ctx, dir, append([]string{"zab", "--show-pipeline"}, args...), nil, &text, errs, o); err != nil || exit != 0 {
 		return exit, err
 	}
 	stages := strings.Split(strings.TrimSuffix(text.String(), "\n"), " |\n  ")
-	records := ""
-	one := func(stage, from string) (string, error) {
+	records, number := "", 0
+	runStage := func(stage, from string) (string, error) {
 		in, err := os.Open(or(from, os.DevNull))
 		if err != nil {
 			return "", err
 		}
 		defer in.Close()
 		var records bytes.Buffer
-		code, err := r.start(ctx, dir, []string{"/bin/sh", "-c", "exec " + stage}, in, &records, errs, o)
+		code, err := r.runProgram(ctx, dir, []string{"/bin/sh", "-c", "exec " + stage}, in, &records, errs, o)
 		exit = max(exit, code)
-		to := filepath.Join(dir, fmt.Sprintf("records%d", len(o.left)+out.Len()))
-		out.WriteString("\n")
+		number++
+		to := filepath.Join(dir, fmt.Sprintf("records%d", number))
 		if err == nil {
 			err = os.WriteFile(to, records.Bytes(), 0o600)
 		}
@@ -193,11 +197,11 @@ func (r *runner) byHand(ctx context.Context, dir string, args []string, out, err
 	}
 	for _, stage := range stages {
 		plan := records
-		if records, err = one(stage, records); err != nil {
+		if records, err = runStage(stage, records); err != nil {
 			return exit, err
 		}
 		if strings.HasPrefix(stage, "zab-xfer") {
-			if _, err := one(stage, plan); err != nil {
+			if _, err := runStage(stage, plan); err != nil {
 				return exit, err
 			}
 		}
@@ -205,7 +209,8 @@ func (r *runner) byHand(ctx context.Context, dir string, args []string, out, err
 	return exit, nil
 }
 
-// leftovers are the processes that a run has started and that are still there.
+// leftovers returns the process ids and command lines of a run's processes that still
+// exist.
 func leftovers(dir string) (out []string) {
 	mark := []byte(runEnv + "=" + dir + "\x00")
 	all, _ := os.ReadDir("/proc")

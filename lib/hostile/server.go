@@ -12,79 +12,80 @@ import (
 	"syscall"
 )
 
-// The stand-ins are a small program under several names. It hands its arguments
-// and its standard files to the test's process over a socket, which has the
-// model in its memory and does the work: what is started most often is then what
-// takes the least time to start.
+// zfs, zpool and ssh in a run are one small program under three names. It hands its
+// arguments and standard files over a socket to the process of the test, which keeps the
+// model in memory and does the work: the program that is started most often has to start
+// fast.
 
-// server does the work of the stand-ins of one run.
+// server carries out the commands of the stand-ins of one run.
 type server struct {
-	run      *Run
+	conf     *runConfig
 	listener *net.UnixListener
 
 	mu     sync.Mutex
 	hosts  map[string]*Host
-	counts map[string]int // of the commands that are lied about
-	ended  bool
+	counts map[string]int // by signature, of the commands about which there are lies
+	closed bool
 
 	logMu   sync.Mutex
 	entries []Entry
 }
 
-// peer is a stand-in that waits for its work to be done.
-type peer struct {
+// client is the process of a stand-in that waits for the reply.
+type client struct {
 	stdin, stdout, stderr *os.File
-	gone                  chan struct{} // closed when its process is gone
+	gone                  chan struct{} // closed when the process has ended
 	reply                 []byte
 }
 
-// What a stand-in is told at the end: what to do, and with which number.
+// The first byte of a reply. The second is the exit status, the signal or the length of
+// the host's name.
 const (
-	doExit  = 0
-	doKill  = 1
-	doShell = 2 // run the last argument with /bin/sh; the host follows
+	replyExit  = 0
+	replyKill  = 1
+	replyShell = 2 // run the last argument with /bin/sh on the host whose name follows
 )
 
-func (p *peer) kill() int {
-	p.reply = []byte{doKill, byte(syscall.SIGKILL)}
+func (p *client) kill() int {
+	p.reply = []byte{replyKill, byte(syscall.SIGKILL)}
 	return 0
 }
 
-func (p *peer) shell(host string) int {
-	p.reply = append([]byte{doShell, byte(len(host))}, host...)
+func (p *client) shell(host string) int {
+	p.reply = append([]byte{replyShell, byte(len(host))}, host...)
 	return 0
 }
 
-func serve(dir string, run *Run, hosts map[string]*Host) (*server, error) {
+func startServer(dir string, run *runConfig, hosts map[string]*Host) (*server, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "sock"), Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	s := &server{run: run, listener: l, hosts: hosts, counts: map[string]int{}}
+	s := &server{conf: run, listener: l, hosts: hosts, counts: map[string]int{}}
 	go func() {
 		for {
 			conn, err := l.AcceptUnix()
 			if err != nil {
 				return
 			}
-			go s.serve(conn)
+			go s.serveClient(conn)
 		}
 	}()
 	return s, nil
 }
 
-// close lets nothing more happen to the hosts.
+// close ends the server: later commands do nothing to the hosts.
 func (s *server) close() {
 	s.listener.Close()
 	s.mu.Lock()
-	s.ended = true
+	s.closed = true
 	s.mu.Unlock()
 }
 
-// serve does what one stand-in is there for.
-func (s *server) serve(conn *net.UnixConn) {
+// serveClient carries out the command of one stand-in and sends the reply.
+func (s *server) serveClient(conn *net.UnixConn) {
 	defer conn.Close()
-	p, words, err := receive(conn)
+	p, words, err := readRequest(conn)
 	if err != nil {
 		return
 	}
@@ -94,31 +95,31 @@ func (s *server) serve(conn *net.UnixConn) {
 		}
 	}()
 	go func() {
-		// It says nothing more: the end of what it says is its own.
+		// The stand-in sends nothing more: Read returns when its process ends.
 		var b [1]byte
 		_, _ = conn.Read(b[:])
 		close(p.gone)
-		// What it read it would read no more.
+		// This ends a read of its input, which nobody needs any more.
 		p.stdin.Close()
 	}()
-	host, argv := or(words[0], s.run.Local), words[1:]
-	c := &call{server: s, host: host, prog: argv[0], peer: p, entry: Entry{Host: host, Argv: argv}}
+	host, argv := or(words[0], s.conf.Local), words[1:]
+	c := &call{server: s, host: host, prog: argv[0], client: p, entry: Entry{Host: host, Argv: argv}}
 	code := 0
 	if argv[0] == "ssh" {
 		c.host, c.entry.Host = "", ""
 		code = c.ssh()
 	} else {
-		code = c.do()
+		code = c.execute()
 	}
 	if p.reply == nil {
-		p.reply = []byte{doExit, byte(code)}
+		p.reply = []byte{replyExit, byte(code)}
 	}
 	_, _ = conn.Write(p.reply)
 }
 
-// receive reads what a stand-in was started with: its host and its arguments,
-// each ended by a NUL, after their length; and its files.
-func receive(conn *net.UnixConn) (*peer, []string, error) {
+// readRequest reads the request of a stand-in: the length of the rest, with the three
+// standard files; then the host and the arguments, each ended by a NUL.
+func readRequest(conn *net.UnixConn) (*client, []string, error) {
 	head, oob := make([]byte, 4), make([]byte, 128)
 	n, oobn, _, _, err := conn.ReadMsgUnix(head, oob)
 	if err != nil || n != 4 {
@@ -135,10 +136,10 @@ func receive(conn *net.UnixConn) (*peer, []string, error) {
 	for _, fd := range fds {
 		syscall.CloseOnExec(fd)
 	}
-	// Only the end that nobody else reads from is waited for in a way that a
-	// close ends.
+	// So that Close ends a read. The flag applies to all processes that share an open
+	// file: stdin alone has no other reader.
 	_ = syscall.SetNonblock(fds[0], true)
-	p := &peer{os.NewFile(uintptr(fds[0]), "stdin"), os.NewFile(uintptr(fds[1]), "stdout"), os.NewFile(uintptr(fds[2]), "stderr"), make(chan struct{}), nil}
+	p := &client{os.NewFile(uintptr(fds[0]), "stdin"), os.NewFile(uintptr(fds[1]), "stdout"), os.NewFile(uintptr(fds[2]), "stderr"), make(chan struct{}), nil}
 	body := make([]byte, binary.LittleEndian.Uint32(head))
 	if _, err := io.ReadFull(conn, body); err != nil {
 		return nil, nil, err

@@ -2,76 +2,69 @@ package hostile
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 )
 
-// The environment of a stand-in: the folder of its run, and the host it is on,
-// which the stand-in for ssh sets. client/main.go knows them too.
-const (
-	runEnv  = "ZAB_HOSTILE_RUN"
-	hostEnv = "ZAB_HOSTILE_HOST"
-)
+// runEnv is the environment variable with the directory of a stand-in's run.
+// client/main.go and testdata/client.c have it too.
+const runEnv = "ZAB_HOSTILE_RUN"
 
-// maxInput is what a stand-in reads of its standard input; an honest stream is
+// maxInput is how much of its standard input a stand-in keeps; an honest stream is
 // shorter.
 const maxInput = 1 << 20
 
-// exitUnknown is the exit status of a command that the stand-ins do not know.
+// exitUnknown is the exit status of a command that the stand-ins do not know, or that is
+// started after the end of the run.
 const exitUnknown = 97
 
-// Run is what the stand-ins of one run have to know. It does not change.
-type Run struct {
-	// Local is the host that zab runs on; "" where both are far away.
+// runConfig configures the stand-ins of one run. It does not change during the run.
+type runConfig struct {
+	// Local is the host that zab runs on, "" if both are remote.
 	Local string
-	// Dests are the hosts by ssh destination.
+	// Dests has the hosts by ssh destination.
 	Dests map[string]string
-	// Hostile is the host that lies, "" for none.
+	// Hostile is the lying host, "" for none.
 	Hostile string
 	Lies    []*Lie
-	// Shared: ssh says that the user shares connections already, so that zab
-	// starts none of its own.
+	// Shared: ssh -G reports the ControlPath of a user who shares connections, so zab
+	// starts no master of its own.
 	Shared bool
-	// Shell: every line goes through a real shell, else those only that need one.
+	// Shell: a real shell runs every remote command line; otherwise only those that need
+	// one.
 	Shell bool
-	// Programs: channel programs are allowed.
+	// Programs: zfs program is permitted.
 	Programs bool
 }
 
-// Entry is a line of the log: a command that was started on a host.
+// Entry is an entry of the log: a command that was started.
 type Entry struct {
-	Host string // "" where zab runs, if nothing should be started there
+	Host string // "" for ssh, and for a machine without pools
 	Argv []string
-	// Stdin of a channel program, or of a shell.
+	// Stdin is the text of a channel program.
 	Stdin string
-	// Sign is the command without its names, by which lies find it.
-	Sign string
-	// Bad is why the command is none that zab may use.
+	// Signature is the command without names, by which a lie finds it.
+	Signature string
+	// Bad is why zab must not use the command.
 	Bad string
-	// Odd is what an argument has that none should have that goes to the host
-	// that is to be protected.
+	// Odd names an argument with a control character, which the honest host must not get.
 	Odd string
-	// Lie is the lie that was told in its place, Said what it said.
+	// Lie is the kind of the lie that was told, Said the beginning of its text.
 	Lie  string
 	Said string
-	// Fair: the lie is a whole answer that a host might have given which has less
-	// than it said before, or is told about nothing that would be sent.
+	// Fair: the lie is a complete answer as an honest host would give it that has fewer
+	// datasets or snapshots, or selects fewer.
 	Fair bool
-	// Note is what only the moment can tell, such as where a mount was made.
-	Note string
+	// Mountpoint is the source and value of mountpoint when the dataset was mounted.
+	Mountpoint string
 }
 
-// call is a command while it is carried out.
+// call is a command that is being carried out.
 type call struct {
 	*server
-	host     string // name of the host, "" for a machine that has no zfs
+	host     string // "" for a machine without pools
 	h        *Host
 	prog     string
 	sub      string
@@ -81,24 +74,84 @@ type call struct {
 	rc       int
 	entry    Entry
 	in       []byte
-	peer     *peer
+	client   *client
 }
 
-// log keeps the entry.
+// execute carries out the command, or tells a lie about it, and returns the exit status.
+func (c *call) execute() int {
+	argv := c.entry.Argv
+	for _, a := range argv {
+		if strings.ContainsFunc(a, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }) {
+			c.entry.Odd = fmt.Sprintf("a control character in %.80q", a)
+		}
+	}
+	if len(argv) < 2 {
+		return c.bad("no command")
+	}
+	c.sub = argv[1]
+	f, ok := forms[c.prog+" "+c.sub]
+	if !ok {
+		return c.bad("an unknown command")
+	}
+	if err := c.parse(argv[2:], f.options); err != nil {
+		return c.bad("%s", err)
+	}
+	if n := len(c.operands); n < f.min || f.max >= 0 && n > f.max {
+		return c.bad("%d operands", n)
+	}
+	if c.host == "" {
+		return c.bad("a command on the machine between the hosts")
+	}
+	c.entry.Signature = c.signature()
+	if f.reads {
+		// Read before the host is locked: the sender of a stream needs the host too.
+		c.in, _ = io.ReadAll(io.LimitReader(c.client.stdin, maxInput))
+		_, _ = io.Copy(io.Discard, c.client.stdin)
+		if c.sub == "program" {
+			c.entry.Stdin = string(c.in)
+		}
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return exitUnknown
+	}
+	c.h = c.hosts[c.host]
+	lie := c.matchLie()
+	if lie == nil || !lie.skipsCommand() {
+		f.execute(c)
+	}
+	if lie != nil {
+		defer c.mu.Unlock()
+		m := c.mutate(lie)
+		c.log()
+		return m.answer()
+	}
+	c.log()
+	c.mu.Unlock()
+	_, err := c.client.stdout.Write(c.out.Bytes())
+	_, _ = c.client.stderr.Write(c.err.Bytes())
+	if err != nil && c.rc == 0 {
+		c.rc = 141
+	}
+	return c.rc
+}
+
 func (c *call) log() {
 	c.logMu.Lock()
 	defer c.logMu.Unlock()
 	c.entries = append(c.entries, c.entry)
 }
 
+// bad logs the command as one that zab must not use, and returns its exit status.
 func (c *call) bad(format string, a ...any) int {
 	c.entry.Bad = fmt.Sprintf(format, a...)
 	c.log()
-	fmt.Fprintf(c.peer.stderr, "stand-in: %s: %q\n", c.entry.Bad, c.entry.Argv)
+	fmt.Fprintf(c.client.stderr, "stand-in: %s: %q\n", c.entry.Bad, c.entry.Argv)
 	return exitUnknown
 }
 
-// parse cuts the arguments as getopt does, but for options after operands.
+// parse parses options as getopt does. An option after an operand is an error.
 func (c *call) parse(args []string, spec string) error {
 	c.opts = map[string][]string{}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") && args[0] != "-" {
@@ -136,6 +189,7 @@ func (c *call) parse(args []string, spec string) error {
 	return nil
 }
 
+// opt returns the last value of an option.
 func (c *call) opt(o string) string {
 	if v := c.opts[o]; v != nil {
 		return v[len(v)-1]
@@ -145,77 +199,17 @@ func (c *call) opt(o string) string {
 
 func (c *call) has(o string) bool { return c.opts[o] != nil }
 
-// fail prints zfs's words and sets the exit status.
+// fail prints an error message of zfs and sets the exit status.
 func (c *call) fail(format string, a ...any) {
 	fmt.Fprintf(&c.err, format+"\n", a...)
 	c.rc = 1
 }
 
-// do carries the command out, or tells a lie in its place.
-func (c *call) do() int {
-	argv := c.entry.Argv
-	for _, a := range argv {
-		if strings.ContainsFunc(a, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }) {
-			c.entry.Odd = fmt.Sprintf("a control character in %.80q", a)
-		}
-	}
-	if len(argv) < 2 {
-		return c.bad("no command")
-	}
-	c.sub = argv[1]
-	f, ok := forms[c.prog+" "+c.sub]
-	if !ok {
-		return c.bad("an unknown command")
-	}
-	if err := c.parse(argv[2:], f.options); err != nil {
-		return c.bad("%s", err)
-	}
-	if n := len(c.operands); n < f.min || f.max >= 0 && n > f.max {
-		return c.bad("%d operands", n)
-	}
-	if c.host == "" {
-		return c.bad("a command on the machine between the hosts")
-	}
-	c.entry.Sign = c.sign()
-	if f.reads {
-		// What a stream or a program says is read before the host is locked.
-		c.in, _ = io.ReadAll(io.LimitReader(c.peer.stdin, maxInput))
-		_, _ = io.Copy(io.Discard, c.peer.stdin)
-		if c.sub == "program" {
-			c.entry.Stdin = string(c.in)
-		}
-	}
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		return exitUnknown
-	}
-	c.h = c.hosts[c.host]
-	lie := c.lie()
-	if lie == nil || !lie.before() {
-		f.do(c)
-	}
-	if lie != nil {
-		defer c.mu.Unlock()
-		m := c.mutate(lie)
-		c.log()
-		return m.tell()
-	}
-	c.log()
-	c.mu.Unlock()
-	_, err := c.peer.stdout.Write(c.out.Bytes())
-	_, _ = c.peer.stderr.Write(c.err.Bytes())
-	if err != nil && c.rc == 0 {
-		c.rc = 141
-	}
-	return c.rc
-}
-
-// nonce is a property whose name is another each time.
+// nonce matches user properties with a random name.
 var nonce = regexp.MustCompile(`zab:[0-9a-f]{8,}`)
 
-// sign is the command without what names datasets.
-func (c *call) sign() string {
+// signature returns the command with its options, but without the names of datasets.
+func (c *call) signature() string {
 	s := c.prog + " " + c.sub
 	for _, o := range []string{"j", "r", "d", "t", "o", "i", "I", "A", "n"} {
 		for _, v := range c.opts[o] {
@@ -237,16 +231,16 @@ func (c *call) sign() string {
 	return s
 }
 
-// A form is a command that zab may use.
+// form describes a command that zab may use.
 type form struct {
 	options  string // as for getopt
-	min, max int    // operands; -1 for any number
-	reads    bool   // its standard input
-	writes   bool   // to the host
-	do       func(c *call)
+	min, max int    // number of operands; max is -1 for any
+	reads    bool   // reads its standard input
+	writes   bool   // changes the host
+	execute  func(c *call)
 }
 
-// forms are all commands, by program and sub-command.
+// forms has all commands by program and subcommand, such as "zfs get".
 var forms map[string]form
 
 func init() {
@@ -277,297 +271,4 @@ func init() {
 		"zpool status": {"v", 1, 1, false, false, (*call).zpoolStatus},
 		"zpool sync":   {"", 0, -1, false, false, func(c *call) {}},
 	}
-}
-
-func (c *call) depth(otherwise int) int {
-	switch {
-	case c.has("r"):
-		return -1
-	case c.has("d"):
-		n, _ := strconv.Atoi(c.opt("d"))
-		return n
-	}
-	return otherwise
-}
-
-func (c *call) zfsGet() {
-	props := strings.Split(c.operands[0], ",")
-	var names []string
-	depth := c.depth(0)
-	if len(c.operands) > 1 {
-		names = c.operands[1:]
-	} else {
-		depth = c.depth(-1)
-	}
-	objects, missing := c.h.objects(names, depth, strings.Split(or(c.opt("t"), "filesystem,volume,snapshot,bookmark"), ","))
-	columns := strings.Split(or(c.opt("o"), "name,property,value,source"), ",")
-	sources := strings.Split(c.opt("s"), ",")
-	if c.has("j") {
-		c.json("zfs get", objects, props, true)
-	} else {
-		for _, o := range objects {
-			ask := props
-			if props[0] == "all" && o.s == nil {
-				ask = sortedKeys(o.d.Local)
-			}
-			for _, p := range ask {
-				v, source := c.h.value(o, p), "-"
-				if o.s == nil {
-					v, source = c.h.get(o.d, p)
-				}
-				if c.has("s") && !slices.Contains(sources, source) {
-					continue
-				}
-				row := map[string]string{"name": o.name(), "property": p, "value": v, "source": source}
-				c.row(columns, func(col string) string { return row[col] })
-			}
-		}
-	}
-	if missing != nil {
-		c.err.WriteString(notThere(missing))
-		c.rc = 1
-	}
-}
-
-func (c *call) row(columns []string, value func(string) string) {
-	for i, col := range columns {
-		if i > 0 {
-			c.out.WriteByte('\t')
-		}
-		c.out.WriteString(value(col))
-	}
-	c.out.WriteByte('\n')
-}
-
-func (c *call) zfsList() {
-	var names []string
-	depth := c.depth(0)
-	types := strings.Split(or(c.opt("t"), "filesystem,volume"), ",")
-	if len(c.operands) > 0 {
-		names = c.operands
-		if !c.has("r") && !c.has("d") && slices.Contains(types, "snapshot") {
-			depth = 1
-		}
-	} else {
-		depth = c.depth(-1)
-	}
-	objects, missing := c.h.objects(names, depth, types)
-	slices.SortStableFunc(objects, func(a, b object) int {
-		if n := strings.Compare(a.d.Name, b.d.Name); n != 0 || a.s == nil || b.s == nil {
-			return n
-		}
-		return strings.Compare(a.name(), b.name())
-	})
-	columns := strings.Split(or(c.opt("o"), "name"), ",")
-	if c.has("j") {
-		c.json("zfs list", objects, columns, false)
-	} else {
-		for _, o := range objects {
-			c.row(columns, func(col string) string { return c.h.value(o, col) })
-		}
-	}
-	if missing != nil {
-		c.err.WriteString(notThere(missing))
-		c.rc = 1
-	}
-}
-
-// json prints what -j prints since 2.3.
-func (c *call) json(command string, objects []object, props []string, sources bool) {
-	type source struct {
-		Type string `json:"type"`
-		Data string `json:"data"`
-	}
-	type value struct {
-		Value  string `json:"value"`
-		Source source `json:"source"`
-	}
-	quote := func(v any) string { b, _ := json.Marshal(v); return string(b) }
-	fmt.Fprintf(&c.out, `{"output_version":{"command":%s,"vers_major":0,"vers_minor":1},"datasets":{`, quote(command))
-	for i, o := range objects {
-		if i > 0 {
-			c.out.WriteByte(',')
-		}
-		fmt.Fprintf(&c.out, `%s:{"name":%s,"type":%s,"pool":%s,"createtxg":%s,"properties":{`, quote(o.name()), quote(o.name()),
-			quote(strings.ToUpper(c.h.value(o, "type"))), quote(poolOf(o.d.Name)), quote(c.h.value(o, "createtxg")))
-		for k, p := range props {
-			if k > 0 {
-				c.out.WriteByte(',')
-			}
-			v := value{c.h.value(o, p), source{"NONE", "-"}}
-			if o.s == nil {
-				_, s := c.h.get(o.d, p)
-				switch from, inherited := strings.CutPrefix(s, "inherited from "); {
-				case inherited:
-					v.Source = source{"INHERITED", from}
-				case s != "-":
-					v.Source = source{strings.ToUpper(s), "-"}
-				}
-			}
-			fmt.Fprintf(&c.out, "%s:%s", quote(p), quote(v))
-		}
-		c.out.WriteString("}}")
-	}
-	c.out.WriteString("}}\n")
-}
-
-func (c *call) zfsHolds() {
-	for _, n := range c.operands {
-		_, s := c.h.lookup(n)
-		if s == nil {
-			c.fail("cannot open '%s': dataset does not exist", n)
-			continue
-		}
-		for _, tag := range s.Holds {
-			fmt.Fprintf(&c.out, "%s\t%s\tWed Feb 25 12:00 2026\n", n, tag)
-		}
-	}
-}
-
-func (c *call) zpoolGet() {
-	props := strings.Split(c.operands[0], ",")
-	for _, p := range c.h.Pools {
-		if len(c.operands) > 1 && !slices.Contains(c.operands[1:], p.Name) {
-			continue
-		}
-		for _, prop := range props {
-			v := p.Features[prop]
-			switch {
-			case prop == "load_guid":
-				v = p.Load
-			case prop == "guid":
-				v = guidFor("pool", p.Load)
-			case v == "":
-				v = "enabled"
-			}
-			row := map[string]string{"name": p.Name, "property": prop, "value": v, "source": "-"}
-			c.row(strings.Split(or(c.opt("o"), "name,property,value,source"), ","), func(col string) string { return row[col] })
-		}
-	}
-	for _, n := range c.operands[1:] {
-		if !slices.ContainsFunc(c.h.Pools, func(p *Pool) bool { return p.Name == n }) {
-			c.fail("cannot open '%s': no such pool", n)
-		}
-	}
-}
-
-func (c *call) zpoolList() {
-	for _, p := range c.h.Pools {
-		if len(c.operands) > 0 && !slices.Contains(c.operands, p.Name) {
-			continue
-		}
-		row := map[string]string{"name": p.Name, "guid": guidFor("pool", p.Load), "health": "ONLINE", "load_guid": p.Load}
-		c.row(strings.Split(or(c.opt("o"), "name"), ","), func(col string) string { return or(row[col], "-") })
-	}
-}
-
-func (c *call) zpoolStatus() {
-	for _, p := range c.h.Pools {
-		if p.Name == c.operands[0] {
-			fmt.Fprintf(&c.out, "  pool: %s\n state: ONLINE\nconfig:\n\n\tNAME  STATE\n\t%[1]s  ONLINE\n\nerrors: No known data errors\n", p.Name)
-			return
-		}
-	}
-	c.fail("cannot open '%s': no such pool", c.operands[0])
-}
-
-// ssh answers -G, keeps a master's socket, or runs a line on another host.
-func (c *call) ssh() int {
-	if err := c.parse(c.entry.Argv[1:], "F:o:TaxMNS:GqknC"); err != nil {
-		return c.bad("%s", err)
-	}
-	if len(c.operands) == 0 || len(c.operands) > 2 {
-		return c.bad("%d operands", len(c.operands))
-	}
-	dest := c.operands[0]
-	host, ok := c.run.Dests[dest]
-	if !ok {
-		return c.bad("the unknown host %.80q", dest)
-	}
-	switch {
-	case c.has("G"):
-		path := "none"
-		if c.run.Shared {
-			path = "/nonexistent/%r@%h"
-		}
-		fmt.Fprintf(c.peer.stdout, "hostname %s\nserveraliveinterval 0\ncontrolpath %s\n", dest, path)
-		return 0
-	case c.has("M"):
-		l, err := net.Listen("unix", c.opt("S"))
-		if err != nil {
-			return c.bad("%s", err)
-		}
-		<-c.peer.gone
-		l.Close()
-		return 255
-	case len(c.operands) != 2:
-		return c.bad("no command")
-	}
-	line := c.operands[1]
-	words, simple, err := splitLine(line)
-	if err != nil {
-		return c.bad("%s", err)
-	}
-	if simple && !c.run.Shell {
-		return (&call{server: c.server, host: host, prog: words[0], peer: c.peer, entry: Entry{Host: host, Argv: words}}).do()
-	}
-	c.entry = Entry{Host: host, Argv: []string{"sh", line}}
-	c.log()
-	return c.peer.shell(host)
-}
-
-// splitLine cuts a line for the other host's shell into words. It takes quotes
-// for what they are, and refuses what a shell would do something with, but for
-// lines that begin as zab's own scripts do.
-func splitLine(line string) (words []string, simple bool, err error) {
-	simple = true
-	for _, script := range []string{"/bin/sh -c ", "date +%s; ", "env LC_ALL=C /bin/sh -c ", "LC_ALL=C "} {
-		if strings.HasPrefix(line, script) {
-			simple = false
-		}
-	}
-	var word []byte
-	in, quoted := false, byte(0)
-	for i := 0; i < len(line); i++ {
-		ch := line[i]
-		switch {
-		case quoted == '\'' && ch == '\'', quoted == '"' && ch == '"':
-			quoted = 0
-		case quoted == '\'':
-			word = append(word, ch)
-		case quoted == '"' && strings.IndexByte("$`\\", ch) >= 0:
-			return nil, false, fmt.Errorf("a %q in double quotes in %.120q", ch, line)
-		case quoted == '"':
-			word = append(word, ch)
-		case ch == '\'' || ch == '"':
-			in, quoted = true, ch
-		case ch == '\\' && i+1 < len(line) && line[i+1] != '\n':
-			i++
-			word, in = append(word, line[i]), true
-		case ch == ' ':
-			if in {
-				words = append(words, string(word))
-			}
-			word, in = nil, false
-		case ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9' || strings.IndexByte("_@%+=:,./-", ch) >= 0:
-			word, in = append(word, ch), true
-		case strings.HasPrefix(line, "date +%s; "):
-			return nil, false, nil
-		default:
-			return nil, false, fmt.Errorf("%q unquoted in %.120q", ch, line)
-		}
-	}
-	if quoted != 0 {
-		return nil, false, fmt.Errorf("a quote without end in %.120q", line)
-	}
-	if in {
-		words = append(words, string(word))
-	}
-	if len(words) > 2 && words[0] == "env" && words[1] == "LC_ALL=C" && words[2] != "/bin/sh" {
-		words = words[2:]
-	}
-	if len(words) == 0 {
-		return nil, false, errors.New("an empty line")
-	}
-	return words, simple && (words[0] == "zfs" || words[0] == "zpool"), nil
 }

@@ -7,27 +7,28 @@ import (
 	"strconv"
 )
 
-// stream is what travels from zfs send to zfs receive. It is framed as zfs frames
-// it, in records of which zab looks at some; what the stand-in for receive needs is
-// in JSON behind the first snapshot's beginning.
+// stream is a stream of zfs send, or one dataset of a stream package. It is encoded in
+// records as those of zfs, since zab reads some of them; the first BEGIN record of a
+// snapshot has the stream as JSON for the stand-in of zfs receive.
 type stream struct {
 	Kind  string
-	Name  string // full, of the newest
-	From  string // the base's guid; "" in a full stream
+	Name  string // full name of the newest snapshot
+	From  string // guid of the base; "" in a full stream
 	Raw   bool
-	Flags []string          // of a token
+	Flags []string          // the flags of its resume token, such as rawok
 	Props map[string]string // nil without -p
 	Holds []string
 	Snaps []*Snap
-	// Resumed: it goes on where another broke off.
+	// Resumed: the stream continues an interrupted one.
 	Resumed         bool
 	Cipher, KeyGUID string
-	// Children are the datasets of a package, by the rest of their names.
+	// Children are the other datasets of a stream package; their Name is relative to
+	// this.
 	Children []*stream `json:",omitempty"`
 }
 
-// Records have this size; these are their types, and where in them things are:
-// see dmu_replay_record in sys/zfs_ioctl.h.
+// The size of records, their types, and the magic number of BEGIN: see dmu_replay_record
+// in sys/zfs_ioctl.h.
 const (
 	recordSize  = 312
 	recordBegin = 0
@@ -36,18 +37,19 @@ const (
 	streamMagic = 0x2F5bacbac
 )
 
-func record(typ, payload uint32) []byte {
+func newRecord(typ, payload uint32) []byte {
 	b := make([]byte, recordSize)
 	binary.LittleEndian.PutUint32(b, typ)
 	binary.LittleEndian.PutUint32(b[4:], payload)
 	return b
 }
 
-func begin(head uint64, name, to, from string, payload []byte) []byte {
+// beginRecord returns a BEGIN record; head is 1 for a snapshot, 2 for a stream package.
+func beginRecord(head uint64, name, to, from string, payload []byte) []byte {
 	for len(payload)%8 != 0 {
 		payload = append(payload, ' ')
 	}
-	b := record(recordBegin, uint32(len(payload)))
+	b := newRecord(recordBegin, uint32(len(payload)))
 	toGUID, _ := strconv.ParseUint(to, 10, 64)
 	fromGUID, _ := strconv.ParseUint(from, 10, 64)
 	le := binary.LittleEndian
@@ -59,8 +61,8 @@ func begin(head uint64, name, to, from string, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// notRecursive is the list of a package of one dataset: an nvlist in XDR with one
-// flag.
+// notRecursive is the header of a stream package of one dataset: an nvlist in XDR with
+// the flag not_recursive.
 var notRecursive = func() []byte {
 	be := binary.BigEndian
 	p := be.AppendUint32(nil, 13)
@@ -74,45 +76,45 @@ var notRecursive = func() []byte {
 func (s *stream) encode() []byte {
 	dataset := s.Name[:bytes.IndexByte([]byte(s.Name+"@"), '@')]
 	var b []byte
-	whole := len(s.Snaps) > 1 || s.Props != nil || s.Children != nil
-	if whole {
+	inPackage := len(s.Snaps) > 1 || s.Props != nil || s.Children != nil
+	if inPackage {
 		list := notRecursive
 		if s.Children != nil {
 			list = append(bytes.Clone(notRecursive[:12]), 0, 0, 0, 0, 0, 0, 0, 0)
 		}
-		b = begin(2, s.Name, "", "", bytes.Clone(list))
-		b = append(b, record(recordEnd, 0)...)
+		b = beginRecord(2, s.Name, "", "", bytes.Clone(list))
+		b = append(b, newRecord(recordEnd, 0)...)
 	}
 	payload, _ := json.Marshal(s)
-	one := func(name, to, from string) {
-		b = append(b, begin(1, name, to, from, payload)...)
+	add := func(name, to, from string) {
+		b = append(b, beginRecord(1, name, to, from, payload)...)
 		payload = nil
-		w := record(recordWrite, 0)
+		w := newRecord(recordWrite, 0)
 		data := bytes.Repeat([]byte{'0'}, 1024)
 		binary.LittleEndian.PutUint64(w[32:], uint64(len(data)))
-		b = append(append(append(b, w...), data...), record(recordEnd, 0)...)
+		b = append(append(append(b, w...), data...), newRecord(recordEnd, 0)...)
 	}
 	from := s.From
 	for _, x := range s.Snaps {
-		one(dataset+"@"+x.Name, x.GUID, from)
+		add(dataset+"@"+x.Name, x.GUID, from)
 		from = x.GUID
 	}
 	for _, c := range s.Children {
 		for _, x := range c.Snaps {
-			one(dataset+"/"+c.Name+"@"+x.Name, x.GUID, "")
+			add(dataset+"/"+c.Name+"@"+x.Name, x.GUID, "")
 		}
 	}
-	if whole {
-		b = append(b, record(recordEnd, 0)...)
+	if inPackage {
+		b = append(b, newRecord(recordEnd, 0)...)
 	}
 	return b
 }
 
-// readStream reads what encode made, as far as it goes; nil for what is no
-// stream.
-func readStream(b []byte) (s *stream, whole bool) {
+// readStream decodes a stream of encode. s is nil if b has no stream's beginning;
+// complete reports whether b has its end.
+func readStream(b []byte) (s *stream, complete bool) {
 	le := binary.LittleEndian
-	inside, open := false, 0
+	inPackage, open := false, 0
 	for len(b) >= recordSize {
 		typ, n := le.Uint32(b), uint64(le.Uint32(b[4:]))
 		switch typ {
@@ -121,14 +123,14 @@ func readStream(b []byte) (s *stream, whole bool) {
 				return nil, false
 			}
 			if le.Uint64(b[16:])&3 == 2 {
-				inside = true
+				inPackage = true
 			}
 			open++
 		case recordWrite:
 			n = le.Uint64(b[32:])
 		case recordEnd:
-			if open--; open < 0 || open == 0 && !inside {
-				return s, open == 0 || inside && len(b) == recordSize
+			if open--; open < 0 || open == 0 && !inPackage {
+				return s, open == 0 || inPackage && len(b) == recordSize
 			}
 		default:
 			return nil, false

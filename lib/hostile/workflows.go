@@ -9,60 +9,61 @@ import (
 	"time"
 )
 
-// The names that all worlds have in common.
+// The same in all runs.
 const (
-	backup    = "b1"
-	srcDest   = "root@client"
-	dstDest   = "nas"
-	snapStyle = "20060102150405"
+	backup             = "b1"
+	srcDest            = "root@client"
+	dstDest            = "nas"
+	snapshotTimeFormat = "20060102150405"
 )
 
-// now is when every run happens.
+// now is the time of every run.
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// workflow is what one run does, and the world in which it does it.
+// workflow is one run of zab, and the hosts as they are before it.
 type workflow struct {
 	shape   int
 	number  int    // of the run
 	hostile string // src or dst
-	// remote are the hosts that are not the one zab runs on.
+	// remote are the hosts that zab reaches over ssh.
 	remote   map[string]bool
-	what     string
-	args     []string // of zab
+	kind     string
+	args     []string // options of zab
 	src, dst *Host
 	pool     string // of the target
-	inPool   string // the guid of that, if the copies say that they are held for it
-	root     string // the target; "" to snapshot and thin only
-	// selected are the source's datasets that are to be backed up.
+	poolGUID string // of pool, if the copies and their holds name it
+	root     string // the target; "" to only snapshot and thin
+	// selected are the datasets of the source to back up.
 	selected []string
-	keep     int // both schedules: that many
+	keep     int // number of snapshots that both schedules keep
 	shared   bool
 	shell    bool
 	programs bool
 	retries  int
-	stages   bool // by hand, with the records saved in between
-	// What the options allow.
-	missing, aside, bookmark, noHolds, clones, force, rollback bool
+	stages   bool // run by hand, with the records in files
+	// Set by the options.
+	missing, aside, bookmark, clones, force bool
 }
 
-// shapes is how many workflows there are.
-const shapes = 60
+// workflowCount is the number of workflows: each kind with four arrangements of hosts.
+const workflowCount = 60
 
-var kinds = []string{"plain", "thin", "missing", "aside", "token", "raw", "volume", "clones", "bookmark", "many", "alone", "cache", "stages", "breaks", "options"}
+var workflowKinds = []string{"plain", "thin", "missing", "aside", "token", "raw", "volume", "clones", "bookmark", "many", "alone", "cache", "stages", "breaks", "options"}
 
-// tag is of the holds that all targets share.
-const tag = "zfs_autobackup:" + backup
+// sharedTag is the tag of the holds that all targets share.
+const sharedTag = "zfs_autobackup:" + backup
 
+// snapName returns the name of a snapshot that zab took some days and hours ago.
 func snapName(days int, hour int) string {
-	return backup + "-" + now.AddDate(0, 0, -days).Add(-time.Duration(hour)*time.Hour).Format(snapStyle)
+	return backup + "-" + now.AddDate(0, 0, -days).Add(-time.Duration(hour)*time.Hour).Format(snapshotTimeFormat)
 }
 
-// shape makes the n-th workflow. The name of the target's pool is that of the
-// run, for runs at the same time would otherwise wait for each other's locks.
-func shape(n, run int) *workflow {
+// newWorkflow returns the n-th workflow. The target's pool is named after the run, since
+// runs with one target would wait for each other's locks.
+func newWorkflow(n, run int) *workflow {
 	rng := rand.New(rand.NewPCG(uint64(n), 7))
-	w := &workflow{shape: n, number: run, what: kinds[n%len(kinds)], keep: 3, remote: map[string]bool{}, pool: fmt.Sprintf("vault%d", run)}
-	switch n / len(kinds) % 4 {
+	w := &workflow{shape: n, number: run, kind: workflowKinds[n%len(workflowKinds)], keep: 3, remote: map[string]bool{}, pool: fmt.Sprintf("vault%d", run)}
+	switch n / len(workflowKinds) % 4 {
 	case 0: // pull
 		w.hostile, w.remote["src"] = "src", true
 	case 1: // push
@@ -74,90 +75,92 @@ func shape(n, run int) *workflow {
 	}
 	w.shared, w.shell, w.programs = rng.IntN(4) > 0, rng.IntN(6) == 0, rng.IntN(2) == 0
 	w.root = w.pool + "/backup"
-	w.world(rng)
-	w.arguments(rng)
+	w.makeHosts(rng)
+	w.chooseOptions(rng)
 	return w
 }
 
-func (w *workflow) world(rng *rand.Rand) {
-	g := func() string { return strconv.FormatUint(rng.Uint64()|1<<50, 10) }
+// makeHosts makes the two hosts, with the copies of earlier runs and the state that the
+// kind of workflow is about.
+func (w *workflow) makeHosts(rng *rand.Rand) {
+	newGUID := func() string { return strconv.FormatUint(rng.Uint64()|1<<50, 10) }
 	host := func(pool string) *Host {
 		h := &Host{TXG: 100, Now: now.Unix()}
-		h.Pools = []*Pool{{Name: pool, Load: g(), Features: map[string]string{}}}
-		h.add(&Dataset{Name: pool, GUID: g(), Local: map[string]string{}, Mounted: true, Creation: 1700000000})
+		h.Pools = []*Pool{{Name: pool, LoadGUID: newGUID(), Features: map[string]string{}}}
+		h.add(&Dataset{Name: pool, GUID: newGUID(), Local: map[string]string{}, Mounted: true, Creation: 1700000000})
 		return h
 	}
 	w.src, w.dst = host("tank"), host(w.pool)
 	s, d := w.src, w.dst
-	d.add(&Dataset{Name: w.root, GUID: g(), Local: map[string]string{"canmount": "off"}})
-	// The copies of somebody else, which nothing may happen to.
-	other := d.add(&Dataset{Name: w.pool + "/other", GUID: g(), Mounted: true, Local: map[string]string{"mountpoint": "/srv/other"}})
+	d.add(&Dataset{Name: w.root, GUID: newGUID(), Local: map[string]string{"canmount": "off"}})
+	// Another backup's copies, which must not change.
+	other := d.add(&Dataset{Name: w.pool + "/other", GUID: newGUID(), Mounted: true, Local: map[string]string{"mountpoint": "/srv/other"}})
 	for i := range 6 {
-		other.Snaps = append(other.Snaps, &Snap{Name: snapName(6-i, 1), GUID: g(), TXG: d.tick(), Creation: now.AddDate(0, 0, i-6).Unix(), Written: 5})
+		other.Snaps = append(other.Snaps, &Snap{Name: snapName(6-i, 1), GUID: newGUID(), TXG: d.tick(), Creation: now.AddDate(0, 0, i-6).Unix(), Written: 5})
 	}
-	d.add(&Dataset{Name: w.pool + "/backup2", GUID: g()})
-	// A dataset that nobody selected, with a secret.
-	secret := s.add(&Dataset{Name: "tank/secret", GUID: g(), Written: 4096, Mounted: true})
-	secret.Snaps = append(secret.Snaps, &Snap{Name: snapName(2, 0), GUID: g(), TXG: s.tick(), Creation: now.Unix() - 9000, Written: 1})
+	d.add(&Dataset{Name: w.pool + "/backup2", GUID: newGUID()})
+	// An unselected dataset, with a secret.
+	secret := s.add(&Dataset{Name: "tank/secret", GUID: newGUID(), Written: 4096, Mounted: true})
+	secret.Snaps = append(secret.Snaps, &Snap{Name: snapName(2, 0), GUID: newGUID(), TXG: s.tick(), Creation: now.Unix() - 9000, Written: 1})
 
 	s.find("tank").Local["compression"] = "zstd"
 	names := []string{"tank/home", "tank/home/alice", "tank/home/bob", "tank/srv"}
-	if w.what == "many" {
+	if w.kind == "many" {
 		for i := range 10 {
 			names = append(names, fmt.Sprintf("tank/many/d%d", i))
 		}
-		s.add(&Dataset{Name: "tank/many", GUID: g(), Mounted: true})
-		d.add(&Dataset{Name: w.root + "/tank", GUID: g(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
-		d.add(&Dataset{Name: w.root + "/tank/many", GUID: g(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
+		s.add(&Dataset{Name: "tank/many", GUID: newGUID(), Mounted: true})
+		d.add(&Dataset{Name: w.root + "/tank", GUID: newGUID(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
+		d.add(&Dataset{Name: w.root + "/tank/many", GUID: newGUID(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
 	}
-	pin := tag + ":" + d.find(w.root).GUID
-	if w.shape/len(kinds)%2 == 1 { // else the copies are an earlier version's
-		w.inPool = guidFor("pool", d.Pools[0].Load)
-		pin += "." + w.inPool
+	pin := sharedTag + ":" + d.find(w.root).GUID
+	if w.shape/len(workflowKinds)%2 == 1 { // otherwise the copies are those of an earlier version of zab
+		w.poolGUID = guidFor("pool", d.Pools[0].LoadGUID)
+		pin += "." + w.poolGUID
 	}
 	srcPool := s.find("tank").GUID
 	for _, n := range names {
-		ds := s.add(&Dataset{Name: n, GUID: g(), Written: int64(1+rng.IntN(9)) << 12, Mounted: true,
+		ds := s.add(&Dataset{Name: n, GUID: newGUID(), Written: int64(1+rng.IntN(9)) << 12, Mounted: true,
 			Local: map[string]string{"autobackup:" + backup: "true"}})
 		w.selected = append(w.selected, n)
-		if w.what == "volume" && (n == "tank/srv" || n == "tank/home/bob") {
+		if w.kind == "volume" && (n == "tank/srv" || n == "tank/home/bob") {
 			ds.Kind, ds.Mounted = "volume", false
 		}
 		if ds.Kind != "volume" {
 			ds.Local["sharenfs"] = "rw"
 		}
-		if w.what == "raw" && strings.HasPrefix(n, "tank/home") {
-			ds.Cipher, ds.Root, ds.KeyGUID, ds.Locked = "aes-256-gcm", "tank/home", guidFor("key"), rng.IntN(2) == 0
+		if w.kind == "raw" && strings.HasPrefix(n, "tank/home") {
+			ds.Cipher, ds.EncryptionRoot, ds.KeyGUID, ds.Locked = "aes-256-gcm", "tank/home", guidFor("key"), rng.IntN(2) == 0
 			ds.Mounted = !ds.Locked
 		}
 		count := 3 + rng.IntN(3)
-		if w.what == "thin" {
+		if w.kind == "thin" {
 			count = 8
 		}
 		for i := range count {
-			ds.Snaps = append(ds.Snaps, &Snap{Name: snapName(count-i, 2), GUID: g(), TXG: s.tick(),
+			ds.Snaps = append(ds.Snaps, &Snap{Name: snapName(count-i, 2), GUID: newGUID(), TXG: s.tick(),
 				Creation: now.AddDate(0, 0, i-count).Unix(), Written: int64(1+rng.IntN(5)) << 12})
 		}
-		if n == "tank/home/bob" && w.what != "volume" && w.what != "many" {
-			continue // without a copy as yet
+		if n == "tank/home/bob" && w.kind != "volume" && w.kind != "many" {
+			continue // not backed up yet
 		}
-		w.copyOf(ds, g, count-1-rng.IntN(2), pin, srcPool)
+		w.addCopy(ds, newGUID, count-1-rng.IntN(2), pin, srcPool)
 	}
-	switch w.what {
+	switch w.kind {
 	case "missing":
-		w.orphan("tank/old", g, srcPool, 30)
-		w.orphan("tank/old/sub", g, srcPool, 40)
-		w.orphan("tank/new", g, srcPool, 1)
+		w.addOrphan("tank/old", newGUID, srcPool, 30)
+		w.addOrphan("tank/old/sub", newGUID, srcPool, 40)
+		w.addOrphan("tank/new", newGUID, srcPool, 1)
 	case "aside":
 		c := d.find(w.root + "/tank/home/alice")
 		if rng.IntN(2) == 0 {
 			c.Written = 8192
 		} else {
-			c.Snaps = append(c.Snaps, &Snap{Name: "mine", GUID: g(), TXG: d.tick(), Creation: now.Unix() - 50, Written: 9})
+			c.Snaps = append(c.Snaps, &Snap{Name: "mine", GUID: newGUID(), TXG: d.tick(), Creation: now.Unix() - 50, Written: 9})
 		}
 		c = d.find(w.root + "/tank/srv")
 		for _, x := range c.Snaps {
-			x.GUID = g()
+			x.GUID = newGUID()
 		}
 		c.Local["quota"], c.Local["canmount"] = "1000000000", "noauto"
 	case "token":
@@ -168,24 +171,24 @@ func (w *workflow) world(rng *rand.Rand) {
 			}
 		}
 		ds := s.find("tank/home/bob")
-		d.add(&Dataset{Name: w.root + "/tank/home/bob", GUID: g(), Token: tokenFor("tank/home/bob@"+ds.Snaps[0].Name, ds.Snaps[0].GUID, "", "largeblockok", "embedok")})
+		d.add(&Dataset{Name: w.root + "/tank/home/bob", GUID: newGUID(), Token: tokenFor("tank/home/bob@"+ds.Snaps[0].Name, ds.Snaps[0].GUID, "", "largeblockok", "embedok")})
 	case "clones":
 		of := s.find("tank/home/alice")
 		at := of.newest()
-		s.add(&Dataset{Name: "tank/clone", GUID: g(), Origin: of.Name + "@" + at.Name, Written: 4096, Local: map[string]string{"autobackup:" + backup: "true"}})
+		s.add(&Dataset{Name: "tank/clone", GUID: newGUID(), Origin: of.Name + "@" + at.Name, Written: 4096, Local: map[string]string{"autobackup:" + backup: "true"}})
 		w.selected = append(w.selected, "tank/clone")
 	case "breaks":
-		d.Break = 1
+		d.StreamsToBreak = 1
 	}
 	slices.Sort(w.selected)
 }
 
-// copyOf makes the copy of a dataset with its first count snapshots.
-func (w *workflow) copyOf(ds *Dataset, g func() string, count int, pin, srcPool string) {
+// addCopy adds to the target the copy of a dataset, with its first count snapshots.
+func (w *workflow) addCopy(ds *Dataset, newGUID func() string, count int, pin, srcPool string) {
 	d := w.dst
 	for i, ch := range ds.Name {
 		if up := w.root + "/" + ds.Name[:i]; ch == '/' && d.find(up) == nil {
-			d.add(&Dataset{Name: up, GUID: g(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
+			d.add(&Dataset{Name: up, GUID: newGUID(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
 		}
 	}
 	if ds.Kind == "volume" {
@@ -195,54 +198,56 @@ func (w *workflow) copyOf(ds *Dataset, g func() string, count int, pin, srcPool 
 	if ds.Cipher != "" {
 		stream = "L,w"
 	}
-	c := d.add(&Dataset{Name: w.root + "/" + ds.Name, Kind: ds.Kind, GUID: g(), Local: map[string]string{"zab:from": srcPool, "zab:stream": stream},
+	c := d.add(&Dataset{Name: w.root + "/" + ds.Name, Kind: ds.Kind, GUID: newGUID(), Local: map[string]string{"zab:from": srcPool, "zab:stream": stream},
 		Received: map[string]string{"autobackup:" + backup: "true"}, HasReceived: true, Cipher: ds.Cipher, KeyGUID: ds.KeyGUID, Locked: ds.Cipher != ""})
 	if count%2 == 0 && c.Kind != "volume" {
-		// As after a night of zab's.
+		// As after an earlier run of this version.
 		c.Local["zab:stream"] += ",x"
 		c.Inherits = map[string]bool{"sharenfs": true, "sharesmb": true}
 	}
-	if w.inPool != "" {
-		c.Local["zab:pool"] = w.inPool
+	if w.poolGUID != "" {
+		c.Local["zab:pool"] = w.poolGUID
 	}
 	if c.Cipher != "" {
-		c.Root = c.Name
+		c.EncryptionRoot = c.Name
 	}
 	for _, s := range ds.Snaps[:count] {
 		c.Snaps = append(c.Snaps, &Snap{Name: s.Name, GUID: s.GUID, TXG: d.tick(), Creation: s.Creation, Written: s.Written})
 	}
-	if n := len(c.Snaps); n > 0 && w.what != "bookmark" {
-		c.Snaps[n-1].Holds = []string{pin, tag}
-		ds.Snaps[n-1].Holds = []string{pin, tag}
+	if n := len(c.Snaps); n > 0 && w.kind != "bookmark" {
+		c.Snaps[n-1].Holds = []string{pin, sharedTag}
+		ds.Snaps[n-1].Holds = []string{pin, sharedTag}
 	}
 }
 
-// orphan is a copy whose source is no more.
-func (w *workflow) orphan(name string, g func() string, srcPool string, days int) {
-	c := w.dst.add(&Dataset{Name: w.root + "/" + name, GUID: g(), Local: map[string]string{"zab:from": srcPool, "zab:stream": "L"}})
+// addOrphan adds a copy whose source no longer exists and whose newest snapshot is days+1
+// days old.
+func (w *workflow) addOrphan(name string, newGUID func() string, srcPool string, days int) {
+	c := w.dst.add(&Dataset{Name: w.root + "/" + name, GUID: newGUID(), Local: map[string]string{"zab:from": srcPool, "zab:stream": "L"}})
 	for i := range 4 {
-		c.Snaps = append(c.Snaps, &Snap{Name: snapName(days+4-i, 2), GUID: g(), TXG: w.dst.tick(), Creation: now.AddDate(0, 0, -days-4+i).Unix(), Written: 5})
+		c.Snaps = append(c.Snaps, &Snap{Name: snapName(days+4-i, 2), GUID: newGUID(), TXG: w.dst.tick(), Creation: now.AddDate(0, 0, -days-4+i).Unix(), Written: 5})
 	}
 }
 
-func (w *workflow) arguments(rng *rand.Rand) {
+// chooseOptions chooses the options of zab for the kind of workflow, some at random.
+func (w *workflow) chooseOptions(rng *rand.Rand) {
 	add := func(a ...string) { w.args = append(w.args, a...) }
 	chance := func(n int) bool { return rng.IntN(n) == 0 }
 	add("--utc", "--now=2026-03-01T12:00:00Z", "-v", fmt.Sprintf("--keep-source=%d", w.keep), fmt.Sprintf("--keep-target=%d", w.keep))
 	if w.remote["src"] {
 		add("--ssh-source=" + srcDest)
 	}
-	if w.remote["dst"] && w.what != "alone" {
+	if w.remote["dst"] && w.kind != "alone" {
 		add("--ssh-target=" + dstDest)
 	}
-	if w.what == "breaks" {
+	if w.kind == "breaks" {
 		w.retries = 1
 	}
 	add(fmt.Sprintf("--retries=%d", w.retries))
 	if chance(2) {
 		add("-j1")
 	}
-	switch w.what {
+	switch w.kind {
 	case "missing":
 		w.missing = true
 		add("--destroy-missing=10d")
@@ -256,12 +261,11 @@ func (w *workflow) arguments(rng *rand.Rand) {
 		w.bookmark = true
 		add("--bookmark")
 		if chance(2) {
-			w.noHolds = true
 			add("--no-holds")
 		}
 	case "alone":
 		w.root = ""
-		if w.hostile == "dst" { // there is no target: the source lies, or nobody
+		if w.hostile == "dst" { // without a target only the source can lie
 			w.hostile, w.remote["src"] = "src", true
 			if !slices.Contains(w.args, "--ssh-source="+srcDest) {
 				add("--ssh-source=" + srcDest)
@@ -272,7 +276,6 @@ func (w *workflow) arguments(rng *rand.Rand) {
 	case "stages":
 		w.stages = true
 	case "options":
-		w.rollback = true
 		add("--rollback", "--clear-mountpoint", "--clear-refreservation", "--filter-properties=compression,quota", "--set-properties=readonly=on,atime=off")
 		if chance(2) {
 			w.force = true
@@ -284,17 +287,17 @@ func (w *workflow) arguments(rng *rand.Rand) {
 	}
 }
 
-// honest is the host that tells the truth.
-func (w *workflow) honest() string {
+// honestHost returns the host that tells the truth.
+func (w *workflow) honestHost() string {
 	if w.hostile == "src" {
 		return "dst"
 	}
 	return "src"
 }
 
-// run is what the stand-ins are told, without lies.
-func (w *workflow) run() *Run {
-	r := &Run{Dests: map[string]string{}, Shared: w.shared, Shell: w.shell, Programs: w.programs}
+// config returns the configuration of the stand-ins, without lies.
+func (w *workflow) config() *runConfig {
+	r := &runConfig{Dests: map[string]string{}, Shared: w.shared, Shell: w.shell, Programs: w.programs}
 	for _, h := range []string{"src", "dst"} {
 		switch {
 		case !w.remote[h]:
@@ -308,5 +311,5 @@ func (w *workflow) run() *Run {
 	return r
 }
 
-// target is where a source dataset's copy is.
-func (w *workflow) target(name string) string { return w.root + "/" + name }
+// copyName returns the name of the copy of a source dataset.
+func (w *workflow) copyName(name string) string { return w.root + "/" + name }

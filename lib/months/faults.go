@@ -8,34 +8,35 @@ import (
 	"time"
 )
 
-// fault is something that is wrong for some nights.
+// fault is a problem that lasts for some nights.
 type fault struct {
 	kind, what string
-	until      int // the night in which it ends
+	until      int // the fault ends before the run of this night
 	begin, end func()
-	// meanwhile is what goes on while zab runs, until stop is closed.
+	// meanwhile runs beside zab, until stop is closed; nil for nothing.
 	meanwhile func(stop <-chan struct{})
-	// touches tells what may fail because of it.
+	// touches reports whether the fault may keep a dataset from being backed up.
 	touches func(*source) bool
-	// general: it stops whole runs, so that what fails need not be named.
-	general bool
-	// silent: what it touches is not there for zab, or changes while zab runs.
-	silent bool
-	// options are those of zab while it lasts.
+	// stopsRun: the fault stops whole runs, so the report need not name each dataset.
+	stopsRun bool
+	// unjudged: zab may not see the touched datasets, or they change while it runs. They
+	// are not judged.
+	unjudged bool
+	// options are added to zab's command line while the fault lasts.
 	options []string
 }
 
-func all(*source) bool { return true }
+func touchesAll(*source) bool { return true }
 
 func (p *pool) has(s *source) bool { return s.pool == p }
 
-// below tells what lies at or below a dataset.
-func below(name string) func(*source) bool {
+// touchesBelow returns a touches function for a dataset and its descendants.
+func touchesBelow(name string) func(*source) bool {
 	return func(s *source) bool { return s.name == name || strings.HasPrefix(s.name, name+"/") }
 }
 
-// kinds are the faults that there are. Each gives nil where it is not possible now.
-var kinds = []struct {
+// faultKinds are all faults. make returns nil if the fault is not possible now.
+var faultKinds = []struct {
 	kind string
 	make func(m *month) *fault
 }{
@@ -46,7 +47,7 @@ var kinds = []struct {
 			return nil
 		}
 		p := m.usb
-		return &fault{touches: p.has, begin: func() { p.device("flakey") }, end: p.put}
+		return &fault{touches: p.has, begin: func() { p.setDevice("flakey") }, end: p.restore}
 	}},
 	{"source full", func(m *month) *fault { return m.full(m.src) }},
 	{"target full", func(m *month) *fault { return m.full(m.dst) }},
@@ -55,50 +56,50 @@ var kinds = []struct {
 			return nil
 		}
 		p := m.usb
-		return &fault{touches: p.has, begin: func() { p.again("-o readonly=on") }, end: func() { p.again("") }}
+		return &fault{touches: p.has, begin: func() { p.reimport("-o readonly=on") }, end: func() { p.reimport("") }}
 	}},
 	{"source exported", func(m *month) *fault {
 		if m.usb.gone {
 			return nil
 		}
 		p := m.usb
-		return &fault{touches: p.has, silent: true,
+		return &fault{touches: p.has, unjudged: true,
 			begin: func() { m.must("zpool export -f %s", p.name); p.gone = true },
 			end:   func() { m.must("zpool import -d /dev/mapper %s", p.name); p.gone = false }}
 	}},
 	{"quota of a copy", func(m *month) *fault {
-		s := m.any(func(s *source) bool { return !s.volume && s.copy != nil && !m.dst.gone })
+		s := m.randomSource(func(s *source) bool { return !s.volume && s.copy != nil && !m.dst.gone })
 		if s == nil {
 			return nil
 		}
 		c := m.copyOf(s.name)
-		return &fault{touches: below(s.name), begin: func() { m.sh("zfs set quota=$(zfs get -Hpo value used '%[1]s') '%[1]s'", c) },
+		return &fault{touches: touchesBelow(s.name), begin: func() { m.sh("zfs set quota=$(zfs get -Hpo value used '%[1]s') '%[1]s'", c) },
 			end: func() { m.onTarget("zfs set quota=none '%s'", c) }}
 	}},
 	{"limit of snapshots on the source", func(m *month) *fault {
-		s := m.any(func(s *source) bool { return !s.volume && !m.src.gone && s.pool == m.src })
+		s := m.randomSource(func(s *source) bool { return !s.volume && !m.src.gone && s.pool == m.src })
 		if s == nil {
 			return nil
 		}
-		return &fault{touches: below(s.name), begin: func() { m.sh("zfs set snapshot_limit=1 '%s'", s.name) },
+		return &fault{touches: touchesBelow(s.name), begin: func() { m.sh("zfs set snapshot_limit=1 '%s'", s.name) },
 			end: func() { m.sh("zfs set snapshot_limit=none '%s'", s.name) }}
 	}},
 	{"limit of snapshots on a copy", func(m *month) *fault {
-		s := m.any(func(s *source) bool { return !s.volume && s.copy != nil && !m.dst.gone })
+		s := m.randomSource(func(s *source) bool { return !s.volume && s.copy != nil && !m.dst.gone })
 		if s == nil {
 			return nil
 		}
 		c := m.copyOf(s.name)
-		return &fault{touches: below(s.name), begin: func() { m.sh("zfs set snapshot_limit=1 '%s'", c) },
+		return &fault{touches: touchesBelow(s.name), begin: func() { m.sh("zfs set snapshot_limit=1 '%s'", c) },
 			end: func() { m.onTarget("zfs set snapshot_limit=none '%s'", c) }}
 	}},
 	{"thick volume without room", func(m *month) *fault {
 		if m.src.gone {
 			return nil
 		}
-		m.n++
-		v := fmt.Sprintf("%s/t/thick%d", m.src.name, m.n)
-		return &fault{touches: below(v),
+		m.counter++
+		v := fmt.Sprintf("%s/t/thick%d", m.src.name, m.counter)
+		return &fault{touches: touchesBelow(v),
 			begin: func() {
 				m.sh("zfs create -V 16M '%[1]s' && { udevadm settle -t 10; dd if=/dev/zero of='/dev/zvol/%[1]s' bs=1M count=16 oflag=direct 2>&1; } && zpool sync %[2]s && zfs set reservation=$(($(zfs get -Hpo value available %[2]s) - 4000000)) %[2]s/other", v, m.src.name)
 			},
@@ -108,11 +109,11 @@ var kinds = []struct {
 		if m.src.gone {
 			return nil
 		}
-		m.n++
-		in, stream := fmt.Sprintf("%s/t/in%d", m.src.name, m.n), fmt.Sprintf("%s/stream%d", m.dir, m.n)
-		return &fault{touches: below(in),
+		m.counter++
+		in, stream := fmt.Sprintf("%s/t/in%d", m.src.name, m.counter), fmt.Sprintf("%s/stream%d", m.dir, m.counter)
+		return &fault{touches: touchesBelow(in),
 			begin: func() {
-				m.foreign(stream)
+				m.writeForeignStream(stream)
 				m.sh("head -c 1000000 %s | zfs receive -s -u '%s'", stream, in)
 			},
 			end: func() {
@@ -124,10 +125,11 @@ var kinds = []struct {
 		if m.src.gone {
 			return nil
 		}
-		m.n++
-		in, stream := fmt.Sprintf("%s/t/received%d", m.src.name, m.n), fmt.Sprintf("%s/stream%d", m.dir, m.n)
-		// The received dataset may come before zab looks or later, and it stays.
-		return &fault{touches: below(in), silent: true, begin: func() { m.foreign(stream) }, end: func() { os.Remove(stream) },
+		m.counter++
+		in, stream := fmt.Sprintf("%s/t/received%d", m.src.name, m.counter), fmt.Sprintf("%s/stream%d", m.dir, m.counter)
+		// The received dataset may appear before or after zab lists the source, and it
+		// stays.
+		return &fault{touches: touchesBelow(in), unjudged: true, begin: func() { m.writeForeignStream(stream) }, end: func() { os.Remove(stream) },
 			meanwhile: func(<-chan struct{}) {
 				_ = exec.Command("sh", "-c", fmt.Sprintf("(head -c 1000000; sleep 2; cat) <%s | zfs receive -u '%s'", stream, in)).Run()
 			}}
@@ -136,7 +138,7 @@ var kinds = []struct {
 		if m.src.gone {
 			return nil
 		}
-		// They touch nothing: all must be backed up all the same.
+		// Touches nothing: everything must still be backed up.
 		return &fault{touches: func(*source) bool { return false }, begin: func() {}, end: func() {},
 			meanwhile: func(stop <-chan struct{}) {
 				for i := 0; ; i++ {
@@ -150,14 +152,14 @@ var kinds = []struct {
 			}}
 	}},
 	{"a copy written to", func(m *month) *fault {
-		s := m.any(func(s *source) bool {
+		s := m.randomSource(func(s *source) bool {
 			return !s.volume && s.copy != nil && !m.dst.gone && !strings.Contains(s.name, "/enc")
 		})
 		if s == nil {
 			return nil
 		}
 		c := m.copyOf(s.name)
-		return &fault{touches: below(s.name),
+		return &fault{touches: touchesBelow(s.name),
 			begin: func() {
 				m.sh("zfs set readonly=off '%[1]s'; zfs mount '%[1]s'; mount -o remount,rw '%[2]s'; echo x >'%[2]s/foreign'", c, m.dir+"/"+c)
 			},
@@ -170,28 +172,28 @@ var kinds = []struct {
 			return nil
 		}
 		e := m.src.name + "/t/enc"
-		return &fault{touches: below(e), begin: func() { m.sh("zfs unmount -f '%[1]s'; zfs unload-key '%[1]s'", e) },
+		return &fault{touches: touchesBelow(e), begin: func() { m.sh("zfs unmount -f '%[1]s'; zfs unload-key '%[1]s'", e) },
 			end: func() { m.sh("zfs load-key '%[1]s' && zfs mount '%[1]s'", e) }}
 	}},
 	{"a hook that fails", func(m *month) *fault {
-		return &fault{touches: all, general: true, begin: func() {}, end: func() {}, options: []string{"--pre-snapshot-cmd=exit 3"}}
+		return &fault{touches: touchesAll, stopsRun: true, begin: func() {}, end: func() {}, options: []string{"--pre-snapshot-cmd=exit 3"}}
 	}},
 	{"a value that means nothing", func(m *month) *fault {
 		if m.src.gone {
 			return nil
 		}
-		return &fault{touches: all, general: true, begin: func() { m.sh("zfs set autobackup:%s=yes %s/other", m.name, m.src.name) },
+		return &fault{touches: touchesAll, stopsRun: true, begin: func() { m.sh("zfs set autobackup:%s=yes %s/other", m.name, m.src.name) },
 			end: func() { m.sh("zfs inherit autobackup:%s %s/other", m.name, m.src.name) }}
 	}},
 	{"another's hold", func(m *month) *fault {
-		s := m.any(func(s *source) bool { return !m.src.gone && s.pool == m.src && s.newest != "" })
+		s := m.randomSource(func(s *source) bool { return !m.src.gone && s.pool == m.src && s.newest != "" })
 		if s == nil {
 			return nil
 		}
-		m.n++
-		tag := fmt.Sprintf("other%d", m.n)
+		m.counter++
+		tag := fmt.Sprintf("other%d", m.counter)
 		list := fmt.Sprintf("zfs list -Hr -d 1 -t snapshot -o name '%s'", s.name)
-		// Thinning fails; the backup does not.
+		// Thinning fails; the backup must not.
 		return &fault{touches: func(*source) bool { return false }, begin: func() { m.sh("%s | xargs -d '\\n' -r zfs hold %s", list, tag) },
 			end: func() {
 				m.sh("zfs list -Hr -t snapshot -o name %s | xargs -d '\\n' -r zfs release %s 2>/dev/null; true", m.src.name, tag)
@@ -199,14 +201,15 @@ var kinds = []struct {
 	}},
 }
 
-// foreign writes into a file the stream of a snapshot that zab has no part in.
-func (m *month) foreign(file string) {
+// writeForeignStream writes to a file the send stream of a snapshot that no run of zab has seen.
+func (m *month) writeForeignStream(file string) {
 	m.sh("head -c 3000000 /dev/zero >'%[1]s/%[2]s/other/f'; zfs snapshot %[2]s/other@foreign && { zfs send %[2]s/other@foreign >%[3]s; zfs destroy %[2]s/other@foreign; }", m.dir, m.src.name, file)
 }
 
-// draw gives a fault that is possible now and that is not there yet.
+// draw returns a random fault, or nil if its kind is excluded by Only, already active or
+// not possible now.
 func (m *month) draw() *fault {
-	k := kinds[m.rng.Intn(len(kinds))]
+	k := faultKinds[m.rng.Intn(len(faultKinds))]
 	if !strings.Contains(k.kind, m.c.Only) {
 		return nil
 	}
@@ -223,8 +226,8 @@ func (m *month) draw() *fault {
 	return f
 }
 
-// any gives one of the sources that something is possible with.
-func (m *month) any(fits func(*source) bool) *source {
+// randomSource returns a random source for which fits reports true, or nil if there is none.
+func (m *month) randomSource(fits func(*source) bool) *source {
 	var list []*source
 	for _, s := range m.sources() {
 		if fits(s) {
@@ -237,11 +240,12 @@ func (m *month) any(fits func(*source) bool) *source {
 	return list[m.rng.Intn(len(list))]
 }
 
-// onTarget runs a line of shell that changes the target, when its disk is there.
+// onTarget runs a shell command that changes the target. While the target's disk is away,
+// the command is put off until the disk is back.
 func (m *month) onTarget(format string, a ...any) {
 	if m.dst.gone {
-		// It is put right when the disk is back.
-		m.active = append(m.active, &fault{kind: "put right later", what: "put right later", touches: all, begin: func() {},
+		// As a fault that ends the next night, which tries again.
+		m.active = append(m.active, &fault{kind: "put right later", what: "put right later", touches: touchesAll, begin: func() {},
 			until: m.nights + 1, end: func() { m.onTarget(format, a...) }})
 		return
 	}
@@ -254,13 +258,13 @@ func (m *month) pulled(p *pool) *fault {
 	}
 	touches := p.has
 	if p == m.dst {
-		touches = all
+		touches = touchesAll
 	}
-	seen := m.one(2)
-	cold := !seen && m.one(2)
-	return &fault{touches: touches, end: p.put, begin: func() {
+	seen := m.oneIn(2)
+	cold := !seen && m.oneIn(2)
+	return &fault{touches: touches, end: p.restore, begin: func() {
 		if cold {
-			p.again("") // nothing of it is in memory
+			p.reimport("") // with an empty cache
 		}
 		p.pull(seen)
 	}}
@@ -272,20 +276,21 @@ func (m *month) full(p *pool) *fault {
 	}
 	touches := p.has
 	if p == m.dst {
-		touches = all
+		touches = touchesAll
 	}
 	file := m.dir + "/" + p.name + "/other/fill"
 	return &fault{touches: touches, begin: func() { m.sh("dd if=/dev/zero of=%s bs=1M 2>&1 | tail -n 1; zpool sync %s", file, p.name) },
 		end: func() {
 			if p.gone {
-				p.put()
+				p.restore()
 			}
 			m.sh("rm -f %s; zpool sync %s", file, p.name)
 		}}
 }
 
-// again exports the pool and imports it with other options.
-func (p *pool) again(options string) {
+// reimport exports the pool and imports it with the given options; a pool that is gone stays
+// as it is.
+func (p *pool) reimport(options string) {
 	if p.gone {
 		return
 	}

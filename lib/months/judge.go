@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// source is a dataset that is selected.
+// source is a dataset that is selected for backup.
 type source struct {
 	name   string
 	pool   *pool
 	volume bool
-	// newest is the guid of its newest snapshot of the backup's, after which
-	// written bytes came.
+	// newest is the guid of the newest snapshot with this backup's name, "" if there is
+	// none; written is the number of bytes written since, "-" if unknown.
 	newest, written string
-	// copy has the guids of the snapshots of its copy.
+	// copy has the guids of the snapshots of the dataset's copy; nil if there is no copy.
 	copy map[string]bool
-	// unseen: its pool could not be asked, or that of the copies.
+	// unseen: the dataset's pool or the target's could not be read.
 	unseen bool
 }
 
-// sources are the selected datasets, by name.
+// sources returns the selected datasets, sorted by name.
 func (m *month) sources() (out []*source) {
 	for _, s := range m.known {
 		out = append(out, s)
@@ -32,7 +32,7 @@ func (m *month) sources() (out []*source) {
 // rows returns the fields of the lines that zfs prints before it ends, or hangs because
 // a pool was suspended just then.
 func (m *month) rows(argv ...string) (out [][]string) {
-	ctx, cancel := context.WithTimeout(context.Background(), shTime/2)
+	ctx, cancel := context.WithTimeout(context.Background(), shTimeout/2)
 	defer cancel()
 	text, _ := m.output(ctx, append([]string{"zfs"}, argv...)...)
 	for l := range strings.Lines(text) {
@@ -43,11 +43,11 @@ func (m *month) rows(argv ...string) (out [][]string) {
 	return out
 }
 
-// look reads how source and target are now. What of them cannot be read stays as
-// it was known.
-func (m *month) look() {
+// readState reads the state of the sources and their copies. The datasets of a pool that
+// cannot be read stay as they were known.
+func (m *month) readState() {
 	copies := map[string]map[string]bool{}
-	if !m.dst.silent() {
+	if !m.dst.unreadable() {
 		for _, r := range m.rows("list", "-Hpr", "-t", "snapshot", "-o", "name,guid", m.target()) {
 			ds, _, _ := strings.Cut(r[0], "@")
 			if copies[ds] == nil {
@@ -57,20 +57,20 @@ func (m *month) look() {
 		}
 	}
 	for _, s := range m.known {
-		s.unseen = s.pool.silent() || m.dst.silent()
-		if !m.dst.silent() {
+		s.unseen = s.pool.unreadable() || m.dst.unreadable()
+		if !m.dst.unreadable() {
 			s.copy = copies[m.copyOf(s.name)]
 		}
 	}
 	for _, p := range []*pool{m.src, m.usb} {
-		if p.silent() {
+		if p.unreadable() {
 			continue
 		}
 		if !p.readOnly() {
 			_, _ = m.sh("timeout 10 zpool sync %s", p.name)
 		}
-		if p.silent() {
-			// Its disk is an unsteady one.
+		if p.unreadable() {
+			// the sync found the fault of an unsteady disk
 			for _, s := range m.known {
 				s.unseen = s.unseen || s.pool == p
 			}
@@ -93,7 +93,7 @@ func (m *month) look() {
 				if r[1] != "true" || strings.Contains(r[0], "%") {
 					continue
 				}
-				s := &source{name: r[0], pool: p, volume: kind == "volume", copy: copies[m.copyOf(r[0])], unseen: m.dst.silent(), written: "-"}
+				s := &source{name: r[0], pool: p, volume: kind == "volume", copy: copies[m.copyOf(r[0])], unseen: m.dst.unreadable(), written: "-"}
 				if n := newest[s.name]; n != nil {
 					s.newest = n[1]
 					bySnapshot[n[0]] = append(bySnapshot[n[0]], s.name)
@@ -109,8 +109,8 @@ func (m *month) look() {
 	}
 }
 
-// behind tells why a dataset is not backed up, and "" if it is.
-func (m *month) behind(s *source) string {
+// whyBehind returns why a dataset is not backed up, "" if it is.
+func (m *month) whyBehind(s *source) string {
 	switch {
 	case s.unseen:
 		return "it could not be looked at"
@@ -124,40 +124,40 @@ func (m *month) behind(s *source) string {
 	return ""
 }
 
-// judge looks after a night whether everything selected is backed up, or named in a
-// report with an exit status that is not 0; and whether what no fault touches is
-// backed up.
+// judge checks after a night that every selected dataset is backed up, or that the exit
+// status is not 0 and the report names the dataset. Only a dataset touched by a fault may
+// fail.
 func (m *month) judge(status int, report string) {
 	for _, s := range m.sources() {
-		why := m.behind(s)
+		why := m.whyBehind(s)
 		if why == "" || s.unseen && !s.pool.gone && !m.dst.gone {
 			continue // an unsteady disk may have failed after the run
 		}
 		var touching []string
-		silent, general := false, false
+		unjudged, stopsRun := false, false
 		for _, f := range m.active {
 			if f.touches(s) {
 				touching = append(touching, f.what)
-				silent = silent || f.silent
-				general = general || f.general
+				unjudged = unjudged || f.unjudged
+				stopsRun = stopsRun || f.stopsRun
 			}
 		}
 		switch {
-		case silent:
+		case unjudged:
 		case touching == nil:
-			m.breaks("no fault touches '%s', and yet it is not backed up: %s", s.name, why)
+			m.broke("no fault touches '%s', and yet it is not backed up: %s", s.name, why)
 		case status == 0:
-			m.breaks("'%s' is not backed up (%s; %s), and the exit status is 0", s.name, why, strings.Join(touching, ", "))
-		case general:
-		case !names(report, s.name) && !names(report, m.copyOf(s.name)) &&
-			!(s.pool.gone && names(report, s.pool.name)) && !(m.dst.gone && (names(report, m.target()) || names(report, m.dst.name))):
-			m.breaks("'%s' is not backed up (%s; %s), and the report does not name it", s.name, why, strings.Join(touching, ", "))
+			m.broke("'%s' is not backed up (%s; %s), and the exit status is 0", s.name, why, strings.Join(touching, ", "))
+		case stopsRun:
+		case !reportsFailure(report, s.name) && !reportsFailure(report, m.copyOf(s.name)) &&
+			!(s.pool.gone && reportsFailure(report, s.pool.name)) && !(m.dst.gone && (reportsFailure(report, m.target()) || reportsFailure(report, m.dst.name))):
+			m.broke("'%s' is not backed up (%s; %s), and the report does not name it", s.name, why, strings.Join(touching, ", "))
 		}
 	}
 }
 
-// names tells whether a report says of a dataset that something went wrong with it.
-func names(report, name string) bool {
+// reportsFailure reports whether a report says that something went wrong with a dataset.
+func reportsFailure(report, name string) bool {
 	for line := range strings.Lines(report) {
 		if rest, ok := strings.CutPrefix(line, name+": "); ok && strings.Contains(rest, "FAILED") {
 			return true

@@ -1,13 +1,12 @@
-// Package months runs nightly backups, on real pools, for simulated months in
-// which things go wrong and become right again: disks that are pulled, pools that
-// are full, quotas, other tools at work. After each night an observer that knows
-// nothing but plain zfs commands looks at what was backed up.
+// Package months runs nightly backups on real pools, through simulated months in which
+// faults begin and end: pulled disks, full pools, quotas, other tools at work. After each
+// night a judge that uses plain zfs commands alone checks the backups.
 //
-// Goals: the faults that administrators report, together and one after the other;
-// a judge that shares no code with zab.
+// Goals: the faults that administrators report, together and one after the other; a judge
+// that shares no code with zab.
 //
-// Non-goals: kills at each point of a run and lies of a host, which the torture
-// and package hostile have.
+// Non-goals: kills at each point of a run, which the torture tests, and hosts that lie,
+// which package hostile tests.
 package months
 
 import (
@@ -26,29 +25,30 @@ import (
 	"time"
 )
 
-// Config says what is run.
+// Config configures Run.
 type Config struct {
-	// Bin is the folder of zab's programs, Dir one for the pools' files.
+	// Bin is the directory of zab's programs, Dir one for the files of the pools.
 	Bin, Dir string
-	// Seed is the number of the first month; each depends on its number alone.
+	// Seed is the number of the first month. A month is drawn from its number alone.
 	Seed int64
-	// Months is how many are run, Nights how many each has. They run one after the
-	// other: a run of zab looks at all pools of the machine.
+	// Months is the number of months, Nights the number of nights of each. Months run one
+	// after the other, since a run of zab looks at all pools of the machine.
 	Months, Nights int
-	// Only are the kinds of faults that there are, by parts of their names; "" is all.
+	// Only, if not empty, is a part of the names of the kinds of faults that may occur.
 	Only string
-	// Until ends the last month early; the zero time does not.
+	// Until is when the last night may begin; the zero time means no limit.
 	Until time.Time
-	// Log is told what is going on, and of each promise that is broken the whole
-	// month that led to it. Verbose tells all months.
+	// Log gets a line for each month, and the whole story of a month that broke a promise
+	// or failed; with Verbose, the story of every month.
 	Log     io.Writer
 	Verbose bool
 }
 
-// Result counts what was seen.
+// Result counts the months and nights that were run, their faults and the months that
+// broke a promise.
 type Result struct {
 	Months, Nights, Faults, Broken int
-	// ByKind is how often each kind of fault began.
+	// ByKind counts the faults by kind.
 	ByKind map[string]int
 }
 
@@ -56,7 +56,9 @@ func (r *Result) String() string {
 	return fmt.Sprintf("months: %d months, %d nights, %d faults, %d promises broken", r.Months, r.Nights, r.Faults, r.Broken)
 }
 
-// Run runs all the months. An error is one of the test itself.
+// Run runs the months, until Config.Until has passed or eight months have broken a
+// promise. Its error is a failure of the test itself, such as a pool that could not be
+// created.
 func Run(c Config) (*Result, error) {
 	sum := &Result{ByKind: map[string]int{}}
 	for n := range c.Months {
@@ -64,7 +66,7 @@ func Run(c Config) (*Result, error) {
 			break
 		}
 		m := newMonth(&c, c.Seed+int64(n))
-		err := m.live()
+		err := m.run()
 		sum.Months++
 		sum.Nights += m.nights
 		for _, k := range m.begun {
@@ -85,27 +87,27 @@ func Run(c Config) (*Result, error) {
 	return sum, nil
 }
 
-// month is one of them, on pools of its own.
+// month is one simulated month, on pools of its own.
 type month struct {
 	c    *Config
 	rng  *rand.Rand
 	seed int64
 	dir  string
-	name string // of the backup
+	name string // of the backup, and of the directory
 
-	// src and usb hold what is backed up, dst the copies.
+	// src and usb hold the sources, dst the copies.
 	src, usb, dst *pool
 	now           time.Time
 	active        []*fault
-	// known are the datasets that are selected, as far as the last look at their
-	// pool could tell.
-	known map[string]*source
-	n     int // for names
-	// aside: runs move out of the way what is in the way of a copy.
+	// known are the selected datasets by name, from the last time their pool was
+	// readable.
+	known   map[string]*source
+	counter int // numbers new datasets, files and tags
+	// aside: zab runs with --rename-aside.
 	aside bool
 
 	nights int
-	begun  []string // kinds of faults
+	begun  []string // the kinds of all faults so far
 	story  []string
 	broken string
 }
@@ -114,7 +116,7 @@ func newMonth(c *Config, seed int64) *month {
 	m := &month{c: c, rng: rand.New(rand.NewSource(seed)), seed: seed, name: fmt.Sprintf("m%d", seed),
 		now: time.Date(2026, 11, 1, 1, 0, 0, 0, time.UTC), known: map[string]*source{}}
 	m.dir = filepath.Join(c.Dir, m.name)
-	m.aside = m.one(2)
+	m.aside = m.oneIn(2)
 	for role, p := range map[string]**pool{"s": &m.src, "u": &m.usb, "d": &m.dst} {
 		*p = &pool{m: m, name: fmt.Sprintf("zm%d%s", seed, role)}
 	}
@@ -123,54 +125,53 @@ func newMonth(c *Config, seed int64) *month {
 
 func (m *month) pools() []*pool { return []*pool{m.src, m.usb, m.dst} }
 
-func (m *month) one(n int) bool { return m.rng.Intn(n) == 0 }
+func (m *month) oneIn(n int) bool { return m.rng.Intn(n) == 0 }
 
-func (m *month) say(format string, a ...any) { m.story = append(m.story, fmt.Sprintf(format, a...)) }
+func (m *month) log(format string, a ...any) { m.story = append(m.story, fmt.Sprintf(format, a...)) }
 
-// breaks tells that something is not as it has to be.
-func (m *month) breaks(format string, a ...any) {
+// broke records that a promise is broken. The first one ends the month.
+func (m *month) broke(format string, a ...any) {
 	if m.broken == "" {
 		m.broken = ": " + fmt.Sprintf(format, a...)
 	}
-	m.say("# BROKEN: "+format, a...)
+	m.log("# BROKEN: "+format, a...)
 }
 
-// target is the dataset that the copies are below.
+// target returns the dataset below which the copies are.
 func (m *month) target() string { return m.dst.name + "/bak" }
 
 func (m *month) copyOf(name string) string { return m.target() + "/" + name }
 
-// cannot is a failure of the test itself.
-type cannot struct{ error }
+// testError is a failure of the test itself; must and others panic with it.
+type testError struct{ error }
 
-// must runs a line of shell that the test itself needs.
+// must runs a shell command that the test cannot do without.
 func (m *month) must(format string, a ...any) string {
 	out, err := m.sh(format, a...)
 	if err != nil {
-		panic(cannot{fmt.Errorf("%s: %w: %s", fmt.Sprintf(format, a...), err, out)})
+		panic(testError{fmt.Errorf("%s: %w: %s", fmt.Sprintf(format, a...), err, out)})
 	}
 	return out
 }
 
-// shTime is how long a command of the test may take. Those that touch a pool that
-// is suspended wait for it.
-const shTime = time.Minute
+// shTimeout limits the commands of the test, since those that touch a suspended pool hang.
+const shTimeout = time.Minute
 
-// sh runs a line of shell, which may fail: a user's may.
+// sh runs a shell command that may fail.
 func (m *month) sh(format string, a ...any) (string, error) {
 	line := fmt.Sprintf(format, a...)
-	m.say("%s", line)
-	ctx, cancel := context.WithTimeout(context.Background(), shTime)
+	m.log("%s", line)
+	ctx, cancel := context.WithTimeout(context.Background(), shTimeout)
 	defer cancel()
 	out, err := m.output(ctx, "sh", "-c", line)
 	if err != nil {
-		m.say("# %v: %s", err, strings.ReplaceAll(strings.TrimSpace(out), "\n", "; "))
+		m.log("# %v: %s", err, strings.ReplaceAll(strings.TrimSpace(out), "\n", "; "))
 	}
 	return out, err
 }
 
-// output runs a program. One that hangs in the kernel cannot be ended: it is left
-// behind, and goes when its pool comes back.
+// output runs a program and returns its stdout and stderr. A program that hangs in the
+// kernel cannot be killed: it is left behind, and ends when its pool comes back.
 func (m *month) output(ctx context.Context, argv ...string) (string, error) {
 	var out bytes.Buffer
 	var mu sync.Mutex
@@ -204,13 +205,13 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// live is the whole month.
-func (m *month) live() (err error) {
+// run runs the whole month. Its error is a failure of the test itself.
+func (m *month) run() (err error) {
 	defer m.clean()
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
-		case cannot:
+		case testError:
 			err = r.error
 		default:
 			panic(r)
@@ -221,8 +222,8 @@ func (m *month) live() (err error) {
 		if !m.c.Until.IsZero() && time.Now().After(m.c.Until) {
 			break
 		}
-		m.say("# night %d, %s", night, m.now.Format(time.DateOnly))
-		m.come(night)
+		m.log("# night %d, %s", night, m.now.Format(time.DateOnly))
+		m.changeFaults(night)
 		m.day()
 		m.night()
 		m.nights++
@@ -231,37 +232,37 @@ func (m *month) live() (err error) {
 	if m.broken != "" {
 		return nil
 	}
-	m.say("# all is put right")
-	for _, f := range slices.Clone(m.active) {
-		m.end(f)
+	m.log("# all faults are repaired")
+	for len(m.active) > 0 { // the end of a fault may begin one that is put right later
+		m.endFault(m.active[0])
 	}
-	// What was wrong in the last night may leave something to be put right first.
+	// Two runs, since the first may have to repair the traces of the last night's faults.
 	for i := range 2 {
 		m.day()
-		m.say("# run %d of 2", i+1)
-		status, report := m.zab()
+		m.log("# run %d of 2", i+1)
+		status, report := m.runZab()
 		m.now = m.now.Add(24 * time.Hour)
 		if i == 0 || m.broken != "" {
 			continue
 		}
 		if status != 0 {
-			m.breaks("all was put right, and the second run ends with %d", status)
+			m.broke("all faults were repaired, but the second run ended with exit status %d", status)
 		}
-		m.look()
+		m.readState()
 		for _, s := range m.sources() {
-			if why := m.behind(s); why != "" {
-				m.breaks("all was put right, and after two runs '%s' is not backed up: %s\n%s", s.name, why, report)
+			if why := m.whyBehind(s); why != "" {
+				m.broke("all faults were repaired, but after two runs '%s' is not backed up: %s\n%s", s.name, why, report)
 			}
 		}
 	}
 	return nil
 }
 
-// come ends the faults whose time is over, and begins others.
-func (m *month) come(night int) {
+// changeFaults ends the faults that are due, and begins new ones.
+func (m *month) changeFaults(night int) {
 	for _, f := range slices.Clone(m.active) {
 		if f.until <= night {
-			m.end(f)
+			m.endFault(f)
 		}
 	}
 	for tries := 0; m.rng.Intn(3) > 0 && len(m.active) < 4 && tries < 100; tries++ {
@@ -270,37 +271,38 @@ func (m *month) come(night int) {
 			continue
 		}
 		f.until = night + 1
-		if !f.general {
+		if !f.stopsRun {
 			f.until += m.rng.Intn(4)
 		}
-		m.say("# begins: %s, until night %d", f.what, f.until)
+		m.log("# begins: %s, until night %d", f.what, f.until)
 		f.begin()
 		m.active = append(m.active, f)
 		m.begun = append(m.begun, f.kind)
 	}
 }
 
-func (m *month) end(f *fault) {
-	m.say("# ends: %s", f.what)
+func (m *month) endFault(f *fault) {
+	m.log("# ends: %s", f.what)
 	f.end()
 	m.active = slices.DeleteFunc(m.active, func(g *fault) bool { return f == g })
 }
 
-// nightTime is how long a run may take, also where a pool is suspended.
-const nightTime = 4 * time.Minute
+// nightTimeout limits a run of zab, even with a suspended pool.
+const nightTimeout = 4 * time.Minute
 
-// night is one run, and what is to be seen after it.
+// night runs zab and judges the result.
 func (m *month) night() {
-	status, report := m.zab()
+	status, report := m.runZab()
 	if m.broken != "" {
 		return
 	}
-	m.look()
+	m.readState()
 	m.judge(status, report)
 }
 
-// zab is one run of the whole command.
-func (m *month) zab() (status int, report string) {
+// runZab runs the whole backup command and returns its exit status, -1 if it did not end in
+// time, and its output.
+func (m *month) runZab() (status int, report string) {
 	args := []string{"-v", "--utc", "--now=" + m.now.Format(time.RFC3339), "--keep-source=3", "--keep-target=10,1d1w", "--retries=1"}
 	if m.aside {
 		args = append(args, "--rename-aside")
@@ -309,7 +311,7 @@ func (m *month) zab() (status int, report string) {
 		args = append(args, f.options...)
 	}
 	args = append(args, m.name, m.target())
-	m.say("zab %s", strings.Join(args, " "))
+	m.log("zab %s", strings.Join(args, " "))
 	cmd := exec.Command(filepath.Join(m.c.Bin, "zab"), args...)
 	var out bytes.Buffer
 	var mu sync.Mutex
@@ -323,7 +325,7 @@ func (m *month) zab() (status int, report string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
-		panic(cannot{err})
+		panic(testError{err})
 	}
 	begun := time.Now()
 	done := make(chan struct{})
@@ -331,13 +333,13 @@ func (m *month) zab() (status int, report string) {
 		_ = cmd.Wait()
 		close(done)
 	}()
-	during := m.during()
+	during := m.startMeanwhile()
 	select {
 	case <-done:
 		status = cmd.ProcessState.ExitCode()
-	case <-time.After(nightTime):
+	case <-time.After(nightTimeout):
 		ps, _ := exec.Command("ps", "-eo", "pid,ppid,stat,wchan:20,args").Output()
-		m.breaks("the run does not end:\n%s", ps)
+		m.broke("the run does not end:\n%s", ps)
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		status = -1
 	}
@@ -345,12 +347,12 @@ func (m *month) zab() (status int, report string) {
 	mu.Lock()
 	defer mu.Unlock()
 	report = out.String()
-	m.say("# status %d after %.1f s: %s", status, time.Since(begun).Seconds(), strings.ReplaceAll(strings.TrimSpace(report), "\n", "\n\t#\t"))
+	m.log("# status %d after %.1f s: %s", status, time.Since(begun).Seconds(), strings.ReplaceAll(strings.TrimSpace(report), "\n", "\n\t#\t"))
 	return status, report
 }
 
-// during lets what is at work at the same time begin, and gives what ends it.
-func (m *month) during() (end func()) {
+// startMeanwhile starts the meanwhile functions of the active faults. end stops them and waits.
+func (m *month) startMeanwhile() (end func()) {
 	var wait sync.WaitGroup
 	stop := make(chan struct{})
 	for _, f := range m.active {

@@ -9,57 +9,58 @@ import (
 	"time"
 )
 
-// pool is one on a device that can be pulled.
+// pool is a pool on a device-mapper device, whose disk can be pulled.
 type pool struct {
 	m    *month
 	name string
 	loop string
-	// gone: it is suspended, or not imported; nothing must touch it.
+	// gone: the disk is pulled, or the pool is exported. Commands on it would hang or
+	// fail.
 	gone bool
 }
 
-// size of the pools in MiB.
-const size = 96
+// poolSize is the size of a pool in MiB.
+const poolSize = 96
 
 func (p *pool) table(kind string) string {
-	sectors := size << 11
+	sectors := poolSize << 11
 	switch kind {
 	case "error":
 		return fmt.Sprintf("0 %d error", sectors)
 	case "flakey":
-		// In every five seconds one in which all fails.
+		// up for four seconds, then down for one, in which all I/O fails
 		return fmt.Sprintf("0 %d flakey %s 0 4 1", sectors, p.loop)
 	}
 	return fmt.Sprintf("0 %d linear %s 0", sectors, p.loop)
 }
 
-// device replaces what is under the pool.
-func (p *pool) device(kind string) {
+// setDevice replaces the device-mapper table under the pool.
+func (p *pool) setDevice(kind string) {
 	p.m.must("dmsetup suspend --noflush --nolockfs %[1]s && dmsetup load %[1]s --table '%[2]s' && dmsetup resume %[1]s", p.name, p.table(kind))
 }
 
-// silent reports whether the pool cannot be looked at now.
-func (p *pool) silent() bool { return p.gone || p.state() == "SUSPENDED" }
+// unreadable reports whether the pool cannot be read now.
+func (p *pool) unreadable() bool { return p.gone || p.state() == "SUSPENDED" }
 
 func (p *pool) state() string {
 	b, _ := os.ReadFile("/proc/spl/kstat/zfs/" + p.name + "/state")
 	return strings.TrimSpace(string(b))
 }
 
-// pull takes the disk away. The pool may see it at once, or when it is next written
-// to, which may be by zab.
+// pull pulls the disk. With seen, it waits until the pool is suspended; otherwise the
+// pool notices the loss at the next write, which may be zab's.
 func (p *pool) pull(seen bool) {
 	_, _ = p.m.sh("zpool sync %s", p.name)
 	p.gone = true
-	p.device("error")
+	p.setDevice("error")
 	if !seen {
 		return
 	}
-	p.m.say("zfs set zab.test:x=1 %[1]s & zpool sync %[1]s &", p.name)
+	p.m.log("zfs set zab.test:x=1 %[1]s & zpool sync %[1]s &", p.name)
 	for _, argv := range [][]string{{"zfs", "set", fmt.Sprintf("zab.test:x=%d", p.m.nights), p.name}, {"zpool", "sync", p.name}} {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		if cmd.Start() == nil {
-			go func() { _ = cmd.Wait() }() // when the pool is back
+			go func() { _ = cmd.Wait() }() // ends when the pool is back
 		}
 	}
 	for range 200 {
@@ -68,12 +69,12 @@ func (p *pool) pull(seen bool) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	panic(cannot{fmt.Errorf("the pool %s is not suspended but '%s'", p.name, p.state())})
+	panic(testError{fmt.Errorf("the pool %s is not suspended but '%s'", p.name, p.state())})
 }
 
-// put brings the disk back.
-func (p *pool) put() {
-	p.device("linear")
+// restore brings the disk back and waits until the pool is online.
+func (p *pool) restore() {
+	p.setDevice("linear")
 	for range 100 {
 		_, _ = p.m.sh("timeout 20 zpool clear %s", p.name)
 		if p.state() == "ONLINE" {
@@ -82,17 +83,17 @@ func (p *pool) put() {
 		time.Sleep(200 * time.Millisecond)
 	}
 	if p.state() != "ONLINE" {
-		panic(cannot{fmt.Errorf("the pool %s does not come back: '%s'", p.name, p.state())})
+		panic(testError{fmt.Errorf("the pool %s does not come back: '%s'", p.name, p.state())})
 	}
 	p.gone = false
-	// Errors of what was written meanwhile are told again and again otherwise.
+	// Otherwise zpool status goes on to report the errors of writes in between.
 	_, _ = p.m.sh("zpool sync %[1]s; zpool clear %[1]s", p.name)
 }
 
 func (p *pool) create() {
 	m := p.m
 	file := m.dir + "/" + p.name + ".img"
-	m.must("truncate -s %dM %s", size, file)
+	m.must("truncate -s %dM %s", poolSize, file)
 	_, _ = m.sh("modprobe -a loop dm-mod dm-flakey")
 	p.loop = strings.TrimSpace(m.must("losetup -f --show %s", file))
 	m.must("dmsetup create %s --table '%s'", p.name, p.table("linear"))
@@ -122,7 +123,7 @@ func (p *pool) destroy() {
 
 func (m *month) setup() {
 	if err := os.MkdirAll(m.dir, 0o777); err != nil {
-		panic(cannot{err})
+		panic(testError{err})
 	}
 	for _, p := range m.pools() {
 		p.create()
@@ -131,10 +132,10 @@ func (m *month) setup() {
 	m.must("zfs create %[1]s/t && zfs create '%[1]s/t/a b' && zfs create '%[1]s/t/a b/c' && zfs create %[1]s/t/d && zfs create -s -V 4M %[1]s/t/vol", m.src.name)
 	m.must("head -c 32 /dev/zero | tr '\\0' k >%[1]s/key && zfs create -o encryption=on -o keyformat=raw -o keylocation=file://%[1]s/key %[2]s/t/enc", m.dir, m.src.name)
 	m.must("zfs create %[1]s/x && zfs create %[1]s/x/y", m.usb.name)
-	// Room that somebody else may take.
+	// Not selected for backup: faults fill or reserve space here.
 	m.must("zfs create %[1]s/other && zfs create %[2]s/other", m.src.name, m.dst.name)
 	m.must("zfs set autobackup:%[1]s=true %[2]s/t %[3]s/x", m.name, m.src.name, m.usb.name)
-	m.look()
+	m.readState()
 }
 
 func (m *month) clean() {
@@ -144,8 +145,8 @@ func (m *month) clean() {
 	os.RemoveAll(m.dir)
 }
 
-// day is what users do between two nights: a third of what is selected is written to, and
-// some datasets come and go.
+// day plays the users between two nights: one in three selected datasets is written
+// to, and now and then a dataset is created or renamed.
 func (m *month) day() {
 	locked, readOnly := map[string]bool{}, map[*pool]bool{}
 	if !m.src.gone {
@@ -166,15 +167,15 @@ func (m *month) day() {
 		}
 		_, _ = m.sh("head -c %d /dev/urandom >'%s/f%d'", 1+m.rng.Intn(100000), m.dir+"/"+s.name, m.rng.Intn(5))
 	}
-	if m.one(6) && !m.src.gone {
-		m.n++
-		_, _ = m.sh("zfs create '%s/t/new%d'", m.src.name, m.n)
+	if m.oneIn(6) && !m.src.gone {
+		m.counter++
+		_, _ = m.sh("zfs create '%s/t/new%d'", m.src.name, m.counter)
 	}
-	if m.one(10) && !m.src.gone {
-		m.n++
-		_, _ = m.sh("zfs rename '%[1]s/t/d' '%[1]s/t/d%[2]d'", m.src.name, m.n)
+	if m.oneIn(10) && !m.src.gone {
+		m.counter++
+		_, _ = m.sh("zfs rename '%[1]s/t/d' '%[1]s/t/d%[2]d'", m.src.name, m.counter)
 		if m.aside {
-			// The copy of the old one is in the way of the new one's.
+			// The copy of the renamed dataset has the new dataset's name.
 			_, _ = m.sh("zfs create '%[1]s/t/d'", m.src.name)
 		}
 	}

@@ -3,93 +3,60 @@ package plan
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
+	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"zab/lib/cli"
 	"zab/lib/record"
 	"zab/lib/zfs"
+	"zab/lib/zfs/fake"
 )
 
 // P1, P12: if something vanishes while the target is listed, the list is incomplete,
 // even if the target itself was listed. It is made again, and if it stays incomplete
 // nothing is planned: a missing snapshot might be the base.
 func TestListingCutShort(t *testing.T) {
-	const whole = `printf 'pool/b\t1\t1\npool/b@s1\t6\t2\n'; exit 0`
+	const list, gone = "pool/b\t1\t1\n", "cannot open 'pool/b/x': dataset does not exist\n"
+	whole := fake.Answer{Out: list + "pool/b@s1\t6\t2\n"}
+	cutShort := fake.Answer{Out: list, Err: gone, Code: 1}
 	for _, c := range []struct {
-		name, script string
-		times        int
-		fails        bool
+		name    string
+		answers []fake.Answer // the last one is given again
+		times   int
+		fails   bool
 	}{
-		{"whole", whole, 1, false},
-		{"once", `if [ -e "$POOL/again" ]; then ` + whole + `; fi; >"$POOL/again"; printf 'pool/b\t1\t1\n'; echo "cannot open 'pool/b/x': dataset does not exist" >&2; exit 1`, 2, false},
-		{"always", `printf 'pool/b\t1\t1\n'; echo "cannot open 'pool/b/x': dataset does not exist" >&2; exit 1`, 3, true},
-		{"killed", `printf 'pool/b\t1\t1\n'; echo "cannot open 'pool/b': dataset does not exist" >&2; kill -9 $$`, 1, true},
+		{"whole", []fake.Answer{whole}, 1, false},
+		{"once", []fake.Answer{cutShort, whole}, 2, false},
+		{"always", []fake.Answer{cutShort}, 3, true},
+		{"killed", []fake.Answer{{Out: list, Err: "cannot open 'pool/b': dataset does not exist\n", Signal: syscall.SIGKILL}}, 1, true},
 	} {
-		dir := t.TempDir()
-		text := "#!/bin/sh\necho \"$*\" >>\"$POOL/log\"\ncase $1 in\nlist) " + c.script + ";;\nesac\n"
-		if err := os.WriteFile(filepath.Join(dir, "zfs"), []byte(text), 0o700); err != nil {
-			t.Fatal(err)
+		runner := &fake.Runner{}
+		runner.Answer = func(_ string, argv []string, _ string) fake.Answer {
+			if argv[1] != "list" {
+				return fake.Answer{}
+			}
+			return c.answers[min(len(runner.Log()), len(c.answers))-1]
 		}
-		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-		t.Setenv("POOL", dir)
-		p := Program()
-		if _, err := p.Parser().ParseArgs([]string{"pool/b", "--strip-path=1"}); err != nil {
-			t.Fatal(err)
+		got, stderr := planWith(t, runner, []string{"--strip-path=1"}, "tank")
+		if len(got) != 1 || (got[0].Error != nil) != c.fails || !c.fails && len(got[0].Steps) > 0 {
+			t.Errorf("%s: %+v\n%s", c.name, got, stderr)
 		}
-		if err := p.Check([]string{"pool/b"}); err != nil {
-			t.Fatal(err)
-		}
-		var in, out, stderr bytes.Buffer
-		if err := record.NewWriter(&in).Write(&record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank", Selected: record.Ptr(true),
-			Snapshots: []record.Snapshot{{Name: "s1", GUID: "6", CreateTXG: "1"}}}); err != nil {
-			t.Fatal(err)
-		}
-		env := &cli.Env{Program: p.Name, Common: &p.Options.(*Options).Common, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &stderr, Now: time.Unix(0, 0)}
-		if err := p.Run(context.Background(), env, []string{"pool/b"}); err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		got, err := record.NewReader(&out).Read()
-		if err != nil || (got.Error != nil) != c.fails || !c.fails && len(got.Steps) > 0 {
-			t.Errorf("%s: %+v, %v\n%s", c.name, got, err, stderr.String())
-		}
-		log, _ := os.ReadFile(filepath.Join(dir, "log"))
-		if n := strings.Count(string(log), "list "); n != c.times {
-			t.Errorf("%s: listed %d times\n%s", c.name, n, log)
+		if log := runner.Log(); len(log) != c.times {
+			t.Errorf("%s: %q", c.name, log)
 		}
 	}
 }
 
-// P7: if the list of the target is incomplete, datasets that may be missing from it are
-// asked for by name; a copy that cannot be read fails alone, and no copy is called
-// missing.
-func TestListingNotWhole(t *testing.T) {
-	const script = `#!/bin/sh
-echo "$*" >>"$POOL/log"
-case "$*" in
-list*-r*) printf 'pool/b\t1\t1\npool/b/a\t2\t1\npool/b/a@s1\t6\t2\npool/b/old\t3\t1\npool/b/old@s1\t7\t2\n'; echo 'cannot iterate filesystems: I/O error' >&2 ;;
-get*guid,createtxg*)
-	for n; do case $n in
-	pool/b|pool/b/a|pool/b/late) printf '%s\tguid\t5%s\t-\n%s\tcreatetxg\t3\t-\n' $n ${#n} $n ;;
-	pool/b/bad) echo "cannot open '$n': I/O error" >&2; c=1 ;;
-	pool/b/*) echo "cannot open '$n': dataset does not exist" >&2; c=1 ;;
-	esac; done; exit $c ;;
-list*-d\ 1*)
-	for n; do case $n in pool/b/*) printf '%s@s1\t6\t2\n' $n ;; esac; done ;;
-*) echo "unexpected: $*" >&2; exit 9 ;;
-esac
-`
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "zfs"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+":/usr/bin:/bin")
-	t.Setenv("POOL", dir)
+// planWith runs zab-plan with the target pool/b on records that have the snapshot s1 with
+// the guid 6. It returns the records and the messages.
+func planWith(t *testing.T, runner zfs.Runner, args []string, names ...string) (got []*record.Record, messages string) {
+	t.Helper()
 	p := Program()
-	if _, err := p.Parser().ParseArgs([]string{"pool/b", "--strip-path=1", "--orphans"}); err != nil {
+	if _, err := p.Parser().ParseArgs(append([]string{"pool/b"}, args...)); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Check([]string{"pool/b"}); err != nil {
@@ -97,25 +64,63 @@ esac
 	}
 	var in, out, stderr bytes.Buffer
 	w := record.NewWriter(&in)
-	for _, n := range []string{"tank/a", "tank/late", "tank/bad", "tank/bad/x"} {
+	for _, n := range names {
 		if err := w.Write(&record.Record{Type: record.TypeDataset, Backup: "b", Name: n, Selected: record.Ptr(true),
 			Snapshots: []record.Snapshot{{Name: "s1", GUID: "6", CreateTXG: "1"}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	env := &cli.Env{Program: p.Name, Common: &p.Options.(*Options).Common, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &stderr, Now: time.Unix(0, 0)}
+	env := &cli.Env{Program: p.Name, Common: &p.Options.(*Options).Common, Machine: &zfs.Machine{Runner: runner}, Stdin: &in, Stdout: &out, Stderr: &stderr, Now: time.Unix(0, 0)}
 	if err := p.Run(context.Background(), env, []string{"pool/b"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := record.NewReader(&out).ReadAll()
-	if err != nil || len(got) != 4 || !strings.Contains(stderr.String(), "is not whole, and no copy is called missing") {
-		t.Fatalf("%d records, %v\n%s", len(got), err, stderr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got, stderr.String()
+}
+
+// P7: if the list of the target is incomplete, datasets that may be missing from it are
+// asked for by name; a copy that cannot be read fails alone, and no copy is called
+// missing.
+func TestListingNotWhole(t *testing.T) {
+	runner := &fake.Runner{Answer: func(_ string, argv []string, _ string) (a fake.Answer) {
+		switch line := strings.Join(argv, " "); {
+		case strings.HasPrefix(line, "zfs list") && slices.Contains(argv, "-r"):
+			return fake.Answer{Out: "pool/b\t1\t1\npool/b/a\t2\t1\npool/b/a@s1\t6\t2\npool/b/old\t3\t1\npool/b/old@s1\t7\t2\n",
+				Err: "cannot iterate filesystems: I/O error\n"}
+		case strings.HasPrefix(line, "zfs get") && strings.Contains(line, "guid,createtxg"):
+			for _, n := range argv {
+				switch {
+				case n == "pool/b", n == "pool/b/a", n == "pool/b/late":
+					a.Out += fmt.Sprintf("%s\tguid\t5%d\t-\n%s\tcreatetxg\t3\t-\n", n, len(n), n)
+				case n == "pool/b/bad":
+					a.Err, a.Code = a.Err+"cannot open 'pool/b/bad': I/O error\n", 1
+				case strings.HasPrefix(n, "pool/b/"):
+					a.Err, a.Code = a.Err+fmt.Sprintf("cannot open '%s': dataset does not exist\n", n), 1
+				}
+			}
+			return a
+		case strings.HasPrefix(line, "zfs list") && slices.Contains(argv, "-d"):
+			for _, n := range argv {
+				if strings.HasPrefix(n, "pool/b/") {
+					a.Out += n + "@s1\t6\t2\n"
+				}
+			}
+			return a
+		}
+		return fake.Answer{Err: "unexpected: " + strings.Join(argv, " ") + "\n", Code: 9}
+	}}
+	got, stderr := planWith(t, runner, []string{"--strip-path=1", "--orphans"}, "tank/a", "tank/late", "tank/bad", "tank/bad/x")
+	if len(got) != 4 || !strings.Contains(stderr, "is not whole, and no copy is called missing") {
+		t.Fatalf("%d records\n%s\n%q", len(got), stderr, runner.Log())
 	}
 	for _, r := range got {
 		switch r.Name {
 		case "tank/a", "tank/late":
 			if r.Error != nil || !r.Target.Exists || len(r.Target.Snapshots) != 1 || len(r.Steps) > 0 {
-				t.Errorf("%+v\n%s", r, stderr.String())
+				t.Errorf("%+v\n%s", r, stderr)
 			}
 		default:
 			if r.Error == nil || r.Error.Kind != record.KindPoolIO || !strings.Contains(r.Error.Message, "'pool/b/bad'") {

@@ -332,7 +332,10 @@ func classify(lines []string) record.ErrorKind {
 // failed makes an *Error from exec's error about a program and the program's stderr.
 func (h *Host) failed(argv []string, err error, stderr string) error {
 	e := &Error{Host: h.Dest, Argv: argv, Code: -1, Lines: splitLines(stderr)}
-	var exit *exec.ExitError
+	var exit interface {
+		ExitCode() int
+		Sys() any
+	}
 	switch {
 	case errors.As(err, &exit):
 		e.Code = exit.ExitCode()

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -55,14 +56,20 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// Lines are returned unchanged, or there is an error.
-func FuzzEachLine(f *testing.F) {
-	f.Add("a\nb\n")
-	f.Add("\n\na")
-	f.Add(strings.Repeat("x", 70000) + "\ny")
-	f.Fuzz(func(t *testing.T, text string) {
+// Lines are passed on unchanged, however they are cut up by writes, or there is an error.
+func FuzzRowWriter(f *testing.F) {
+	f.Add("a\nb\n", 1)
+	f.Add("\n\na", 2)
+	f.Add(strings.Repeat("x", 70000)+"\ny", 4096)
+	f.Fuzz(func(t *testing.T, text string, chunk int) {
 		var got []string
-		err := eachLine(strings.NewReader(text), 100, func(l string) error { got = append(got, l); return nil })
+		w := &rowWriter{limit: 100, row: func(l string) error { got = append(got, l); return nil }, end: func(error) {}}
+		for c := range slices.Chunk([]byte(text), min(max(chunk, 1), 1<<20)) {
+			if n, err := w.Write(c); n != len(c) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		err := w.close()
 		whole := text == "" || strings.HasSuffix(text, "\n")
 		for l := range strings.Lines(text) {
 			whole = whole && len(l) <= 100
@@ -74,4 +81,28 @@ func FuzzEachLine(f *testing.F) {
 			t.Errorf("%q becomes %q", text, got)
 		}
 	})
+}
+
+// The rest of an unusable answer is discarded, and the program is ended when there is too
+// much of it. When nobody reads the answer any more, nothing is passed on.
+func TestRowWriterAfterError(t *testing.T) {
+	bad := errors.New("bad")
+	var ended error
+	rows := 0
+	w := &rowWriter{limit: maxLine, row: func(string) error { rows++; return bad }, end: func(err error) { ended = err }}
+	_, _ = w.Write([]byte("a\nb\n"))
+	for range maxRest>>10 - 1 {
+		if _, err := w.Write(make([]byte, 1<<10)); err != nil || ended != nil {
+			t.Fatal(err, ended)
+		}
+	}
+	if _, err := w.Write(make([]byte, 2<<10)); err != nil || !errors.Is(ended, bad) {
+		t.Error(err, ended)
+	}
+	if err := w.close(); !errors.Is(err, bad) {
+		t.Error(err)
+	}
+	if _, err := w.Write([]byte("c\n")); err == nil || rows != 1 {
+		t.Error(err, rows)
+	}
 }

@@ -1,11 +1,9 @@
 package zfs
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,28 +22,6 @@ const (
 	// command takes.
 	maxMessages = 4 << 20
 )
-
-// eachLine calls row with every line of r. A line longer than limit bytes, or without a
-// newline at its end, is an error.
-func eachLine(r io.Reader, limit int, row func(string) error) error {
-	br := bufio.NewReaderSize(r, limit)
-	for n := 1; ; n++ {
-		line, err := br.ReadSlice('\n')
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			return fmt.Errorf("line %d is longer than %d bytes: %q", n, limit, cutText(string(line)))
-		case err == io.EOF && len(line) == 0:
-			return nil
-		case err == io.EOF:
-			return fmt.Errorf("line %d is cut off: %q", n, cutText(string(line)))
-		case err != nil:
-			return fmt.Errorf("cannot read line %d: %w", n, err)
-		}
-		if err := row(string(line[:len(line)-1])); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-}
 
 // Types of rows in a listing.
 const (

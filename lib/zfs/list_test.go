@@ -66,7 +66,9 @@ func parseRows(t interface{ Fatal(...any) }, props []string, rows []property, na
 
 func parseText(columns []column, text string, names ...string) ([]Dataset, error) {
 	p := getParser{columns: columns, scope: newScope(names, -1)}
-	if err := eachLine(strings.NewReader(text), maxLine, p.row); err != nil {
+	w := &rowWriter{row: p.row, end: func(error) {}, limit: maxLine}
+	_, _ = w.Write([]byte(text))
+	if err := w.close(); err != nil {
 		return nil, err
 	}
 	if err := p.end(); err != nil {

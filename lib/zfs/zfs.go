@@ -44,6 +44,8 @@ type Machine struct {
 	// QueryTimeout limits each program that changes nothing, and each zfs snapshot
 	// and zpool sync; 0 means no limit.
 	QueryTimeout time.Duration
+	// Runner runs the programs; nil means as processes.
+	Runner Runner
 	// Kstat is the directory in which this machine's kernel reports the states of its
 	// pools; "" means Linux's default.
 	Kstat string
@@ -135,7 +137,7 @@ func (m *Machine) Command(ctx context.Context, argv []string) *proc.Group {
 	return cmd
 }
 
-// call is one program to be run on a host.
+// call is one question or command to a host.
 type call struct {
 	argv  []string
 	stdin io.Reader
@@ -168,65 +170,37 @@ func (h *Host) do(ctx context.Context, c call) error {
 	if err := CheckArgv(argv); err != nil {
 		return err
 	}
-	local, err := h.Argv(ctx, argv...)
-	if err != nil {
+	if err := h.suspended(argv); err != nil {
 		return err
 	}
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := h.suspended(argv); err != nil {
-		return err
-	}
-	if limit := h.m.QueryTimeout; (c.question || c.limited) && limit > 0 {
-		defer time.AfterFunc(limit, func() { cancel(errTimeout) }).Stop()
-	}
-	cmd := h.m.Command(ctx, local)
-	cmd.Stdin = c.stdin
 	stderr := tail{size: maxMessages, most: 16 * maxMessages}
-	cmd.Stderr = &stderr
-	cmd.Stdout = c.out
-	watch := func() (end func()) {
-		stuck := func() bool { return true }
-		pools := PoolsOf(argv)
-		if isListing(argv) {
-			// A listing covers many pools, and zfs leaves out the suspended
-			// ones, so a suspended pool does not mean that the listing waits
-			// for it.
-			pools, stuck = nil, stuckIn(cmd.Process.Pid)
-			if !h.Here() {
-				return func() {}
-			}
+	p := Program{Argv: argv, Stdin: c.stdin, Stdout: c.out, Stderr: &stderr, Started: func(pid int) (ended func()) {
+		unwatch := h.watchCall(ctx, argv, pid, cancel)
+		if limit := h.m.QueryTimeout; (c.question || c.limited) && limit > 0 {
+			late := time.AfterFunc(limit, func() { cancel(errTimeout) })
+			return func() { late.Stop(); unwatch() }
 		}
-		return h.watch(ctx, pools, stuck, func(err error) { cancel(err) })
-	}
-	var rowErr error
+		return unwatch
+	}}
+	var rows *rowWriter
 	if c.row != nil {
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			return h.failed(argv, err, "")
-		}
-		if err := cmd.Start(); err != nil {
-			return h.failed(argv, err, "")
-		}
-		defer watch()()
-		// A grandchild may keep the pipe open after the program was ended.
-		if f, ok := out.(*os.File); ok {
-			defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(cmd.WaitDelay)) })()
-		}
-		if rowErr = eachLine(out, maxLine, c.row); rowErr != nil {
-			drain(out, func() { cancel(rowErr) })
-		}
-	} else if err := cmd.Start(); err != nil {
-		return h.failed(argv, err, "")
-	} else {
-		defer watch()()
+		rows = &rowWriter{row: c.row, end: cancel, limit: maxLine}
+		p.Stdout = rows
 	}
-	err = cmd.Wait()
-	var lost *Error
+	err := h.m.runner().Run(ctx, h, &p)
+	var rowErr error
+	if rows != nil {
+		rowErr = rows.close()
+	}
+	var lost, made *Error
 	switch {
 	case outer.Err() != nil && (err != nil || rowErr != nil):
 		return context.Cause(outer)
+	case errors.As(err, &made):
+		return err // no connection to the host
 	case errors.As(context.Cause(ctx), &lost) && (err != nil || rowErr != nil):
 		one := *lost
 		one.Argv = argv
@@ -251,16 +225,18 @@ func (h *Host) do(ctx context.Context, c call) error {
 	return h.badAnswer(argv, "%s", rowErr)
 }
 
-// drain discards the rest of an unusable answer, so that a program that failed can still
-// say why. After 1 MiB or 10 seconds it calls end, because the output may never stop.
-func drain(r io.Reader, end func()) {
-	const most = 1 << 20
-	late := time.AfterFunc(10*time.Second, end)
-	defer late.Stop()
-	if n, err := io.CopyN(io.Discard, r, most); err == nil && n == most {
-		end()
-		_, _ = io.Copy(io.Discard, r)
+// watchCall cancels a program that waits for a suspended pool. end stops watching.
+func (h *Host) watchCall(ctx context.Context, argv []string, pid int, cancel context.CancelCauseFunc) (end func()) {
+	pools, stuck := PoolsOf(argv), func() bool { return true }
+	if isListing(argv) {
+		// A listing covers many pools, and zfs leaves out the suspended ones, so a
+		// suspended pool does not mean that the listing waits for it.
+		if !h.Here() {
+			return func() {}
+		}
+		pools, stuck = nil, stuckIn(pid)
 	}
+	return h.watch(ctx, pools, stuck, func(err error) { cancel(err) })
 }
 
 // tail keeps the beginning and the end of a program's stderr, so that the cause of a

@@ -140,6 +140,8 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		x.meter = stream.NewMeter(env.Stderr)
 		env.Stderr = x.meter
 		defer x.meter.Close()
+		// A second signal ends the process at once.
+		defer context.AfterFunc(ctx, x.meter.Close)()
 	}
 	defer x.locks.Close()
 	stdout := &lockedWriter{w: env.Stdout}
@@ -164,6 +166,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 				return context.Cause(reading)
 			}
 		})
+		x.meter.Complete()
 	}()
 	c := newCoordinator(ctx, x, slots, long, record.NewWriter(stdout))
 	failed := func() bool { return readErr != nil && ctx.Err() == nil }
@@ -218,9 +221,10 @@ func isLong(r *record.Record) bool {
 	return n >= longStream
 }
 
+// isTerminal reports whether stderr is a terminal that can redraw lines.
 func isTerminal(env *cli.Env) bool {
 	f, ok := env.Stderr.(*os.File)
-	return ok && cli.IsTerminal(f)
+	return ok && cli.IsTerminal(f) && os.Getenv("TERM") != "dumb"
 }
 
 // object names a snapshot in messages.

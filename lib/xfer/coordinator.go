@@ -29,6 +29,8 @@ type worker interface {
 	// prefetch returns a function that prepares the commit of the jobs. The function does
 	// not touch the jobs.
 	prefetch([]*job) func(context.Context)
+	// drop is called for jobs that will not be begun. hold may own them.
+	drop([]*job)
 	// end completes the record of a job, which is written next.
 	end(*job)
 }
@@ -202,7 +204,10 @@ func (c *coordinator) add(r *record.Record) {
 }
 
 // drop discards the waiting jobs; no more are begun.
-func (c *coordinator) drop() { c.dropped, c.waiting = true, nil }
+func (c *coordinator) drop() {
+	c.work.drop(jobsOf(c.waiting))
+	c.dropped, c.waiting = true, nil
+}
 
 // beginJobs begins as many jobs as there are free slots. None begins while the commits or
 // the reader of stdout do not keep up, since executed jobs and finished records take

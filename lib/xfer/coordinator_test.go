@@ -83,6 +83,7 @@ func targets(jobs []*job) (names []string) {
 
 func (f *fakeWorker) newJob(r *record.Record, n int) *job { return f.stage.newJob(r, n) }
 func (f *fakeWorker) needsHolds(*job) bool                { return !f.holdsNothing }
+func (f *fakeWorker) drop([]*job)                         {}
 
 func (f *fakeWorker) check(j *job) error {
 	if j.r.Target == nil {

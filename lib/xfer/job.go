@@ -60,6 +60,8 @@ type job struct {
 	r      *record.Record
 	number int // place in the order of arrival
 	unlock func()
+	// progress is shown while the job is under way.
+	progress *stream.Progress
 	// first: the target has no snapshot yet, so it is mounted once it has one.
 	first   bool
 	results map[int]*record.Result
@@ -111,7 +113,7 @@ func (j *job) side(s *record.Step) *zfs.Host {
 }
 
 func (x *stage) newJob(r *record.Record, number int) *job {
-	return &job{x: x, r: r, number: number, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings)}
+	return &job{x: x, r: r, number: number, results: map[int]*record.Result{}, ignored: map[int]error{}, unlock: func() {}, warnings: len(r.Warnings), progress: x.meter.Add(sizeOf(r))}
 }
 
 func (x *stage) check(j *job) error {
@@ -138,6 +140,7 @@ func (x *stage) begin(ctx context.Context, j *job) error {
 }
 
 func (x *stage) execute(ctx context.Context, j *job) {
+	defer j.progress.Sent()
 	if x.env.Common.DryRun {
 		j.show(ctx)
 		return
@@ -192,6 +195,7 @@ func (x *stage) end(j *job) {
 		x.journal.Done(chain.WithoutPool(r.Target.Pin), r.Target.Name)
 	}
 	j.unlock()
+	j.progress.Done()
 	switch {
 	case r.Error == nil:
 	case len(j.results) == 0 && r.Error.Kind == record.KindInterrupted:
@@ -202,6 +206,13 @@ func (x *stage) end(j *job) {
 	}
 	for _, w := range r.Warnings[j.warnings:] {
 		x.env.Warnf("%s", w)
+	}
+}
+
+// drop notes that the jobs will not be begun.
+func (x *stage) drop(jobs []*job) {
+	for _, j := range jobs {
+		j.progress.Drop()
 	}
 }
 

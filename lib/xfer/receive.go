@@ -99,6 +99,34 @@ func (j *job) estimate(ctx context.Context, s *record.Step) *int64 {
 	return &n
 }
 
+// streamSize returns the size of a stream in bytes as far as the record tells it; nil if
+// it does not. A first stream in which the data is as on disk has about the size of what
+// the dataset refers to, if it is of the dataset's newest snapshot. The size of any other
+// depends on how well the data is compressed, or on snapshots that were not listed.
+func streamSize(r *record.Record, s *record.Step) *int64 {
+	asStored := slices.Contains(s.Flags, "-c") || slices.Contains(s.Flags, "-w")
+	n := len(r.Snapshots)
+	if s.Bytes == nil && s.From == "" && s.Token == "" && asStored && n > 0 && r.Snapshots[n-1].Name == s.To {
+		return r.Referenced
+	}
+	return s.Bytes
+}
+
+// sizeOf returns the size of all streams of a record; nil if that of one is not known.
+func sizeOf(r *record.Record) *int64 {
+	all := int64(0)
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Do == record.DoReceive {
+			n := streamSize(r, s)
+			if n == nil {
+				return nil
+			}
+			all += *n
+		}
+	}
+	return &all
+}
+
 func (j *job) virtual(snapshot string) bool {
 	for i := range j.r.Snapshots {
 		if s := &j.r.Snapshots[i]; s.Name == snapshot {
@@ -295,13 +323,13 @@ func (j *job) send(ctx context.Context, i int, what string, s *record.Step) erro
 	if debug := j.x.env.Machine.Debug; debug != nil {
 		debug(c.Text)
 	}
-	shown := j.x.meter.Start(object(j.r.Name, s.To), s.Bytes, c)
+	j.progress.Start(j.r.Name, s.To, streamSize(j.r, s), c)
 	lost := make(chan error, 2)
 	give := func(err error) { lost <- err }
 	defer j.x.source(j.r).Watch(ctx, []string{zfs.Pool(j.r.Name)}, give)()
 	defer j.x.target(j.r).Watch(ctx, []string{zfs.Pool(s.Dataset)}, give)()
 	out := stream.Run(ctx, c.Links, stream.RunOptions{Stall: j.x.o.stall, Lost: lost})
-	j.x.meter.Stop(shown)
+	j.progress.Stop()
 	measure(j.result(i), c, out.Seconds)
 	j.refused, j.said = refused(out), out.Said
 	return j.verdict(ctx, what, out)

@@ -122,7 +122,7 @@ func (e *Env) line(prefix, s string) {
 	s = Printable(strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "; "))
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, _ = io.WriteString(e.Stderr, e.Program+": "+prefix+s+"\n")
+	_, _ = io.WriteString(e.Stderr, e.Program+": "+prefix+s+LineEnd(e.Stderr))
 }
 
 // Errorf prints a message about a failure.
@@ -437,6 +437,21 @@ func isTerminal(f *os.File) bool {
 
 // IsTerminal reports whether f is a terminal.
 func IsTerminal(f *os.File) bool { return isTerminal(f) }
+
+// Redraws reports whether w is a terminal on which lines can be drawn anew.
+func Redraws(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && IsTerminal(f) && os.Getenv("TERM") != "dumb"
+}
+
+// LineEnd returns the end of a line that is written to w. On a terminal, it erases the
+// rest of the line, where another program of the pipeline may show its progress.
+func LineEnd(w io.Writer) string {
+	if Redraws(w) {
+		return "\x1b[K\n"
+	}
+	return "\n"
+}
 
 // survivePipes makes a write to a pipe without a reader fail instead of killing the
 // process, so that work in progress, and the work that must follow it, is completed.

@@ -257,6 +257,25 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// A line ends with the erasure of its rest where a program beside may show its progress:
+// on a terminal that can do that.
+func TestLineEnd(t *testing.T) {
+	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil || !IsTerminal(tty) {
+		t.Skip("there is no terminal here")
+	}
+	defer tty.Close()
+	for _, c := range []struct {
+		w          io.Writer
+		term, want string
+	}{{tty, "xterm", "\x1b[K\n"}, {tty, "dumb", "\n"}, {io.Discard, "xterm", "\n"}} {
+		t.Setenv("TERM", c.term)
+		if got := LineEnd(c.w); got != c.want {
+			t.Errorf("%T %s: %q", c.w, c.term, got)
+		}
+	}
+}
+
 // captured returns the output of f on stderr.
 func captured(t *testing.T, f func()) string {
 	t.Helper()

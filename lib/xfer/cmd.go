@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -136,7 +135,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	if r := o.stream.Rate; r > 0 {
 		x.limiter = stream.NewLimiter(int64(r))
 	}
-	if o.Progress || !o.NoProgress && isTerminal(env) {
+	if o.Progress || !o.NoProgress && cli.Redraws(env.Stderr) {
 		x.meter = stream.NewMeter(env.Stderr)
 		env.Stderr = x.meter
 		defer x.meter.Close()
@@ -219,12 +218,6 @@ func isLong(r *record.Record) bool {
 		}
 	}
 	return n >= longStream
-}
-
-// isTerminal reports whether stderr is a terminal that can redraw lines.
-func isTerminal(env *cli.Env) bool {
-	f, ok := env.Stderr.(*os.File)
-	return ok && cli.IsTerminal(f) && os.Getenv("TERM") != "dumb"
 }
 
 // object names a snapshot in messages.

@@ -62,7 +62,7 @@ func (r *report) say(format string, a ...any) {
 	if !r.talks() || r.unwritten != nil {
 		return
 	}
-	if _, err := fmt.Fprintln(r.env.Stdout, cli.Printable(fmt.Sprintf(format, a...))); err != nil {
+	if _, err := io.WriteString(r.env.Stdout, cli.Printable(fmt.Sprintf(format, a...))+cli.LineEnd(r.env.Stdout)); err != nil {
 		r.unwritten = fmt.Errorf("cannot write the report: %w", cause(err))
 	}
 }

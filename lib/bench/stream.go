@@ -1,4 +1,4 @@
-package main_test
+package bench
 
 import (
 	"bufio"
@@ -16,24 +16,13 @@ import (
 	"zab/lib/record"
 )
 
-// TestBenchStream measures the stages that change nothing on streams of many records,
-// together with jq, which reads and writes the same stream without processing it. It
-// needs no pool. ZAB_BENCH_STREAM is the directory for the results, ZAB_BENCH_REPS the
-// number of repetitions.
-func TestBenchStream(t *testing.T) {
-	out := os.Getenv("ZAB_BENCH_STREAM")
-	if out == "" {
-		t.Skip("ZAB_BENCH_STREAM is not set")
-	}
-	bin, err := binaries()
-	if err != nil {
+// RunStreams measures the stages that change nothing on streams of many records, beside jq,
+// which reads and writes the same stream unchanged. It needs no pools.
+func RunStreams(t testing.TB, c Config) {
+	if err := os.MkdirAll(c.Results, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	reps, _ := repetitions(t)
-	if err := os.MkdirAll(out, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	lines, err := os.Create(filepath.Join(out, "stream.ndjson"))
+	lines, err := os.Create(filepath.Join(c.Results, "stream.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,16 +30,16 @@ func TestBenchStream(t *testing.T) {
 	dir := t.TempDir()
 	in, empty, copies := filepath.Join(dir, "in"), filepath.Join(dir, "empty"), filepath.Join(dir, "copies")
 	tools := []tool{
-		{name: "zab-thin -n", argv: []string{filepath.Join(bin, "zab-thin"), "-n", "--utc"}},
-		{name: "zab-plan, first backup", argv: []string{filepath.Join(bin, "zab-plan"), "--utc", "--target-state", empty, "vault"}},
-		{name: "zab-plan, one new", argv: []string{filepath.Join(bin, "zab-plan"), "--utc", "--target-state", copies, "vault"}},
+		{name: "zab-thin -n", argv: []string{filepath.Join(c.Programs, "zab-thin"), "-n", "--utc"}},
+		{name: "zab-plan, first backup", argv: []string{filepath.Join(c.Programs, "zab-plan"), "--utc", "--target-state", empty, "vault"}},
+		{name: "zab-plan, one new", argv: []string{filepath.Join(c.Programs, "zab-plan"), "--utc", "--target-state", copies, "vault"}},
 	}
 	if p, err := exec.LookPath("jq"); err == nil {
 		tools = slices.Insert(tools, 0, tool{name: "jq -c .", argv: []string{p, "-c", "."}})
 	}
-	many := &workload{name: "datasets", what: "datasets with 100 snapshots each", unit: "datasets"}
-	long := &workload{name: "snapshots", what: "snapshots of one dataset", unit: "snapshots"}
-	b := &bench{t: t, out: out}
+	many := &workload{name: "datasets", title: "datasets with 100 snapshots each", unit: "datasets"}
+	long := &workload{name: "snapshots", title: "snapshots of one dataset", unit: "snapshots"}
+	b := &bench{t: t, Config: c}
 	fmt.Printf("  %8s %9s %6s %-24s %7s %7s %7s %8s %6s %9s\n", "datasets", "snapshots", "MB", "program", "median", "min", "max", "memory", "to jq", "us each")
 	for _, s := range []struct {
 		w                         *workload
@@ -68,34 +57,34 @@ func TestBenchStream(t *testing.T) {
 		}
 		var jq float64
 		for _, tl := range tools {
-			c := &cell{w: s.w, n: s.size, tool: tl.name}
-			for range reps {
-				took, memory := runStream(t, tl.argv, in, s.datasets)
-				c.took, c.memory = append(c.took, took), max(c.memory, memory)
+			cell := &cell{w: s.w, n: s.size, tool: tl.name}
+			for range c.repetitions() {
+				took, memory := runOnStream(t, tl.argv, in, s.datasets)
+				cell.seconds, cell.memory = append(cell.seconds, took), max(cell.memory, memory)
 			}
-			b.cells = append(b.cells, c)
-			m, ratio := median(c.took), ""
+			b.cells = append(b.cells, cell)
+			m, ratio := median(cell.seconds), ""
 			if tl.name == "jq -c ." {
 				jq = m
 			} else if jq > 0 {
 				ratio = fmt.Sprintf("%.2f", m/jq)
 			}
 			fmt.Printf("  %8d %9d %6.1f %-24s %7.3f %7.3f %7.3f %4d MiB %6s %9.2f\n", s.datasets, s.snapshots, float64(info.Size())/1e6, tl.name,
-				m, slices.Min(c.took), slices.Max(c.took), c.memory>>20, ratio, m*1e6/float64(s.datasets*s.snapshots))
+				m, slices.Min(cell.seconds), slices.Max(cell.seconds), cell.memory>>20, ratio, m*1e6/float64(s.datasets*s.snapshots))
 			data, err := json.Marshal(map[string]any{"case": "stream", "datasets": s.datasets, "snapshots": s.snapshots, "bytes": info.Size(), "tool": tl.name,
-				"median": m, "min": slices.Min(c.took), "max": slices.Max(c.took), "memory": c.memory})
+				"median": m, "min": slices.Min(cell.seconds), "max": slices.Max(cell.seconds), "memory": cell.memory})
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, _ = lines.Write(append(data, '\n'))
 		}
 	}
-	b.draw("stream.svg", []string{"datasets", "snapshots"})
+	b.drawPicture("stream.svg", []string{"datasets", "snapshots"})
 }
 
-// writeStream writes records of datasets to a file, each dataset with snapshots an hour
-// apart. If root is not "", they are the copies below it.
-func writeStream(t *testing.T, file, root string, datasets, snapshots int) {
+// writeStream writes a file with the records of datasets, each with snapshots an hour apart.
+// If root is not "", they are those of the copies below it.
+func writeStream(t testing.TB, file, root string, datasets, snapshots int) {
 	t.Helper()
 	f, err := os.Create(file)
 	if err != nil {
@@ -134,9 +123,9 @@ func writeStream(t *testing.T, file, root string, datasets, snapshots int) {
 	}
 }
 
-// runStream runs a program from a file to a file, and checks that its output has want
-// lines. It returns the run time and the peak memory in bytes.
-func runStream(t *testing.T, argv []string, in string, want int) (seconds float64, memory int64) {
+// runOnStream runs a program that reads the file in, and checks that its output has want
+// lines. It returns the run time in seconds and the peak of the memory in bytes.
+func runOnStream(t testing.TB, argv []string, in string, want int) (seconds float64, memory int64) {
 	t.Helper()
 	from, err := os.Open(in)
 	if err != nil {
@@ -150,7 +139,7 @@ func runStream(t *testing.T, argv []string, in string, want int) (seconds float6
 	defer to.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to, os.Stderr
-	// At first the child's memory includes the memory inherited from this process.
+	// The peak of the program includes the memory that it inherits from this process.
 	runtime.GC()
 	begun := time.Now()
 	if err := cmd.Run(); err != nil {

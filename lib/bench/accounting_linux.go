@@ -1,4 +1,4 @@
-package main_test
+package bench
 
 import (
 	"os"
@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// account has the kernel write a line to the file about each process that ends. It
-// returns nil if the kernel does not support that.
+// account begins process accounting; it returns nil if the kernel does not support it.
 func account(file string) *accounting {
 	if os.WriteFile(file, nil, 0o600) != nil || accountTo(file) != nil {
 		return nil
@@ -15,7 +14,7 @@ func account(file string) *accounting {
 	return &accounting{file}
 }
 
-// accountTo sets the file for these lines; "" ends the accounting.
+// accountTo sets the file of the kernel's process accounting; "" ends it.
 func accountTo(file string) error {
 	if file == "" {
 		// unix.Acct cannot pass a null pointer.

@@ -1,9 +1,9 @@
 //go:build !linux
 
-package main_test
+package bench
 
 import "errors"
 
 func account(string) *accounting { return nil }
 
-func accountTo(string) error { return errors.New("not here") }
+func accountTo(string) error { return errors.ErrUnsupported }

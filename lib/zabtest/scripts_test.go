@@ -1,0 +1,123 @@
+package zabtest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var (
+	scripts = flag.String("scripts", "../../testdata", "directory of the scripts")
+	only    = flag.String("only", "", "run only the scripts whose names match one of these patterns, separated by commas")
+	update  = flag.Bool("update", false, "write the output of commands to the scripts' golden files")
+)
+
+// server is the sshd of all scripts.
+var server SSHServer
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	server.Stop()
+	if Required {
+		fmt.Printf("%d passed, %d failed, %d skipped\n", passed.Load(), failed.Load(), skipped.Load())
+	}
+	os.Exit(code)
+}
+
+// TestScripts runs the scripts. Scripts that need pools begin with [!zfs] skip, so that
+// the others also run on a machine without ZFS.
+func TestScripts(t *testing.T) {
+	if Required || HaveZFS() {
+		NeedZFS(t)
+	}
+	p := testscript.Params{
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup:               setup,
+		Condition:           condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": cmdStatus,
+			"pools":  cmdPools,
+			"spy":    cmdSpy,
+			"count":  cmdCount,
+			"files":  cmdFiles,
+			"free":   cmdFree,
+			"export": cmdExport,
+			"forge":  cmdForge,
+			"alone":  cmdAlone,
+			"disk":   cmdDisk,
+		},
+	}
+	if *only != "" {
+		for pattern := range strings.SplitSeq(*only, ",") {
+			files, err := filepath.Glob(filepath.Join(*scripts, pattern+".txtar"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no script matches %q: %v", pattern, err)
+			}
+			p.Files = append(p.Files, files...)
+		}
+	} else {
+		p.Dir = *scripts
+	}
+	testscript.RunT(reporter{T: t}, p)
+}
+
+// condition decides the conditions of scripts: [zfs], [snapshots_changed], [many].
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "zfs":
+		return HaveZFS(), nil
+	case "snapshots_changed": // since zfs 2.2
+		out, err := exec.Command("zfs", "get", "-H", "snapshots_changed").CombinedOutput()
+		return err == nil || !bytes.Contains(out, []byte("invalid property")), nil
+	case "many":
+		return os.Getenv("ZAB_TEST_MANY") != "", nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// setup gives each script names of its own, so that scripts can run side by side on one
+// machine:
+//
+//	$NAME  the name of a backup
+//	$SRC   the pool of the source, $DST that of the target (see cmdPools)
+//	$SSH   a configuration of ssh that knows src.test, dst.test and others (see SSHServer)
+//	$MANY  ZAB_TEST_MANY, the number of datasets in long tests of the budgets; the
+//	       condition [many] reports whether it is set
+func setup(env *testscript.Env) error {
+	bin, err := Programs()
+	if err != nil {
+		return err
+	}
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return err
+	}
+	shareMachine(env)
+	id := hex.EncodeToString(b[:])
+	env.Setenv("PATH", SearchPath(bin))
+	env.Setenv("LC_ALL", "C.UTF-8")
+	env.Setenv("TZ", "UTC")
+	env.Setenv("NAME", "b"+id)
+	env.Setenv("SRC", "zabs"+id)
+	env.Setenv("DST", "zabd"+id)
+	env.Setenv("TMPDIR", env.WorkDir)
+	env.Setenv("MANY", os.Getenv("ZAB_TEST_MANY"))
+	if HaveZFS() {
+		if err := server.Start(); err != nil {
+			return err
+		}
+		env.Setenv("SSH", server.Config)
+	}
+	return nil
+}

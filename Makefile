@@ -21,10 +21,14 @@ test:
 	contrib/make/tools test
 	contrib/make/test "$(ONLY)"
 
-# The same against OpenZFS 2.1.
+# The same against OpenZFS 2.1 and 2.4.
 test-zfs21:
 	contrib/make/tools test
 	ZAB_VM_ZFS=2.1 contrib/make/test "$(ONLY)"
+
+test-zfs24:
+	contrib/make/tools test
+	ZAB_VM_ZFS=2.4 contrib/make/test "$(ONLY)"
 
 # Random histories with kills and failures, for ZAB_TORTURE=20m; make test does
 # some of it.
@@ -79,4 +83,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test test-zfs21 torture hostile months bench check demo vm-shell install clean
+.PHONY: all test test-zfs21 test-zfs24 torture hostile months bench check demo vm-shell install clean

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +35,8 @@ type report struct {
 	sent     int
 	bytes    int64
 	thinned  int
-	quiet    int // datasets with nothing to do
-	orphans  int
+	quiet    int  // datasets with nothing to do
+	orphans  int  // copies without a source
 	attempt  bool // at least one record came out of the chain
 	dead     bool // a stage failed or was killed
 	stopped  bool // stopped at the first failure, with --debug
@@ -220,7 +221,9 @@ func (r *report) print(rec *record.Record) {
 		r.quiet++
 	}
 	if rec.Type == record.TypeOrphan {
-		r.orphans++
+		if !rec.Excluded && slices.ContainsFunc(rec.Target.Snapshots, func(s record.Snapshot) bool { return s.Ours }) {
+			r.orphans++
+		}
 		if line == "" {
 			return
 		}
@@ -426,6 +429,12 @@ func (r *report) summary() {
 	}
 	if r.quiet > 0 {
 		parts = append(parts, fmt.Sprintf("%d with nothing to do", r.quiet))
+	}
+	switch {
+	case r.orphans == 1:
+		parts = append(parts, "1 copy without a source")
+	case r.orphans > 1:
+		parts = append(parts, fmt.Sprintf("%d copies without a source", r.orphans))
 	}
 	if r.thinned > 0 {
 		word := "destroyed"

@@ -122,7 +122,7 @@ func (e *Env) line(prefix, s string) {
 	s = Printable(strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "; "))
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, _ = io.WriteString(e.Stderr, e.Program+": "+prefix+s+LineEnd(e.Stderr))
+	_, _ = io.WriteString(e.Stderr, LineStart(e.Stderr)+e.Program+": "+prefix+s+"\n")
 }
 
 // Errorf prints a message about a failure.
@@ -441,16 +441,17 @@ func IsTerminal(f *os.File) bool { return isTerminal(f) }
 // Redraws reports whether w is a terminal on which lines can be drawn anew.
 func Redraws(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && IsTerminal(f) && os.Getenv("TERM") != "dumb"
+	term := os.Getenv("TERM")
+	return ok && term != "" && term != "dumb" && IsTerminal(f)
 }
 
-// LineEnd returns the end of a line that is written to w. On a terminal, it erases the
-// rest of the line, where another program of the pipeline may show its progress.
-func LineEnd(w io.Writer) string {
+// LineStart returns what to write to w before a line. On a terminal, that erases the
+// progress that another program of the pipeline shows there: see stream.Meter.
+func LineStart(w io.Writer) string {
 	if Redraws(w) {
-		return "\x1b[K\n"
+		return "\x1b[J"
 	}
-	return "\n"
+	return ""
 }
 
 // survivePipes makes a write to a pipe without a reader fail instead of killing the

@@ -257,9 +257,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// A line ends with the erasure of its rest where a program beside may show its progress:
-// on a terminal that can do that.
-func TestLineEnd(t *testing.T) {
+// A line begins with the erasure of progress on a terminal that can do that.
+func TestLineStart(t *testing.T) {
 	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil || !IsTerminal(tty) {
 		t.Skip("there is no terminal here")
@@ -268,9 +267,9 @@ func TestLineEnd(t *testing.T) {
 	for _, c := range []struct {
 		w          io.Writer
 		term, want string
-	}{{tty, "xterm", "\x1b[K\n"}, {tty, "dumb", "\n"}, {io.Discard, "xterm", "\n"}} {
+	}{{tty, "xterm", "\x1b[J"}, {tty, "dumb", ""}, {tty, "", ""}, {io.Discard, "xterm", ""}} {
 		t.Setenv("TERM", c.term)
-		if got := LineEnd(c.w); got != c.want {
+		if got := LineStart(c.w); got != c.want {
 			t.Errorf("%T %s: %q", c.w, c.term, got)
 		}
 	}

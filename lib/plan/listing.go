@@ -106,8 +106,9 @@ func (s *inventory) withParents(names map[*record.Record]string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// readFacts reads the facts of those of the datasets for which nobody asked before. It
-// runs at most one zfs program.
+// readFacts reads the facts of those of the datasets for which nobody asked before, under
+// the names that they have now. It runs at most one zfs program, and none if the inventory
+// came from a file.
 func (s *inventory) readFacts(ctx context.Context, set []*record.Record) error {
 	var need []*record.Record
 	for _, r := range set {
@@ -116,17 +117,11 @@ func (s *inventory) readFacts(ctx context.Context, set []*record.Record) error {
 			need = append(need, r)
 		}
 	}
-	return s.updateFacts(ctx, need)
-}
-
-// updateFacts reads the facts of datasets, under the names that they have now. It runs
-// at most one zfs program, and none if the inventory came from a file.
-func (s *inventory) updateFacts(ctx context.Context, set []*record.Record) error {
-	if s.host == nil || len(set) == 0 {
+	if s.host == nil || len(need) == 0 {
 		return nil
 	}
-	names, by := make([]string, len(set)), map[string]*record.Record{}
-	for i, r := range set {
+	names, by := make([]string, len(need)), map[string]*record.Record{}
+	for i, r := range need {
 		names[i], by[r.Name] = r.Name, r
 	}
 	got, err := s.host.Get(ctx, zfs.FactProps, names, false)
@@ -135,10 +130,7 @@ func (s *inventory) updateFacts(ctx context.Context, set []*record.Record) error
 	}
 	for i := range got {
 		if r := by[got[i].Name]; r != nil {
-			r.Facts = got[i].Facts()
-			if _, asked := s.asked[r]; asked {
-				s.asked[r] = true
-			}
+			r.Facts, s.asked[r] = got[i].Facts(), true
 		}
 	}
 	return nil
@@ -146,25 +138,50 @@ func (s *inventory) updateFacts(ctx context.Context, set []*record.Record) error
 
 // readAsides reads the facts of datasets whose names have the form of a copy set aside,
 // and of the datasets in their former places. It runs one program, or none if there is
-// no such name. The facts are read again when something is sent, since the earlier
-// stages may be at work for long.
+// no such name. Those that cannot be read fail alone, each with its former place where
+// its setting aside may be unfinished.
 func (s *inventory) readAsides(ctx context.Context) error {
-	var set []*record.Record
-	seen := map[string]bool{}
-	ask := func(n string) {
-		if r := s.datasets[n]; r != nil && !seen[n] {
-			seen[n] = true
-			set = append(set, r)
-		}
+	if s.host == nil {
+		return nil
 	}
+	var names []string
 	for _, n := range s.order {
-		if record.IsAsideName(n) {
-			ask(n)
-			ask(n[:strings.LastIndex(n, "_diverged-")])
+		if !record.IsAsideName(n) {
+			continue
+		}
+		for _, n := range []string{n, formerPlace(n)} {
+			if s.datasets[n] != nil && !slices.Contains(names, n) {
+				names = append(names, n)
+			}
 		}
 	}
-	return s.updateFacts(ctx, set)
+	got, _, unread, err := s.host.Readable(ctx, zfs.FactProps, names, 0)
+	if err != nil {
+		return err
+	}
+	for i := range got {
+		if r := s.datasets[got[i].Name]; r != nil {
+			r.Facts = got[i].Facts()
+		}
+	}
+	for _, u := range unread {
+		if u.Name == "" {
+			return u.Err
+		}
+		s.unread[u.Name] = u.Err
+		if !record.IsAsideName(u.Name) {
+			continue
+		}
+		if place := formerPlace(u.Name); s.datasets[place] == nil || len(s.below(u.Name)) > 0 {
+			s.unread[place] = u.Err
+		}
+	}
+	return nil
 }
+
+// formerPlace returns the name that a copy set aside had before, as far as its present
+// name tells: that may be shortened.
+func formerPlace(aside string) string { return aside[:strings.LastIndex(aside, "_diverged-")] }
 
 // loadFacts reads the facts of the targets that something is sent to, and of the datasets
 // below which new copies are made. Of snapshots that a target has beyond the base, it

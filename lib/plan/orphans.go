@@ -70,6 +70,10 @@ func (r *run) writeOrphans(w *record.Writer) error {
 		if used[name] || strings.Contains(name, "%") || above[name] && len(has.Snapshots) == 0 {
 			continue // a target, zfs's own, or a parent kept for its children
 		}
+		if _, err := r.inv.unreadable(name); err != nil {
+			r.env.Verbosef("'%s' cannot be read, and is not called missing: %s", name, err)
+			continue
+		}
 		if u := r.unlisted(name); u != nil {
 			r.env.Verbosef("'%s' may be the copy of what could not be listed at or below '%s': it is not called missing", name, u.Name)
 			continue

@@ -85,8 +85,7 @@ func (p *planner) inStream(r *record.Record) (names []string) {
 	return names
 }
 
-// hasNot reports whether datasets of a kind do not have a property, fixed whether zfs
-// receive (2.3) accepts the property neither with -x nor with -o.
+// hasNot reports whether datasets of a kind do not have a property.
 func hasNot(kind, name string) bool {
 	if kind == "volume" {
 		return notForVolumes(name)
@@ -94,6 +93,8 @@ func hasNot(kind, name string) bool {
 	return notForFilesystems(name)
 }
 
+// streamOnly reports whether only the stream can bring a property to datasets of a kind:
+// zfs receive (2.3) accepts it neither with -x nor with -o.
 func streamOnly(kind, name string) bool {
 	if kind == "volume" {
 		return fixedForVolumes(name)

@@ -61,7 +61,10 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		return r.failAll(*fatal)
 	}
 	if err := r.completeInventory(ctx, l.memory); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return r.failAll(zfs.Failed("plan", err, "cannot list the target '%s': %s", target, err))
 	}
 	if err := r.listSources(ctx); err != nil {
 		return err
@@ -158,17 +161,14 @@ func (r *run) completeInventory(ctx context.Context, m *memory) (err error) {
 			// A dataset that cannot be read must not stop the others.
 			r.env.Verbosef("what is remembered of '%s' will not do: %s", r.target, err)
 			if r.inv, err = listInventory(ctx, r.host, r.target, r.inv.excluded); err != nil {
-				return fmt.Errorf("cannot list the target '%s': %w", r.target, err)
+				return err
 			}
 		}
 	}
 	if err := r.inv.mend(ctx, r.names); err != nil {
-		return fmt.Errorf("cannot list the target '%s': %w", r.target, err)
+		return err
 	}
-	if err := r.inv.readAsides(ctx); err != nil {
-		return fmt.Errorf("cannot read the properties of the target '%s': %w", r.target, err)
-	}
-	return nil
+	return r.inv.readAsides(ctx)
 }
 
 // tooLong is the hint for a name that is too long on the target.

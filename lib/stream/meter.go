@@ -38,7 +38,7 @@ const redraw = 500 * time.Millisecond
 func NewMeter(w io.Writer) *Meter { return newMeter(w, func() (int, int) { return sizeOf(w) }) }
 
 func newMeter(w io.Writer, size func() (columns, rows int)) *Meter {
-	m := &Meter{screen: &screen{w: w, size: size}, rate: rate{span: time.Minute}, open: map[*Progress]bool{}}
+	m := &Meter{screen: newScreen(w, size), rate: rate{span: time.Minute}, open: map[*Progress]bool{}}
 	m.bars = mpb.New(mpb.WithConsoleWriter(m.screen), mpb.WithRefreshRate(redraw))
 	m.line(1, m.text)
 	return m

@@ -131,6 +131,34 @@ func flow() *Flow {
 	return &Flow{Stream: j, Wire: j}
 }
 
+// A terminal that takes nothing, as after Ctrl-S, stops neither the transfers nor the end
+// of the process.
+func TestMeterStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &stoppedTerminal{stopped: make(chan struct{})}
+		m := newMeter(w, func() (int, int) { return 80, 24 })
+		begun := time.Now()
+		for range 3 {
+			a := m.Add(p[int64](1))
+			a.Start("tank/a", "s", p[int64](1), flow())
+			drawn()
+			a.Stop()
+			a.Sent()
+			a.Done()
+		}
+		m.Complete()
+		m.Close()
+		if d := time.Since(begun); d > 3*redraw+closeTime {
+			t.Errorf("it took %s", d)
+		}
+		close(w.stopped)
+	})
+}
+
+type stoppedTerminal struct{ stopped chan struct{} }
+
+func (w *stoppedTerminal) Write(p []byte) (int, error) { <-w.stopped; return len(p), nil }
+
 func TestMeter(t *testing.T) {
 	onTerminal(t, 80, 24, func(x *terminal, m *Meter) {
 		drawn()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,15 +15,29 @@ import (
 // leaves the cursor below the lines and goes up again before it draws them anew. This one
 // leaves it where they begin, so that nothing is erased that another program has written
 // meanwhile, nor what stood above when a narrower terminal makes two rows of a line. And
-// it writes a message at once, since one that waits would be lost with the process.
+// it writes a message at once, since one that waits would be lost with the process. The
+// lines are written by a goroutine, since a terminal may be stopped (Ctrl-S), or its ssh
+// hang, which is no reason to stop the transfers.
 type screen struct {
 	w    io.Writer
 	size func() (columns, rows int)
 	next []string // the lines to draw, used by mpb alone
+	// frames has the text that draws the lines, "" to remove them. One waits at most.
+	frames chan string
+	ended  chan struct{} // closed when all frames are drawn
 
 	mu     sync.Mutex
 	drawn  string // on the terminal; "" if nothing is
 	closed bool
+}
+
+// closeTime is how long close waits for a terminal.
+const closeTime = time.Second
+
+func newScreen(w io.Writer, size func() (columns, rows int)) *screen {
+	s := &screen{w: w, size: size, frames: make(chan string, 1), ended: make(chan struct{})}
+	go s.draw()
+	return s
 }
 
 const (
@@ -52,7 +67,7 @@ func (s *screen) ReadFrom(r io.Reader) (int64, error) {
 	return int64(len(b)), err
 }
 
-// Flush draws the lines. That it cannot write is no reason to end the transfers.
+// Flush has the lines drawn, unless the terminal does not take those before.
 func (s *screen) Flush(int) error {
 	drawn := ""
 	if n := len(s.next); n > 0 {
@@ -62,15 +77,25 @@ func (s *screen) Flush(int) error {
 		}
 	}
 	s.next = nil
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if drawn == "" {
-		s.clear()
-	} else if !s.closed {
-		_, _ = io.WriteString(s.w, drawn)
-		s.drawn = drawn
+	select {
+	case s.frames <- drawn:
+	default:
 	}
 	return nil
+}
+
+func (s *screen) draw() {
+	defer close(s.ended)
+	for frame := range s.frames {
+		s.mu.Lock()
+		if frame == "" {
+			s.clear()
+		} else if !s.closed {
+			_, _ = io.WriteString(s.w, frame)
+			s.drawn = frame
+		}
+		s.mu.Unlock()
+	}
 }
 
 func (s *screen) clear() {
@@ -80,8 +105,17 @@ func (s *screen) clear() {
 	}
 }
 
-// close removes the lines.
+// close removes the lines, if the terminal takes what is written. Flush must not be called
+// any more.
 func (s *screen) close() {
+	close(s.frames)
+	late := time.NewTimer(closeTime)
+	defer late.Stop()
+	select {
+	case <-s.ended:
+	case <-late.C:
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()

@@ -63,7 +63,7 @@ func (r *report) say(format string, a ...any) {
 	if !r.talks() || r.unwritten != nil {
 		return
 	}
-	if _, err := io.WriteString(r.env.Stdout, cli.Printable(fmt.Sprintf(format, a...))+cli.LineEnd(r.env.Stdout)); err != nil {
+	if _, err := io.WriteString(r.env.Stdout, cli.LineStart(r.env.Stdout)+cli.Printable(fmt.Sprintf(format, a...))+"\n"); err != nil {
 		r.unwritten = fmt.Errorf("cannot write the report: %w", cause(err))
 	}
 }

@@ -14,7 +14,8 @@ import (
 type Runner interface {
 	// Run runs a program until it has ended, and reads all of its output. The error of
 	// a program that did not end with 0 has the methods ExitCode and Sys of
-	// *exec.ExitError; an *Error means that the host cannot be reached.
+	// *exec.ExitError; a *NoConnection has the reason why it was not started on another
+	// host.
 	Run(ctx context.Context, h *Host, p *Program) error
 }
 
@@ -27,6 +28,12 @@ type Program struct {
 	// ssh's, on this machine; the function that it returns when the program has ended.
 	Started func(pid int) (ended func())
 }
+
+// NoConnection is the error of a program that cannot be started, since there is no
+// connection to its host.
+type NoConnection struct{ Err error }
+
+func (e *NoConnection) Error() string { return e.Err.Error() }
 
 func (m *Machine) runner() Runner {
 	if m.Runner != nil {
@@ -41,7 +48,7 @@ type processes struct{}
 func (processes) Run(ctx context.Context, h *Host, p *Program) error {
 	local, err := h.Argv(ctx, p.Argv...)
 	if err != nil {
-		return err
+		return &NoConnection{err}
 	}
 	cmd := h.m.Command(ctx, local)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Stdin, p.Stdout, p.Stderr

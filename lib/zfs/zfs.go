@@ -195,12 +195,13 @@ func (h *Host) do(ctx context.Context, c call) error {
 	if rows != nil {
 		rowErr = rows.close()
 	}
-	var lost, made *Error
+	var lost *Error
+	var apart *NoConnection
 	switch {
 	case outer.Err() != nil && (err != nil || rowErr != nil):
 		return context.Cause(outer)
-	case errors.As(err, &made):
-		return err // no connection to the host
+	case errors.As(err, &apart):
+		return apart.Err
 	case errors.As(context.Cause(ctx), &lost) && (err != nil || rowErr != nil):
 		one := *lost
 		one.Argv = argv

@@ -14,7 +14,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"unicode"
 
 	"zab/lib/cache"
 	"zab/lib/chain"
@@ -132,28 +131,34 @@ func CheckTarget(target string) error {
 	return nil
 }
 
-// isProperty reports whether name can be the name of a property. It checks the form
-// only, because zfs may be of a version with other properties.
-func isProperty(name string) bool {
-	return name != "" && len(name) <= dataset.MaxName && name[0] != '-' &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
+// checkProperty returns an error unless name can be the name of a property. Only what
+// follows an @, as in userquota@NAME, may have blanks.
+func checkProperty(name string) error {
+	if before, _, _ := strings.Cut(name, "@"); strings.Contains(before, " ") {
+		return fmt.Errorf("%q is not the name of a property: it contains a blank", name)
+	}
+	return dataset.CheckProperty(name)
 }
 
 // parseProperties splits the lists of properties at their commas and checks them.
 func (o *Options) parseProperties() error {
 	for _, list := range o.FilterProperties {
 		for p := range strings.SplitSeq(list, ",") {
-			if p = strings.TrimSpace(p); !isProperty(p) {
-				return fmt.Errorf("--filter-properties: %q is not the name of a property", p)
+			p = strings.TrimSpace(p)
+			if err := checkProperty(p); err != nil {
+				return fmt.Errorf("--filter-properties: %w", err)
 			}
 			o.filter = append(o.filter, p)
 		}
 	}
 	for _, list := range o.SetProperties {
 		for p := range strings.SplitSeq(list, ",") {
-			name, _, ok := strings.Cut(p, "=")
-			if !ok || !isProperty(name) {
-				return fmt.Errorf("--set-properties: %q is not of the form PROPERTY=VALUE", p)
+			if err := dataset.CheckSetting(p); err != nil {
+				return fmt.Errorf("--set-properties: %w", err)
+			}
+			name, _, _ := strings.Cut(p, "=")
+			if err := checkProperty(name); err != nil {
+				return fmt.Errorf("--set-properties: %w", err)
 			}
 			for _, other := range o.set {
 				if strings.HasPrefix(other, name+"=") && other != p {

@@ -35,7 +35,7 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 		o := pruneTask{r: r, dataset: r.Name, list: &r.Snapshots, verdicts: r.Thin.Source}
 		dest := r.Host
 		if side == record.SideTarget {
-			if r.Target == nil || away(r) {
+			if r.Target == nil || elsewhere(r) {
 				continue
 			}
 			o = pruneTask{r: r, dataset: r.Target.Name, list: &r.Target.Snapshots, verdicts: r.Thin.Target}
@@ -53,9 +53,9 @@ func (t *thinner) destroy(ctx context.Context, set []*record.Record, side string
 	return nil
 }
 
-// away reports whether the copy is not in its place yet, because it is still to be
+// elsewhere reports whether the copy is not in its place yet, because it is still to be
 // renamed, on its own or with a dataset above it.
-func away(r *record.Record) bool {
+func elsewhere(r *record.Record) bool {
 	return r.Target.Exists && r.Target.Elsewhere != "" && !slices.ContainsFunc(r.Results, func(x record.Result) bool {
 		return x.Done && (x.Do == record.DoRename || x.Do == record.DoReceive)
 	})

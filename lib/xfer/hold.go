@@ -142,7 +142,11 @@ func holdTogether(ctx context.Context, do string, all *groups[tagged, held]) {
 // program for all holds of the tag.
 func (h held) recordResult(do string, err error) {
 	if h.step < 0 {
-		return // a step hold that stays is released by the next zab-thin
+		if e := errorFor(err, h.full); e != nil {
+			h.j.leftHold = true
+			h.j.r.Warn("%s", wrap(e, "cannot release '%s', which was held while it was sent; the next run tries again", h.full))
+		}
+		return
 	}
 	res, s := h.j.result(h.step), &h.j.r.Steps[h.step]
 	if e := errorFor(err, h.full); e != nil {
@@ -328,7 +332,12 @@ func (j *job) setTags(s *record.Step, found map[string][]string) {
 // the pin of another target is on the snapshot, since the shared tag may stand for that
 // target (P1), and if the tags are not known.
 func (j *job) letsGo(s *record.Step) bool {
-	own := func(tag string) bool { return isPin(j.r, tag) }
+	// On the source, a pin with the guid of another pool may be for the disk that the
+	// target was split off from.
+	pin, _ := chain.ParsePin(j.r.Target.OwnTag())
+	own := func(tag string) bool {
+		return tag == j.r.Target.OwnTag() || tag == pin.Former() || s.Side == record.SideTarget && isPin(j.r, tag)
+	}
 	tags, known := j.tags[sided{s.Side, s.Dataset + "@" + s.Snapshot}]
 	switch {
 	case !known:

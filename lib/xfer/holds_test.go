@@ -19,27 +19,30 @@ import (
 )
 
 // heldPools is a stand-in for zfs: the file got has the received snapshots, held has a
-// line for each hold, trouble the command that fails. The guid of @s is 7, of @old 3.
+// line for each hold, trouble the command that fails, says its message. The guid of @s is
+// 7, of @m 6, of @old 3.
 const heldPools = `#!/bin/sh
 cd "$POOLS"
 tab='	'
 echo "$*" >>log
-case "$*" in $(cat trouble)) echo "cannot do it: pool I/O is currently suspended" >&2; exit 1;; esac
+case "$*" in $(cat trouble)) cat says >&2; exit 1;; esac
 for last; do :; done
 case $1 in
 send)
 	echo "$last";;
 receive)
 	read -r from
-	echo "${last%@s}@s" >>got;;
+	echo "${last%@*}@${from##*@}" >>got;;
 list)
 	rc=0
 	for a; do
 		case $a in
 		src/*@old|dst/*@old) guid=3;;
+		src/*@m) guid=6;;
 		src/*@s) guid=7;;
-		dst/*@s)
+		dst/*@[ms])
 			guid=7
+			case $a in *@m) guid=6;; esac
 			grep -qx "$a" got || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; continue; };;
 		*@*) echo "cannot open '$a': dataset does not exist" >&2; rc=1; continue;;
 		*) continue;;
@@ -71,7 +74,7 @@ type heldPool struct{ dir string }
 func newHeldPool(t *testing.T, held, trouble string) heldPool {
 	t.Helper()
 	p := heldPool{t.TempDir()}
-	for name, text := range map[string]string{"zfs": heldPools, "held": held, "got": "", "trouble": trouble, "log": ""} {
+	for name, text := range map[string]string{"zfs": heldPools, "held": held, "got": "", "trouble": trouble, "says": "cannot do it: pool I/O is currently suspended\n", "log": ""} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -194,6 +197,27 @@ func TestOldHoldThatStays(t *testing.T) {
 	r := carryOut(t, onward("a", false))[0]
 	if r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cannot release 'src/a@old'") {
 		t.Errorf("%+v %q", r.Error, r.Warnings)
+	}
+}
+
+// P4: if a hold that was put for the transfer cannot be released, the copy stays in the
+// journal, so that the next plan looks for the hold.
+func TestStepHoldThatStays(t *testing.T) {
+	p := newHeldPool(t, "", "release*src/a@m*")
+	if err := os.WriteFile(filepath.Join(p.dir, "says"), []byte("cannot release hold from snapshot 'src/a@m': dataset is busy\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := onward("a", true)
+	r.Snapshots = slices.Insert(r.Snapshots, 1, record.Snapshot{Name: "m", GUID: "6", CreateTXG: "2", Ours: true})
+	r.Snapshots[2].CreateTXG = "3"
+	m := r.Steps[0]
+	m.To, m.ToGUID = "m", "6"
+	r.Steps[0].From, r.Steps[0].FromGUID = "m", "6"
+	r.Steps = slices.Insert(r.Steps, 0, m)
+	r = carryOut(t, r)[0]
+	if r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cannot release 'src/a@m', which was held while it was sent") || p.left() != 1 {
+		did, _ := p.log(t)
+		t.Errorf("%+v %q, %d noted\n%s", r.Error, r.Warnings, p.left(), strings.Join(did, "\n"))
 	}
 }
 

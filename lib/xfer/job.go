@@ -60,6 +60,9 @@ type job struct {
 	r      *record.Record
 	number int // place in the order of arrival
 	unlock func()
+	// leftHold reports whether a step hold could not be released. The note in the journal
+	// stays, so that the next plan looks for it.
+	leftHold bool
 	// progress is shown while the job is under way.
 	progress *stream.Progress
 	// first: the target has no snapshot yet, so it is mounted once it has one.
@@ -191,7 +194,7 @@ func (x *stage) end(j *job) {
 			r.Results = append(r.Results, *res)
 		}
 	}
-	if r.Error == nil && r.Target.Pin != "" {
+	if r.Error == nil && r.Target.Pin != "" && !j.leftHold {
 		x.journal.Done(chain.WithoutPool(r.Target.Pin), r.Target.Name)
 	}
 	j.unlock()

@@ -50,8 +50,8 @@ var values = map[string]struct {
 	"strip-path":        {"1", []string{"x", "-1", huge, "1e9", "1000000", "1.5", "0x10"}},
 	"hold-format":       {"keep:{}", []string{".{}", "-{}", "a\nb", "a\x01b", long}},
 	"clones":            {"simple", []string{"x", "always", "Simple", "-1", huge, "simple,never"}},
-	"filter-properties": {"mountpoint,a:b", []string{",", "a,", ",a", "a,,b", "a=b", "a b", "-F", long, "a\nb"}},
-	"set-properties": {"readonly=on,a:b=c=d", []string{",", "a", "a=b,", ",a=b", "=b", "a=b,c", "-F=x", "a b=c", "atime=on,atime=off",
+	"filter-properties": {"mountpoint,a:b", []string{",", "a,", ",a", "a,,b", "a=b", "a b", "a$b", "-F", long, "a\nb"}},
+	"set-properties": {"readonly=on,a:b=c=d", []string{",", "a", "a=b,", ",a=b", "=b", "a=b,c", "-F=x", "a b=c", "a$b=c", "a=" + strings.Repeat("x", 9000), "atime=on,atime=off",
 		long + "=b", "a\nb=c"}},
 	"target-state": {"state.ndjson", freeText},
 

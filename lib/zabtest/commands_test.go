@@ -1,7 +1,9 @@
 package zabtest
 
 import (
+	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +37,33 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("%s: exit status %d, want %d", args[1], got, want)
 	}
+}
+
+// cmdWrite: write TEXT FILE... writes a line to each file of a mounted dataset, which is
+// named by the dataset, and syncs the pools.
+func cmdWrite(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: write text file...")
+	}
+	sync := []string{"sync"}
+	for _, file := range args[1:] {
+		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(args[0]+"\n"), 0o666))
+		if pool, _, _ := strings.Cut(file, "/"); !slices.Contains(sync, pool) {
+			sync = append(sync, pool)
+		}
+	}
+	ts.Check(ts.Exec("zpool", sync...))
+}
+
+// cmdHistory: history FILE POOL... writes all that was ever done to the pools to a file,
+// to be compared with that of another moment.
+func cmdHistory(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: history file pool...")
+	}
+	out, err := exec.Command("zpool", append([]string{"history", "-i"}, args[1:]...)...).Output()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out, 0o666))
 }
 
 // cmdFiles: files DATASET... requires that all of these mounted datasets have the same

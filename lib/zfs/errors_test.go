@@ -13,7 +13,7 @@ import (
 
 // Messages that programs were seen to print, with the kind that each means. Those of zfs
 // 2.3.2 were collected on a machine with real pools, those of "source" are in OpenZFS's
-// libzfs, those of a tracker in USERS.md, group M.
+// libzfs, those of a tracker and a number in an issue there.
 var messages = []struct {
 	seen, message string
 	kind          record.ErrorKind

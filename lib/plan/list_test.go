@@ -51,6 +51,21 @@ func TestListingCutShort(t *testing.T) {
 	}
 }
 
+// P7: a record that has failed before the listing proves useless keeps its own error.
+func TestListingFailsLate(t *testing.T) {
+	runner := &fake.Runner{Answer: func(_ string, argv []string, _ string) fake.Answer {
+		if argv[1] == "list" {
+			return fake.Answer{Out: "pool/b\t1\t1\npool/b/a_diverged-20261122020000\t2\t1\n"}
+		}
+		return fake.Answer{Err: "internal error: out of memory\n", Code: 1}
+	}}
+	long := "tank/" + strings.Repeat("x", 245)
+	got, stderr := planWith(t, runner, nil, "tank/a", long)
+	if len(got) != 2 || got[0].Error == nil || got[0].Error.Kind == record.KindBadMapping || got[1].Error == nil || got[1].Error.Kind != record.KindBadMapping {
+		t.Errorf("%+v\n%s", got, stderr)
+	}
+}
+
 // planWith runs zab-plan with the target pool/b on records that have the snapshot s1 with
 // the guid 6. It returns the records and the messages.
 func planWith(t *testing.T, runner zfs.Runner, args []string, names ...string) (got []*record.Record, messages string) {

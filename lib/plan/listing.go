@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"zab/lib/record"
 	"zab/lib/zfs"
@@ -146,15 +145,17 @@ func (s *inventory) readAsides(ctx context.Context) error {
 	}
 	var names []string
 	for _, n := range s.order {
-		if !record.IsAsideName(n) {
+		former, ok := record.FormerName(n)
+		if !ok {
 			continue
 		}
-		for _, n := range []string{n, formerPlace(n)} {
-			if s.datasets[n] != nil && !slices.Contains(names, n) {
-				names = append(names, n)
-			}
+		names = append(names, n)
+		if s.datasets[former] != nil {
+			names = append(names, former)
 		}
 	}
+	slices.Sort(names)
+	names = slices.Compact(names) // one place may have several that were set aside
 	got, _, unread, err := s.host.Readable(ctx, zfs.FactProps, names, 0)
 	if err != nil {
 		return err
@@ -169,19 +170,12 @@ func (s *inventory) readAsides(ctx context.Context) error {
 			return u.Err
 		}
 		s.unread[u.Name] = u.Err
-		if !record.IsAsideName(u.Name) {
-			continue
-		}
-		if place := formerPlace(u.Name); s.datasets[place] == nil || len(s.below(u.Name)) > 0 {
-			s.unread[place] = u.Err
+		if former, ok := record.FormerName(u.Name); ok && (s.datasets[former] == nil || len(s.below(u.Name)) > 0) {
+			s.unread[former] = u.Err
 		}
 	}
 	return nil
 }
-
-// formerPlace returns the name that a copy set aside had before, as far as its present
-// name tells: that may be shortened.
-func formerPlace(aside string) string { return aside[:strings.LastIndex(aside, "_diverged-")] }
 
 // loadFacts reads the facts of the targets that something is sent to, and of the datasets
 // below which new copies are made. Of snapshots that a target has beyond the base, it
@@ -232,6 +226,9 @@ func (s *inventory) loadFacts(ctx context.Context, drafts []*draft, aside bool) 
 			continue
 		}
 		t.Facts = s.datasets[t.Name].Facts
+		if len(written) == 0 {
+			continue
+		}
 		for i := range t.Snapshots {
 			if n := written[t.Snapshots[i].Full(s.currentName(t.Name))]; n != nil {
 				t.Snapshots[i].Written = n

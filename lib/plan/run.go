@@ -28,7 +28,6 @@ type run struct {
 	inv    *inventory
 	p      *planner
 	list   []*draft // in the order in which they are planned
-	drafts map[*record.Record]*draft
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
@@ -41,7 +40,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	r := &run{o: o, env: env, host: env.Machine.Host(o.SSHTarget), target: target, failed: map[*record.Record]bool{}, drafts: map[*record.Record]*draft{}}
+	r := &run{o: o, env: env, host: env.Machine.Host(o.SSHTarget), target: target, failed: map[*record.Record]bool{}}
 	listed := r.startListing(ctx, excluded)
 	var bad error
 	if r.all, bad, err = env.All(ctx); err != nil {
@@ -150,7 +149,7 @@ func (r *run) fail(x *record.Record, e record.Error) {
 
 // completeInventory adds to the inventory what the first list may have left out, now
 // that the names of the targets are known.
-func (r *run) completeInventory(ctx context.Context, m *memory) (err error) {
+func (r *run) completeInventory(ctx context.Context, m *memory) error {
 	if m != nil {
 		switch err := m.lookUpNew(ctx, r.names); {
 		case err == nil:
@@ -182,7 +181,10 @@ func (r *run) failAll(e record.Error) error {
 	w := record.NewWriter(r.env.Stdout)
 	for _, x := range r.all {
 		write := w.Pass
-		if !x.Skip() && x.Type == record.TypeDataset {
+		switch {
+		case r.failed[x]:
+			write = w.Write
+		case !x.Skip() && x.Type == record.TypeDataset:
 			x.Fail(e)
 			write = w.Write
 		}
@@ -294,7 +296,7 @@ func (r *run) match() error {
 			continue
 		}
 		d := r.p.match(x, name, n)
-		r.drafts[x], r.p.drafts[name] = d, d
+		r.p.drafts[name] = d
 		r.list = append(r.list, d)
 	}
 	for _, x := range r.all {
@@ -383,7 +385,7 @@ func (r *run) write(ctx context.Context) error {
 	w := record.NewWriter(r.env.Stdout)
 	for _, x := range r.all {
 		write := w.Pass
-		if d := r.drafts[x]; d != nil {
+		if d := r.p.drafts[r.names[x]]; d != nil {
 			if err := facts.load(d); err != nil {
 				return err
 			}

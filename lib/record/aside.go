@@ -29,6 +29,16 @@ func AsideName(dataset, time string) string {
 // dataset's zab:aside is worthwhile.
 func IsAsideName(dataset string) bool { return asideName.MatchString(dataset) }
 
+// FormerName returns the name that a dataset called name had before it was set aside, if
+// its name has the form of AsideName.
+func FormerName(name string) (former string, ok bool) {
+	at := asideName.FindStringIndex(name)
+	if at == nil {
+		return "", false
+	}
+	return name[:at[0]], true
+}
+
 // SplitName splits a dataset's name before its last part; parent is "" for a pool.
 func SplitName(dataset string) (parent, last string) {
 	i := strings.LastIndexByte(dataset, '/')

@@ -24,10 +24,10 @@ type streamState struct {
 
 // line returns the text about a stream in at most that many columns.
 func (s streamState) line(width int) string {
-	fields := []field{{fmt.Sprintf("%8s", inBytes(s.moved)), 3}}
+	fields := []field{{fmt.Sprintf("%8s", InBytes(s.moved)), 3}}
 	within := false
 	if s.size != nil && *s.size > 0 {
-		fields[0].text += fmt.Sprintf(" of %9s", "~"+inBytes(*s.size))
+		fields[0].text += fmt.Sprintf(" of %9s", "~"+InBytes(*s.size))
 		// An estimate that was too low says nothing of the rest.
 		if within = s.moved <= *s.size; within {
 			fields = append(fields, field{fmt.Sprintf("%3.0f%%", math.Floor(100*float64(s.moved)/float64(*s.size))), 1})
@@ -37,7 +37,7 @@ func (s streamState) line(width int) string {
 	case s.waits:
 		fields = append(fields, field{"waiting", 2})
 	case s.rate != nil:
-		fields = append(fields, field{fmt.Sprintf("%10s", inBytes(int64(*s.rate))+"/s"), 4})
+		fields = append(fields, field{fmt.Sprintf("%10s", InBytes(int64(*s.rate))+"/s"), 4})
 		if within {
 			if left := timeFor(*s.size-s.moved, s.rate); left != "" {
 				fields = append(fields, field{fmt.Sprintf("%6s left", left), 2})
@@ -64,10 +64,10 @@ func (s totalState) line(width int) string {
 	}
 	var fields []field
 	if s.sent > 0 {
-		fields = append(fields, field{inBytes(s.sent) + " sent", 3})
+		fields = append(fields, field{InBytes(s.sent) + " sent", 3})
 	}
 	if s.left != nil && *s.left > 0 {
-		fields = append(fields, field{"~" + inBytes(*s.left) + " left", 2})
+		fields = append(fields, field{"~" + InBytes(*s.left) + " left", 2})
 		if left := timeFor(*s.left, s.rate); left != "" {
 			fields = append(fields, field{"done in " + left, 1})
 		}
@@ -128,7 +128,8 @@ func printable(s string) string {
 	return q[1 : len(q)-1]
 }
 
-func inBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+// InBytes returns a number of bytes with a binary unit, as in 12 GiB.
+func InBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // timeFor returns how long n bytes take at a rate; "" if that is not known.
 func timeFor(n int64, rate *float64) string {

@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-
 	"zab/lib/record"
+	"zab/lib/stream"
 	"zab/lib/zfs"
 )
 
@@ -80,8 +79,6 @@ func at(host *zfs.Host, argv ...string) string {
 	return text
 }
 
-func inBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
-
 // noSpace finds the limit that the copy has reached: a quota, a limit on the number of
 // filesystems or snapshots, or the size of the pool.
 func (j *job) noSpace(ctx context.Context, copied string, quota bool) *cause {
@@ -98,13 +95,13 @@ func (j *job) noSpace(ctx context.Context, copied string, quota bool) *cause {
 		return limited(host, l, copied)
 	}
 	c := &cause{
-		text: fmt.Sprintf("the pool '%s' has %s left", l.dataset, inBytes(l.left)),
+		text: fmt.Sprintf("the pool '%s' has %s left", l.dataset, stream.InBytes(l.left)),
 		hint: "free space there: " + at(host, "zfs", "list", "-o", "space", "-r", l.dataset) + " shows what takes it",
 	}
 	reserved := j.x.reservations(ctx, host, l.dataset)
 	var texts, commands []string
 	for _, r := range reserved[:min(3, len(reserved))] {
-		texts = append(texts, fmt.Sprintf("%s for '%s' (%s)", inBytes(r.Free), r.Dataset, r.Prop))
+		texts = append(texts, fmt.Sprintf("%s for '%s' (%s)", stream.InBytes(r.Free), r.Dataset, r.Prop))
 		commands = append(commands, at(host, "zfs", "set", r.Prop+"=none", r.Dataset))
 	}
 	if texts != nil {
@@ -169,7 +166,7 @@ func limited(host *zfs.Host, l limit, copied string) *cause {
 	if strings.HasSuffix(l.prop, "_limit") {
 		c.text = fmt.Sprintf("the %s of '%s' is %d, which is reached", l.prop, l.dataset, l.value)
 	} else {
-		c.text = fmt.Sprintf("the %s of '%s' is %s, of which %s are left", l.prop, l.dataset, inBytes(l.value), inBytes(l.left))
+		c.text = fmt.Sprintf("the %s of '%s' is %s, of which %s are left", l.prop, l.dataset, stream.InBytes(l.value), stream.InBytes(l.left))
 	}
 	switch {
 	case l.source == "received":

@@ -617,6 +617,37 @@ func word(s string) (w string, n int) {
 	return w, n
 }
 
+// TestDocsRelease runs the example of zab-list(8) that prints the commands which release
+// all that is held for one target. Disks made from one another have datasets with the
+// same guid, so it must go by the tag (P1).
+func TestDocsRelease(t *testing.T) {
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip("jq is not installed")
+	}
+	const mine, other = "zfs_autobackup:offsite1:9270436180317845291.1508", "zfs_autobackup:offsite1:9270436180317845291.1509"
+	example := ""
+	for _, block := range strings.Split(read(t, "man/zab-list.8"), ".Bd -literal -offset indent\n") {
+		if block, _, _ = strings.Cut(block, ".Ed\n"); strings.Contains(block, "zfs release") {
+			example = strings.NewReplacer(`\(aq`, `'`, `\e`, `\`, "zab-list --holds tank", "cat").Replace(block)
+		}
+	}
+	held := func(name string, tags ...string) string {
+		list := []string{`{"tag":"zfs_autobackup:offsite1"}`}
+		for _, tag := range tags {
+			list = append(list, fmt.Sprintf(`{"tag":%q,"target_guid":"9270436180317845291"}`, tag))
+		}
+		return fmt.Sprintf(`{"name":%q,"held":[%s]}`, name, strings.Join(list, ","))
+	}
+	cmd := exec.Command("sh", "-c", example)
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(`{"name":"tank/a","snapshots":[%s,%s,%s,{"name":"none"}]}`,
+		held("both", mine, other), held("mine", mine), held("other", other)))
+	out, err := cmd.CombinedOutput()
+	want := "zfs release '" + mine + "' 'tank/a@both'\nzfs release 'zfs_autobackup:offsite1' 'tank/a@mine'\nzfs release '" + mine + "' 'tank/a@mine'\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v\n%s\nwant\n%s\nby\n%s", err, out, want, example)
+	}
+}
+
 // TestDocsPromises checks that each promise of zab(7) is named by a test.
 func TestDocsPromises(t *testing.T) {
 	promise := regexp.MustCompile(`(?m)^\.It (P[0-9]+)$`)

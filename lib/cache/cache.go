@@ -315,31 +315,9 @@ func (s *Store) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := s.write(append(append(head, '\n'), body.Bytes()...)); err != nil {
+	// The file need not survive a crash of the machine.
+	if err := private.Replace(s.path, append(append(head, '\n'), body.Bytes()...)); err != nil {
 		return fmt.Errorf("cannot write the cache '%s': %w", s.path, err)
 	}
 	return nil
-}
-
-// write replaces the file atomically. The file need not survive a crash of the machine.
-func (s *Store) write(data []byte) error {
-	dir := filepath.Dir(s.path)
-	if err := private.Make(dir); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), s.path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

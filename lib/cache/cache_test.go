@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"zab/lib/private"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -263,7 +264,7 @@ func TestDirectoryOfOthers(t *testing.T) {
 	if _, err := Open(dir, "target", "tank/b", ""); err == nil || !strings.Contains(err.Error(), "can be written to by others") {
 		t.Errorf("%v", err)
 	}
-	if err := s.write([]byte("x")); err == nil {
+	if err := private.Replace(s.path, []byte("x")); err == nil {
 		t.Error("it was written to")
 	}
 	var warned []string

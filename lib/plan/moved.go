@@ -230,6 +230,14 @@ func (p *planner) judge(found []*elsewhere) {
 			o.why, of[e.from] = fmt.Sprintf("it is the copy of '%s'", e.d.r.Name), e
 		}
 	}
+	if !p.partial {
+		return
+	}
+	for _, e := range found {
+		if e.why == "" {
+			e.why = "only a part of the source was searched, and it may be the copy of a dataset elsewhere"
+		}
+	}
 }
 
 // tell notes in the record where the copy is, and warns if a full stream is sent

@@ -115,6 +115,9 @@ func TestFollowRenames(t *testing.T) {
 		{"a child of which no plan is made has its name still", []*record.Record{top, parent("backup/s"), target("backup/s/a", "b-1"), target("backup/s/a/c", "b-1=2")},
 			[]*record.Record{with(source("s/a/c", "b-1=2"), func(r *record.Record) { r.Fail(record.Error{Kind: "x"}) }), source("s/z", "b-1 b-2")},
 			map[string]string{"s/z": "conflict renamed"}, ""},
+		{"a part of the source was searched", []*record.Record{top, parent("backup/s"), target("backup/s/a", "b-1"), target("backup/s/b", "b-1=4")},
+			[]*record.Record{with(source("s/z", "b-1 b-2"), func(r *record.Record) { r.Partial = true })},
+			map[string]string{"s/z": "conflict renamed"}, "s/z only a part of the source was searched"},
 		{"two have it", []*record.Record{top, parent("backup/s"), target("backup/s/a", "b-1"), target("backup/s/copy", "b-1")},
 			[]*record.Record{source("s/z", "b-1 b-2")},
 			map[string]string{"s/z": "conflict renamed"}, ""},
@@ -177,6 +180,9 @@ func TestFollowRenames(t *testing.T) {
 			}
 		}
 		for _, r := range res.records {
+			if r.Type == record.TypeOrphan && c.input[0].Partial {
+				t.Errorf("%s: '%s' is an orphan, though its source may be elsewhere", c.what, r.Name)
+			}
 			if r.Type == record.TypeOrphan && strings.Contains(c.what, "below it") && !r.Excluded && len(r.Target.Snapshots) > 0 && r.Target.From == "" {
 				t.Errorf("%s: '%s' is an orphan", c.what, r.Name)
 			}

@@ -24,7 +24,7 @@ func (r *run) writeOrphans(w *record.Writer) error {
 			hosts = append(hosts, x.Host)
 		}
 	}
-	if !r.o.Orphans || !r.whole || backup == "" {
+	if !r.o.Orphans || !r.whole || r.partial() || backup == "" {
 		return nil
 	}
 	n, err := r.p.naming(backup)
@@ -99,6 +99,12 @@ func (r *run) writeOrphans(w *record.Writer) error {
 		}
 	}
 	return nil
+}
+
+// partial reports whether the source was searched in part only: then a source that is in
+// none of the records may well exist.
+func (r *run) partial() bool {
+	return slices.ContainsFunc(r.all, func(x *record.Record) bool { return x.Partial })
 }
 
 // orphan returns the record of a dataset of the target that no source maps to.

@@ -30,6 +30,8 @@ type planner struct {
 	unplanned map[string]string
 	// sourcePools are the guids of the sources' pools.
 	sourcePools map[string]bool
+	// partial: the source was searched in part only.
+	partial bool
 	// movedCopies maps datasets of the target to the source whose snapshots they have,
 	// where the copy of that source should have another name.
 	movedCopies map[string]string

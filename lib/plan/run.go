@@ -240,6 +240,7 @@ func (r *run) plan(ctx context.Context) error {
 		r.env.Fail()
 	}
 	p.sourcePools = poolsOf(r.all)
+	p.partial = r.partial()
 	p.unplanned = p.unplannedTargets(r.all, r.names)
 	if r.list, err = p.findMoved(ctx, r.list); err != nil {
 		return err

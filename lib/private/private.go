@@ -46,3 +46,27 @@ func Make(path string) error {
 	}
 	return Check(path)
 }
+
+// Replace atomically replaces a file in such a directory, which it creates if it is
+// missing. After a crash of the machine the file may be empty.
+func Replace(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	if err := Make(dir); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

@@ -59,6 +59,9 @@ type Record struct {
 	// Excluded: the property selects the dataset, but an option excludes it from this
 	// run. For an orphan: its source is excluded in this way.
 	Excluded bool `json:"excluded,omitzero"`
+	// Partial: the search that found the dataset was limited to some datasets of its
+	// host, so that nothing follows from the absence of others.
+	Partial bool `json:"partial,omitzero"`
 	// Source is the dataset that an orphan would be the copy of.
 	Source *Source `json:"source,omitzero"`
 	// Snapshots and Bookmarks are oldest first, by createtxg.

@@ -19,6 +19,7 @@ import (
 	"zab/lib/cli"
 	"zab/lib/dataset"
 	"zab/lib/record"
+	"zab/lib/schedule"
 	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
@@ -29,6 +30,7 @@ type Select struct {
 	ExcludeUnchanged int64  `long:"exclude-unchanged" section:"selection" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
 	ExcludeReceived  bool   `long:"exclude-received" section:"selection" description:"Leave out datasets whose property was received with a stream"`
 	IncludeReceived  bool   `long:"include-received" section:"selection" description:"Keep datasets whose property was received, and copies of what the target's host has itself"`
+	SearchEvery      string `long:"search-every" section:"selection" value-name:"AGE" default:"0d" unquote:"false" description:"Search all pools only once in AGE, such as 1d, and else only where the property was set then"`
 	IgnoreReplicated bool   `long:"ignore-replicated" section:"selection" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
 }
 
@@ -50,11 +52,19 @@ type Options struct {
 func Program() cli.Program {
 	o := &Options{}
 	return cli.Program{
-		Name: "zab-select", Usage: "BACKUP-NAME", MinArgs: 1, MaxArgs: 1,
-		Summary: "Print a record for every dataset that the property autobackup:BACKUP-NAME selects.",
+		Name: "zab-select", Usage: "BACKUP-NAME [DATASET...]", MinArgs: 1, MaxArgs: -1,
+		Summary: "Print a record for every dataset, at or below each DATASET, that the property autobackup:BACKUP-NAME selects.",
 		Options: o,
-		Check:   func(args []string) error { _, err := o.rules(args[0]); return err },
-		Run:     func(ctx context.Context, env *cli.Env, args []string) error { return o.run(ctx, env, args[0]) },
+		Check: func(args []string) error {
+			if _, err := within(args[1:]); err != nil {
+				return err
+			}
+			_, err := o.rules(args[0])
+			return err
+		},
+		Run: func(ctx context.Context, env *cli.Env, args []string) error {
+			return o.run(ctx, env, args[0], args[1:])
+		},
 	}
 }
 
@@ -91,6 +101,9 @@ func (o *Options) rules(backup string) (*Rules, error) {
 			return nil, fmt.Errorf("--exclude-path: %w", err)
 		}
 	}
+	if _, err := schedule.ParseAge(o.SearchEvery); err != nil {
+		return nil, fmt.Errorf("--search-every: %w", err)
+	}
 	r := &Rules{Property: prop, ExcludePaths: o.ExcludePath,
 		ExcludeReceived: o.ExcludeReceived && !o.IncludeReceived, IncludeReceived: o.IncludeReceived, ExcludeUnchanged: o.ExcludeUnchanged}
 	if o.IgnoreReplicated && r.ExcludeUnchanged == 0 {
@@ -99,8 +112,12 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	return r, nil
 }
 
-func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
+func (o *Options) run(ctx context.Context, env *cli.Env, backup string, operands []string) error {
 	rules, err := o.rules(backup)
+	if err != nil {
+		return cli.UsageError{Err: err}
+	}
+	roots, err := within(operands)
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
@@ -110,21 +127,21 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	var all *listing
 	if o.Cache {
 		more := slices.Insert(slices.Clone(props), len(zfs.FactProps), zfs.ChangedProp)
-		if all, err = o.list(ctx, env, host, rules, more); err != nil && strings.Contains(err.Error(), "'"+zfs.ChangedProp+"'") {
+		if all, err = o.search(ctx, env, host, rules, roots, more); err != nil && strings.Contains(err.Error(), "'"+zfs.ChangedProp+"'") {
 			env.Verbosef("nothing can be remembered of %s: %s", host, err)
-			all, err = o.list(ctx, env, host, rules, props)
+			all, err = o.search(ctx, env, host, rules, roots, props)
 		}
 	} else {
-		all, err = o.list(ctx, env, host, rules, props)
+		all, err = o.search(ctx, env, host, rules, roots, props)
 	}
 	if err != nil {
 		return err
 	}
 	datasets := all.datasets
-	if err := o.findCopies(ctx, env, rules, datasets); err != nil {
+	if err := o.findCopies(ctx, env, rules, slices.Concat(all.around, datasets)); err != nil {
 		return err
 	}
-	verdicts, warnings, errs := rules.Decide(datasets)
+	verdicts, warnings, errs := rules.Decide(all.around, datasets)
 	for _, w := range warnings {
 		env.Warnf("%s", w)
 	}
@@ -137,8 +154,8 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 			Message: "nothing was selected", Hint: fmt.Sprintf("'zfs set %s=true DATASET', or false, child or parent", rules.Property)}
 	}
 	pools := map[string]string{}
-	for i := range datasets {
-		if d := &datasets[i]; !strings.Contains(d.Name, "/") {
+	for _, d := range slices.Concat(all.around, datasets) {
+		if !strings.Contains(d.Name, "/") {
 			pools[d.Name] = d.Props["guid"].Value
 		}
 	}
@@ -163,7 +180,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 			Type: record.TypeDataset, Backup: backup, Host: o.SSHSource,
 			Name: datasets[i].Name, Facts: datasets[i].Facts(),
 			PoolGUID: pools[zfs.Pool(datasets[i].Name)],
-			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded,
+			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded, Partial: all.roots != nil,
 		})
 	}
 	w := record.NewWriter(env.Stdout)
@@ -175,7 +192,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 			return err
 		}
 	}
-	unread := all.records(backup, o.SSHSource)
+	unread := append(all.missing(backup, o.SSHSource), all.records(backup, o.SSHSource)...)
 	for _, r := range unread {
 		env.Report(r)
 		if err := w.Write(r); err != nil {
@@ -189,69 +206,110 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string) error {
 	}
 	if !set && len(unread) == 0 {
 		return &record.Error{Stage: "select", Kind: record.KindNoneSelected,
-			Message: fmt.Sprintf("no source filesystems selected: no dataset on %s has the property '%s'", host, rules.Property),
+			Message: fmt.Sprintf("no source filesystems selected: no dataset on %s has the property '%s'", all.place(), rules.Property),
 			Hint:    fmt.Sprintf("please do a 'zfs set %s=true' on the datasets to back up", rules.Property)}
 	}
 	return nil
 }
 
-// list returns the datasets of the source's host, and looks up the target: without the
-// target nothing must be done, and its guid tells whether it is on the same host,
-// regardless of that host's name.
+// list returns the datasets of the source's host, or those at and below the roots, and
+// looks up the target: without the target nothing must be done, and its guid tells
+// whether it is on the same host, regardless of that host's name.
 //
 // Where the target is known to be on the same host, nothing below it is listed:
 // unmounted replicas are the datasets that take zfs the longest.
-func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, props []string) (*listing, error) {
-	cannot := func(err error) error { return fmt.Errorf("cannot list the datasets of %s: %w", host, err) }
-	l := &listing{host: host, rules: rules, props: props}
-	if o.Target == "" || o.All || o.SSHSource != o.SSHTarget {
-		// The target is looked up at the same time, because its host may be far away.
-		target := make(chan error, 1)
-		go func() { target <- o.findTarget(ctx, env, rules) }()
-		err := l.get(ctx, -1)
-		if errTarget := <-target; errTarget != nil {
-			return nil, errTarget
+func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, props []string) (*listing, error) {
+	l := &listing{host: host, rules: rules, props: props, roots: roots}
+	find := o.listAll
+	if o.Target != "" && !o.All && o.SSHSource == o.SSHTarget {
+		if roots != nil {
+			l.roots = slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, o.Target) })
+			if len(l.roots) == 0 {
+				return nil, errNoRoots(o.Target)
+			}
 		}
-		if err == nil {
-			err = l.mend(ctx, env, o)
+		if l.searched(o.Target) {
+			find = o.listBesideTarget
 		}
-		if err != nil {
-			return nil, cannot(err)
-		}
-		return l, nil
 	}
-	if err := l.get(ctx, strings.Count(o.Target, "/")); err != nil {
-		return nil, cannot(err)
+	if err := find(ctx, env, l); err != nil {
+		return nil, err
+	}
+	err := l.lookAround(ctx, o.Target)
+	if err == nil {
+		err = l.mend(ctx, env, o)
+	}
+	if err != nil {
+		return nil, cannotList(host, err)
+	}
+	return l, nil
+}
+
+func cannotList(host *zfs.Host, err error) error {
+	return fmt.Errorf("cannot list the datasets of %s: %w", host, err)
+}
+
+// listAll lists all that is searched. It looks up the target at the same time, because
+// the target's host may be far away.
+func (o *Options) listAll(ctx context.Context, env *cli.Env, l *listing) error {
+	target := make(chan error, 1)
+	go func() { target <- o.findTarget(ctx, env, l.rules) }()
+	err := l.get(ctx, l.roots, -1)
+	if errTarget := <-target; errTarget != nil {
+		return errTarget
+	}
+	if err != nil {
+		return cannotList(l.host, err)
+	}
+	return nil
+}
+
+// listBesideTarget lists what is searched, but not below the target, which is on the
+// same host and within the search.
+func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing) error {
+	depth := strings.Count(o.Target, "/")
+	var above, beside []string // of the roots
+	for _, r := range l.roots {
+		if dataset.Within(o.Target, r) {
+			above = append(above, r)
+			depth -= strings.Count(r, "/")
+		} else {
+			beside = append(beside, r)
+		}
+	}
+	if err := l.get(ctx, above, depth); err != nil {
+		return cannotList(l.host, err)
 	}
 	at := slices.IndexFunc(l.datasets, func(d zfs.Dataset) bool { return d.Name == o.Target })
 	if at < 0 {
 		// Its absence from a list proves nothing, so zfs is asked for it by name.
-		if err := o.findTarget(ctx, env, rules); err != nil {
-			return nil, err
+		if err := o.findTarget(ctx, env, l.rules); err != nil {
+			return err
 		}
 	} else {
-		rules.Target, rules.TargetGUID = o.Target, l.datasets[at].Props["guid"].Value
+		l.rules.Target, l.rules.TargetGUID = o.Target, l.datasets[at].Props["guid"].Value
 	}
-	path, roots := around(l.datasets, o.Target)
-	if len(roots) > 0 {
-		deep, gone, err := l.below(ctx, roots)
+	path, tops := around(l.datasets, o.Target)
+	l.datasets = path
+	if len(tops) > 0 {
+		deep, gone, err := l.below(ctx, tops)
 		if err != nil {
-			return nil, cannot(err)
+			return cannotList(l.host, err)
 		}
 		l.datasets = append(path, deep...)
 		if gone {
-			// One of the roots was destroyed or renamed in between.
-			if err := l.get(ctx, -1); err != nil {
-				return nil, cannot(err)
+			// One of them was destroyed or renamed in between.
+			if err := l.get(ctx, above, -1); err != nil {
+				return cannotList(l.host, err)
 			}
 		}
-	} else {
-		l.datasets = path
 	}
-	if err := l.mend(ctx, env, o); err != nil {
-		return nil, cannot(err)
+	if len(beside) > 0 {
+		if err := l.getRoots(ctx, beside, -1); err != nil {
+			return cannotList(l.host, err)
+		}
 	}
-	return l, nil
+	return nil
 }
 
 // whole lists all pools, and tries again, up to three times in all, if a pool went away

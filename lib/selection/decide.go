@@ -213,17 +213,20 @@ func (e *illegalValue) Error() string {
 	return fmt.Sprintf("cannot select by '%s' of '%s': the value %q is none of true, false, child, parent", e.property, e.dataset, e.value)
 }
 
-// Decide returns the verdicts on all datasets of a host, given in zfs's order, where
-// parents come before their children. Every illegal value is named once: one that was set
-// here is an error; one that was received is a warning, because another host chose it,
-// and the datasets that have it are not selected.
-func (r *Rules) Decide(datasets []zfs.Dataset) (verdicts []Verdict, warnings, errs []error) {
+// Decide returns the verdicts on datasets of a host, given in zfs's order, where parents
+// come before their children. Those of around, which come before all, matter for others
+// only: the datasets that inherit from them, and the question whether the target is on
+// this host. Every illegal value is named once: one that was set here is an error; one
+// that was received is a warning, because another host chose it, and the datasets that
+// have it are not selected.
+func (r *Rules) Decide(around, datasets []zfs.Dataset) (verdicts []Verdict, warnings, errs []error) {
 	verdicts = make([]Verdict, len(datasets))
 	source := map[string]string{}
 	seen := map[illegalValue]bool{}
-	r = r.here(datasets)
-	for i := range datasets {
-		d := &datasets[i]
+	all := slices.Concat(around, datasets)
+	r = r.here(all)
+	for i := range all {
+		d := &all[i]
 		v := d.Props[r.Property]
 		from, inherited := strings.CutPrefix(v.Source, "inherited from ")
 		src := v.Source
@@ -236,6 +239,9 @@ func (r *Rules) Decide(datasets []zfs.Dataset) (verdicts []Verdict, warnings, er
 			from = ""
 		}
 		source[d.Name] = src
+		if i < len(around) {
+			continue
+		}
 		f := d.Facts()
 		verdict, err := r.decide(d.Name, v.Value, src, from, &f)
 		if e, ok := err.(*illegalValue); ok && !seen[*e] {
@@ -246,7 +252,7 @@ func (r *Rules) Decide(datasets []zfs.Dataset) (verdicts []Verdict, warnings, er
 				errs = append(errs, err)
 			}
 		}
-		verdicts[i] = verdict
+		verdicts[i-len(around)] = verdict
 	}
 	return verdicts, warnings, errs
 }

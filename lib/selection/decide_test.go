@@ -69,7 +69,7 @@ func TestDecide(t *testing.T) {
 	} {
 		c.rules.Property = prop
 		datasets := tree(c.tree)
-		verdicts, _, errs := c.rules.Decide(datasets)
+		verdicts, _, errs := c.rules.Decide(nil, datasets)
 		var got []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -89,7 +89,7 @@ func TestDecide(t *testing.T) {
 // The reason names the value, the dataset it is set on, and the rule that decided.
 func TestReasons(t *testing.T) {
 	r := Rules{Property: prop, ExcludePaths: []string{"tank/backup"}, ExcludeReceived: true, ExcludeUnchanged: 10}
-	verdicts, _, errs := r.Decide(tree(`
+	verdicts, _, errs := r.Decide(nil, tree(`
 tank true local 10
 tank/a true ^tank 3
 tank/b false local 10
@@ -121,7 +121,7 @@ tank/f - - 10`))
 // Any other value is an error that names the dataset on which it was set, once.
 func TestIllegalValues(t *testing.T) {
 	r := Rules{Property: prop}
-	_, _, errs := r.Decide(tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child local"))
+	_, _, errs := r.Decide(nil, tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child local"))
 	var got []string
 	for _, e := range errs {
 		got = append(got, e.Error())
@@ -136,7 +136,7 @@ func TestIllegalValues(t *testing.T) {
 	}
 	// An empty value, or one that only looks right, selects nothing.
 	for _, v := range []string{"", "true ", "tr\tue", "true\n", "1", "on"} {
-		verdicts, _, errs := r.Decide([]zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
+		verdicts, _, errs := r.Decide(nil, []zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
 		if len(errs) != 1 || verdicts[0].Selected {
 			t.Errorf("%q: %+v, %v", v, verdicts, errs)
 		}
@@ -153,7 +153,7 @@ func TestIllegalValueReceived(t *testing.T) {
 		warnings int
 	}{{Rules{}, 2}, {Rules{ExcludePaths: []string{"bk/a"}}, 1}, {Rules{ExcludeReceived: true}, 0}} {
 		c.rules.Property = prop
-		verdicts, warnings, errs := c.rules.Decide(tree(text))
+		verdicts, warnings, errs := c.rules.Decide(nil, tree(text))
 		if len(errs) > 0 || len(warnings) != c.warnings {
 			t.Errorf("%+v: %v, %v", c, warnings, errs)
 		}
@@ -344,7 +344,7 @@ func TestDecideCopies(t *testing.T) {
 		up := tree("up true local")
 		d := tree("up/copy true " + c.source)
 		d[0].Props[zfs.FromProp] = zfs.Value{Value: c.from, Source: strings.Replace(c.fromSource, "^", "inherited from ", 1)}
-		got, _, errs := c.rules.Decide(append(up, d...))
+		got, _, errs := c.rules.Decide(nil, append(up, d...))
 		if len(errs) > 0 {
 			t.Fatal(c.what, errs)
 		}
@@ -382,7 +382,7 @@ func TestDecideRow(t *testing.T) {
 		if pool := zfs.Pool(c.target); len(r.TargetPools) != 1 || r.TargetPools[pool] != at[pool] {
 			t.Errorf("%s: pools %v", c.target, r.TargetPools)
 		}
-		verdicts, _, _ := r.Decide(all)
+		verdicts, _, _ := r.Decide(nil, all)
 		var names []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -396,7 +396,7 @@ func TestDecideRow(t *testing.T) {
 	// A copy whose first stream has begun has no mark yet, and is left out, but not with
 	// --include-received.
 	r := Rules{Property: prop, Target: "two/again", TargetGUID: at["two/again"], IncludeReceived: true}
-	verdicts, _, _ := r.Decide(all)
+	verdicts, _, _ := r.Decide(nil, all)
 	if last := verdicts[len(verdicts)-1]; !last.Selected {
 		t.Errorf("with --include-received: %+v", last)
 	}
@@ -415,7 +415,7 @@ func TestDecideTarget(t *testing.T) {
 	}
 	for guid, want := range map[string]string{"101": "tank tank/backups", "5": "tank tank/backup tank/backup/x tank/backups"} {
 		r := Rules{Target: "tank/backup", TargetGUID: guid, Property: prop}
-		verdicts, _, _ := r.Decide(all)
+		verdicts, _, _ := r.Decide(nil, all)
 		var names []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -436,7 +436,7 @@ func TestSetAsideIsNoSource(t *testing.T) {
 		all[i+1].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "local"}
 	}
 	all[3].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "received"}
-	verdicts, _, errs := (&Rules{Property: prop}).Decide(all)
+	verdicts, _, errs := (&Rules{Property: prop}).Decide(nil, all)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

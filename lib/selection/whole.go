@@ -22,10 +22,18 @@ import (
 
 // listing is the list of the datasets of a host, with its known gaps.
 type listing struct {
-	host     *zfs.Host
-	rules    *Rules
-	props    []string
+	host  *zfs.Host
+	rules *Rules
+	props []string
+	// roots limit the search to them and their descendants; nil is the whole host.
+	roots    []string
 	datasets []zfs.Dataset
+	// around are datasets outside of the search on which verdicts may depend, with few
+	// properties; absent are roots that do not exist.
+	around []zfs.Dataset
+	absent []string
+	// pools are the pools that the host knows, with their states, if all are searched.
+	pools map[string]string
 	// unread are the pools and datasets that could not be read.
 	unread []zfs.Unread
 	// broken: zfs said that it left something out, without a name.
@@ -62,10 +70,14 @@ func (l *listing) note(unread []zfs.Unread) {
 	}
 }
 
-// get lists the datasets of all pools down to depth, or all the way with -1. Then it asks
-// by name for each pool that the host knows and that is not in the list: only then does
-// zfs report the failure of a suspended pool.
-func (l *listing) get(ctx context.Context, depth int) error {
+// get lists the roots, or without any all pools, and what is below them down to depth, or
+// all the way with -1. Then it asks by name for each pool that the host knows and that is
+// not in the list: only then does zfs report the failure of a suspended pool.
+func (l *listing) get(ctx context.Context, roots []string, depth int) error {
+	l.datasets = nil
+	if roots != nil {
+		return l.getRoots(ctx, roots, depth)
+	}
 	type known struct {
 		pools map[string]string
 		err   error
@@ -97,7 +109,7 @@ func (l *listing) get(ctx context.Context, depth int) error {
 	if k.err != nil {
 		return k.err
 	}
-	l.datasets = datasets
+	l.datasets, l.pools = datasets, k.pools
 	came := l.names()
 	var silent []string
 	for _, p := range slices.Sorted(maps.Keys(k.pools)) {
@@ -165,16 +177,16 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	outside := func(n string) bool {
 		_, excluded := l.rules.excludedBy(n)
-		return !excluded && (o.SSHSource != o.SSHTarget || o.Target == "" || !dataset.Within(n, o.Target))
+		return !excluded && l.searched(n) && (o.SSHSource != o.SSHTarget || o.Target == "" || !dataset.Within(n, o.Target))
 	}
-	var pools []string
+	var tops []string
 	for n := range l.names() {
-		if !strings.Contains(n, "/") && outside(n) {
-			pools = append(pools, n)
+		if outside(n) && (l.roots == nil && !strings.Contains(n, "/") || slices.Contains(l.roots, n)) {
+			tops = append(tops, n)
 		}
 	}
-	slices.Sort(pools)
-	places, err := l.host.Unlisted(ctx, pools)
+	slices.Sort(tops)
+	places, err := l.host.Unlisted(ctx, tops)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ package zab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"zab/lib/cache"
 	"zab/lib/chain"
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/plan"
 	"zab/lib/schedule"
 	"zab/lib/selection"
@@ -52,12 +54,13 @@ type Options struct {
 	chain.Keeping
 	cache.Remembering
 	Transfer
-	NoSend       bool `long:"no-send" section:"sent" description:"Send nothing: snapshot and thin only"`
-	ShowPipeline bool `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
-	JSON         bool `long:"json" description:"Print the final records instead of a report"`
-	DebugOutput  bool `long:"debug-output" hidden:"yes" description:"The same as --debug"`
-	Resume       bool `long:"resume" hidden:"yes" description:"Obsolete: interrupted transfers are always resumed"`
-	Raw          bool `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
+	Within       []string `long:"within" section:"selection" value-name:"DATASET" unquote:"false" description:"Search for selected datasets only at and below DATASET"`
+	NoSend       bool     `long:"no-send" section:"sent" description:"Send nothing: snapshot and thin only"`
+	ShowPipeline bool     `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
+	JSON         bool     `long:"json" description:"Print the final records instead of a report"`
+	DebugOutput  bool     `long:"debug-output" hidden:"yes" description:"The same as --debug"`
+	Resume       bool     `long:"resume" hidden:"yes" description:"Obsolete: interrupted transfers are always resumed"`
+	Raw          bool     `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
 }
 
 // sections are the sections of zab(8), after the most frequently used options.
@@ -107,6 +110,23 @@ func (o *Options) check(args []string) error {
 		if err := plan.CheckTarget(args[1]); err != nil {
 			return err
 		}
+	}
+	for _, n := range o.Within {
+		if _, err := dataset.ParseName(n); err != nil {
+			return fmt.Errorf("--within: %w", err)
+		}
+	}
+	limit := ""
+	if len(o.Within) > 0 {
+		limit = "--within"
+	} else if every, err := schedule.ParseAge(o.SearchEvery); err == nil && every > 0 {
+		limit = "--search-every"
+	}
+	switch {
+	case limit != "" && o.FollowRenames:
+		return fmt.Errorf("--follow-renames: needs a search of all pools, without %s", limit)
+	case limit == "--within" && o.DestroyMissing != "":
+		return errors.New("--destroy-missing: with --within, what is elsewhere on the source would look missing")
 	}
 	// Stages that will not be started check their options, too: an invalid option is
 	// always an error.

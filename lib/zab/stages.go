@@ -55,7 +55,7 @@ func (o *Options) stages(args []string) []stage {
 		exclude = []string{"--target=" + args[1], "--excluded"}
 	}
 	list := []stage{
-		make1(selection.Program(), exclude, []string{backup}),
+		make1(selection.Program(), exclude, append([]string{backup}, o.Within...)),
 		make1(snap.Program(), nil, nil),
 	}
 	thinner := func() {

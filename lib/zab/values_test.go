@@ -38,6 +38,7 @@ var values = map[string]struct {
 	"property-format":   {"backup:{}", []string{"{}", "nocolon", "-a:{}", "Upper:{}", "a b:{}", "a:{}" + long, "a,b:{}", "a=b:{}"}},
 	"exclude-unchanged": {"1000", []string{"many", "-1", "0x10", huge, "1e9", "1.5", "10k"}},
 	"target":            {"tank/a", []string{"/tank", "-tank", "tank/", "tank//a", "tank@a", "tank/a#b", "ta,nk", "tank/../a", "tank/" + long}},
+	"within":            {"tank/a", []string{"/tank", "-tank", "tank/", "tank//a", "tank@a", "tank/a#b", "ta,nk", "tank/../a", "tank/" + long}},
 	"exclude-path":      {"tank/a", []string{"/tank", "-tank", "tank/", "tank//a", "tank@a", "tank/a#b", "ta,nk", "tank/../a", "tank/" + long}},
 
 	"snapshot-format":          {"{}-%Y%m%d", []string{"{}", "x", "%", "%Q", "{}@%Y", "{}/%Y", "%H%M", "{}-%Y%H", "{}-%Y" + long, "{}-%Y%%", "-1"}},
@@ -68,6 +69,7 @@ var values = map[string]struct {
 	"keep-source":     {"10,1d1w", badSchedules},
 	"explain":         {"10,1d1w", badSchedules},
 	"keep-target":     {"10,1d1w", badSchedules},
+	"search-every":    {"1d", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x"}},
 	"destroy-missing": {"30d", []string{"soon", "30", "-1d", "1d1w", huge, huge + "d", "99999y", "30x", "1.5d", "1e9d"}},
 
 	"depth":  {"0", []string{"x", "-2", huge, "1e9", "1.5", "0x10"}},

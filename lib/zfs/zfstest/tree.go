@@ -2,7 +2,8 @@ package zfstest
 
 // Tree is a script for a program named zfs, to be put after its first line. It answers
 // zfs get for the datasets in $TREE, one a word, a pool before its descendants; all have
-// every property whose name begins with autobackup:. It treats unreadable pools and
+// every property whose name begins with autobackup:, unless $SET names the datasets on which
+// it is set, from which those below inherit it. It treats unreadable pools and
 // datasets as zfs 2.1 to 2.4 do: a pool in $SUSPENDED is left out silently, and an error
 // if it is named; the dataset $BAD and its later siblings are left out, with a line that
 // names nothing, and status 0. Pools in $LATE are only listed if they are named. A
@@ -28,14 +29,19 @@ fi
 for n in $names; do
 	if [ "${n%%/*}" = "$STUCK" ]; then echo "internal error: pool I/O is currently suspended" >&2; exit 1; fi
 done
-printf '%s\n' $TREE | awk -v names="$names" -v depth="$depth" -v bad="$BAD" -v suspended=" $SUSPENDED " -v props="$props" '
+printf '%s\n' $TREE | awk -v names="$names" -v depth="$depth" -v bad="$BAD" -v suspended=" $SUSPENDED " -v props="$props" -v set=" $SET " '
+function selecting(n,  up) {
+	if (set ~ /^ *$/ || index(set, " " n " ")) return "true\tlocal"
+	for (up = n; sub("/[^/]*$", "", up);) if (index(set, " " up " ")) return "true\tinherited from " up
+	return "-\t-"
+}
 function show(n,  i, v) {
 	for (i = 1; i <= np; i++) {
 		v = "-\t-"
 		if (p[i] == "type") v = "filesystem\t-"
 		else if (p[i] == "guid") v = guid[n] "\t-"
 		else if (p[i] == "createtxg") v = guid[n] "\t-"
-		else if (p[i] ~ /^autobackup:/) v = "true\tlocal"
+		else if (p[i] ~ /^autobackup:/) v = selecting(n)
 		print n "\t" p[i] "\t" v
 	}
 }

@@ -1,0 +1,122 @@
+package selection
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// With --search-every, only what is at and below the datasets that had the property is
+// opened, until something differs or the age is reached; then all pools are searched
+// (P7: a selected dataset is missed only where the user chose so).
+func TestSearchEvery(t *testing.T) {
+	const all = "tank tank/a tank/a/x tank/b tank/c bk bk/t bk/t/a"
+	const known, search = "tank/a tank/c", ""
+	dir := t.TempDir()
+	t.Setenv("CACHE_DIRECTORY", dir)
+	for _, c := range []struct {
+		what, args, env, set, pools, datasets, asked string
+		partial                                      bool
+	}{
+		{"the first time", "--search-every=1d b", "", "tank/a tank/c", "tank bk", "tank/a tank/a/x tank/c", search, false},
+		{"remembered", "--search-every=1d b", "", "tank/a tank/c", "tank bk", "tank/a tank/a/x tank/c", known, true},
+		{"set elsewhere", "--search-every=1d b", "", "tank/a tank/b tank/c", "tank bk", "tank/a tank/a/x tank/c", known, true},
+		{"too old", "--search-every=0d --cache b", "", "tank/a tank/b tank/c", "tank bk", "tank/a tank/a/x tank/b tank/c", search, false},
+		{"all of them are asked for", "--search-every=1d --all b", "", "tank/a", "tank bk", "bk bk/t bk/t/a tank tank/a tank/a/x tank/b tank/c", search, false},
+		{"no longer set", "--search-every=1d b", "", "tank/c", "tank bk", "tank/c", "tank/a" + "\n" + search, false},
+		{"remembered again", "--search-every=1d b", "", "tank/c", "tank bk", "tank/c", "tank/c", true},
+		{"another pool", "--search-every=1d b", "", "tank/c usb", "tank bk usb", "tank/c usb", "tank/c" + "\n" + search, false},
+		{"suspended", "--search-every=1d b", "SUSPENDED=usb", "tank/c usb", "tank bk usb", "tank/c", "tank/c usb" + "\n" + search, false},
+		{"a search with gaps is not remembered", "--search-every=1d b", "", "tank/c usb", "tank bk usb", "tank/c usb", search, false},
+		{"of another backup", "--search-every=1d other", "", "tank/c usb", "tank bk usb", "tank/c usb", search, false},
+	} {
+		tree := all
+		var pools []string
+		for p := range strings.FieldsSeq(c.pools) {
+			if pools = append(pools, p+" ONLINE"); p == "usb" {
+				tree += " usb"
+			}
+		}
+		env := []string{"TREE=" + tree, "SET=" + c.set}
+		if c.env != "" {
+			env = append(env, c.env)
+		}
+		log := onTree(t, env...)
+		got, stderr, err := runOn(t, c.args, pools...)
+		datasets, _ := told(got)
+		var asked []string
+		for _, l := range log() {
+			// The listings, with the names asked for.
+			_, l, _ = strings.Cut(l, ",source ")
+			if f := strings.SplitN(l, " ", 3); f[0] == "-r" && len(f) == 2 {
+				asked = append(asked, "")
+			} else if f[0] == "-r" {
+				asked = append(asked, f[2])
+			} else if !strings.Contains(l, " ") {
+				asked = append(asked, "")
+			}
+		}
+		if err != nil || datasets != c.datasets || strings.Join(asked, "\n") != c.asked && !strings.HasSuffix(c.what, "suspended") {
+			t.Errorf("%s: %q, asked for %q, %v\n%s\n%q", c.what, datasets, asked, err, stderr, log())
+		}
+		for _, r := range got {
+			if r.Error == nil && r.Partial != c.partial {
+				t.Errorf("%s: '%s' is partial: %v", c.what, r.Name, r.Partial)
+			}
+		}
+	}
+}
+
+// A limited search warns once of what the last search of all pools found elsewhere. A file
+// that cannot be used is as none.
+func TestSearchElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("CACHE_DIRECTORY", dir)
+	run := func(set, args string) string {
+		onTree(t, "TREE=tank tank/a tank/b tank/c", "SET="+set)
+		_, stderr, err := runOn(t, args, "tank ONLINE")
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+		return stderr
+	}
+	const warning = "'autobackup:b' was set on 'tank/b' and 1 more at the last search of all pools"
+	if s := run("tank/a tank/b tank/c", "--cache b tank/a"); s != "" {
+		t.Errorf("nothing is known yet: %q", s)
+	}
+	run("tank/a tank/b tank/c", "--cache b")
+	if s := run("tank/a tank/b tank/c", "--cache b tank/a"); !strings.Contains(s, warning) {
+		t.Errorf("%q", s)
+	}
+	if s := run("tank/a tank/b tank/c", "--cache b tank/a"); s != "" {
+		t.Errorf("the second time: %q", s)
+	}
+	run("tank/a", "--cache b")
+	run("tank/a tank/b tank/c", "--cache b")
+	if s := run("tank/a tank/b tank/c", "--cache b tank/a"); !strings.Contains(s, warning) {
+		t.Errorf("set anew: %q", s)
+	}
+	files, _ := filepath.Glob(dir + "/selection-*.json")
+	if len(files) != 1 {
+		t.Fatalf("%q", files)
+	}
+	good, _ := os.ReadFile(files[0])
+	for _, bad := range []string{"", "{}", "x", strings.Replace(string(good), `"zab_selection":1`, `"zab_selection":2`, 1),
+		strings.Replace(string(good), "tank/b", "tank//b", 1), strings.Replace(string(good), `"guid":"`, `"guid":"x`, 1), strings.Replace(string(good), "autobackup:b", "autobackup:c", 1)} {
+		if err := os.WriteFile(files[0], []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s := run("tank/a tank/b", "-v --search-every=1d b"); !strings.Contains(s, "cannot use '"+files[0]+"'") || !strings.Contains(s, "'tank/b': selected") {
+			t.Errorf("%q: %q", bad, s)
+		}
+	}
+	// A clock that was set back makes the search look as if it came from the future.
+	m := memory{now: time.Unix(1000, 0), findings: findings{Searched: 2000, Set: []place{{"tank", "1"}}}}
+	o := Options{}
+	o.SearchEvery = "1d"
+	if o.mayRely(&m) {
+		t.Error("a search in the future is relied on")
+	}
+}

@@ -1,0 +1,116 @@
+package selection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"zab/lib/dataset"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// This file is about a search that is limited to some datasets and their descendants: the
+// roots. Nothing else is opened, except the few datasets on which a verdict may depend.
+
+// within returns the outermost of the datasets in the operands; none means all pools.
+func within(operands []string) (roots []string, err error) {
+	for _, n := range operands {
+		if _, err := dataset.ParseName(n); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range operands {
+		inner := slices.ContainsFunc(operands, func(top string) bool { return dataset.Name(n).Below(dataset.Name(top)) })
+		if !inner && !slices.Contains(roots, n) {
+			roots = append(roots, n)
+		}
+	}
+	return roots, nil
+}
+
+// searched reports whether the search includes a dataset.
+func (l *listing) searched(name string) bool {
+	return l.roots == nil || slices.ContainsFunc(l.roots, func(root string) bool { return dataset.Within(name, root) })
+}
+
+// place describes where the search goes, for messages.
+func (l *listing) place() string {
+	if l.roots == nil {
+		return fmt.Sprint(l.host)
+	}
+	return fmt.Sprintf("%s at or below '%s'", l.host, strings.Join(l.roots, "', '"))
+}
+
+// getRoots lists the roots and their descendants down to depth. A root that does not
+// exist, or that cannot be read, fails alone.
+func (l *listing) getRoots(ctx context.Context, roots []string, depth int) error {
+	got, absent, unread, err := l.read(ctx, roots, depth)
+	if err != nil {
+		return err
+	}
+	l.add(got)
+	l.note(unread)
+	l.absent = append(l.absent, absent...)
+	return nil
+}
+
+// lookAround reads what verdicts need to know of datasets outside of the search: the
+// datasets above the roots, from which they inherit the property, with their pools; and
+// the target, which tells whether it is on this host.
+func (l *listing) lookAround(ctx context.Context, target string) error {
+	if l.roots == nil {
+		return nil
+	}
+	var names []string
+	ask := func(n string) {
+		if !l.searched(n) && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	above := func(n string) {
+		for i := range n {
+			if n[i] == '/' {
+				ask(n[:i])
+			}
+		}
+	}
+	for _, r := range l.roots {
+		above(r)
+	}
+	if target != "" {
+		ask(zfs.Pool(target))
+		ask(target)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	around := listing{host: l.host, rules: l.rules, props: []string{"type", "guid", l.rules.Property}}
+	got, _, unread, err := around.read(ctx, names, 0)
+	if err != nil {
+		return err
+	}
+	l.around = got
+	// Without its value, the verdicts on what is below it are not known.
+	l.note(slices.DeleteFunc(unread, func(u zfs.Unread) bool {
+		return !slices.ContainsFunc(l.datasets, func(d zfs.Dataset) bool { return dataset.Name(d.Name).Below(dataset.Name(u.Name)) })
+	}))
+	return nil
+}
+
+// missing returns the records of the roots that do not exist.
+func (l *listing) missing(backup, host string) (out []*record.Record) {
+	for _, n := range l.absent {
+		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: n, Error: &record.Error{
+			Stage: "select", Kind: record.KindNotFound, Hint: "search other datasets, or all",
+			Message: fmt.Sprintf("cannot search '%s' on %s: dataset does not exist", n, l.host)}})
+	}
+	return out
+}
+
+// errNoRoots is the error of a search of which the target leaves nothing.
+func errNoRoots(target string) error {
+	return errors.New("nothing to search: all of it is at or below the target '" + target + "'")
+}

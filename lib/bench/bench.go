@@ -1,15 +1,18 @@
 // Package bench measures zab and other tools that do the same work on real pools:
 //
-//	floor    plain zfs commands written by hand, without any unnecessary check:
-//	         the cost of ZFS itself
-//	zab      as users run it; zab -j 1 and others where that makes a difference
-//	syncoid  if it is installed
+//	floor        plain zfs commands written by hand, without any unnecessary check:
+//	             the cost of ZFS itself
+//	zab          as users run it; zab -j 1 and others where that makes a difference
+//	syncoid      if it is installed
+//	bzfs, zelta  if there are checkouts of them
 //
 // All tools begin each run with identical pools, which are restored from copies of their
 // files. They take turns, so that other load on the machine affects all of them alike. A
-// run with a wrong outcome is a failure and not a measurement.
+// run with a wrong outcome is a failure and not a measurement; the tool is not run again,
+// the others are.
 //
-//	workloads.go, tools.go    the work; the commands that do it
+//	workloads.go, crowd.go    the work; the same on pools with more than what is backed up
+//	tools.go                  the commands that do it
 //	places.go, pools.go       the hosts of the target; the pools and their copies
 //	measure.go, accounting.go times and memory; numbers of programs
 //	rate.go, stream.go        how well --rate is kept; streams of many records
@@ -45,9 +48,10 @@ type Config struct {
 	// Repetitions is 0 for three, and fewer where they take long.
 	Repetitions int
 	// Cases and Tools are patterns of path.Match, such as one/local, large or zab*. With
-	// none, all are measured; the cases tree, snapshot and options only in the full scale,
-	// and on this machine.
+	// none, all are measured, except that workload.usual leaves out some cases.
 	Cases, Tools []string
+	// Bzfs and Zelta are directories with checkouts; "" if there is none.
+	Bzfs, Zelta string
 	// Size is the number of datasets, snapshots or MiB; 0 for the sizes of the scale.
 	Size int
 	// Delay is the round trip time of the slow network.
@@ -73,7 +77,9 @@ type bench struct {
 	budget    time.Duration // a tool is not repeated after runs that took so long in total
 	sshd      zabtest.SSHServer
 	places    []place
+	others    []other         // the tools that are measured beside zab
 	templates map[string]bool // the templates of pools that exist, by key
+	crowd     string          // the file of the crowd that exists
 	cells     []*cell
 	ndjson    *os.File // bench.ndjson in Results
 	cleanup   []func() // in reverse order
@@ -90,7 +96,7 @@ func Run(t testing.TB, c Config) {
 		}
 		for _, n := range w.sizes {
 			for _, p := range b.places {
-				if (p.host == "" || n == w.main) && b.wanted(w.name+"/"+p.name) {
+				if (p.host == "" || n == w.main) && b.wanted(w.name+"/"+p.name, w.usual == nil || w.usual(p.name)) {
 					b.measure(w, n, p)
 				}
 			}
@@ -98,7 +104,7 @@ func Run(t testing.TB, c Config) {
 		}
 		b.printTable(w)
 	}
-	if b.wanted("rate/local") {
+	if b.wanted("rate/local", true) {
 		b.measureRate()
 	}
 	b.picture()
@@ -137,8 +143,12 @@ func newBench(t testing.TB, c Config) *bench {
 			b.places = append(b.places, slow)
 		}
 	}
-	if zabtest.LookPath(b.path, "syncoid") == "" {
-		b.say("syncoid is not installed, so it is not measured (Debian's package is sanoid)")
+	for _, o := range others {
+		if why := o.missing(b); why != "" {
+			b.say("%s is not measured: %s", o.name, why)
+		} else {
+			b.others = append(b.others, o)
+		}
 	}
 	return b
 }
@@ -154,16 +164,13 @@ func (b *bench) say(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", a...)
 }
 
-// wanted reports whether a case is to be measured; its name is WORKLOAD/PLACE.
-func (b *bench) wanted(name string) bool {
-	kind, place, _ := strings.Cut(name, "/")
+// wanted reports whether a case is to be measured; its name is WORKLOAD/PLACE. If no cases
+// are selected, it is usual.
+func (b *bench) wanted(name string, usual bool) bool {
 	if b.Cases == nil {
-		switch kind {
-		case "tree", "snapshot", "options":
-			return b.Full && place == "local"
-		}
-		return true
+		return usual
 	}
+	kind, _, _ := strings.Cut(name, "/")
 	return slices.ContainsFunc(b.Cases, func(p string) bool {
 		whole, _ := path.Match(p, name)
 		part, _ := path.Match(p, kind)

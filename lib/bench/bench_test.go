@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,7 +29,8 @@ func TestMain(m *testing.M) {
 // ZAB_BENCH_SCALE is small or full, ZAB_BENCH_REPS the number of repetitions,
 // ZAB_BENCH_ONLY selects cases, such as one/local,large/*, ZAB_BENCH_TOOLS tools, such as
 // floor,zab*, ZAB_BENCH_SIZE is the number of datasets, snapshots or MiB, ZAB_BENCH_DELAY
-// the round trip time of the slow network.
+// the round trip time of the slow network. ZAB_BENCH_BZFS and ZAB_BENCH_ZELTA are directories
+// with checkouts of these tools.
 func TestBench(t *testing.T) {
 	results := os.Getenv("ZAB_BENCH")
 	if results == "" {
@@ -91,6 +93,17 @@ func readConfig(t *testing.T, results string) Config {
 		return out
 	}
 	c.Cases, c.Tools = patterns("ZAB_BENCH_ONLY"), patterns("ZAB_BENCH_TOOLS")
+	checkout := func(env string) string {
+		dir := os.Getenv(env)
+		if dir == "" {
+			return ""
+		}
+		if dir, err = filepath.Abs(dir); err != nil {
+			t.Fatalf("%s: %v", env, err)
+		}
+		return dir
+	}
+	c.Bzfs, c.Zelta = checkout("ZAB_BENCH_BZFS"), checkout("ZAB_BENCH_ZELTA")
 	if s := os.Getenv("ZAB_BENCH_DELAY"); s != "" {
 		if c.Delay, err = time.ParseDuration(s); err != nil {
 			t.Fatalf("ZAB_BENCH_DELAY: %v", err)

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +21,9 @@ type cell struct {
 	n        int
 	tool     string
 	seconds  []float64 // of each repetition
+	spent    float64   // sum of the seconds, and of those that restored crowded pools
 	estimate float64   // of the seconds, where no run has been measured
+	failed   bool      // a run failed, so none counts
 	// From process accounting, by the names of programs; nil if there is none:
 	programs map[string]int     // how often each was started
 	cpu      map[string]float64 // seconds of processor time
@@ -54,7 +55,7 @@ func (b *bench) measure(w *workload, n int, p place) {
 			c := list[slices.IndexFunc(tools, func(o tool) bool { return o.name == tl.name })]
 			if rep == 0 && c.estimate > b.limit.Seconds() {
 				b.say("    %-24s not run: it would take about %.0f s", tl.name, c.estimate)
-			} else if len(c.seconds) == rep && sum(c.seconds) < b.budget.Seconds() {
+			} else if !c.failed && len(c.seconds) == rep && c.spent < b.budget.Seconds() {
 				c.estimate = 0
 				b.measureOnce(c, tl, rep)
 			}
@@ -66,19 +67,23 @@ func (b *bench) measure(w *workload, n int, p place) {
 	for i, tl := range tools {
 		// Reading the process table takes time, so the memory is measured in a run of its
 		// own.
-		if c := list[i]; len(c.seconds) > 0 && strings.HasPrefix(tl.name, "zab") && n == w.main && sum(c.seconds) < b.budget.Seconds() {
-			b.reset(c, tl)
-			_, c.memory = b.runTool(c, tl, true)
+		if c := list[i]; len(c.seconds) > 0 && strings.HasPrefix(tl.name, "zab") && n == w.main && c.spent < b.budget.Seconds() {
+			err := b.reset(c, tl)
+			if err == nil {
+				_, c.memory, err = b.runTool(c, tl, true)
+			}
+			if err != nil {
+				b.fail(c, err)
+			}
 		}
 	}
 }
 
-func sum(list []float64) float64 {
-	s := 0.0
-	for _, x := range list {
-		s += x
-	}
-	return s
+// fail notes that a run of a cell failed.
+func (b *bench) fail(c *cell, err error) {
+	c.failed, c.seconds = true, nil
+	b.say("    %-24s failed: %v", c.tool, err)
+	b.t.Errorf("%s, %s: '%s' failed: %v", c.w.name, c.p.name, c.tool, err)
 }
 
 // expected returns the expected time of a run in seconds, according to a run of the same or
@@ -101,49 +106,55 @@ func (b *bench) expected(c *cell) float64 {
 }
 
 // reset restores the state in which a tool begins.
-func (b *bench) reset(c *cell, tl tool) {
+func (b *bench) reset(c *cell, tl tool) error {
+	b.makeTemplate(c.w, c.n)
+	begun := time.Now()
 	b.restore(c.w, c.n)
-	if tl.warm {
-		b.runTool(c, tl, false)
-		b.runTool(c, tl, false)
+	var err error
+	for i := 0; tl.warm && i < 2 && err == nil; i++ {
+		_, _, err = b.runTool(c, tl, false)
 	}
+	if c.w.crowd > 0 {
+		// Mounting a crowd takes longer than most runs, so it counts for the budget.
+		c.spent += time.Since(begun).Seconds()
+	}
+	return err
 }
 
 // measureOnce measures one repetition, and fails if its outcome is wrong. The first one also
 // has the programs counted.
 func (b *bench) measureOnce(c *cell, tl tool, rep int) {
-	b.reset(c, tl)
+	if err := b.reset(c, tl); err != nil {
+		b.fail(c, err)
+		return
+	}
 	var acct *accounting
 	if rep == 0 {
 		acct = account(filepath.Join(b.root, "acct"))
 	}
-	took, _ := b.runTool(c, tl, false)
+	took, _, err := b.runTool(c, tl, false)
 	if acct != nil {
 		c.programs, c.cpu = acct.stop()
 	}
-	c.seconds = append(c.seconds, took)
-	got := b.must("zfs list -Hro name -t snapshot " + c.w.count + " | wc -l")
-	if got != strconv.Itoa(c.w.want(c.n)) {
-		b.t.Fatalf("%s: after '%s' there are %s snapshots on %s, and there should be %d", c.w.name, tl.name, got, c.w.count, c.w.want(c.n))
+	if err == nil {
+		if got := b.must("zfs list -Hro name -t snapshot " + c.w.count + " | wc -l"); got != strconv.Itoa(c.w.want(c.n)) {
+			err = fmt.Errorf("%s has %s snapshots, and should have %d", c.w.count, got, c.w.want(c.n))
+		}
 	}
+	if err != nil {
+		b.fail(c, err)
+		return
+	}
+	c.seconds, c.spent = append(c.seconds, took), c.spent+took
 	b.say("    %-24s %8.2f s", tl.name, took)
 	b.writeJSON(map[string]any{"case": c.w.name, "place": c.p.name, c.w.unit: c.n, "tool": c.tool, "repetition": rep, "seconds": took,
 		"programs": c.programs, "cpu_seconds": c.cpu})
 }
 
-// writeJSON writes a line to bench.ndjson.
-func (b *bench) writeJSON(v any) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	_, _ = b.ndjson.Write(append(data, '\n'))
-}
-
 // runTool runs a tool once; with watch, it also measures the peak of the memory in bytes. The
 // output goes to a file and not to a pipe, which an ssh connection that the tool leaves behind
 // would keep open.
-func (b *bench) runTool(c *cell, tl tool, watch bool) (seconds float64, memory int64) {
+func (b *bench) runTool(c *cell, tl tool, watch bool) (seconds float64, memory int64, err error) {
 	out, err := os.Create(filepath.Join(b.root, "out"))
 	if err != nil {
 		b.t.Fatal(err)
@@ -154,10 +165,10 @@ func (b *bench) runTool(c *cell, tl tool, watch bool) (seconds float64, memory i
 		argv[0] = p
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = b.env(), out, out
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(b.env(), tl.env...), out, out
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
-		b.t.Fatal(err)
+		return 0, 0, err
 	}
 	peak := make(chan int64, 1)
 	done := make(chan struct{})
@@ -171,9 +182,9 @@ func (b *bench) runTool(c *cell, tl tool, watch bool) (seconds float64, memory i
 	close(done)
 	if err != nil {
 		text, _ := os.ReadFile(out.Name())
-		b.t.Fatalf("%s: '%s' failed: %v\n%s", c.w.name, strings.Join(tl.argv, " "), err, text)
+		err = fmt.Errorf("%s: %w\n%s", strings.Join(tl.argv, " "), err, text)
 	}
-	return seconds, <-peak
+	return seconds, <-peak, err
 }
 
 // peakMemory returns the peak of the memory of all programs of zab among a process and its

@@ -34,7 +34,7 @@ func (b *bench) drawPicture(name string, workloads []string) {
 
 const diagramWidth = 560
 
-var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 1": "#17a398", "zab --cache": "#17a398", "syncoid": "#d1495b",
+var colours = map[string]string{"floor": "#888", "zab": "#0a62c4", "zab -j 1": "#17a398", "zab --cache": "#17a398", "syncoid": "#d1495b", "bzfs": "#e09f3e", "zelta": "#7b5ea7",
 	"jq -c .": "#888", "zab-thin -n": "#17a398", "zab-plan, first backup": "#e09f3e", "zab-plan, one new": "#0a62c4"}
 
 // diagram returns the diagram of a workload, the at-th in the picture, or "" if it was

@@ -14,6 +14,9 @@ import (
 	"zab/lib/zabtest"
 )
 
+// cipher is the fastest one if the processor supports AES, also under emulation.
+const cipher = "aes128-gcm@openssh.com"
+
 // place is a host on which the target is.
 type place struct {
 	name           string
@@ -36,7 +39,8 @@ func (b *bench) sshPlace() place {
 
 // remotePlace writes the configuration of ssh for a host.
 func (b *bench) remotePlace(name, host, addr, port string) place {
-	p := place{name: name, host: host, conf: filepath.Join(b.root, host+".conf")}
+	// bzfs accepts no other name of the file.
+	p := place{name: name, host: host, conf: filepath.Join(b.root, host+".bzfs_ssh_config")}
 	var known []byte
 	if key, err := os.ReadFile(filepath.Join(b.sshd.Dir, "host.pub")); err == nil {
 		known = append([]byte(host+" "), key...)
@@ -47,8 +51,7 @@ func (b *bench) remotePlace(name, host, addr, port string) place {
 	for _, o := range []string{
 		"HostName=" + addr, "Port=" + port, "User=root", "IdentityFile=" + filepath.Join(b.sshd.Dir, "user"), "IdentitiesOnly=yes",
 		"HostKeyAlias=" + host, "UserKnownHostsFile=" + file, "StrictHostKeyChecking=yes", "LogLevel=ERROR",
-		// The fastest cipher if the processor supports AES, also under emulation.
-		"Ciphers=aes128-gcm@openssh.com",
+		"Ciphers=" + cipher,
 	} {
 		text += "    " + o + "\n"
 		p.syncoidOptions = append(p.syncoidOptions, "--sshoption="+o)

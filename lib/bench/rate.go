@@ -25,8 +25,13 @@ func (b *bench) measureRate() {
 	fmt.Printf("\nrate: %d MiB at %d MiB/s\n  %8s %18s %26s\n", mib, limit>>20, "seconds", "mean to the rate", "most in a second to it")
 	for rep := range b.repetitions() {
 		c := &cell{w: w, n: mib, tool: tl.name}
-		b.reset(c, tl)
-		b.runTool(c, tl, false)
+		err := b.reset(c, tl)
+		if err == nil {
+			_, _, err = b.runTool(c, tl, false)
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
 		var s sample
 		data, err := os.ReadFile(out)
 		if err == nil {

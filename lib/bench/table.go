@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,6 +37,10 @@ func (b *bench) printTable(w *workload) {
 		if out.Len() == 0 {
 			fmt.Fprintf(&out, "\n%s: %s\n  %-9s %-10s %-26s %2s %8s %8s %8s %6s %5s %5s %4s %5s %6s %7s\n", w.name, w.title,
 				w.unit, "place", "tool", "n", "median", "min", "max", "ratio", "zfs", "zpool", "ssh", "all", "trips", "memory")
+		}
+		if c.failed {
+			fmt.Fprintf(&out, "  %-9d %-10s %-26s  0 failed\n", c.n, c.p.name, c.tool)
+			continue
 		}
 		if len(c.seconds) == 0 {
 			fmt.Fprintf(&out, "  %-9d %-10s %-26s  0 not run: it would take about %.0f s\n", c.n, c.p.name, c.tool, c.estimate)
@@ -76,4 +81,13 @@ func (b *bench) printTable(w *workload) {
 			"min": slices.Min(c.seconds), "max": slices.Max(c.seconds), "programs": c.programs, "memory": c.memory})
 	}
 	fmt.Print(out.String())
+}
+
+// writeJSON writes a line to bench.ndjson.
+func (b *bench) writeJSON(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, _ = b.ndjson.Write(append(data, '\n'))
 }

@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -11,6 +13,7 @@ import (
 type tool struct {
 	name string
 	argv []string
+	env  []string // what it has in its environment besides bench.env
 	// warm: the tool has a cache, so it is run twice before the measurement; once is not
 	// enough, since zab caches only lists of datasets that have not changed for a while.
 	warm bool
@@ -28,10 +31,16 @@ func (b *bench) floor(p place, body string) tool {
 	return tool{name: "floor", argv: []string{"sh", "-c", "set -e\n" + head + body}}
 }
 
+// The commands by which the floor backs up the dataset $d.
+const (
+	sendAll = `zfs send $d@floor | R zfs receive -u $DST/backup/$d`
+	sendNew = `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`
+)
+
 // tools returns a function that returns the tools of a backup: zab with each of the options,
-// and syncoid with options. If send is not "", it is the command by which the floor backs up
-// the dataset $d, and all tools take a new snapshot first.
-func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) []tool {
+// in which $SRC is the pool, and those of others. If send is not "", it is the command by
+// which the floor backs up the dataset $d, and all tools take a new snapshot first.
+func (b *bench) tools(zab []string, send string) func(p place, n int) []tool {
 	return func(p place, _ int) []tool {
 		body := "zfs list -Hpro name,guid -t filesystem,snapshot $SRC/d >$ROOT/floor.src\nR zfs list -Hpro name,guid -t filesystem,snapshot $DST/backup/$SRC >/dev/null\n"
 		if send != "" {
@@ -43,19 +52,14 @@ func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) [
 			side = []string{"--ssh-config", p.conf, "--ssh-target", p.host}
 		}
 		for _, o := range zab {
-			argv := append(append([]string{"zab"}, side...), strings.Fields(o)...)
+			argv := append(append([]string{"zab"}, side...), strings.Fields(strings.ReplaceAll(o, "$SRC", b.src))...)
 			list = append(list, tool{name: strings.TrimSpace("zab " + label(o)), argv: append(argv, "bench", b.dst+"/backup"),
 				warm: slices.Contains(argv, "--cache")})
 		}
-		if zabtest.LookPath(b.path, "syncoid") != "" {
-			to := b.dst + "/backup/" + b.src + "/d"
-			// Random bytes do not compress, and no other tool tries to compress them.
-			argv := append([]string{"syncoid", "--quiet", "--recursive", "--compress=none"}, syncoid...)
-			if p.host != "" {
-				argv = append(argv, p.syncoidOptions...)
-				to = "root@" + p.host + ":" + to
-			}
-			list = append(list, tool{name: "syncoid", argv: append(argv, b.src+"/d", to)})
+		for _, o := range b.others {
+			tl := o.command(b, p, send != "")
+			tl.name = o.name
+			list = append(list, tl)
 		}
 		return list
 	}
@@ -64,7 +68,101 @@ func (b *bench) tools(zab, syncoid []string, send string) func(p place, n int) [
 // label returns options as the table shows them.
 func label(o string) string {
 	o, _, _ = strings.Cut(o, "--keep-")
-	return strings.TrimSpace(o)
+	return strings.TrimSpace(strings.ReplaceAll(o, " $SRC/d", ""))
+}
+
+// other is a tool that others wrote.
+type other struct {
+	name string
+	// missing returns why the tool cannot be measured, or "".
+	missing func(b *bench) string
+	// command returns the tool without its name. It backs up $SRC/d and all below; with
+	// snapshot, it takes a new snapshot of each dataset first. Random bytes do not compress,
+	// and neither zab nor the floor tries to compress them, so the others do not, either.
+	command func(b *bench, p place, snapshot bool) tool
+}
+
+// copyOf returns the copy of $SRC/d as syncoid, bzfs and zelta name it.
+func (b *bench) copyOf(p place) string {
+	name := b.dst + "/backup/" + b.src + "/d"
+	if p.host != "" {
+		name = "root@" + p.host + ":" + name
+	}
+	return name
+}
+
+var others = []other{
+	{
+		name: "syncoid",
+		missing: func(b *bench) string {
+			if zabtest.LookPath(b.path, "syncoid") == "" {
+				return "it is not installed (Debian's package is sanoid)"
+			}
+			return ""
+		},
+		command: func(b *bench, p place, snapshot bool) tool {
+			argv := []string{"syncoid", "--quiet", "--recursive", "--compress=none"}
+			if !snapshot {
+				argv = append(argv, "--no-sync-snap")
+			}
+			argv = append(argv, p.syncoidOptions...)
+			return tool{argv: append(argv, b.src+"/d", b.copyOf(p))}
+		},
+	},
+	{
+		name: "bzfs",
+		missing: func(b *bench) string {
+			if !exists(b.Bzfs, "bzfs_main/bzfs.py") {
+				return "ZAB_BENCH_BZFS names no checkout of it"
+			}
+			if zabtest.LookPath(b.path, "python3") == "" {
+				return "there is no python3"
+			}
+			// What an installation does, so that the first run does not.
+			if out, err := b.sh("python3 -m compileall -q '" + b.Bzfs + "/bzfs_main'"); err != nil {
+				return "python3 cannot compile it: " + out
+			}
+			return ""
+		},
+		command: func(b *bench, p place, snapshot bool) tool {
+			argv := []string{"python3", "-m", "bzfs_main.bzfs", "--quiet", "--recursive", "--compression-program=-", "--log-dir=" + b.root + "/bzfs-logs"}
+			if snapshot {
+				argv = append(argv, "--create-src-snapshots", "--create-src-snapshots-plan={'bench':{'':{'adhoc':1}}}")
+			}
+			if p.host != "" {
+				// A connection that stays open would help the next run.
+				argv = append(argv, "--ssh-dst-config-file="+p.conf, "--ssh-cipher="+cipher, "--ssh-exit-on-shutdown")
+			}
+			return tool{argv: append(argv, b.src+"/d", b.copyOf(p)), env: []string{"PYTHONPATH=" + b.Bzfs, "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1"}}
+		},
+	},
+	{
+		name: "zelta",
+		missing: func(b *bench) string {
+			if !exists(b.Zelta, "bin/zelta") || !exists(b.Zelta, "share/zelta") {
+				return "ZAB_BENCH_ZELTA names no checkout of it"
+			}
+			return ""
+		},
+		command: func(b *bench, p place, snapshot bool) tool {
+			argv := []string{b.Zelta + "/bin/zelta", "backup", "--no-snapshot"}
+			if snapshot {
+				argv[2] = "--snapshot"
+			}
+			// It starts itself by its name, and reads a configuration of the machine.
+			env := []string{"PATH=" + b.Zelta + "/bin:" + b.path, "ZELTA_SHARE=" + b.Zelta + "/share/zelta", "ZELTA_ENV=/dev/null"}
+			if p.host != "" {
+				env = append(env, "ZELTA_REMOTE_COMMAND=ssh -F "+p.conf)
+			}
+			return tool{argv: append(argv, b.src+"/d", b.copyOf(p)), env: env}
+		},
+	},
+}
+
+// exists reports whether a directory is given and has a file.
+func exists(dir, file string) bool {
+	_, err := os.Stat(filepath.Join(dir, file))
+	return dir != "" && err == nil
 }
 
 // thinners returns the tools that destroy all snapshots of the source but the newest.

@@ -19,7 +19,14 @@ type workload struct {
 	mounted bool
 	change  string
 	tools   func(p place, n int) []tool
-	// count is the pool that must have want snapshots when the work is done.
+	// crowd: the pools also have the sources and the copies of other backups, so many times
+	// as many datasets as are backed up.
+	crowd int
+	// usual reports whether the workload is measured at a place if no cases are selected; nil
+	// for everywhere.
+	usual func(place string) bool
+	// count is the datasets that must have want snapshots, with their descendants, when the
+	// work is done.
 	count string
 	want  func(n int) int
 	// bytes is the amount of data sent; nil where the time does not depend on it.
@@ -67,6 +74,9 @@ done
 `, k-1)
 }
 
+// writeEach is shell commands that change each dataset.
+const writeEach = "for d in $(zfs list -Hro mountpoint $SRC/d); do echo new >$d/new; done; zpool sync\n"
+
 // workloads returns all workloads, in the sizes of the scale.
 func (b *bench) workloads() []*workload {
 	pickInt := func(small, full int) int {
@@ -81,7 +91,6 @@ func (b *bench) workloads() []*workload {
 		}
 		return small
 	}
-	one := "for d in $(zfs list -Hro mountpoint $SRC/d); do echo new >$d/new; done; zpool sync\n"
 	many := pickInt(200, 1000)
 	jobs := []string{"", "-j 1"}
 	if b.Full || b.Tools != nil {
@@ -89,35 +98,36 @@ func (b *bench) workloads() []*workload {
 	}
 	thick := 100
 	large := func(n int) int64 { return int64(n) << 20 }
-	return []*workload{
+	fullHere := func(place string) bool { return b.Full && place == "local" }
+	return append([]*workload{
 		{
 			name: "first", title: "a first backup of small datasets", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
 			fill:  datasetTree(""),
-			tools: b.tools(jobs, nil, `zfs send $d@floor | R zfs receive -u $DST/backup/$d`),
+			tools: b.tools(jobs, sendAll),
 			count: b.dst, want: func(n int) int { return n },
 		},
 		{
 			name: "one", title: "one new snapshot on each dataset", unit: "datasets", main: pickInt(10, 100), sizes: sizes([]int{1, 10, 30}, []int{1, 10, 30, 100}),
-			fill: datasetTree(snapshotSeries(1)), replica: true, change: one,
-			tools: b.tools(jobs, nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
+			fill: datasetTree(snapshotSeries(1)), replica: true, change: writeEach,
+			tools: b.tools(jobs, sendNew),
 			count: b.dst, want: func(n int) int { return 2 * n },
 		},
 		{
 			name: "mounted", title: "one new snapshot on each dataset, whose copies are mounted", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
-			fill: datasetTree(snapshotSeries(1)), replica: true, mounted: true, change: one,
-			tools: b.tools(jobs, nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
+			fill: datasetTree(snapshotSeries(1)), replica: true, mounted: true, change: writeEach,
+			tools: b.tools(jobs, sendNew),
 			count: b.dst, want: func(n int) int { return 2 * n },
 		},
 		{
 			name: "nothing", title: "nothing to do", unit: "datasets", main: pickInt(30, 100), sizes: sizes([]int{1, 10, 30, 100}, []int{1, 10, 30, 100, 300}),
 			fill: datasetTree(snapshotSeries(1)), replica: true,
-			tools: b.tools([]string{"", "--cache"}, []string{"--no-sync-snap"}, ""),
+			tools: b.tools([]string{"", "--cache"}, ""),
 			count: b.dst, want: func(n int) int { return n },
 		},
 		{
 			name: "snapshots", title: "one new snapshot on a dataset with many, on both sides", unit: "snapshots", main: many, sizes: []int{many},
-			fill: func(n int) string { return snapshotSeries(n) }, replica: true, change: one,
-			tools: b.tools([]string{"--keep-source 100000 --keep-target 100000"}, nil,
+			fill: func(n int) string { return snapshotSeries(n) }, replica: true, change: writeEach,
+			tools: b.tools([]string{"--keep-source 100000 --keep-target 100000"},
 				`zfs send -i @$(zfs list -Ho name -t snapshot -s name -d 1 $d | tail -n 2 | head -n 1 | cut -d@ -f2) $d@floor | R zfs receive -u $DST/backup/$d`),
 			count: b.dst, want: func(n int) int { return n + 1 },
 		},
@@ -126,7 +136,7 @@ func (b *bench) workloads() []*workload {
 			fill: func(n int) string {
 				return fmt.Sprintf("head -c %d /dev/urandom >$ROOT/mnt/d/file; zpool sync\n", large(n))
 			},
-			tools: b.tools([]string{"--progress", "--progress --buffer 128M"}, nil, `zfs send $d@floor | R zfs receive -u $DST/backup/$d`),
+			tools: b.tools([]string{"--progress", "--progress --buffer 128M"}, sendAll),
 			count: b.dst, want: func(n int) int { return 1 }, bytes: large,
 		},
 		{
@@ -136,15 +146,14 @@ func (b *bench) workloads() []*workload {
 			tools: b.thinners, count: b.src, want: func(n int) int { return n / min(n, thick) },
 		},
 		{
-			// The workloads from here on are not part of a small run.
-			name: "tree", title: "nothing to do, where each dataset has 20 snapshots", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
+			name: "tree", usual: fullHere, title: "nothing to do, where each dataset has 20 snapshots", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
 			fill: datasetTree(programSeries(20)), replica: true, mounted: true,
-			tools: b.tools([]string{"--no-thinning", "--no-thinning --cache"}, []string{"--no-sync-snap"}, ""),
+			tools: b.tools([]string{"--no-thinning", "--no-thinning --cache"}, ""),
 			count: b.dst, want: func(n int) int { return 20 * n },
 		},
 		{
-			name: "snapshot", title: "a snapshot of each dataset, all of which changed, and no backup", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
-			fill: datasetTree(programSeries(1) + one),
+			name: "snapshot", usual: fullHere, title: "a snapshot of each dataset, all of which changed, and no backup", unit: "datasets", main: pickInt(200, 2000), sizes: []int{pickInt(200, 2000)},
+			fill: datasetTree(programSeries(1) + writeEach),
 			tools: func(p place, _ int) []tool {
 				return []tool{b.floor(p, "zfs snapshot -r $SRC/d@floor\n"), {name: "zab", argv: []string{"zab", "--no-thinning", "bench"}}}
 			},
@@ -152,11 +161,11 @@ func (b *bench) workloads() []*workload {
 		},
 		{
 			// Measures the cost of options.
-			name: "options", title: "one new snapshot on each dataset, with various options", unit: "datasets", main: 10, sizes: []int{10},
-			fill: datasetTree(snapshotSeries(1)), replica: true, change: one,
+			name: "options", usual: fullHere, title: "one new snapshot on each dataset, with various options", unit: "datasets", main: 10, sizes: []int{10},
+			fill: datasetTree(snapshotSeries(1)), replica: true, change: writeEach,
 			tools: b.tools([]string{"", "--progress", "--no-holds", "--bookmark", "--no-thinning", "--buffer 16M", "--compress zstd-fast", "--rate 1G", "-j 1", "-j 2", "-j 4", "-j 8"},
-				nil, `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`),
+				sendNew),
 			count: b.dst, want: func(n int) int { return 2 * n },
 		},
-	}
+	}, b.crowded()...)
 }

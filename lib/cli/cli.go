@@ -45,15 +45,15 @@ const (
 
 // Common are the options that mean the same in every command.
 type Common struct {
-	DryRun    bool   `short:"n" long:"dry-run" often:"yes" description:"Change nothing; show what would be done"`
-	Test      bool   `long:"test" hidden:"yes" description:"The same as --dry-run"`
-	Verbose   bool   `short:"v" long:"verbose" often:"yes" description:"Say what is done"`
-	Debug     bool   `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
-	Now       string `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
-	SSHConfig string `long:"ssh-config" section:"remote" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
-	Timeout   string `long:"query-timeout" section:"remote" value-name:"DURATION" unquote:"false" default:"1h" description:"Time limit of a query of a host, such as a listing; 0 is no limit"`
-	Help      bool   `short:"h" long:"help" description:"Show this help"`
-	Version   bool   `long:"version" description:"Print the version"`
+	DryRun    bool     `short:"n" long:"dry-run" often:"yes" description:"Change nothing; show what would be done"`
+	Test      bool     `long:"test" hidden:"yes" description:"The same as --dry-run"`
+	Verbose   bool     `short:"v" long:"verbose" often:"yes" description:"Say what is done"`
+	Debug     bool     `short:"d" long:"debug" description:"Print each command that is started, ready to paste into a shell"`
+	Now       Time     `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
+	SSHConfig string   `long:"ssh-config" section:"remote" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
+	Timeout   Duration `long:"query-timeout" section:"remote" value-name:"DURATION" unquote:"false" default:"1h" description:"Time limit of a query of a host, such as a listing; 0 is no limit"`
+	Help      bool     `short:"h" long:"help" description:"Show this help"`
+	Version   bool     `long:"version" description:"Print the version"`
 }
 
 // common returns the embedded Common of a command's options.
@@ -81,8 +81,8 @@ type Program struct {
 	// Run does the work.
 	Run func(ctx context.Context, env *Env, args []string) error
 	// Answer returns the text to print instead of running, if an option asks for one;
-	// else "". Its error is a usage error.
-	Answer func() (string, error)
+	// else "".
+	Answer func() string
 	// ReadsRecords: standard input is a stream of records.
 	ReadsRecords bool
 	// UsageExit and FailExit replace ExitUsage and ExitFailed where not 0.
@@ -188,7 +188,7 @@ func Main(p Program, args []string) (code int) {
 	}
 	switch {
 	case err != nil:
-		return usage(usageError(parser, err))
+		return usage(usageError(parser, rest, err))
 	case c.Help:
 		if err := p.writeHelp(env.Stdout, parser, widthOf(os.Stdout)); err != nil {
 			env.Errorf("cannot print the options: %s", err)
@@ -206,12 +206,8 @@ func Main(p Program, args []string) (code int) {
 	if err := refuseEmpty(parser); err != nil {
 		return usage(err)
 	}
-	if c.Now != "" {
-		t, err := ParseTime(c.Now, time.Local)
-		if err != nil {
-			return usage(fmt.Errorf("--now: %w", err))
-		}
-		env.Now, env.Fixed = t, true
+	if c.Now.text != "" {
+		env.Now, env.Fixed = c.Now.Time, true
 	}
 	if p.Check != nil {
 		if err := p.Check(rest); err != nil {
@@ -219,11 +215,7 @@ func Main(p Program, args []string) (code int) {
 		}
 	}
 	if p.Answer != nil {
-		text, err := p.Answer()
-		if err != nil {
-			return usage(err)
-		}
-		if text != "" {
+		if text := p.Answer(); text != "" {
 			fmt.Fprintln(env.Stdout, text)
 			return ExitDone
 		}
@@ -231,11 +223,7 @@ func Main(p Program, args []string) (code int) {
 	if p.ReadsRecords && isTerminal(os.Stdin) {
 		return usage(errors.New("records are read from standard input, which is a terminal; pipe them in from the command before"))
 	}
-	limit, err := ParseDuration(c.Timeout)
-	if err != nil {
-		return usage(fmt.Errorf("--query-timeout: %w", err))
-	}
-	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig, QueryTimeout: limit}
+	env.Machine = &zfs.Machine{SSHConfig: c.SSHConfig, QueryTimeout: c.Timeout.Duration}
 	if c.Verbose || c.Debug {
 		env.Machine.Noise = func(h *zfs.Host, line string) { env.line("", fmt.Sprintf("%s also said: %s", h, line)) }
 	}
@@ -299,18 +287,24 @@ func (p Program) Parser() *flags.Parser {
 }
 
 // usageError rewords a message of go-flags, and suggests the option that may have been
-// meant.
-func usageError(parser *flags.Parser, err error) error {
+// meant. rest begins with the argument at which parsing ended.
+func usageError(parser *flags.Parser, rest []string, err error) error {
+	if m := badValue.FindStringSubmatch(err.Error()); m != nil {
+		name, why := m[1], m[2]
+		if n := badNumber.FindStringSubmatch(why); n != nil {
+			if n[2] == "value out of range" {
+				return fmt.Errorf("%s: %s is out of range", name, n[1])
+			}
+			return fmt.Errorf("%s: %s is not a whole number", name, n[1])
+		}
+		if noValue.MatchString(rest[0]) {
+			return errEmpty(name)
+		}
+		return fmt.Errorf("%s: %s", name, why)
+	}
 	s := strings.ReplaceAll(strings.TrimSpace(err.Error()), "`", "'")
 	if s != "" {
 		s = strings.ToLower(s[:1]) + s[1:]
-	}
-	if m := badNumber.FindStringSubmatch(s); m != nil {
-		why := "is not a whole number"
-		if m[3] == "value out of range" {
-			why = "is out of range"
-		}
-		return fmt.Errorf("%s: %s %s", m[1], m[2], why)
 	}
 	if m := unknownOption.FindStringSubmatch(s); m != nil {
 		if utf8.RuneCountInString(m[1]) == 1 {
@@ -328,9 +322,13 @@ func usageError(parser *flags.Parser, err error) error {
 	return errors.New(s)
 }
 
-// Messages of go-flags about an option, with ' in place of `.
+// Messages of go-flags: about a value that its type does not take; the error of a number
+// in it; and about an option, with ' in place of `.
 var (
-	badNumber     = regexp.MustCompile(`^invalid argument for flag '(?:-\w, )?(.+)' \(expected u?int(?:64|32)?\): strconv\.\w+: parsing (".*"): (.*)$`)
+	badValue  = regexp.MustCompile("(?s)^invalid argument for flag `(?:-\\w, )?(--[\\w-]+)' \\(expected [^)]*\\): (.*)$")
+	badNumber = regexp.MustCompile(`^strconv\.\w+: parsing (".*"): (.*)$`)
+	// noValue matches an option with an empty value, and such a value in a word of its own.
+	noValue       = regexp.MustCompile(`^(?:--[\w-]+=|-\w=)?\s*$`)
 	unknownOption = regexp.MustCompile(`^unknown flag '(.*)'$`)
 )
 
@@ -341,22 +339,21 @@ func refuseEmpty(parser *flags.Parser) (err error) {
 		if !o.IsSet() || o.IsSetDefault() || err != nil {
 			return
 		}
-		empty := func(s string) bool { return strings.TrimSpace(s) == "" }
-		switch v := reflect.ValueOf(o.Value()); v.Kind() {
-		case reflect.String:
-			if empty(v.String()) {
-				err = fmt.Errorf("--%s: the value is empty", o.LongName)
-			}
-		case reflect.Slice:
-			for i := range v.Len() {
-				if empty(fmt.Sprint(v.Index(i))) {
-					err = fmt.Errorf("--%s: the value is empty", o.LongName)
-				}
-			}
+		v := reflect.ValueOf(o.Value())
+		empty := v.Kind() != reflect.Slice && isEmpty(v)
+		for i := 0; v.Kind() == reflect.Slice && i < v.Len(); i++ {
+			empty = empty || isEmpty(v.Index(i))
+		}
+		if empty {
+			err = errEmpty("--" + o.LongName)
 		}
 	})
 	return err
 }
+
+func isEmpty(value any) bool { return strings.TrimSpace(fmt.Sprint(value)) == "" }
+
+func errEmpty(option string) error { return fmt.Errorf("%s: the value is empty", option) }
 
 // EachOption calls f with every option of the parser.
 func EachOption(parser *flags.Parser, f func(*flags.Option)) {
@@ -402,6 +399,22 @@ func JoinOptional(args []string, parser *flags.Parser) []string {
 	return out
 }
 
+// Time is the value of an option that is a time.
+type Time struct {
+	time.Time
+	text string
+}
+
+// UnmarshalFlag parses a time as ParseTime does; a time without a zone is local.
+func (t *Time) UnmarshalFlag(s string) (err error) {
+	t.text = s
+	t.Time, err = ParseTime(s, time.Local)
+	return err
+}
+
+// String returns the time as it was written.
+func (t Time) String() string { return t.text }
+
 // ParseTime parses a time in RFC 3339, or a time without a zone, which is in loc.
 func ParseTime(s string, loc *time.Location) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
@@ -415,21 +428,27 @@ func ParseTime(s string, loc *time.Location) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("cannot read the time %q: write 2026-11-22T03:00:00Z, or 2026-11-22T03:00:00 for local time", s)
 }
 
-// ParseDuration parses a duration of at least a second, such as 90s or 10m; 0 and "" mean
-// no limit.
-func ParseDuration(s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is not a duration; write such as 90s, 10m or 1h", s)
-	}
-	if 0 < d && d < time.Second {
-		return 0, fmt.Errorf("%q is less than a second", s)
-	}
-	return d, nil
+// Duration is the value of an option that is a duration of at least a second, or 0.
+type Duration struct {
+	time.Duration
+	text string
 }
+
+// UnmarshalFlag parses a duration such as 90s or 10m.
+func (d *Duration) UnmarshalFlag(s string) error {
+	n, err := time.ParseDuration(s)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a duration; write such as 90s, 10m or 1h", s)
+	}
+	if 0 < n && n < time.Second {
+		return fmt.Errorf("%q is less than a second", s)
+	}
+	*d = Duration{n, s}
+	return nil
+}
+
+// String returns the duration as it was written.
+func (d Duration) String() string { return d.text }
 
 func isTerminal(f *os.File) bool {
 	return isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd())

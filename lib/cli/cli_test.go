@@ -559,14 +559,19 @@ func TestUsageErrors(t *testing.T) {
 		"-c99999999999999999999": "--depth: \"99999999999999999999\" is out of range",
 		"--depth":                "a value is missing for the option '-c, --depth'",
 		"--verbose=1":            "the option '-v, --verbose' takes no value",
+		"--query-timeout=a`b":    "--query-timeout: \"a`b\" is not a duration; write such as 90s, 10m or 1h",
+		"--query-timeout=\t":     "--query-timeout: the value is empty",
+		"-w=":                    "--when: the value is empty",
+		"-wa=":                   "--when: cannot read the time \"a=\": write 2026-11-22T03:00:00Z, or 2026-11-22T03:00:00 for local time",
 	} {
 		parser := Program{Name: "zab-x", Options: &struct {
 			Common
-			Depth int `short:"c" long:"depth"`
+			Depth int  `short:"c" long:"depth"`
+			When  Time `short:"w" long:"when"`
 		}{}}.Parser()
-		_, err := parser.ParseArgs([]string{arg})
-		if err == nil || usageError(parser, err).Error() != want {
-			t.Errorf("%s: %v, %q", arg, err, usageError(parser, err))
+		rest, err := parser.ParseArgs([]string{arg})
+		if err == nil || usageError(parser, rest, err).Error() != want {
+			t.Errorf("%s: %v, %q", arg, err, usageError(parser, rest, err))
 		}
 	}
 }

@@ -45,6 +45,12 @@ func ParseName(s string) (Name, error) {
 	return Name(s), nil
 }
 
+// UnmarshalFlag parses the value of an option.
+func (n *Name) UnmarshalFlag(s string) (err error) {
+	*n, err = ParseName(s)
+	return err
+}
+
 // Pool returns the name of the dataset's pool.
 func (n Name) Pool() string {
 	pool, _, _ := strings.Cut(string(n), "/")
@@ -59,6 +65,21 @@ func (n Name) Below(top Name) bool {
 // Within reports whether the dataset name is top or a descendant of it.
 func Within(name, top string) bool {
 	return name == top || Name(name).Below(Name(top))
+}
+
+// Split splits a dataset's name before its last part; parent is "" for a pool.
+func Split(name string) (parent, last string) {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return "", name
+	}
+	return name[:i], name[i+1:]
+}
+
+// Beside returns the name of the sibling of a dataset whose last part is last.
+func Beside(name, last string) string {
+	parent, _ := Split(name)
+	return parent + "/" + last
 }
 
 // Depth returns the number of the dataset's ancestors.

@@ -103,3 +103,11 @@ func FuzzPoint(f *testing.F) {
 		}
 	})
 }
+
+func TestSplit(t *testing.T) {
+	for name, want := range map[string][2]string{"tank": {"", "tank"}, "tank/a": {"tank", "a"}, "tank/a/b c": {"tank/a", "b c"}} {
+		if parent, last := Split(name); [2]string{parent, last} != want || parent != "" && Beside(name, last) != name {
+			t.Errorf("%s: %q %q", name, parent, last)
+		}
+	}
+}

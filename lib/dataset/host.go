@@ -27,6 +27,12 @@ func ParseHost(s string) (Host, error) {
 	return Host(s), nil
 }
 
+// UnmarshalFlag parses the value of an option.
+func (h *Host) UnmarshalFlag(s string) (err error) {
+	*h, err = ParseHost(s)
+	return err
+}
+
 func checkHost(s string) error {
 	if len(s) > maxHost {
 		return fmt.Errorf("it is longer than %d bytes", maxHost)

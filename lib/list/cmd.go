@@ -24,12 +24,12 @@ import (
 // Options are the options of zab-list.
 type Options struct {
 	cli.Common
-	SSH         string `long:"ssh" section:"remote" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
-	Depth       int    `long:"depth" value-name:"N" default:"-1" base:"10" description:"How many levels below the datasets to list; -1 is all, 0 none"`
-	NoSnapshots bool   `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
-	Holds       bool   `long:"holds" description:"Also list the holds on snapshots, and of ours since when and for which target"`
-	HoldFormat  string `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
-	Backup      string `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
+	SSH         dataset.Host `long:"ssh" section:"remote" value-name:"USER@HOST" unquote:"false" description:"Host that the datasets are on; this machine without it"`
+	Depth       int          `long:"depth" value-name:"N" default:"-1" base:"10" description:"How many levels below the datasets to list; -1 is all, 0 none"`
+	NoSnapshots bool         `long:"no-snapshots" description:"List the datasets only, not their snapshots and bookmarks"`
+	Holds       bool         `long:"holds" description:"Also list the holds on snapshots, and of ours since when and for which target"`
+	snapname.Holding
+	Backup snapname.Backup `long:"backup" value-name:"NAME" unquote:"false" description:"Backup name to put into the records, for the commands that read them"`
 }
 
 // Program describes zab-list.
@@ -59,22 +59,11 @@ func (o *Options) check(args []string) error {
 	if o.Depth < -1 {
 		return fmt.Errorf("--depth: %d is neither -1 nor a depth", o.Depth)
 	}
-	if _, err := snapname.HoldTag(o.HoldFormat, "x"); err != nil {
-		return fmt.Errorf("--hold-format: %w", err)
-	}
-	if o.Backup != "" {
-		if err := snapname.BackupName(o.Backup); err != nil {
-			return fmt.Errorf("--backup: %w", err)
-		}
-	}
-	if _, err := dataset.ParseHost(o.SSH); err != nil {
-		return fmt.Errorf("--ssh: %w", err)
-	}
 	return nil
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
-	tree, err := Tree(ctx, env.Machine.Host(o.SSH), args, o.Depth, !o.NoSnapshots)
+	tree, err := Tree(ctx, env.Machine.Host(string(o.SSH)), args, o.Depth, !o.NoSnapshots)
 	if err != nil {
 		return err
 	}
@@ -85,7 +74,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	w := record.NewWriter(env.Stdout)
 	for _, r := range tree {
-		r.Backup = o.Backup
+		r.Backup = string(o.Backup)
 		if err := w.Write(r); err != nil {
 			return err
 		}

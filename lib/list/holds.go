@@ -18,7 +18,7 @@ import (
 // own. It starts one more zfs program; another if any of our holds is for a single
 // target; and zpool get where a pool must be identified.
 func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record) error {
-	host := env.Machine.Host(o.SSH)
+	host := env.Machine.Host(string(o.SSH))
 	counts := map[string]int64{}
 	at := map[string]*record.Snapshot{}
 	for _, r := range tree {
@@ -120,11 +120,11 @@ const guidAfter = `(:[0-9]{10,20}(\.[0-9]{1,20})?)?$`
 // shared returns a matcher for the part of our tags that all targets of the backup share.
 // Without --backup it matches the tags of any backup.
 func (o *Options) shared() matcher {
-	name := regexp.QuoteMeta(o.Backup)
+	name := regexp.QuoteMeta(string(o.Backup))
 	if o.Backup == "" {
 		name = `[a-z0-9:._][a-z0-9:._-]*?`
 	}
-	parts := strings.Split(o.HoldFormat, "{}")
+	parts := strings.Split(string(o.HoldFormat), "{}")
 	for i := range parts {
 		parts[i] = regexp.QuoteMeta(parts[i])
 	}

@@ -54,10 +54,10 @@ func run(t *testing.T, f files, args string) (out []*record.Record, log []string
 	t.Setenv("POOL", dir)
 	p := Program()
 	rest, err := p.Parser().ParseArgs(strings.Fields(args))
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = p.Check(rest)
 	}
-	if err := p.Check(rest); err != nil {
+	if err != nil {
 		return nil, nil, "", err
 	}
 	var o, e bytes.Buffer

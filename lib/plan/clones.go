@@ -8,11 +8,21 @@ import (
 	"zab/lib/record"
 )
 
-// Values of --clones.
+// cloning is how clones are sent.
+type cloning string
+
 const (
-	clonesNever  = "never"
-	clonesSimple = "simple"
+	clonesNever  cloning = "never"
+	clonesSimple cloning = "simple"
 )
+
+// UnmarshalFlag parses the value of an option.
+func (c *cloning) UnmarshalFlag(s string) error {
+	if *c = cloning(s); *c != clonesNever && *c != clonesSimple {
+		return fmt.Errorf("%q is neither %s nor %s", s, clonesNever, clonesSimple)
+	}
+	return nil
+}
 
 // origin is the snapshot from which the copy of a clone is to be made.
 type origin struct {

@@ -12,7 +12,9 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"zab/lib/cache"
@@ -27,17 +29,17 @@ import (
 // Plan are the options that the wrapper shares with zab-plan, besides those about names
 // and the schedule.
 type Plan struct {
-	SSHTarget           string   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath           int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Strip the first N components of a source's name from the name of its copy"`
-	OtherSnapshots      bool     `long:"other-snapshots" section:"sent" description:"Send all snapshots, not only ours"`
-	NoGUIDCheck         bool     `long:"no-guid-check" section:"sent" description:"Find the newest common snapshot by name instead of guid; dangerous"`
-	NoHolds             bool     `long:"no-holds" section:"sent" description:"Put no holds on the newest common snapshots"`
-	HoldFormat          string   `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
+	SSHTarget      dataset.Host `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
+	StripPath      int          `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Strip the first N components of a source's name from the name of its copy"`
+	OtherSnapshots bool         `long:"other-snapshots" section:"sent" description:"Send all snapshots, not only ours"`
+	NoGUIDCheck    bool         `long:"no-guid-check" section:"sent" description:"Find the newest common snapshot by name instead of guid; dangerous"`
+	NoHolds        bool         `long:"no-holds" section:"sent" description:"Put no holds on the newest common snapshots"`
+	snapname.Holding
 	ClearRefreservation bool     `long:"clear-refreservation" section:"sent" description:"Set refreservation=none on the target"`
 	ClearMountpoint     bool     `long:"clear-mountpoint" section:"sent" often:"yes" description:"Set canmount=noauto on the target"`
 	SafeProperties      bool     `long:"safe-properties" section:"sent" often:"yes" description:"Copy no property that makes the target's host mount, run, share or reserve anything"`
-	FilterProperties    []string `long:"filter-properties" section:"sent" value-name:"P,..." unquote:"false" description:"Properties not to copy to the target"`
-	SetProperties       []string `long:"set-properties" section:"sent" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
+	FilterProperties    names    `long:"filter-properties" section:"sent" value-name:"P,..." unquote:"false" description:"Properties not to copy to the target"`
+	SetProperties       settings `long:"set-properties" section:"sent" value-name:"P=V,..." unquote:"false" description:"Properties to set on the target"`
 	Rollback            bool     `long:"rollback" section:"sent" description:"Roll a target that was written to back to its newest snapshot"`
 	RenameAside         bool     `long:"rename-aside" section:"sent" often:"yes" description:"Rename a target that blocks the stream to NAME_diverged-TIME, and continue in its place, from a clone if a snapshot is in common"`
 	FollowRenames       bool     `long:"follow-renames" section:"sent" description:"Rename the copy of a renamed source, with its descendants, so that the stream is incremental"`
@@ -45,7 +47,7 @@ type Plan struct {
 	DestroyIncompatible bool     `long:"destroy-incompatible" section:"sent" description:"Destroy snapshots of the target that block the stream"`
 	Decrypt             bool     `long:"decrypt" section:"sent" description:"Send encrypted datasets decrypted; their key must be loaded"`
 	Encrypt             bool     `long:"encrypt" section:"sent" description:"Let the target's parent encrypt new copies"`
-	Clones              string   `long:"clones" section:"sent" value-name:"HOW" default:"never" unquote:"false" description:"How to send clones: never (as full datasets) or simple (as clones of the copy of their origin)"`
+	Clones              cloning  `long:"clones" section:"sent" value-name:"HOW" default:"never" unquote:"false" description:"How to send clones: never (as full datasets) or simple (as clones of the copy of their origin)"`
 	ZFSCompressed       bool     `long:"zfs-compressed" section:"sent" description:"Send blocks compressed as they are on disk"`
 }
 
@@ -60,8 +62,6 @@ type Options struct {
 	cache.Remembering
 	Orphans     bool   `long:"orphans" section:"sent" description:"Also print a record for each dataset below the target that no record read maps to; the input must be the whole selection"`
 	TargetState string `long:"target-state" section:"sent" value-name:"FILE" unquote:"false" description:"Take the state of the target from FILE, made by zab-list, and start no program"`
-
-	filter, set []string
 }
 
 // Program describes zab-plan.
@@ -83,26 +83,8 @@ func (o *Options) check(args []string) error {
 	if err := CheckTarget(args[0]); err != nil {
 		return err
 	}
-	if _, err := dataset.ParseHost(o.SSHTarget); err != nil {
-		return fmt.Errorf("--ssh-target: %w", err)
-	}
 	if err := dataset.CheckStrip(o.StripPath); err != nil {
 		return fmt.Errorf("--strip-path: %w", err)
-	}
-	if _, err := snapname.HoldTag(o.HoldFormat, "x"); err != nil {
-		return fmt.Errorf("--hold-format: %w", err)
-	}
-	if _, err := o.Format("x"); err != nil {
-		return err
-	}
-	if _, err := o.Compile(); err != nil {
-		return err
-	}
-	if _, err := o.KeepTarget(); err != nil {
-		return err
-	}
-	if o.Clones != clonesNever && o.Clones != clonesSimple {
-		return fmt.Errorf("--clones: %q is neither %s nor %s", o.Clones, clonesNever, clonesSimple)
 	}
 	if o.RenameAside {
 		for _, other := range []struct {
@@ -114,7 +96,10 @@ func (o *Options) check(args []string) error {
 			}
 		}
 	}
-	return o.parseProperties()
+	if o.ClearMountpoint && slices.Contains(o.SetProperties, "canmount=on") {
+		return errors.New(`--set-properties: "canmount=on" contradicts --clear-mountpoint`)
+	}
+	return nil
 }
 
 // CheckTarget returns an error if target cannot be the target of a backup.
@@ -140,36 +125,40 @@ func checkProperty(name string) error {
 	return dataset.CheckProperty(name)
 }
 
-// parseProperties splits the lists of properties at their commas and checks them.
-func (o *Options) parseProperties() error {
-	for _, list := range o.FilterProperties {
-		for p := range strings.SplitSeq(list, ",") {
-			p = strings.TrimSpace(p)
-			if err := checkProperty(p); err != nil {
-				return fmt.Errorf("--filter-properties: %w", err)
-			}
-			o.filter = append(o.filter, p)
+// names are names of properties.
+type names []string
+
+// UnmarshalFlag adds the names of a list with commas between them.
+func (n *names) UnmarshalFlag(list string) error {
+	for p := range strings.SplitSeq(list, ",") {
+		p = strings.TrimSpace(p)
+		if err := checkProperty(p); err != nil {
+			return err
 		}
+		*n = append(*n, p)
 	}
-	for _, list := range o.SetProperties {
-		for p := range strings.SplitSeq(list, ",") {
-			if err := dataset.CheckSetting(p); err != nil {
-				return fmt.Errorf("--set-properties: %w", err)
-			}
-			name, _, _ := strings.Cut(p, "=")
-			if err := checkProperty(name); err != nil {
-				return fmt.Errorf("--set-properties: %w", err)
-			}
-			for _, other := range o.set {
-				if strings.HasPrefix(other, name+"=") && other != p {
-					return fmt.Errorf("--set-properties: %q and %q contradict each other", other, p)
-				}
-			}
-			if o.ClearMountpoint && p == "canmount=on" {
-				return fmt.Errorf("--set-properties: %q contradicts --clear-mountpoint", p)
-			}
-			o.set = append(o.set, p)
+	return nil
+}
+
+// settings are properties with their values, in the form PROPERTY=VALUE.
+type settings []string
+
+// UnmarshalFlag adds the settings of a list with commas between them.
+func (s *settings) UnmarshalFlag(list string) error {
+	for p := range strings.SplitSeq(list, ",") {
+		if err := dataset.CheckSetting(p); err != nil {
+			return err
 		}
+		name, _, _ := strings.Cut(p, "=")
+		if err := checkProperty(name); err != nil {
+			return err
+		}
+		for _, other := range *s {
+			if strings.HasPrefix(other, name+"=") && other != p {
+				return fmt.Errorf("%q and %q contradict each other", other, p)
+			}
+		}
+		*s = append(*s, p)
 	}
 	return nil
 }

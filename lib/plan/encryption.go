@@ -89,12 +89,12 @@ func (p *planner) initialStorage(r *record.Record) storage {
 // inherits reports whether the target's parent decides the encryption of a plain
 // dataset.
 func (p *planner) inherits() bool {
-	return p.o.Encrypt || slices.Contains(p.o.filter, "encryption")
+	return p.o.Encrypt || slices.Contains(p.o.FilterProperties, "encryption")
 }
 
 // given returns the value that --set-properties has for a property.
 func (p *planner) given(property string) (value string, ok bool) {
-	for _, pv := range p.o.set {
+	for _, pv := range p.o.SetProperties {
 		if name, v, _ := strings.Cut(pv, "="); name == property {
 			value, ok = v, true
 		}
@@ -274,12 +274,12 @@ func (p *planner) encryptionWarnings(d *draft) []string {
 			out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
 		}
 		var left []string
-		for _, name := range p.o.filter {
+		for _, name := range p.o.FilterProperties {
 			if zfs.KeyParameter(name) {
 				left = append(left, name)
 			}
 		}
-		for _, pv := range p.o.set {
+		for _, pv := range p.o.SetProperties {
 			if setsKey(pv) {
 				name, _, _ := strings.Cut(pv, "=")
 				left = append(left, name)

@@ -149,10 +149,7 @@ func (p *pair) plan(args string) *record.Record {
 	r := source("tank/a", "")
 	r.Snapshots = append(r.Snapshots, p.source...)
 	r.Bookmarks = append(r.Bookmarks, p.bookmarks...)
-	pl, err := newPlanner(o, s, now)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	pl := newPlanner(o, s, now)
 	pl.features = func(_, _, _ string) zfs.Features {
 		return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
 	}

@@ -95,6 +95,16 @@ func (s *inventory) nearest(name string) *record.Record {
 	return nil
 }
 
+// below returns the names of the datasets of the target that are below a name.
+func (s *inventory) below(name string) (out []string) {
+	for _, n := range s.order {
+		if strings.HasPrefix(n, name+"/") {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // readInventory reads the inventory from the output of zab-list in a file.
 func readInventory(path, target string, excluded func(string) bool) (*inventory, error) {
 	f, err := os.Open(path)

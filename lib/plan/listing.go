@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"zab/lib/aside"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -145,7 +146,7 @@ func (s *inventory) readAsides(ctx context.Context) error {
 	}
 	var names []string
 	for _, n := range s.order {
-		former, ok := record.FormerName(n)
+		former, ok := aside.Former(n)
 		if !ok {
 			continue
 		}
@@ -170,7 +171,7 @@ func (s *inventory) readAsides(ctx context.Context) error {
 			return u.Err
 		}
 		s.unread[u.Name] = u.Err
-		if former, ok := record.FormerName(u.Name); ok && (s.datasets[former] == nil || len(s.below(u.Name)) > 0) {
+		if former, ok := aside.Former(u.Name); ok && (s.datasets[former] == nil || len(s.below(u.Name)) > 0) {
 			s.unread[former] = u.Err
 		}
 	}
@@ -181,7 +182,7 @@ func (s *inventory) readAsides(ctx context.Context) error {
 // below which new copies are made. Of snapshots that a target has beyond the base, it
 // reads how much was written in them. It runs at most two zfs programs for all drafts
 // given.
-func (s *inventory) loadFacts(ctx context.Context, drafts []*draft, aside bool) error {
+func (s *inventory) loadFacts(ctx context.Context, drafts []*draft, renameAside bool) error {
 	if s.host == nil {
 		return nil
 	}
@@ -201,7 +202,7 @@ func (s *inventory) loadFacts(ctx context.Context, drafts []*draft, aside bool) 
 			continue
 		}
 		set = append(set, s.datasets[t.Name])
-		if aside && !d.has {
+		if renameAside && !d.has {
 			// Descendants may have their key from a dataset that is to be set aside.
 			for _, n := range s.below(t.Name) {
 				set = append(set, s.datasets[n])

@@ -13,7 +13,7 @@ import (
 // the names and guids of both sides.
 func (p *planner) match(r *record.Record, name string, n naming) *draft {
 	d := &draft{r: r, naming: n}
-	t := &record.Target{Host: p.o.SSHTarget, Name: name}
+	t := &record.Target{Host: string(p.o.SSHTarget), Name: name}
 	r.Target = t
 	if known := p.inv.datasets[name]; known != nil {
 		t.Exists = true

@@ -214,7 +214,7 @@ func TestFollowRenames(t *testing.T) {
 type tree map[string]int
 
 func (tr tree) rename(from, to string) bool {
-	up, _ := record.SplitName(to)
+	up, _ := dataset.Split(to)
 	if tr[from] == 0 || tr[to] != 0 || tr[up] == 0 || dataset.Within(to, from) {
 		return false
 	}
@@ -290,7 +290,7 @@ func TestFollowRandomRenames(t *testing.T) {
 		for _, r := range res.records {
 			name := r.Target.Name
 			for _, s := range r.Steps {
-				up, _ := record.SplitName(s.Dataset)
+				up, _ := dataset.Split(s.Dataset)
 				switch s.Do {
 				case record.DoCreateParent:
 					if dst[up] == 0 || dst[s.Dataset] != 0 {

@@ -109,12 +109,12 @@ func (r *run) partial() bool {
 
 // orphan returns the record of a dataset of the target that no source maps to.
 func (r *run) orphan(has *record.Record, backup string, n naming) *record.Record {
-	t := &record.Target{Host: r.o.SSHTarget, Name: has.Name, Exists: true, Pin: r.p.pin(n), OldPin: r.p.oldPin(n),
+	t := &record.Target{Host: r.host.Dest, Name: has.Name, Exists: true, Pin: r.p.pin(n), OldPin: r.p.oldPin(n),
 		Facts: has.Facts, Snapshots: has.Snapshots, Bookmarks: has.Bookmarks}
 	for i := range t.Snapshots {
 		_, t.Snapshots[i].Ours = n.format.Time(t.Snapshots[i].Name)
 	}
-	return &record.Record{Type: record.TypeOrphan, Backup: backup, Host: r.o.SSHTarget, Name: has.Name,
+	return &record.Record{Type: record.TypeOrphan, Backup: backup, Host: r.host.Dest, Name: has.Name,
 		Facts: record.Facts{GUID: has.GUID}, Reason: "no selected source maps to it", Target: t}
 }
 

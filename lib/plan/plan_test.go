@@ -73,7 +73,7 @@ func planBytes(t testing.TB, args string, state, input []byte) result {
 	p := Program()
 	rest, err := p.Parser().ParseArgs(append(strings.Fields(args), "--target-state="+file, "--snapshot-format={}-%s"))
 	if err != nil {
-		t.Fatal(err)
+		return result{err: err}
 	}
 	if len(rest) == 0 {
 		rest = []string{"backup"}

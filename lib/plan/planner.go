@@ -48,13 +48,9 @@ type planner struct {
 	autoSnapshots func() map[string]zfs.AutoSnapshot
 }
 
-func newPlanner(o *Options, inv *inventory, now int64) (*planner, error) {
-	keep, err := o.KeepTarget()
-	if err != nil {
-		return nil, cli.UsageError{Err: err}
-	}
-	return &planner{o: o, now: now, keep: keep, inv: inv,
-		namings: map[string]naming{}, drafts: map[string]*draft{}, movedCopies: map[string]string{}}, nil
+func newPlanner(o *Options, inv *inventory, now int64) *planner {
+	return &planner{o: o, now: now, keep: o.KeepTarget(), inv: inv,
+		namings: map[string]naming{}, drafts: map[string]*draft{}, movedCopies: map[string]string{}}
 }
 
 // naming is how the snapshots and holds of one backup are named.
@@ -71,8 +67,8 @@ func (p *planner) naming(backup string) (n naming, err error) {
 	if n.format, err = p.o.Format(backup); err != nil {
 		return n, cli.UsageError{Err: err}
 	}
-	if n.hold, err = snapname.HoldTag(p.o.HoldFormat, backup); err != nil {
-		return n, cli.UsageError{Err: fmt.Errorf("--hold-format: %w", err)}
+	if n.hold, err = p.o.HoldTag(backup); err != nil {
+		return n, cli.UsageError{Err: err}
 	}
 	p.namings[backup] = n
 	return n, nil

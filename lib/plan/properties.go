@@ -21,7 +21,7 @@ func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 		taken[name] = true
 	}
 	// Properties to set come first: they are not taken from the stream, so need no -x.
-	for _, pv := range p.o.set {
+	for _, pv := range p.o.SetProperties {
 		name, _, _ := strings.Cut(pv, "=")
 		add(&set, name, pv)
 	}
@@ -37,7 +37,7 @@ func (p *planner) properties(d *draft, first bool) (exclude, set []string) {
 	if p.o.ClearRefreservation {
 		add(&set, "refreservation", "refreservation=none")
 	}
-	for _, name := range p.o.filter {
+	for _, name := range p.o.FilterProperties {
 		// When zfs (2.3) receives an increment, it ignores -x for a property that is
 		// not inherited, unless the copy has a value of its own.
 		if none := unset(name); none != "" && first {
@@ -76,7 +76,7 @@ var (
 // inStream returns the properties of --set-properties and --filter-properties that only
 // the stream can bring.
 func (p *planner) inStream(r *record.Record) (names []string) {
-	for _, pv := range slices.Concat(p.o.set, p.o.filter) {
+	for _, pv := range slices.Concat([]string(p.o.SetProperties), p.o.FilterProperties) {
 		name, _, _ := strings.Cut(pv, "=")
 		if streamOnly(r.Kind, name) && !hasNot(r.Kind, name) {
 			names = append(names, name)

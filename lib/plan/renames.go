@@ -226,8 +226,8 @@ func (p *planner) rename(e *elsewhere, now string, of map[*draft]*elsewhere, bef
 // place, as when the pool of the source has another name.
 func (p *planner) widest(from, to string, of map[*draft]*elsewhere) (string, string) {
 	for {
-		up, last := record.SplitName(from)
-		above, now := record.SplitName(to)
+		up, last := dataset.Split(from)
+		above, now := dataset.Split(to)
 		if last != now || up == above || !strings.HasPrefix(up, p.inv.target+"/") || !strings.HasPrefix(above, p.inv.target+"/") {
 			return from, to
 		}

@@ -36,13 +36,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		// much memory as they do, not as much again.
 		debug.SetGCPercent(50)
 	}
-	excluded, err := o.Compile()
-	if err != nil {
-		return cli.UsageError{Err: err}
-	}
-	r := &run{o: o, env: env, host: env.Machine.Host(o.SSHTarget), target: target, failed: map[*record.Record]bool{}}
-	listed := r.startListing(ctx, excluded)
-	var bad error
+	r := &run{o: o, env: env, host: env.Machine.Host(string(o.SSHTarget)), target: target, failed: map[*record.Record]bool{}}
+	listed := r.startListing(ctx, o.Excludes)
+	var bad, err error
 	if r.all, bad, err = env.All(ctx); err != nil {
 		return err
 	}
@@ -226,12 +222,10 @@ func (r *run) listSources(ctx context.Context) error {
 // so that the first are on their way while the targets of the last are still being read.
 func (r *run) plan(ctx context.Context) error {
 	r.inv.findAsides()
-	p, err := newPlanner(r.o, r.inv, r.env.Now.Unix())
-	if err != nil {
-		return err
-	}
+	p := newPlanner(r.o, r.inv, r.env.Now.Unix())
 	r.p = p
-	if err := r.match(); err != nil {
+	err := r.match()
+	if err != nil {
 		return err
 	}
 	if r.inv.broken != nil {
@@ -326,7 +320,7 @@ func (r *run) readPools(ctx context.Context) error {
 	for _, d := range r.list {
 		if sends(d) {
 			pools[d.r.Host] = append(pools[d.r.Host], zfs.Pool(d.r.Name))
-			pools[r.o.SSHTarget] = append(pools[r.o.SSHTarget], target)
+			pools[r.host.Dest] = append(pools[r.host.Dest], target)
 		}
 	}
 	for dest, names := range pools {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"zab/lib/aside"
 	"zab/lib/dataset"
 )
 
@@ -170,7 +171,7 @@ func (c *checker) facts(prefix string, f *Facts) {
 	for _, m := range []struct {
 		name, value string
 		check       func(string) error
-	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, CheckAside}, {"zab:pool", f.Pool, CheckPool}} {
+	}{{"zab:from", f.From, CheckFrom}, {"zab:stream", f.Stream, CheckStream}, {"zab:aside", f.Aside, aside.CheckMark}, {"zab:pool", f.Pool, CheckPool}} {
 		if m.value != "" {
 			c.fail(prefix+m.name, m.check(m.value))
 		}
@@ -206,22 +207,6 @@ func CheckStream(s string) error {
 		flags = rest
 	}
 	return nil
-}
-
-// CheckAside returns an error unless s is a value that zab writes to the property
-// zab:aside: a phase and the last part of a dataset's name.
-func CheckAside(s string) error {
-	last, ok := strings.CutPrefix(s, AsideDone)
-	if !ok {
-		if last, ok = strings.CutPrefix(s, AsideBegun); !ok {
-			return fmt.Errorf("%q does not tell what was set aside", s)
-		}
-	}
-	if strings.Contains(last, "/") {
-		return fmt.Errorf("%q is not the last part of a name", last)
-	}
-	_, err := dataset.ParseName("x/" + last)
-	return err
 }
 
 func (c *checker) token(field, s string) {

@@ -152,7 +152,7 @@ type Facts struct {
 	// make share anything; or none. For a filesystem made only to be above a copy it is
 	// parent.
 	Stream string `json:"zab:stream,omitzero"`
-	// Aside: --rename-aside has renamed the dataset, or was about to; see SetAside.
+	// Aside: --rename-aside has renamed the dataset, or was about to; see aside.Recognize.
 	Aside string `json:"zab:aside,omitzero"`
 	// Pool is the guid of the pool that the copy was in when its base was last held for
 	// it: see chain.Pin.

@@ -46,19 +46,29 @@ type Schedule struct {
 
 // rule keeps the first snapshot of each interval until it is older than ttl.
 type rule struct {
-	interval, ttl age
+	interval, ttl Age
 }
 
 func (r rule) String() string { return r.interval.String() + r.ttl.String() }
 
-// age is a span of time as written: count of units.
-type age struct {
+// Age is a span of time as written: count of units. Make one with [ParseAge].
+type Age struct {
 	count   int64
 	unit    string
 	seconds int64
 }
 
-func (a age) String() string { return strconv.FormatInt(a.count, 10) + a.unit }
+// String returns the span as text that ParseAge reads back to the same span.
+func (a Age) String() string { return strconv.FormatInt(a.count, 10) + a.unit }
+
+// Seconds returns the length of the span.
+func (a Age) Seconds() int64 { return a.seconds }
+
+// UnmarshalFlag parses the value of an option.
+func (a *Age) UnmarshalFlag(text string) (err error) {
+	*a, err = ParseAge(text)
+	return err
+}
 
 // String returns the schedule as text that Parse reads back to the same schedule: no
 // spaces, units in lower case, no leading zeros, the number of newest snapshots first
@@ -72,6 +82,12 @@ func (s Schedule) String() string {
 		items = append(items, r.String())
 	}
 	return strings.Join(items, ",")
+}
+
+// UnmarshalFlag parses the value of an option.
+func (s *Schedule) UnmarshalFlag(text string) (err error) {
+	*s, err = Parse(text)
+	return err
 }
 
 // Parse reads a schedule: items separated by commas, each either N (always keep the
@@ -115,10 +131,9 @@ func Parse(text string) (Schedule, error) {
 	return s, nil
 }
 
-// ParseAge reads one span such as 30d, in the syntax of a rule's ttl, and returns it in
-// seconds. 0 is allowed, with a unit. Spaces and tabs around it are skipped. Errors are
-// like those of Parse.
-func ParseAge(text string) (seconds int64, err error) {
+// ParseAge reads one span such as 30d, in the syntax of a rule's ttl. 0 is allowed, with
+// a unit. Spaces and tabs around it are skipped. Errors are like those of Parse.
+func ParseAge(text string) (Age, error) {
 	p := parser{what: "age", text: text, end: len(text)}
 	for p.at < p.end && isBlank(text[p.at]) {
 		p.at++
@@ -127,16 +142,16 @@ func ParseAge(text string) (seconds int64, err error) {
 		p.end--
 	}
 	if p.at == p.end {
-		return 0, p.errorf(p.at, "nothing there: expected <number><unit> such as 30d")
+		return Age{}, p.errorf(p.at, "nothing there: expected <number><unit> such as 30d")
 	}
 	a, err := p.age("age")
 	if err != nil {
-		return 0, err
+		return Age{}, err
 	}
 	if p.at < p.end {
-		return 0, p.errorf(p.at, "%s after the age %s: expected the end", p.rest(), a)
+		return Age{}, p.errorf(p.at, "%s after the age %s: expected the end", p.rest(), a)
 	}
-	return a.seconds, nil
+	return a, nil
 }
 
 func isBlank(b byte) bool { return b == ' ' || b == '\t' }
@@ -199,14 +214,14 @@ func (p *parser) digits() string {
 	return p.text[start:p.at]
 }
 
-func (p *parser) age(what string) (age, error) {
+func (p *parser) age(what string) (Age, error) {
 	start := p.at
 	digits := p.digits()
 	if digits == "" {
 		if p.text[p.at] == '-' {
-			return age{}, p.errorf(p.at, "a negative number: expected a whole number, 0 or more")
+			return Age{}, p.errorf(p.at, "a negative number: expected a whole number, 0 or more")
 		}
-		return age{}, p.errorf(p.at, "%s: expected a whole number", p.rest())
+		return Age{}, p.errorf(p.at, "%s: expected a whole number", p.rest())
 	}
 	unitAt := p.at
 	for p.at < p.end && isLetter(p.text[p.at]) {
@@ -217,16 +232,16 @@ func (p *parser) age(what string) (age, error) {
 		if p.at < p.end {
 			found = p.rest()
 		}
-		return age{}, p.errorf(p.at, "%s in place of the unit of the %s: expected %s", found, what, unitNames)
+		return Age{}, p.errorf(p.at, "%s in place of the unit of the %s: expected %s", found, what, unitNames)
 	}
-	a := age{unit: strings.ToLower(p.text[unitAt:p.at])}
+	a := Age{unit: strings.ToLower(p.text[unitAt:p.at])}
 	scale := units[a.unit].seconds
 	if scale == 0 {
-		return age{}, p.errorf(unitAt, "unknown unit %q: expected %s", p.text[unitAt:p.at], unitNames)
+		return Age{}, p.errorf(unitAt, "unknown unit %q: expected %s", p.text[unitAt:p.at], unitNames)
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n > maxAge/scale {
-		return age{}, p.errorf(start, "%s is too long: expected at most 10000 years", p.text[start:p.at])
+		return Age{}, p.errorf(start, "%s is too long: expected at most 10000 years", p.text[start:p.at])
 	}
 	a.count, a.seconds = n, n*scale
 	return a, nil

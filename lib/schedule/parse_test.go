@@ -46,8 +46,8 @@ func TestUnits(t *testing.T) {
 		"1s": 1, "2min": 120, "1h": 3600, "1d": 86400, "1w": 604800, "1m": 2592000, "1y": 31557600, "4y": 126230400,
 		"0s": 0, "00d": 0, " 30d ": 2592000, "30D": 2592000, "10000y": 315576000000,
 	} {
-		if got, err := ParseAge(text); err != nil || got != want {
-			t.Errorf("ParseAge(%q) = %d, %v, want %d", text, got, err, want)
+		if got, err := ParseAge(text); err != nil || got.Seconds() != want {
+			t.Errorf("ParseAge(%q) = %d, %v, want %d", text, got.Seconds(), err, want)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestParseErrors(t *testing.T) {
 		{"10001y", `cannot parse age "10001y": at character 1: 10001y is too long: expected at most 10000 years`},
 	} {
 		if got, err := ParseAge(test.text); err == nil || err.Error() != test.want {
-			t.Errorf("ParseAge(%q) = %d, %v\nwant %s", test.text, got, err, test.want)
+			t.Errorf("ParseAge(%q) = %s, %v\nwant %s", test.text, got, err, test.want)
 		}
 	}
 }
@@ -138,8 +138,13 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		if n, err := ParseAge(text); err == nil && (n < 0 || n > maxAge) {
-			t.Fatalf("ParseAge(%q) = %d", text, n)
+		if a, err := ParseAge(text); err == nil {
+			if a.Seconds() < 0 || a.Seconds() > maxAge {
+				t.Fatalf("ParseAge(%q) = %s", text, a)
+			}
+			if again, err := ParseAge(a.String()); err != nil || again != a {
+				t.Fatalf("ParseAge(%q) = %s, which gives %s, %v", text, a, again, err)
+			}
 		}
 	})
 }

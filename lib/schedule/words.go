@@ -29,7 +29,7 @@ func (s Schedule) Words() string {
 }
 
 // words returns the span in words, such as "a day" or "2 days".
-func (a age) words() string {
+func (a Age) words() string {
 	name := units[a.unit].name
 	switch {
 	case a.count == 1 && a.unit == "h":

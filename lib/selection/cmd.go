@@ -26,12 +26,12 @@ import (
 
 // Select holds the options that the wrapper shares with zab-select.
 type Select struct {
-	SSHSource        string `long:"ssh-source" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
-	ExcludeUnchanged int64  `long:"exclude-unchanged" section:"selection" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
-	ExcludeReceived  bool   `long:"exclude-received" section:"selection" description:"Leave out datasets whose property was received with a stream"`
-	IncludeReceived  bool   `long:"include-received" section:"selection" description:"Keep datasets whose property was received, and copies of what the target's host has itself"`
-	SearchEvery      string `long:"search-every" section:"selection" value-name:"AGE" default:"0d" unquote:"false" description:"Search all pools only once in AGE, such as 1d, and else only where the property was set then"`
-	IgnoreReplicated bool   `long:"ignore-replicated" section:"selection" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
+	SSHSource        dataset.Host `long:"ssh-source" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
+	ExcludeUnchanged int64        `long:"exclude-unchanged" section:"selection" value-name:"BYTES" default:"0" base:"10" description:"Leave out datasets with fewer bytes written since their newest snapshot"`
+	ExcludeReceived  bool         `long:"exclude-received" section:"selection" description:"Leave out datasets whose property was received with a stream"`
+	IncludeReceived  bool         `long:"include-received" section:"selection" description:"Keep datasets whose property was received, and copies of what the target's host has itself"`
+	SearchEvery      schedule.Age `long:"search-every" section:"selection" value-name:"AGE" default:"0d" unquote:"false" description:"Search all pools only once in AGE, such as 1d, and else only where the property was set then"`
+	IgnoreReplicated bool         `long:"ignore-replicated" section:"selection" hidden:"yes" description:"Obsolete: leave out datasets without changes; see --exclude-unchanged"`
 }
 
 // Options of zab-select.
@@ -40,30 +40,32 @@ type Options struct {
 	snapname.Selecting
 	Select
 	cache.Remembering
-	Target      string   `long:"target" section:"selection" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
-	SSHTarget   string   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
-	StripPath   int      `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Strip the first N components of a source's name from the name of its copy"`
-	ExcludePath []string `long:"exclude-path" section:"selection" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
-	Excluded    bool     `long:"excluded" section:"selection" description:"Also print the datasets that --exclude-received, --exclude-unchanged or, as copies, --target leaves out, with the reason"`
-	All         bool     `long:"all" section:"selection" description:"Also print the datasets that are not selected, with the reason"`
+	Target      dataset.Name   `long:"target" section:"selection" value-name:"TARGET" unquote:"false" description:"Leave out TARGET, if it is on the same host, and copies of what its host has itself"`
+	SSHTarget   dataset.Host   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
+	StripPath   int            `long:"strip-path" section:"sent" value-name:"N" default:"0" base:"10" description:"Strip the first N components of a source's name from the name of its copy"`
+	ExcludePath []dataset.Name `long:"exclude-path" section:"selection" value-name:"DATASET" unquote:"false" description:"Leave out DATASET and everything below it, such as the target on the same host"`
+	Excluded    bool           `long:"excluded" section:"selection" description:"Also print the datasets that --exclude-received, --exclude-unchanged or, as copies, --target leaves out, with the reason"`
+	All         bool           `long:"all" section:"selection" description:"Also print the datasets that are not selected, with the reason"`
 }
 
 // Program describes zab-select.
 func Program() cli.Program {
 	o := &Options{}
+	var rules *Rules
+	var roots []string
 	return cli.Program{
 		Name: "zab-select", Usage: "BACKUP-NAME [DATASET...]", MinArgs: 1, MaxArgs: -1,
 		Summary: "Print a record for every dataset, at or below each DATASET, that the property autobackup:BACKUP-NAME selects.",
 		Options: o,
-		Check: func(args []string) error {
-			if _, err := within(args[1:]); err != nil {
+		Check: func(args []string) (err error) {
+			if roots, err = within(args[1:]); err != nil {
 				return err
 			}
-			_, err := o.rules(args[0])
+			rules, err = o.rules(args[0])
 			return err
 		},
 		Run: func(ctx context.Context, env *cli.Env, args []string) error {
-			return o.run(ctx, env, args[0], args[1:])
+			return o.run(ctx, env, args[0], rules, roots)
 		},
 	}
 }
@@ -85,43 +87,19 @@ func (o *Options) rules(backup string) (*Rules, error) {
 	if o.ExcludeUnchanged < 0 {
 		return nil, fmt.Errorf("--exclude-unchanged: %d is negative", o.ExcludeUnchanged)
 	}
-	if _, err := dataset.ParseHost(o.SSHSource); err != nil {
-		return nil, fmt.Errorf("--ssh-source: %w", err)
-	}
-	if _, err := dataset.ParseHost(o.SSHTarget); err != nil {
-		return nil, fmt.Errorf("--ssh-target: %w", err)
-	}
-	if o.Target != "" {
-		if _, err := dataset.ParseName(o.Target); err != nil {
-			return nil, fmt.Errorf("--target: %w", err)
-		}
-	}
-	for _, p := range o.ExcludePath {
-		if _, err := dataset.ParseName(p); err != nil {
-			return nil, fmt.Errorf("--exclude-path: %w", err)
-		}
-	}
-	if _, err := schedule.ParseAge(o.SearchEvery); err != nil {
-		return nil, fmt.Errorf("--search-every: %w", err)
-	}
-	r := &Rules{Property: prop, ExcludePaths: o.ExcludePath,
+	r := &Rules{Property: prop,
 		ExcludeReceived: o.ExcludeReceived && !o.IncludeReceived, IncludeReceived: o.IncludeReceived, ExcludeUnchanged: o.ExcludeUnchanged}
 	if o.IgnoreReplicated && r.ExcludeUnchanged == 0 {
 		r.ExcludeUnchanged = 1
 	}
+	for _, p := range o.ExcludePath {
+		r.ExcludePaths = append(r.ExcludePaths, string(p))
+	}
 	return r, nil
 }
 
-func (o *Options) run(ctx context.Context, env *cli.Env, backup string, operands []string) error {
-	rules, err := o.rules(backup)
-	if err != nil {
-		return cli.UsageError{Err: err}
-	}
-	roots, err := within(operands)
-	if err != nil {
-		return cli.UsageError{Err: err}
-	}
-	host := env.Machine.Host(o.SSHSource)
+func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *Rules, roots []string) (err error) {
+	host := env.Machine.Host(string(o.SSHSource))
 	// The property last: its value is the user's and may contain anything.
 	props := append(append([]string{}, zfs.FactProps...), rules.Property)
 	var all *listing
@@ -177,7 +155,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, operands
 			continue
 		}
 		out = append(out, &record.Record{
-			Type: record.TypeDataset, Backup: backup, Host: o.SSHSource,
+			Type: record.TypeDataset, Backup: backup, Host: host.Dest,
 			Name: datasets[i].Name, Facts: datasets[i].Facts(),
 			PoolGUID: pools[zfs.Pool(datasets[i].Name)],
 			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded, Partial: all.roots != nil,
@@ -192,7 +170,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, operands
 			return err
 		}
 	}
-	unread := append(all.missing(backup, o.SSHSource), all.records(backup, o.SSHSource)...)
+	unread := append(all.missing(backup, host.Dest), all.records(backup, host.Dest)...)
 	for _, r := range unread {
 		env.Report(r)
 		if err := w.Write(r); err != nil {
@@ -221,21 +199,22 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, operands
 func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, props []string) (*listing, error) {
 	l := &listing{host: host, rules: rules, props: props, roots: roots}
 	find := o.listAll
-	if o.Target != "" && !o.All && o.SSHSource == o.SSHTarget {
+	target := string(o.Target)
+	if target != "" && !o.All && o.SSHSource == o.SSHTarget {
 		if roots != nil {
-			l.roots = slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, o.Target) })
+			l.roots = slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, target) })
 			if len(l.roots) == 0 {
-				return nil, errNoRoots(o.Target)
+				return nil, errNoRoots(target)
 			}
 		}
-		if l.searched(o.Target) {
+		if l.searched(target) {
 			find = o.listBesideTarget
 		}
 	}
 	if err := find(ctx, env, l); err != nil {
 		return nil, err
 	}
-	err := l.lookAround(ctx, o.Target)
+	err := l.lookAround(ctx, target)
 	if err == nil {
 		err = l.mend(ctx, env, o)
 	}
@@ -267,10 +246,11 @@ func (o *Options) listAll(ctx context.Context, env *cli.Env, l *listing) error {
 // listBesideTarget lists what is searched, but not below the target, which is on the
 // same host and within the search.
 func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing) error {
-	depth := strings.Count(o.Target, "/")
+	target := string(o.Target)
+	depth := strings.Count(target, "/")
 	var above, beside []string // of the roots
 	for _, r := range l.roots {
-		if dataset.Within(o.Target, r) {
+		if dataset.Within(target, r) {
 			above = append(above, r)
 			depth -= strings.Count(r, "/")
 		} else {
@@ -280,16 +260,16 @@ func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing
 	if err := l.get(ctx, above, depth); err != nil {
 		return cannotList(l.host, err)
 	}
-	at := slices.IndexFunc(l.datasets, func(d zfs.Dataset) bool { return d.Name == o.Target })
+	at := slices.IndexFunc(l.datasets, func(d zfs.Dataset) bool { return d.Name == target })
 	if at < 0 {
 		// Its absence from a list proves nothing, so zfs is asked for it by name.
 		if err := o.findTarget(ctx, env, l.rules); err != nil {
 			return err
 		}
 	} else {
-		l.rules.Target, l.rules.TargetGUID = o.Target, l.datasets[at].Props["guid"].Value
+		l.rules.Target, l.rules.TargetGUID = target, l.datasets[at].Props["guid"].Value
 	}
-	path, tops := around(l.datasets, o.Target)
+	path, tops := around(l.datasets, target)
 	l.datasets = path
 	if len(tops) > 0 {
 		deep, gone, err := l.below(ctx, tops)
@@ -341,20 +321,21 @@ func around(shallow []zfs.Dataset, target string) (path []zfs.Dataset, roots []s
 
 // findTarget looks the target up on its own host.
 func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) error {
-	if o.Target == "" {
+	target := string(o.Target)
+	if target == "" {
 		return nil
 	}
-	host := env.Machine.Host(o.SSHTarget)
-	got, err := host.Get(ctx, []string{"guid"}, []string{o.Target}, false)
+	host := env.Machine.Host(string(o.SSHTarget))
+	got, err := host.Get(ctx, []string{"guid"}, []string{target}, false)
 	switch {
-	case zfs.Absent(err, o.Target):
-		message, hint := host.Missing(ctx, o.Target)
+	case zfs.Absent(err, target):
+		message, hint := host.Missing(ctx, target)
 		return &record.Error{Stage: "select", Kind: record.KindTargetMissing, Hint: hint,
-			Message: fmt.Sprintf("cannot back up to '%s': %s", o.Target, message)}
+			Message: fmt.Sprintf("cannot back up to '%s': %s", target, message)}
 	case err != nil:
-		return fmt.Errorf("cannot look up the target '%s': %w", o.Target, err)
+		return fmt.Errorf("cannot look up the target '%s': %w", target, err)
 	}
-	rules.Target, rules.TargetGUID = o.Target, got[0].Props["guid"].Value
+	rules.Target, rules.TargetGUID = target, got[0].Props["guid"].Value
 	return nil
 }
 
@@ -367,7 +348,7 @@ func (o *Options) findCopies(ctx context.Context, env *cli.Env, rules *Rules, da
 	if rules.TargetPools = rules.ownPools(datasets); rules.TargetPools != nil {
 		return nil
 	}
-	host := env.Machine.Host(o.SSHTarget)
+	host := env.Machine.Host(string(o.SSHTarget))
 	pools, err := host.Pools(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot list the pools of %s: %w", host, err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"zab/lib/aside"
 	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
@@ -98,7 +99,7 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	if p, ok := r.excludedBy(name); ok {
 		return no("excluded, being below '" + p + "'")
 	}
-	if _, _, aside := f.SetAside(name); aside {
+	if _, _, was := aside.Recognize(name, f.Aside); was {
 		return no("excluded, having been set aside by --rename-aside")
 	}
 	if source == "received" && r.ExcludeReceived {

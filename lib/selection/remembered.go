@@ -21,7 +21,6 @@ import (
 	"zab/lib/cli"
 	"zab/lib/dataset"
 	"zab/lib/private"
-	"zab/lib/schedule"
 	"zab/lib/zfs"
 )
 
@@ -70,8 +69,7 @@ const maxFindings = 64 << 20
 
 // recall reads what is remembered. It returns nil where nothing is, or can be.
 func (o *Options) recall(env *cli.Env, host *zfs.Host, rules *Rules) *memory {
-	every, _ := schedule.ParseAge(o.SearchEvery) // checked with the command line
-	if !o.Cache && every == 0 {
+	if !o.Cache && o.SearchEvery.Seconds() == 0 {
 		return nil
 	}
 	dir, err := cache.Dir()
@@ -84,7 +82,7 @@ func (o *Options) recall(env *cli.Env, host *zfs.Host, rules *Rules) *memory {
 		env.Verbosef("nothing is remembered of the search: %s", err)
 		return nil
 	}
-	of := strings.Join(append([]string{host.Dest, rules.Property, o.SSHTarget, o.Target}, rules.ExcludePaths...), " ")
+	of := strings.Join(append([]string{host.Dest, rules.Property, string(o.SSHTarget), string(o.Target)}, rules.ExcludePaths...), " ")
 	sum := sha256.Sum256([]byte(of))
 	m := &memory{path: filepath.Join(dir, "selection-"+hex.EncodeToString(sum[:8])+".json"), now: time.Now(), host: host}
 	if err := m.read(of); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -125,6 +123,9 @@ func (m *memory) read(of string) error {
 }
 
 func (m *memory) save(env *cli.Env) {
+	if env.Common.DryRun {
+		return
+	}
 	data, err := json.Marshal(m.findings)
 	if err == nil {
 		err = private.Replace(m.path, append(data, '\n'))
@@ -169,9 +170,8 @@ func (o *Options) search(ctx context.Context, env *cli.Env, host *zfs.Host, rule
 
 // mayRely reports whether the last search of all pools is recent enough for this run.
 func (o *Options) mayRely(m *memory) bool {
-	age, _ := schedule.ParseAge(o.SearchEvery)
 	since := m.now.Unix() - m.Searched
-	return !o.All && len(m.Set) > 0 && since >= 0 && since < age
+	return !o.All && len(m.Set) > 0 && since >= 0 && since < o.SearchEvery.Seconds()
 }
 
 // listKnown lists what is at and below the remembered datasets. It returns an error if

@@ -115,7 +115,9 @@ func TestSearchElsewhere(t *testing.T) {
 	// A clock that was set back makes the search look as if it came from the future.
 	m := memory{now: time.Unix(1000, 0), findings: findings{Searched: 2000, Set: []place{{"tank", "1"}}}}
 	o := Options{}
-	o.SearchEvery = "1d"
+	if err := o.SearchEvery.UnmarshalFlag("1d"); err != nil {
+		t.Fatal(err)
+	}
 	if o.mayRely(&m) {
 		t.Error("a search in the future is relied on")
 	}

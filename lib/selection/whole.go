@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"zab/lib/cli"
 	"zab/lib/dataset"
@@ -155,14 +156,44 @@ func (l *listing) read(ctx context.Context, names []string, depth int) (got []zf
 	return got, absent, unread, nil
 }
 
+// A listing opens one dataset after the other, so several listings at the same time take
+// less time: two, of 320 unmounted copies, half of it on two processors. But each is a
+// program more, so there is one for every treesEach trees, and mostListings at most.
+const (
+	treesEach    = 4
+	mostListings = 4
+)
+
 // below lists the named datasets, which were listed just now, and all below them. gone
 // reports that one of the named datasets no longer exists.
 func (l *listing) below(ctx context.Context, names []string) (deep []zfs.Dataset, gone bool, err error) {
-	deep, absent, unread, err := l.read(ctx, names, -1)
-	if err != nil || len(absent) > 0 {
-		return nil, len(absent) > 0, err
+	type answer struct {
+		got    []zfs.Dataset
+		absent []string
+		unread []zfs.Unread
+		err    error
 	}
-	l.note(unread)
+	answers := make([]answer, min(max(len(names)/treesEach, 1), mostListings))
+	var listings sync.WaitGroup
+	for i := range answers {
+		// Neighbours are likely to be alike, such as the copies of one machine.
+		var mine []string
+		for k := i; k < len(names); k += len(answers) {
+			mine = append(mine, names[k])
+		}
+		listings.Go(func() {
+			a := &answers[i]
+			a.got, a.absent, a.unread, a.err = l.read(ctx, mine, -1)
+		})
+	}
+	listings.Wait()
+	for _, a := range answers {
+		if a.err != nil || len(a.absent) > 0 {
+			return nil, len(a.absent) > 0, a.err
+		}
+		deep = append(deep, a.got...)
+		l.note(a.unread)
+	}
 	return deep, false, nil
 }
 
@@ -177,7 +208,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	outside := func(n string) bool {
 		_, excluded := l.rules.excludedBy(n)
-		return !excluded && l.searched(n) && (o.SSHSource != o.SSHTarget || o.Target == "" || !dataset.Within(n, o.Target))
+		return !excluded && l.searched(n) && (o.SSHSource != o.SSHTarget || o.Target == "" || !dataset.Within(n, string(o.Target)))
 	}
 	var tops []string
 	for n := range l.names() {
@@ -207,12 +238,12 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 		}
 	}
 	if o.Target != "" {
-		copies, _, _, err := env.Machine.Host(o.SSHTarget).Readable(ctx, []string{"guid"}, []string{o.Target}, -1)
+		copies, _, _, err := env.Machine.Host(string(o.SSHTarget)).Readable(ctx, []string{"guid"}, []string{string(o.Target)}, -1)
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		for _, p := range places {
-			of, err := dataset.TargetName(p.Name, o.Target, o.StripPath)
+			of, err := dataset.TargetName(p.Name, string(o.Target), o.StripPath)
 			if err != nil {
 				continue // it has no name on the target to look below
 			}

@@ -30,7 +30,7 @@ type Snap struct {
 	NoSnapshot    bool     `long:"no-snapshot" section:"snapshots" description:"Make no new snapshots; use the existing ones"`
 	MinChange     int64    `long:"min-change" section:"snapshots" value-name:"BYTES" default:"1" base:"10" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
 	AllowEmpty    bool     `long:"allow-empty" section:"snapshots" description:"Also snapshot datasets that did not change"`
-	SetProperties []string `long:"set-snapshot-properties" section:"snapshots" value-name:"P=V,..." unquote:"false" description:"User properties to set on the new snapshots"`
+	SetProperties settings `long:"set-snapshot-properties" section:"snapshots" value-name:"P=V,..." unquote:"false" description:"User properties to set on the new snapshots"`
 	PreCommand    []string `long:"pre-snapshot-cmd" section:"snapshots" value-name:"CMD" unquote:"false" description:"Run CMD on the source side before the snapshot; if it fails, none is made"`
 	PostCommand   []string `long:"post-snapshot-cmd" section:"snapshots" value-name:"CMD" unquote:"false" description:"Run CMD on the source side after the snapshot, whatever happened"`
 }
@@ -60,35 +60,28 @@ func Program() cli.Program {
 func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) check() error {
-	if _, err := o.Format("x"); err != nil {
-		return err
-	}
 	if o.MinChange < 0 {
 		return fmt.Errorf("--min-change: %d is negative", o.MinChange)
 	}
-	if _, err := o.properties(); err != nil {
-		return err
-	}
-	_, err := o.Compile()
-	return err
+	return nil
 }
 
-func (o *Options) properties() ([]string, error) {
-	var out []string
-	for _, list := range o.SetProperties {
-		for p := range strings.SplitSeq(list, ",") {
-			name, _, ok := strings.Cut(p, "=")
-			if !ok || name == "" {
-				return nil, fmt.Errorf("--set-snapshot-properties: %q is not of the form PROPERTY=VALUE", p)
-			}
-			// A snapshot takes no other properties.
-			if _, err := snapname.Property(name, ""); err != nil {
-				return nil, fmt.Errorf("--set-snapshot-properties: %q is not a user property: %w", name, err)
-			}
-			out = append(out, p)
+// settings are user properties with their values; a snapshot takes no others.
+type settings []string
+
+// UnmarshalFlag adds the settings of a list with commas between them.
+func (s *settings) UnmarshalFlag(list string) error {
+	for p := range strings.SplitSeq(list, ",") {
+		name, _, ok := strings.Cut(p, "=")
+		if !ok || name == "" {
+			return fmt.Errorf("%q is not of the form PROPERTY=VALUE", p)
 		}
+		if _, err := snapname.Property(name, ""); err != nil {
+			return fmt.Errorf("%q is not a user property: %w", name, err)
+		}
+		*s = append(*s, p)
 	}
-	return out, nil
+	return nil
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env) error {
@@ -211,11 +204,7 @@ func groups(rs []*record.Record, key func(*record.Record) string) [][]*record.Re
 
 // list fills in the snapshots and bookmarks of the records.
 func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record) error {
-	excluded, err := s.o.Compile()
-	if err != nil {
-		return err
-	}
-	failed, err := s.fill(ctx, host, set, excluded)
+	failed, err := s.fill(ctx, host, set, s.o.Excludes)
 	pools := groups(set, func(r *record.Record) string { return zfs.Pool(r.Name) })
 	switch kind := zfs.KindOf(err); {
 	case err == nil:
@@ -223,7 +212,7 @@ func (s *snapper) list(ctx context.Context, host *zfs.Host, set []*record.Record
 		failed = map[*record.Record]error{}
 		// A pool in trouble must not stop the others.
 		for _, of := range pools {
-			some, err := host.Fill(ctx, of, excluded)
+			some, err := host.Fill(ctx, of, s.o.Excludes)
 			if ctx.Err() != nil {
 				return err
 			}
@@ -252,10 +241,6 @@ func (s *snapper) unlisted(set []*record.Record, failed map[*record.Record]error
 // again reads the written bytes and the snapshots of records once more, because they may
 // have changed meanwhile.
 func (s *snapper) again(ctx context.Context, host *zfs.Host, set []*record.Record) error {
-	excluded, err := s.o.Compile()
-	if err != nil {
-		return err
-	}
 	for _, r := range set {
 		r.Written, r.Remembered = nil, false
 	}
@@ -263,7 +248,7 @@ func (s *snapper) again(ctx context.Context, host *zfs.Host, set []*record.Recor
 		return err
 	}
 	set = standing(set)
-	failed, err := host.Fill(ctx, set, excluded)
+	failed, err := host.Fill(ctx, set, s.o.Excludes)
 	if err != nil {
 		return err
 	}

@@ -207,10 +207,10 @@ func (p *pool) log(word string) []string {
 func run(t *testing.T, args []string, input string) (out []*record.Record, stderr string, err error) {
 	t.Helper()
 	p := Program()
-	if _, err := p.Parser().ParseArgs(append(args, "--utc")); err != nil {
-		t.Fatal(err)
+	if _, err = p.Parser().ParseArgs(append(args, "--utc")); err == nil {
+		err = p.Check(nil)
 	}
-	if err := p.Check(nil); err != nil {
+	if err != nil {
 		return nil, "", err
 	}
 	var b, e bytes.Buffer

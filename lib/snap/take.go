@@ -29,9 +29,6 @@ func (s *snapper) snapshotAll(ctx context.Context, host *zfs.Host, set []*record
 		return cli.UsageError{Err: err}
 	}
 	t := &taking{snapper: s, host: host, format: format, made: map[string]*record.Record{}}
-	if t.props, err = s.o.properties(); err != nil {
-		return cli.UsageError{Err: err}
-	}
 	t.name, _ = s.freeName(format.Name, set, nil)
 	t.hooks = hooks{env: s.env, host: host, o: s.o, backup: set[0].Backup, snapshot: t.name, set: set}
 	defer t.hooks.post(ctx)
@@ -73,7 +70,6 @@ type taking struct {
 	*snapper
 	host   *zfs.Host
 	format snapname.Format
-	props  []string
 	hooks  hooks
 	name   string
 	made   map[string]*record.Record // by the full name of the new snapshot
@@ -143,7 +139,7 @@ func (t *taking) pool(ctx context.Context, set []*record.Record) error {
 			byFull[n] = r
 			full = append(full, n)
 		}
-		made, failed, taken := t.host.SnapshotMost(ctx, full, t.props, round == rounds)
+		made, failed, taken := t.host.SnapshotMost(ctx, full, t.o.SetProperties, round == rounds)
 		for _, n := range made {
 			t.made[n] = byFull[n]
 		}

@@ -41,14 +41,15 @@ func findCompressor(name Compression) *compressor {
 	return nil
 }
 
-// Check returns an error if the type is unknown.
-func (c Compression) Check() error {
-	if c == "" || findCompressor(c) != nil {
+// UnmarshalFlag parses the value of an option.
+func (c *Compression) UnmarshalFlag(s string) error {
+	*c = Compression(s)
+	if findCompressor(*c) != nil {
 		return nil
 	}
 	var names []string
 	for _, c := range compressors {
 		names = append(names, c.name)
 	}
-	return fmt.Errorf("unknown type %q, known are %s", string(c), strings.Join(names, ", "))
+	return fmt.Errorf("unknown type %q, known are %s", s, strings.Join(names, ", "))
 }

@@ -49,6 +49,12 @@ func ParseSize(s string) (Size, error) {
 	return Size(n), nil
 }
 
+// UnmarshalFlag parses the value of an option.
+func (s *Size) UnmarshalFlag(text string) (err error) {
+	*s, err = ParseSize(text)
+	return err
+}
+
 func normalUnit(u string) string {
 	if strings.EqualFold(u, "k") {
 		return "k"

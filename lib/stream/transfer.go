@@ -19,15 +19,15 @@ type element struct {
 	buffer bool
 }
 
-// Options are the programs, buffers and limits that a stream passes on its way.
+// Options are the programs, buffers and limits that a stream passes on its way. A size of
+// 0 is none, or for Chunk a default.
 type Options struct {
-	Compress Compression
-	// Buffer is the size of each buffer; 0 is none. Chunk is how many bytes a buffer
-	// reads and writes at once; 0 is a default. Rate is the limit in bytes a second; 0 is
-	// none.
-	Buffer, Chunk, Rate Size
-	// SendPipe and RecvPipe are shell commands, on the source and on the target.
-	SendPipe, RecvPipe []string
+	Compress Compression `long:"compress" section:"stream" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
+	Rate     Size        `long:"rate" section:"stream" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
+	Buffer   Size        `long:"buffer" section:"stream" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
+	Chunk    Size        `long:"buffer-chunk-size" section:"stream" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
+	SendPipe []string    `long:"send-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
+	RecvPipe []string    `long:"recv-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
 }
 
 // Transfer is one stream from one host to another.

@@ -12,7 +12,6 @@ package thin
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"zab/lib/chain"
@@ -26,7 +25,7 @@ import (
 // Thin holds the options that the wrapper shares with zab-thin, besides those about
 // names and schedules.
 type Thin struct {
-	DestroyMissing string `long:"destroy-missing" section:"thinning" often:"yes" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target whose source is missing, once it was first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
+	DestroyMissing *schedule.Age `long:"destroy-missing" section:"thinning" often:"yes" value-name:"AGE" unquote:"false" description:"Destroy datasets of the target whose source is missing, once it was first seen missing AGE ago, such as 30d, and their newest snapshot of ours is as old"`
 }
 
 // Options of zab-thin.
@@ -38,8 +37,8 @@ type Options struct {
 	schedule.Target
 	Thin
 	chain.Keeping
-	HoldFormat string `long:"hold-format" section:"sent" value-name:"FORMAT" default:"zfs_autobackup:{}" unquote:"false" description:"Tag of our holds; {} is the backup name"`
-	Explain    string `long:"explain" section:"thinning" value-name:"SCHEDULE" unquote:"false" description:"Print in words what a schedule keeps, and exit"`
+	snapname.Holding
+	Explain *schedule.Schedule `long:"explain" section:"thinning" value-name:"SCHEDULE" unquote:"false" description:"Print in words what a schedule keeps, and exit"`
 }
 
 // Program describes zab-thin.
@@ -49,7 +48,6 @@ func Program() cli.Program {
 		Name: "zab-thin", MaxArgs: 0, ReadsRecords: true,
 		Summary: "Destroy the snapshots of the records read that the schedules do not want.",
 		Options: o,
-		Check:   func([]string) error { _, err := o.rules("x", 0); return err },
 		Answer:  o.explain,
 		Run:     func(ctx context.Context, env *cli.Env, _ []string) error { return o.run(ctx, env) },
 	}
@@ -63,26 +61,16 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	target, err := o.KeepTarget()
+	property, err := o.Property(backup)
 	if err != nil {
 		return nil, err
 	}
-	source, err := o.KeepSource()
+	tag, err := o.HoldTag(backup)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := o.Property(backup); err != nil {
-		return nil, err
-	}
-	if _, err := snapname.HoldTag(o.HoldFormat, backup); err != nil {
-		return nil, fmt.Errorf("--hold-format: %w", err)
-	}
-	if o.DestroyMissing != "" {
-		if _, err := schedule.ParseAge(o.DestroyMissing); err != nil {
-			return nil, fmt.Errorf("--destroy-missing: %w", err)
-		}
-	}
-	r := &Rules{Source: &source, Target: target, Format: format, Now: now, Bookmark: o.Bookmark, DryRun: o.DryRun}
+	r := &Rules{Source: &o.Source.Keep, Target: o.KeepTarget(), Format: format, Property: property, HoldTag: tag,
+		Now: now, Bookmark: o.Bookmark, DryRun: o.DryRun}
 	if o.NoThinning {
 		r.Source = nil
 	}
@@ -90,15 +78,11 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 }
 
 // explain returns the text that --explain prints, or "" without that option.
-func (o *Options) explain() (string, error) {
-	if o.Explain == "" {
-		return "", nil
+func (o *Options) explain() string {
+	if o.Explain == nil {
+		return ""
 	}
-	s, err := schedule.Parse(o.Explain)
-	if err != nil {
-		return "", fmt.Errorf("--explain: %w", err)
-	}
-	return "keeps " + s.Words(), nil
+	return "keeps " + o.Explain.Words()
 }
 
 // batch is the number of records that are thinned together and share their listings.

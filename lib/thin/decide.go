@@ -18,6 +18,8 @@ type Rules struct {
 	Source, Target *schedule.Schedule
 	// Format tells which snapshots are ours, and their times.
 	Format snapname.Format
+	// Property is the selecting property, HoldTag the tag of our holds.
+	Property, HoldTag string
 	// Now is in seconds since the epoch.
 	Now int64
 	// Bookmark lets the source drop the incremental base, even if it is the newest

@@ -7,7 +7,6 @@ import (
 
 	"zab/lib/chain"
 	"zab/lib/record"
-	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
 
@@ -203,8 +202,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask,
 				held = append(held, full)
 				pin[full] = o.r.Target.OwnTag()
 				copies[full] = o.list == &o.r.Target.Snapshots
-				// The format was checked with the command line.
-				tag[full], _ = snapname.HoldTag(t.o.HoldFormat, o.r.Backup)
+				tag[full] = t.rules[o.r.Backup].HoldTag
 			}
 		}
 	}

@@ -8,10 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"zab/lib/aside"
 	"zab/lib/chain"
 	"zab/lib/record"
-	"zab/lib/schedule"
-	"zab/lib/snapname"
 	"zab/lib/zfs"
 )
 
@@ -21,19 +20,15 @@ import (
 // missing decides about the orphans of a set and destroys those whose time has come, the
 // deepest first, so that a whole tree can go in one run.
 func (t *thinner) missing(ctx context.Context, set []*record.Record) error {
-	if t.o.DestroyMissing == "" {
+	if t.o.DestroyMissing == nil {
 		return nil
-	}
-	age, err := schedule.ParseAge(t.o.DestroyMissing)
-	if err != nil {
-		return err
 	}
 	var ask []*orphanAge
 	for _, r := range set {
 		if r.Type != record.TypeOrphan || r.Excluded || r.Error != nil || r.Target == nil || !r.Target.Exists || r.Thin == nil {
 			continue
 		}
-		a := &orphanAge{r: r, age: age}
+		a := &orphanAge{r: r, age: t.o.DestroyMissing.Seconds()}
 		if ours := t.ours(r); len(ours) == 0 {
 			r.Thin.Dataset = "missing on the source: kept, for it has no snapshot of ours"
 			continue
@@ -276,12 +271,8 @@ func (t *thinner) waits(a *orphanAge, since int64) bool {
 // by itself, and a copy is not destroyed before its newest snapshot is as old as
 // --destroy-missing says; so only copies with such an old one are looked at.
 func (t *thinner) returned(ctx context.Context, set []*record.Record) error {
-	if t.o.DestroyMissing == "" || t.env.Common.DryRun {
+	if t.o.DestroyMissing == nil || t.env.Common.DryRun {
 		return nil
-	}
-	age, err := schedule.ParseAge(t.o.DestroyMissing)
-	if err != nil {
-		return err
 	}
 	names := map[string][]string{}
 	for _, r := range set {
@@ -289,7 +280,7 @@ func (t *thinner) returned(ctx context.Context, set []*record.Record) error {
 			continue
 		}
 		if ours := t.ours(r); len(ours) > 0 {
-			if at, _ := t.rules[r.Backup].Format.Time(ours[len(ours)-1].Name); at+age <= t.rules[r.Backup].Now {
+			if at, _ := t.rules[r.Backup].Format.Time(ours[len(ours)-1].Name); at+t.o.DestroyMissing.Seconds() <= t.rules[r.Backup].Now {
 				names[r.Target.Host] = append(names[r.Target.Host], r.Target.Name)
 			}
 		}
@@ -344,10 +335,7 @@ func (t *thinner) sources(ctx context.Context, list []*orphanAge) error {
 		}
 		a.side = s
 		if n := r.Source.Name; n != "" {
-			prop, err := t.o.Property(r.Backup)
-			if err != nil {
-				return err
-			}
+			prop := t.rules[r.Backup].Property
 			names[r.Source.Host][prop] = append(names[r.Source.Host][prop], n)
 		}
 	}
@@ -532,7 +520,7 @@ func look(ctx context.Context, host *zfs.Host, name string) (*orphan, error) {
 	if d, ok := got[name]; ok {
 		f := d.Facts()
 		is.from = f.From
-		_, _, is.aside = f.SetAside(name)
+		_, _, is.aside = aside.Recognize(name, f.Aside)
 	}
 	return is, err
 }
@@ -601,10 +589,6 @@ func (t *thinner) destroyAll(ctx context.Context, host *zfs.Host, o pruneTask, i
 // freeOrphan releases our own holds from an orphan: they protected the incremental base
 // for a source that is gone.
 func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Record, is *orphan, ours []record.Snapshot) error {
-	tag, err := snapname.HoldTag(t.o.HoldFormat, r.Backup)
-	if err != nil {
-		return err
-	}
 	var full []string
 	counts := map[string]int64{}
 	for _, s := range ours {
@@ -613,7 +597,7 @@ func (t *thinner) freeOrphan(ctx context.Context, host *zfs.Host, r *record.Reco
 			counts[s.Full(r.Name)] = *n
 		}
 	}
-	tags := []string{tag, r.Target.OwnTag()}
+	tags := []string{t.rules[r.Backup].HoldTag, r.Target.OwnTag()}
 	// Nothing was sent to the orphan in this run, so the guid of its pool may be unknown.
 	if pin, ok := chain.ParsePin(r.Target.OwnTag()); ok {
 		holders, err := host.Holds(ctx, counts)

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"zab/lib/cache"
 	"zab/lib/cli"
@@ -26,22 +25,13 @@ import (
 
 // Options are the options of the transfer, shared with the wrapper zab.
 type Options struct {
-	Compress     stream.Compression `long:"compress" section:"stream" optional:"yes" optional-value:"zstd-fast" value-name:"TYPE" unquote:"false" description:"Compress what is sent: gzip, pigz-fast, pigz-slow, zstd-fast (default), zstd-slow, zstd-adapt, xz, lzo, lz4"`
-	Rate         string             `long:"rate" section:"stream" value-name:"DATARATE" unquote:"false" description:"Send at most that many bytes a second, such as 10M"`
-	Buffer       string             `long:"buffer" section:"stream" value-name:"SIZE" unquote:"false" description:"Buffer the stream with that much memory, such as 128M"`
-	BufferChunk  string             `long:"buffer-chunk-size" section:"stream" value-name:"SIZE" unquote:"false" description:"Read and write that much at once when buffering"`
-	SendPipe     []string           `long:"send-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the source; may be given several times"`
-	RecvPipe     []string           `long:"recv-pipe" section:"stream" value-name:"COMMAND" unquote:"false" description:"Pipe the stream through a shell command on the target; may be given several times"`
-	IgnoreErrors bool               `long:"ignore-transfer-errors" section:"stream" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
-	Progress     bool               `long:"progress" description:"Show progress on stderr even if that is not a terminal"`
-	NoProgress   bool               `long:"no-progress" description:"Show no progress"`
-	Jobs         string             `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
-	Retries      int                `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Retry a transfer that many times if it fails for a transient reason, such as a lost connection"`
-	Stall        string             `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
-
-	jobs   int // 0: atOnce decides
-	stream stream.Options
-	stall  time.Duration
+	Stream       stream.Options
+	IgnoreErrors bool         `long:"ignore-transfer-errors" section:"stream" description:"Only warn when a program of a transfer fails but the snapshot has arrived"`
+	Progress     bool         `long:"progress" description:"Show progress on stderr even if that is not a terminal"`
+	NoProgress   bool         `long:"no-progress" description:"Show no progress"`
+	Jobs         jobs         `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
+	Retries      int          `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Retry a transfer that many times if it fails for a transient reason, such as a lost connection"`
+	Stall        cli.Duration `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
 }
 
 // The largest sizes accepted, in bytes: larger ones cannot be meant.
@@ -50,42 +40,34 @@ const (
 	maxChunk  = 1 << 30
 )
 
-// Check parses the values of the options. An error is a usage error.
+// jobs is a number of datasets sent at once; 0: atOnce decides.
+type jobs int
+
+func (j *jobs) UnmarshalFlag(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 1000 {
+		return fmt.Errorf("%q is not a number between 1 and 1000", s)
+	}
+	*j = jobs(n)
+	return nil
+}
+
+// Check checks the options. An error is a usage error.
 func (o *Options) Check() error {
-	if err := o.Compress.Check(); err != nil {
-		return fmt.Errorf("--compress: %w", err)
-	}
-	o.stream = stream.Options{Compress: o.Compress, SendPipe: o.SendPipe, RecvPipe: o.RecvPipe}
 	for _, s := range []struct {
-		name, text string
-		to         *stream.Size
-		most       stream.Size
+		name       string
+		size, most stream.Size
 	}{
-		{"rate", o.Rate, &o.stream.Rate, 1 << 50},
-		{"buffer", o.Buffer, &o.stream.Buffer, maxBuffer},
-		{"buffer-chunk-size", o.BufferChunk, &o.stream.Chunk, maxChunk},
+		{"rate", o.Stream.Rate, 1 << 50},
+		{"buffer", o.Stream.Buffer, maxBuffer},
+		{"buffer-chunk-size", o.Stream.Chunk, maxChunk},
 	} {
-		if s.text == "" {
-			continue
+		if s.size > s.most {
+			return fmt.Errorf("--%s: %q is more than %s", s.name, s.size, s.most)
 		}
-		n, err := stream.ParseSize(s.text)
-		if err == nil && n > s.most {
-			err = fmt.Errorf("%q is more than %s", s.text, s.most)
-		}
-		if err != nil {
-			return fmt.Errorf("--%s: %w", s.name, err)
-		}
-		*s.to = n
 	}
-	if o.stream.Chunk > 0 && o.stream.Buffer > 0 && o.stream.Chunk > o.stream.Buffer {
-		return fmt.Errorf("--buffer-chunk-size: %q is more than the whole buffer", o.BufferChunk)
-	}
-	if o.Jobs != "" {
-		n, err := strconv.Atoi(o.Jobs)
-		if err != nil || n < 1 || n > 1000 {
-			return fmt.Errorf("--jobs: %q is not a number between 1 and 1000", o.Jobs)
-		}
-		o.jobs = n
+	if o.Stream.Buffer > 0 && o.Stream.Chunk > o.Stream.Buffer {
+		return fmt.Errorf("--buffer-chunk-size: %q is more than the whole buffer", o.Stream.Chunk)
 	}
 	if o.Retries < 0 || o.Retries > 1000 {
 		return fmt.Errorf("--retries: %d is not between 0 and 1000", o.Retries)
@@ -93,11 +75,6 @@ func (o *Options) Check() error {
 	if o.Progress && o.NoProgress {
 		return errors.New("--progress and --no-progress exclude each other")
 	}
-	d, err := cli.ParseDuration(o.Stall)
-	if err != nil {
-		return fmt.Errorf("--stall-timeout: %w", err)
-	}
-	o.stall = d
 	return nil
 }
 
@@ -132,7 +109,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		x.journal.Dir = dir
 	}
 	defer x.journal.Close()
-	if r := o.stream.Rate; r > 0 {
+	if r := o.Stream.Rate; r > 0 {
 		x.limiter = stream.NewLimiter(int64(r))
 	}
 	if o.Progress || !o.NoProgress && cli.Redraws(env.Stderr) {
@@ -189,9 +166,9 @@ const longStream = 32 << 20
 // buffer's memory once, and the command may not be able to run twice at a time.
 func (o *Options) atOnce() (jobs int, turns bool) {
 	switch {
-	case o.jobs > 0:
-		return o.jobs, false
-	case o.stream.Buffer > 0 || len(o.SendPipe) > 0 || len(o.RecvPipe) > 0:
+	case o.Jobs > 0:
+		return int(o.Jobs), false
+	case o.Stream.Buffer > 0 || len(o.Stream.SendPipe) > 0 || len(o.Stream.RecvPipe) > 0:
 		return 1, false
 	}
 	return shortJobs, true

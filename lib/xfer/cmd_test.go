@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"zab/lib/record"
+	"zab/lib/stream"
 )
 
 // The options decide how many records are worked on at once, and the sizes of its streams
@@ -16,11 +17,11 @@ func TestAtOnce(t *testing.T) {
 		turns bool
 	}{
 		{Options{}, 4, true},
-		{Options{Compress: "zstd-fast", Rate: "1M"}, 4, true},
-		{Options{Jobs: "8", Buffer: "1M"}, 8, false},
-		{Options{Buffer: "1M"}, 1, false},
-		{Options{SendPipe: []string{"cat"}}, 1, false},
-		{Options{RecvPipe: []string{"cat"}}, 1, false},
+		{Options{Stream: stream.Options{Compress: "zstd-fast", Rate: 1 << 20}}, 4, true},
+		{Options{Jobs: 8, Stream: stream.Options{Buffer: 1 << 20}}, 8, false},
+		{Options{Stream: stream.Options{Buffer: 1 << 20}}, 1, false},
+		{Options{Stream: stream.Options{SendPipe: []string{"cat"}}}, 1, false},
+		{Options{Stream: stream.Options{RecvPipe: []string{"cat"}}}, 1, false},
 	} {
 		if err := c.o.Check(); err != nil {
 			t.Fatal(err)
@@ -54,26 +55,24 @@ func TestAtOnce(t *testing.T) {
 
 // The error about an option names the option.
 func TestOptions(t *testing.T) {
-	good := Options{}
-	for name, c := range map[string]struct {
-		change func(*Options)
-		why    string
-	}{
-		"as it is":          {func(o *Options) {}, ""},
-		"compress":          {func(o *Options) { o.Compress = "lz4" }, ""},
-		"unknown type":      {func(o *Options) { o.Compress = "brotli" }, "--compress"},
-		"no jobs":           {func(o *Options) { o.Jobs = "0" }, "--jobs"},
-		"huge buffer":       {func(o *Options) { o.Buffer = "2T" }, "--buffer"},
-		"chunk over buffer": {func(o *Options) { o.Buffer, o.BufferChunk = "1M", "2M" }, "--buffer-chunk-size"},
-		"stall":             {func(o *Options) { o.Stall = "10m" }, ""},
-		"negative stall":    {func(o *Options) { o.Stall = "-1s" }, "--stall-timeout"},
-		"both":              {func(o *Options) { o.Progress, o.NoProgress = true, true }, "--no-progress"},
+	for args, why := range map[string]string{
+		"":                                      "",
+		"--compress=lz4":                        "",
+		"--compress=brotli":                     "--compress",
+		"--jobs=0":                              "--jobs",
+		"--buffer=2T":                           "--buffer: \"2T\" is more than 1T",
+		"--buffer=1M --buffer-chunk-size=2048k": "--buffer-chunk-size: \"2M\" is more than the whole buffer",
+		"--stall-timeout=10m":                   "",
+		"--stall-timeout=-1s":                   "--stall-timeout",
+		"--progress --no-progress":              "--no-progress",
 	} {
-		o := good
-		c.change(&o)
-		err := o.Check()
-		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
-			t.Errorf("%s: %v", name, err)
+		p := Program()
+		_, err := p.Parser().ParseArgs(strings.Fields(args))
+		if err == nil {
+			err = p.Check(nil)
+		}
+		if (err == nil) != (why == "") || err != nil && !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", args, err)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func TestReaderGone(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		o := &Options{jobs: c.jobs}
+		o := &Options{Jobs: jobs(c.jobs)}
 		out := &gone{tell: func() { _ = os.WriteFile(filepath.Join(dir, "gone"), nil, 0o600) }}
 		env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: out, Stderr: &bytes.Buffer{}, Now: time.Now()}
 		err := Run(context.Background(), env, o)

@@ -23,7 +23,7 @@ func (j *job) rule(s *record.Step) *sendstream.Rule {
 // goes from one host to another compressed or through pipe commands, each snapshot is
 // sent alone.
 func (j *job) visible(steps []record.Step) []record.Step {
-	t := stream.Transfer{Source: j.x.source(j.r), Target: j.x.target(j.r), Options: &j.x.o.stream}
+	t := stream.Transfer{Source: j.x.source(j.r), Target: j.x.target(j.r), Options: &j.x.o.Stream}
 	if t.SeenHere() {
 		return steps
 	}

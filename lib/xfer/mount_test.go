@@ -137,7 +137,7 @@ func TestVisible(t *testing.T) {
 		{"src", "dst", "zstd", "1>2 2>3 3>4"},
 	} {
 		o := &Options{}
-		o.stream.Compress = stream.Compression(c.compress)
+		o.Stream.Compress = stream.Compression(c.compress)
 		j := &job{x: &stage{o: o, env: &cli.Env{Machine: &zfs.Machine{}}}, r: &record.Record{Host: c.source, Target: &record.Target{Host: c.target}}}
 		var got []string
 		for _, s := range j.visible([]record.Step{step}) {

@@ -30,7 +30,7 @@ func (j *job) transfer(s *record.Step) (*stream.Transfer, error) {
 		Target:      j.x.target(j.r),
 		Send:        send,
 		Recv:        zfs.RecvArgv(s.Dataset, &recv),
-		Options:     &j.x.o.stream,
+		Options:     &j.x.o.Stream,
 		Limiter:     j.x.limiter,
 		LongStreams: j.x.longStreams,
 		Rule:        j.rule(s),
@@ -328,7 +328,7 @@ func (j *job) send(ctx context.Context, i int, what string, s *record.Step) erro
 	give := func(err error) { lost <- err }
 	defer j.x.source(j.r).Watch(ctx, []string{zfs.Pool(j.r.Name)}, give)()
 	defer j.x.target(j.r).Watch(ctx, []string{zfs.Pool(s.Dataset)}, give)()
-	out := stream.Run(ctx, c.Links, stream.RunOptions{Stall: j.x.o.stall, Lost: lost})
+	out := stream.Run(ctx, c.Links, stream.RunOptions{Stall: j.x.o.Stall.Duration, Lost: lost})
 	j.progress.Stop()
 	measure(j.result(i), c, out.Seconds)
 	j.refused, j.said = refused(out), out.Said

@@ -72,12 +72,12 @@ func (j *job) rename(ctx context.Context, i, _ int) error {
 	old, is := got[s.From]
 	now, taken := got[s.Dataset]
 	switch {
-	case taken && guidOf(&now) == s.GUID:
+	case taken && now.Props["guid"].Value == s.GUID:
 		j.result(i).Done = true
 		return nil
 	case taken:
 		return failf(record.KindMovedOn, "%s: there is another dataset of that name", what)
-	case !is || guidOf(&old) != s.GUID:
+	case !is || old.Props["guid"].Value != s.GUID:
 		return failf(record.KindMovedOn, "%s: it is not any more the dataset that the plan found", what)
 	}
 	full := renamed(j.r, s) + "@" + s.Snapshot

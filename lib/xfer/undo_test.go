@@ -79,7 +79,7 @@ func TestUndo(t *testing.T) {
 			t.Fatal(err)
 		}
 		env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &stderr, Now: time.Now()}
-		if err := Run(context.Background(), env, &Options{jobs: 1}); err != nil {
+		if err := Run(context.Background(), env, &Options{Jobs: 1}); err != nil {
 			t.Errorf("%s: %v", c.what, err)
 		}
 		log, _ := os.ReadFile(filepath.Join(dir, "log"))

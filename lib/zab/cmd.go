@@ -54,13 +54,13 @@ type Options struct {
 	chain.Keeping
 	cache.Remembering
 	Transfer
-	Within       []string `long:"within" section:"selection" value-name:"DATASET" unquote:"false" description:"Search for selected datasets only at and below DATASET"`
-	NoSend       bool     `long:"no-send" section:"sent" description:"Send nothing: snapshot and thin only"`
-	ShowPipeline bool     `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
-	JSON         bool     `long:"json" description:"Print the final records instead of a report"`
-	DebugOutput  bool     `long:"debug-output" hidden:"yes" description:"The same as --debug"`
-	Resume       bool     `long:"resume" hidden:"yes" description:"Obsolete: interrupted transfers are always resumed"`
-	Raw          bool     `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
+	Within       []dataset.Name `long:"within" section:"selection" value-name:"DATASET" unquote:"false" description:"Search for selected datasets only at and below DATASET"`
+	NoSend       bool           `long:"no-send" section:"sent" description:"Send nothing: snapshot and thin only"`
+	ShowPipeline bool           `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
+	JSON         bool           `long:"json" description:"Print the final records instead of a report"`
+	DebugOutput  bool           `long:"debug-output" hidden:"yes" description:"The same as --debug"`
+	Resume       bool           `long:"resume" hidden:"yes" description:"Obsolete: interrupted transfers are always resumed"`
+	Raw          bool           `long:"raw" hidden:"yes" description:"Obsolete: encrypted datasets are always sent raw, see --decrypt"`
 }
 
 // sections are the sections of zab(8), after the most frequently used options.
@@ -111,21 +111,16 @@ func (o *Options) check(args []string) error {
 			return err
 		}
 	}
-	for _, n := range o.Within {
-		if _, err := dataset.ParseName(n); err != nil {
-			return fmt.Errorf("--within: %w", err)
-		}
-	}
 	limit := ""
 	if len(o.Within) > 0 {
 		limit = "--within"
-	} else if every, err := schedule.ParseAge(o.SearchEvery); err == nil && every > 0 {
+	} else if o.SearchEvery.Seconds() > 0 {
 		limit = "--search-every"
 	}
 	switch {
 	case limit != "" && o.FollowRenames:
 		return fmt.Errorf("--follow-renames: needs a search of all pools, without %s", limit)
-	case limit == "--within" && o.DestroyMissing != "":
+	case limit == "--within" && o.DestroyMissing != nil:
 		return errors.New("--destroy-missing: with --within, what is elsewhere on the source would look missing")
 	}
 	// Stages that will not be started check their options, too: an invalid option is
@@ -149,19 +144,18 @@ func (o *Options) check(args []string) error {
 	return nil
 }
 
-// keeps describes the schedules of source and target, which check has validated.
+// keeps describes the schedules of source and target.
 func (o *Options) keeps(hasTarget bool) string {
-	source, _ := o.KeepSource()
-	target, _ := o.KeepTarget()
+	source, target := o.Source.Keep.Words(), o.Target.Keep.Words()
 	switch {
 	case o.NoThinning:
 		return "no schedule is applied, for --no-thinning was given"
 	case !hasTarget:
-		return "source keeps " + source.Words()
-	case source.Words() == target.Words():
-		return "source and target keep " + source.Words()
+		return "source keeps " + source
+	case source == target:
+		return "source and target keep " + source
 	}
-	return "source keeps " + source.Words() + "; target keeps " + target.Words()
+	return "source keeps " + source + "; target keeps " + target
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
@@ -185,8 +179,8 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 
 // connect opens one connection to each remote side, which all stages share.
 func (o *Options) connect(ctx context.Context, env *cli.Env) error {
-	for _, dest := range []string{o.SSHSource, o.SSHTarget} {
-		if err := env.Machine.Host(dest).Connect(ctx, o.Retries); err != nil {
+	for _, dest := range []dataset.Host{o.SSHSource, o.SSHTarget} {
+		if err := env.Machine.Host(string(dest)).Connect(ctx, o.Retries); err != nil {
 			return fmt.Errorf("cannot connect to '%s': %w", dest, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
 )
 
@@ -107,11 +108,11 @@ func (r *report) selected(ctx context.Context, in io.Reader) ([]*record.Record, 
 
 func (r *report) head() {
 	what := "backup " + r.backup
-	at := func(host string) string {
+	at := func(host dataset.Host) string {
 		if host == "" {
 			return ""
 		}
-		return " on " + host
+		return " on " + string(host)
 	}
 	what += fmt.Sprintf(": %s selected%s", count(r.total, "dataset"), at(r.o.SSHSource))
 	if r.copies > 0 && r.copies < r.total {

@@ -42,7 +42,10 @@ func (o *Options) stages(args []string) []stage {
 		argv = append(argv, extra...)
 		return stage{p, append(argv, operands...), operands}
 	}
-	backup := args[0]
+	search := []string{args[0]}
+	for _, n := range o.Within {
+		search = append(search, string(n))
+	}
 	var exclude []string
 	if len(args) == 1 {
 		if !o.IncludeReceived && values["exclude-received"] == nil {
@@ -55,7 +58,7 @@ func (o *Options) stages(args []string) []stage {
 		exclude = []string{"--target=" + args[1], "--excluded"}
 	}
 	list := []stage{
-		make1(selection.Program(), exclude, append([]string{backup}, o.Within...)),
+		make1(selection.Program(), exclude, search),
 		make1(snap.Program(), nil, nil),
 	}
 	thinner := func() {

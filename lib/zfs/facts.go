@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"zab/lib/aside"
 	"zab/lib/record"
 )
 
@@ -51,7 +52,7 @@ func IsParent(f *record.Facts) bool {
 }
 
 // AsideProp is the user property of a copy that --rename-aside has renamed, or is about
-// to rename: see record.Facts.SetAside.
+// to rename: see aside.Recognize.
 const AsideProp = "zab:aside"
 
 // PoolProp is the user property of a copy with the guid of the pool that the copy was in
@@ -102,7 +103,7 @@ func (d *Dataset) Facts() record.Facts {
 		ResumeToken:    str("receive_resume_token"),
 		From:           d.mark(FromProp, record.CheckFrom, "local", "received"),
 		Stream:         d.mark(StreamProp, record.CheckStream, "local"),
-		Aside:          d.mark(AsideProp, record.CheckAside, "local"),
+		Aside:          d.mark(AsideProp, aside.CheckMark, "local"),
 		Pool:           d.mark(PoolProp, record.CheckPool, "local"),
 
 		SnapshotsChanged: num(ChangedProp),

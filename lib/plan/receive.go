@@ -115,6 +115,7 @@ func (p *planner) streams(d *draft) []record.Step {
 			step.Undo = p.undo(t)
 		}
 		dropCreateOnly(&step, p.raw(r))
+		step.Bytes = streamSize(r, &step)
 		steps = append(steps, step)
 	}
 	return steps

@@ -164,7 +164,7 @@ func (c *checker) facts(prefix string, f *Facts) {
 	for _, a := range []struct {
 		name string
 		n    *int64
-	}{{"written", f.Written}, {"used", f.Used}, {"referenced", f.Referenced}, {"volsize", f.VolSize}} {
+	}{{"written", f.Written}, {"used", f.Used}, {"referenced", f.Referenced}, {"logicalreferenced", f.LogicalReferenced}, {"volsize", f.VolSize}} {
 		c.amount(prefix+a.name, a.n)
 	}
 	c.token(prefix+"receive_resume_token", f.ResumeToken)

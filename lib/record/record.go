@@ -125,11 +125,12 @@ type Facts struct {
 	KeyStatus      string `json:"keystatus,omitzero"`
 	// KeyGUID identifies the master key; a copy received raw has the same.
 	KeyGUID string `json:"keyguid,omitzero"`
-	// Written is the number of bytes written since the newest snapshot; Used and
-	// Referenced are in bytes, too.
-	Written    *int64 `json:"written,omitzero"`
-	Used       *int64 `json:"used,omitzero"`
-	Referenced *int64 `json:"referenced,omitzero"`
+	// Written is the number of bytes written since the newest snapshot; the others are in
+	// bytes, too. All but LogicalReferenced count data as it is stored.
+	Written           *int64 `json:"written,omitzero"`
+	Used              *int64 `json:"used,omitzero"`
+	Referenced        *int64 `json:"referenced,omitzero"`
+	LogicalReferenced *int64 `json:"logicalreferenced,omitzero"`
 	// VolSize is a volume's size in bytes.
 	VolSize *int64 `json:"volsize,omitzero"`
 	// Mounted, CanMount and MountPoint are the values of ZFS; MountPointSource is local,

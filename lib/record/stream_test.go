@@ -51,7 +51,7 @@ func set(t *rapid.T, f reflect.Value, name, p string) {
 		f.SetBool(rapid.Bool().Draw(t, p))
 	case reflect.Int, reflect.Int64:
 		switch name {
-		case "Written", "Used", "Referenced", "VolSize", "UserRefs", "Bytes", "Step":
+		case "Written", "Used", "Referenced", "LogicalReferenced", "VolSize", "UserRefs", "Bytes", "Step":
 			f.SetInt(rapid.OneOf(rapid.Int64Min(0), rapid.SampledFrom([]int64{0, math.MaxInt64})).Draw(t, p))
 			return
 		}
@@ -198,7 +198,7 @@ func TestFieldOrder(t *testing.T) {
 	n := Ptr[int64](1)
 	snap := Snapshot{Name: "s", GUID: "1", CreateTXG: "2", Creation: n, Written: n, UserRefs: n, Ours: true, Virtual: true}
 	facts := Facts{Kind: "filesystem", GUID: "1", CreateTXG: "2", Creation: n, Origin: "a@b", Encryption: "on", EncryptionRoot: "t", KeyStatus: "available",
-		Written: n, Used: n, Referenced: n, VolSize: n, Mounted: "yes", CanMount: "on", MountPoint: "/", MountPointSource: "local", ResumeToken: "1-a"}
+		Written: n, Used: n, Referenced: n, LogicalReferenced: n, VolSize: n, Mounted: "yes", CanMount: "on", MountPoint: "/", MountPointSource: "local", ResumeToken: "1-a"}
 	r := &Record{Type: TypeDataset, Backup: "b", Host: "h", Name: "t", Facts: facts, Selected: Ptr(true), Reason: "r",
 		Snapshots: []Snapshot{snap}, Bookmarks: []Snapshot{}, Snapshot: &Made{Name: "s", Virtual: true, None: "n", Error: &Error{Stage: "snap", Kind: "k", Message: "m"}},
 		Target: &Target{Host: "h", Name: "u", Facts: Facts{GUID: "9"}, Resume: &Resume{Token: "1-a", ToName: "x", ToGUID: "1", FromGUID: "2", Bytes: n, Flags: []string{"raw"}}},
@@ -210,7 +210,7 @@ func TestFieldOrder(t *testing.T) {
 		Warnings: []string{"w"}, Error: &Error{Stage: "s", Kind: "k", Message: "m", Hint: "h"}, Unknown: jsontext.Value(`{"later":1}`)}
 	want := `{"zab":1,"type":"dataset","backup":"b","host":"h","name":"t",` +
 		`"kind":"filesystem","guid":"1","createtxg":"2","creation":1,"origin":"a@b","encryption":"on","encryptionroot":"t","keystatus":"available",` +
-		`"written":1,"used":1,"referenced":1,"volsize":1,"mounted":"yes","canmount":"on","mountpoint":"/","mountpoint_source":"local","receive_resume_token":"1-a",` +
+		`"written":1,"used":1,"referenced":1,"logicalreferenced":1,"volsize":1,"mounted":"yes","canmount":"on","mountpoint":"/","mountpoint_source":"local","receive_resume_token":"1-a",` +
 		`"selected":true,"reason":"r","snapshots":[{"name":"s","guid":"1","createtxg":"2","creation":1,"written":1,"userrefs":1,"ours":true,"virtual":true}],"bookmarks":[],` +
 		`"snapshot":{"name":"s","virtual":true,"none":"n","error":{"stage":"snap","kind":"k","message":"m"}},` +
 		`"target":{"host":"h","name":"u","exists":false,"guid":"9","resume":{"token":"1-a","toname":"x","toguid":"1","fromguid":"2","bytes":1,"flags":["raw"]}},` +

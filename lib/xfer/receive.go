@@ -82,34 +82,18 @@ func (j *job) estimate(ctx context.Context, s *record.Step) *int64 {
 	if s.ToGUID == "" || j.virtual(s.To) {
 		return j.r.Written
 	}
-	if s.Bytes != nil {
-		return s.Bytes
-	}
 	if from := strings.TrimPrefix(s.From, "#"); j.virtual(from) {
 		return nil
 	}
 	argv, err := zfs.SendArgv(j.r.Name, s)
 	if err != nil {
-		return nil
+		return s.Bytes
 	}
 	n, err := j.x.source(j.r).Estimate(ctx, argv)
 	if err != nil {
-		return nil
+		return s.Bytes
 	}
 	return &n
-}
-
-// streamSize returns the size of a stream in bytes as far as the record tells it; nil if
-// it does not. A first stream in which the data is as on disk has about the size of what
-// the dataset refers to, if it is of the dataset's newest snapshot. The size of any other
-// depends on how well the data is compressed, or on snapshots that were not listed.
-func streamSize(r *record.Record, s *record.Step) *int64 {
-	asStored := slices.Contains(s.Flags, "-c") || slices.Contains(s.Flags, "-w")
-	n := len(r.Snapshots)
-	if s.Bytes == nil && s.From == "" && s.Token == "" && asStored && n > 0 && r.Snapshots[n-1].Name == s.To {
-		return r.Referenced
-	}
-	return s.Bytes
 }
 
 // sizeOf returns the size of all streams of a record; nil if that of one is not known.
@@ -117,11 +101,10 @@ func sizeOf(r *record.Record) *int64 {
 	all := int64(0)
 	for i := range r.Steps {
 		if s := &r.Steps[i]; s.Do == record.DoReceive {
-			n := streamSize(r, s)
-			if n == nil {
+			if s.Bytes == nil {
 				return nil
 			}
-			all += *n
+			all += *s.Bytes
 		}
 	}
 	return &all
@@ -323,7 +306,7 @@ func (j *job) send(ctx context.Context, i int, what string, s *record.Step) erro
 	if debug := j.x.env.Machine.Debug; debug != nil {
 		debug(c.Text)
 	}
-	j.progress.Start(j.r.Name, s.To, streamSize(j.r, s), c)
+	j.progress.Start(j.r.Name, s.To, s.Bytes, c)
 	lost := make(chan error, 2)
 	give := func(err error) { lost <- err }
 	defer j.x.source(j.r).Watch(ctx, []string{zfs.Pool(j.r.Name)}, give)()

@@ -248,7 +248,7 @@ var shapes = map[string]func(string) bool{
 	// as an unsigned number of 64 bits: such a value is unknown (see Value.Int), but
 	// no reason to doubt the rest of the answer.
 	"written": isNumber,
-	"used":    isAmount, "referenced": isAmount, "volsize": isAmount, "userrefs": isAmount,
+	"used":    isAmount, "referenced": isAmount, "logicalreferenced": isAmount, "volsize": isAmount, "userrefs": isAmount,
 	"quota": isAmount, "refquota": isAmount, "available": isAmount, "usedbyrefreservation": isAmount,
 	"filesystem_limit": isCountOrNone, "filesystem_count": isCountOrNone,
 	"snapshot_limit": isCountOrNone, "snapshot_count": isCountOrNone,

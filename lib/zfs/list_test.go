@@ -233,8 +233,8 @@ func FuzzGet(f *testing.F) {
 // Facts that a dataset does not have are absent, not "-" and not 0.
 func TestFacts(t *testing.T) {
 	rows := slices.Concat(
-		cells("enc/c", "type", "filesystem", "-", "guid", "16363728583323992478", "-", "createtxg", "99", "-", "creation", "1795388452", "-", "origin", "-", "-", "encryption", "aes-256-gcm", "-", "encryptionroot", "enc", "-", "keystatus", "available", "-", "keyguid", "-", "-", "written", "0", "-", "used", "1462272", "-", "referenced", "1286144", "-", "volsize", "-", "-", "mounted", "yes", "-", "canmount", "on", "default", "mountpoint", "/enc/c", "inherited from enc", "receive_resume_token", "-", "-", FromProp, "-", "-", StreamProp, "-", "-", AsideProp, "-", "-", PoolProp, "-", "-"),
-		cells("v1", "type", "volume", "-", "guid", "4717712755264978388", "-", "createtxg", "217", "-", "creation", "1795388849", "-", "origin", "tank/a@1", "-", "encryption", "off", "default", "encryptionroot", "-", "-", "keystatus", "-", "-", "keyguid", "-", "-", "written", "12", "-", "used", "44693504", "-", "referenced", "10550272", "-", "volsize", "20971520", "local", "mounted", "-", "-", "canmount", "-", "-", "mountpoint", "-", "-", "receive_resume_token", "1-abc", "-", FromProp, "-", "-", StreamProp, "-", "-", AsideProp, "-", "-", PoolProp, "-", "-"),
+		cells("enc/c", "type", "filesystem", "-", "guid", "16363728583323992478", "-", "createtxg", "99", "-", "creation", "1795388452", "-", "origin", "-", "-", "encryption", "aes-256-gcm", "-", "encryptionroot", "enc", "-", "keystatus", "available", "-", "keyguid", "-", "-", "written", "0", "-", "used", "1462272", "-", "referenced", "1286144", "-", "logicalreferenced", "2000", "-", "volsize", "-", "-", "mounted", "yes", "-", "canmount", "on", "default", "mountpoint", "/enc/c", "inherited from enc", "receive_resume_token", "-", "-", FromProp, "-", "-", StreamProp, "-", "-", AsideProp, "-", "-", PoolProp, "-", "-"),
+		cells("v1", "type", "volume", "-", "guid", "4717712755264978388", "-", "createtxg", "217", "-", "creation", "1795388849", "-", "origin", "tank/a@1", "-", "encryption", "off", "default", "encryptionroot", "-", "-", "keystatus", "-", "-", "keyguid", "-", "-", "written", "12", "-", "used", "44693504", "-", "referenced", "10550272", "-", "logicalreferenced", "3000", "-", "volsize", "20971520", "local", "mounted", "-", "-", "canmount", "-", "-", "mountpoint", "-", "-", "receive_resume_token", "1-abc", "-", FromProp, "-", "-", StreamProp, "-", "-", AsideProp, "-", "-", PoolProp, "-", "-"),
 	)
 	got, err := parseRows(t, FactProps, rows)
 	if err != nil || len(got) != 2 {
@@ -243,10 +243,10 @@ func TestFacts(t *testing.T) {
 	n := record.Ptr[int64]
 	want := []record.Facts{
 		{Kind: "filesystem", GUID: "16363728583323992478", CreateTXG: "99", Creation: n(1795388452), Encryption: "aes-256-gcm",
-			EncryptionRoot: "enc", KeyStatus: "available", Written: n(0), Used: n(1462272), Referenced: n(1286144),
+			EncryptionRoot: "enc", KeyStatus: "available", Written: n(0), Used: n(1462272), Referenced: n(1286144), LogicalReferenced: n(2000),
 			Mounted: "yes", CanMount: "on", MountPoint: "/enc/c", MountPointSource: "inherited from enc"},
 		{Kind: "volume", GUID: "4717712755264978388", CreateTXG: "217", Creation: n(1795388849), Origin: "tank/a@1",
-			Written: n(12), Used: n(44693504), Referenced: n(10550272), VolSize: n(20971520), ResumeToken: "1-abc"},
+			Written: n(12), Used: n(44693504), Referenced: n(10550272), LogicalReferenced: n(3000), VolSize: n(20971520), ResumeToken: "1-abc"},
 	}
 	for i := range want {
 		if f := got[i].Facts(); !reflect.DeepEqual(f, want[i]) {

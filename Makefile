@@ -48,7 +48,7 @@ months:
 	contrib/make/tools
 	contrib/make/months
 
-# zab beside plain zfs commands and syncoid, on real pools (about half an hour
+# zab beside plain zfs commands and other tools, on real pools (about 40 minutes
 # where that is an emulated machine).
 bench:
 	contrib/make/tools

@@ -45,6 +45,12 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	if !p.o.RenameAside && !own || !setsAside(d, c) {
 		return nil, nil, c
 	}
+	if !own && p.partial && t.From != "" && r.PoolGUID != "" && !slices.Contains(strings.Split(t.From, ","), r.PoolGUID) {
+		// A search of all pools would refuse both; in two limited ones each would set the
+		// other's copy aside, night after night.
+		c.Message += "; and it is not set aside, for it came from another pool, of which this run has searched nothing: a dataset there may go to the same target"
+		return nil, nil, c
+	}
 	if c.Kind == record.ConflictKindMismatch {
 		d.has = false
 	}

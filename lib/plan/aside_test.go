@@ -56,6 +56,8 @@ func TestRenameAside(t *testing.T) {
 			r.ResumeToken = token("tank/a@b-2", id("b-2"), id("b-1"))
 		}, "abort; " + clone},
 		{"no snapshot in common", "", "b-2 b-3", keep, "b-1", keep, full("recv >b-2; recv b-2>b-3")},
+		{"of another pool, and only a part was searched", "", "b-2 b-3", func(r *record.Record) { r.PoolGUID, r.Partial = "5", true }, "b-1", func(r *record.Record) { r.From = "6" }, "no-common-snapshot"},
+		{"of the same pool, and only a part was searched", "", "b-2 b-3", func(r *record.Record) { r.PoolGUID, r.Partial = "5", true }, "b-1", func(r *record.Record) { r.From = "6,5" }, full("recv >b-2; recv b-2>b-3")},
 		{"another of the same name", "", "b-1=1", keep, "b-1=2", keep, full("recv >b-1")},
 		{"without snapshots", "", "b-1", keep, "", keep, full("recv >b-1")},
 		{"a volume where a filesystem was", "", "b-1 b-2", volume, "b-1", keep, full("recv >b-1; recv b-1>b-2")},

@@ -59,7 +59,7 @@ func (p *planner) clones(list []*draft) {
 		}
 		at, ok := place[key{r.Host, ds}]
 		if !ok {
-			no("'%s' is not part of this backup", ds)
+			no("'%s' is %s", ds, p.elsewhere())
 			continue
 		}
 		if at > i {

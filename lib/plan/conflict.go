@@ -47,7 +47,11 @@ func (p *planner) otherMachine(r *record.Record, c *record.Conflict) *record.Con
 	if r.PoolGUID == "" || !p.foreign(&t.Facts) || slices.Contains(strings.Split(t.From, ","), r.PoolGUID) {
 		return c
 	}
-	c.Message = fmt.Sprintf("'%s' is a copy of another machine's dataset, or of a pool that is no more: it came from the pool with the guid %s, and '%s' is in that with the guid %s; %s", t.Name, lastPool(&t.Facts), r.Name, r.PoolGUID, c.Message)
+	what := "another machine's dataset, or of a pool that is no more"
+	if p.partial {
+		what = "another pool's dataset, which this run did not look for"
+	}
+	c.Message = fmt.Sprintf("'%s' is a copy of %s: it came from the pool with the guid %s, and '%s' is in that with the guid %s; %s", t.Name, what, lastPool(&t.Facts), r.Name, r.PoolGUID, c.Message)
 	c.Remedies = slices.Insert(c.Remedies, 0, "give each source a target of its own, if that is another machine's")
 	return c
 }

@@ -271,7 +271,7 @@ func (p *planner) encryptionWarnings(d *draft) []string {
 	var out []string
 	if p.raw(r) {
 		if !d.has && r.EncryptionRoot != "" && r.EncryptionRoot != r.Name && p.inv.sources != nil && !p.inv.sources[r.EncryptionRoot] {
-			out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is not part of this backup: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot))
+			out = append(out, fmt.Sprintf("'%s' has its key from '%s', which is %s: the copy will be an encryption root of its own", r.Name, r.EncryptionRoot, p.elsewhere()))
 		}
 		var left []string
 		for _, name := range p.o.FilterProperties {

@@ -24,7 +24,11 @@ func (r *run) writeOrphans(w *record.Writer) error {
 			hosts = append(hosts, x.Host)
 		}
 	}
-	if !r.o.Orphans || !r.whole || r.partial() || backup == "" {
+	if !r.o.Orphans || !r.whole || backup == "" {
+		return nil
+	}
+	if r.partial() {
+		r.env.Verbosef("no copy is called missing: only a part of the source was searched")
 		return nil
 	}
 	n, err := r.p.naming(backup)
@@ -105,6 +109,14 @@ func (r *run) writeOrphans(w *record.Writer) error {
 // none of the records may well exist.
 func (r *run) partial() bool {
 	return slices.ContainsFunc(r.all, func(x *record.Record) bool { return x.Partial })
+}
+
+// elsewhere describes a dataset of the source that is in none of the records.
+func (p *planner) elsewhere() string {
+	if p.partial {
+		return "not in what this run has searched"
+	}
+	return "not part of this backup"
 }
 
 // orphan returns the record of a dataset of the target that no source maps to.

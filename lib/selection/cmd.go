@@ -1,8 +1,9 @@
 // Package selection is zab-select: it finds the datasets that a ZFS property
 // selects for a backup, with the reason for each.
 //
-// Goals: one zfs get regardless of the number of datasets, a second one for the target if
-// there is one, and a program that lists the pools of another host; the same verdicts as
+// Goals: a constant number of programs regardless of the number of datasets: one zfs get,
+// up to five for a target on the same host, one for what is above a limited search, and one
+// that lists the pools of another host; the same verdicts as
 // zfs-autobackup; a reason for every one; a list that is complete, or names the pools and
 // datasets that are missing from it.
 //
@@ -161,6 +162,11 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded, Partial: all.roots != nil,
 		})
 	}
+	if roots != nil && set {
+		for _, root := range all.bare(verdicts) {
+			env.Warnf("nothing at or below '%s' has the property '%s'", root, rules.Property)
+		}
+	}
 	w := record.NewWriter(env.Stdout)
 	for _, r := range Sort(out) {
 		if *r.Selected {
@@ -179,7 +185,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 	}
 	if selected == 0 && copies > 0 {
 		return &record.Error{Stage: "select", Kind: record.KindNoneSelected,
-			Message: fmt.Sprintf("nothing to back up on %s: what the property '%s' selects are copies of what the target's pool has itself", host, rules.Property),
+			Message: fmt.Sprintf("nothing to back up on %s: what the property '%s' selects are copies of what the target's pool has itself", all.place(), rules.Property),
 			Hint:    "--include-received sends them back all the same, as for a restore"}
 	}
 	if !set && len(unread) == 0 {
@@ -192,12 +198,13 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 
 // list returns the datasets of the source's host, or those at and below the roots, and
 // looks up the target: without the target nothing must be done, and its guid tells
-// whether it is on the same host, regardless of that host's name.
+// whether it is on the same host, regardless of that host's name. also are further
+// datasets to look at around the roots.
 //
 // Where the target is known to be on the same host, nothing below it is listed:
 // unmounted replicas are the datasets that take zfs the longest.
-func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, props []string) (*listing, error) {
-	l := &listing{host: host, rules: rules, props: props, roots: roots}
+func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, also, props []string) (*listing, error) {
+	l := &listing{host: host, rules: rules, props: props, roots: roots, also: also}
 	find := o.listAll
 	target := string(o.Target)
 	if target != "" && !o.All && o.SSHSource == o.SSHTarget {

@@ -31,7 +31,8 @@ import (
 // ZFS does not tell whether a property has changed anywhere in a pool: the log of
 // "zpool history -i" does, but it can only be read from its beginning, and the events of
 // "zpool events" are forgotten after some hundreds. So a search that relies on memory
-// misses a property that was newly set elsewhere; all else makes it search everything.
+// misses a property that was newly set elsewhere; all else that it can see makes it
+// search everything.
 
 // memory is what the last search of all pools found.
 type memory struct {
@@ -46,20 +47,25 @@ type memory struct {
 type findings struct {
 	Format int `json:"zab_selection"`
 	// Of tells what the search was about: host, property, target, excluded paths.
-	Of string `json:"of"`
+	Of []string `json:"of"`
 	// Searched is when the last search of all pools was made, in seconds since the epoch.
 	Searched int64 `json:"searched"`
-	// Pools are the names of the pools that were imported then, Set the datasets on which
-	// the property was set.
-	Pools []string `json:"pools"`
-	Set   []place  `json:"set"`
+	// Loads identifies the imported pools by name, each anew when it is imported; empty
+	// where that was not asked. Set are the datasets on which the property was set.
+	Loads map[string]string `json:"loads,omitzero"`
+	Set   []place           `json:"set"`
 	// Told are those of Set of which a limited search has said that it leaves them out.
 	Told []string `json:"told,omitzero"`
+	// Sum is the checksum of the file with an empty one.
+	Sum string `json:"sum"`
 }
 
+// place is a dataset on which the property is set.
 type place struct {
 	Name string `json:"name"`
 	GUID string `json:"guid"`
+	// Off: the value is false, so that there is nothing to search below it.
+	Off bool `json:"off,omitzero"`
 }
 
 const findingsFormat = 1
@@ -82,18 +88,18 @@ func (o *Options) recall(env *cli.Env, host *zfs.Host, rules *Rules) *memory {
 		env.Verbosef("nothing is remembered of the search: %s", err)
 		return nil
 	}
-	of := strings.Join(append([]string{host.Dest, rules.Property, string(o.SSHTarget), string(o.Target)}, rules.ExcludePaths...), " ")
-	sum := sha256.Sum256([]byte(of))
+	of := append([]string{host.Dest, rules.Property, string(o.SSHTarget), string(o.Target)}, rules.ExcludePaths...)
+	sum := sha256.Sum256([]byte(strings.Join(of, "\x00")))
 	m := &memory{path: filepath.Join(dir, "selection-"+hex.EncodeToString(sum[:8])+".json"), now: time.Now(), host: host}
-	if err := m.read(of); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	m.Format, m.Of = findingsFormat, of
+	if err := m.read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		env.Verbosef("cannot use '%s': %s", m.path, err)
 	}
-	m.Format, m.Of = findingsFormat, of
 	return m
 }
 
 // read reads the file, and leaves the memory empty if it is not usable.
-func (m *memory) read(of string) error {
+func (m *memory) read() error {
 	st, err := os.Stat(m.path)
 	if err != nil {
 		return err
@@ -109,8 +115,11 @@ func (m *memory) read(of string) error {
 	if err := json.Unmarshal(data, &f); err != nil {
 		return err
 	}
-	if f.Format != findingsFormat || f.Of != of {
+	switch {
+	case f.Format != findingsFormat || !slices.Equal(f.Of, m.Of):
 		return fmt.Errorf("it is of version %d and about %q", f.Format, f.Of)
+	case f.Sum != f.checksum():
+		return errors.New("its checksum is wrong")
 	}
 	for _, p := range f.Set {
 		_, err := dataset.ParseName(p.Name)
@@ -126,6 +135,7 @@ func (m *memory) save(env *cli.Env) {
 	if env.Common.DryRun {
 		return
 	}
+	m.Sum = m.checksum()
 	data, err := json.Marshal(m.findings)
 	if err == nil {
 		err = private.Replace(m.path, append(data, '\n'))
@@ -135,24 +145,40 @@ func (m *memory) save(env *cli.Env) {
 	}
 }
 
+func (f findings) checksum() string {
+	f.Sum = ""
+	data, err := json.Marshal(f, json.Deterministic(true))
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
 // search lists the datasets of the host that the property may select: those at and below
 // the roots; without roots all, or, as far as --search-every allows, those at and below
 // the datasets on which the last search of all pools found the property.
 func (o *Options) search(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, props []string) (*listing, error) {
 	m := o.recall(env, host, rules)
 	if m == nil {
-		return o.list(ctx, env, host, rules, roots, props)
+		return o.list(ctx, env, host, rules, roots, nil, props)
 	}
 	if roots != nil {
-		l, err := o.list(ctx, env, host, rules, roots, props)
+		l, err := o.list(ctx, env, host, rules, roots, nil, props)
 		if err == nil {
 			m.tell(env, rules.Property, l)
 		}
 		return l, err
 	}
+	loads := func() map[string]string { return nil }
+	if o.SearchEvery.Seconds() > 0 {
+		// Asked for before or during the listing, so that a pool imported later differs.
+		loads = m.askLoads(ctx)
+	}
 	if o.mayRely(m) {
-		l, err := o.listKnown(ctx, env, m, rules, props)
+		l, err := o.listKnown(ctx, env, m, rules, props, loads)
 		if err == nil {
+			env.Verbosef("only what had '%s' set at %s is searched", rules.Property, time.Unix(m.Searched, 0).Format(time.DateTime))
 			return l, nil
 		}
 		if ctx.Err() != nil {
@@ -160,31 +186,53 @@ func (o *Options) search(ctx context.Context, env *cli.Env, host *zfs.Host, rule
 		}
 		env.Verbosef("all pools of %s are searched: %s", host, err)
 	}
-	l, err := o.list(ctx, env, host, rules, nil, props)
+	l, err := o.list(ctx, env, host, rules, nil, nil, props)
 	if err == nil {
-		m.learn(l)
+		m.learn(l, loads())
 		m.save(env)
 	}
 	return l, err
 }
 
-// mayRely reports whether the last search of all pools is recent enough for this run.
+// askLoads asks which pools are imported, at the same time as what follows, and returns a
+// function that waits for the answer; nil means that there is none.
+func (m *memory) askLoads(ctx context.Context) func() map[string]string {
+	done := make(chan struct{})
+	var loads map[string]string
+	go func() {
+		defer close(done)
+		if epoch, err := m.host.Epoch(ctx); err == nil {
+			loads = epoch.Loads
+		}
+	}()
+	return func() map[string]string {
+		<-done
+		return loads
+	}
+}
+
+// mayRely reports whether the last search of all pools is recent enough for this run. A
+// run a little earlier in the night than the last one searches all the same.
 func (o *Options) mayRely(m *memory) bool {
-	since := m.now.Unix() - m.Searched
-	return !o.All && len(m.Set) > 0 && since >= 0 && since < o.SearchEvery.Seconds()
+	since, age := m.now.Unix()-m.Searched, o.SearchEvery.Seconds()
+	return !o.All && len(m.roots()) > 0 && len(m.Loads) > 0 && since >= 0 && since < age-age/10
+}
+
+// roots returns the outermost datasets at or below which something may be selected.
+func (m *memory) roots() []string {
+	var names []string
+	for _, p := range m.Set {
+		if !p.Off {
+			names = append(names, p.Name)
+		}
+	}
+	roots, _ := within(names) // the names were checked when they were read
+	return roots
 }
 
 // listKnown lists what is at and below the remembered datasets. It returns an error if
 // anything has changed that can be seen there: then all pools must be searched.
-func (o *Options) listKnown(ctx context.Context, env *cli.Env, m *memory, rules *Rules, props []string) (*listing, error) {
-	var names []string
-	for _, p := range m.Set {
-		names = append(names, p.Name)
-	}
-	roots, err := within(names)
-	if err != nil {
-		return nil, err
-	}
+func (o *Options) listKnown(ctx context.Context, env *cli.Env, m *memory, rules *Rules, props []string, loads func() map[string]string) (*listing, error) {
 	type states struct {
 		pools map[string]string
 		err   error
@@ -194,56 +242,73 @@ func (o *Options) listKnown(ctx context.Context, env *cli.Env, m *memory, rules 
 		pools, err := m.host.PoolStates(ctx)
 		asked <- states{pools, err}
 	}()
-	l, err := o.list(ctx, env, m.host, rules, roots, props)
-	now := <-asked
+	var also []string
+	for _, p := range m.Set {
+		also = append(also, p.Name)
+	}
+	l, err := o.list(ctx, env, m.host, rules, m.roots(), also, props)
+	now, loaded := <-asked, loads()
 	if err := cmp.Or(err, now.err); err != nil {
 		return nil, err
 	}
-	if !slices.Equal(slices.Sorted(maps.Keys(now.pools)), m.Pools) {
-		return nil, errors.New("other pools are imported than at the last search")
+	for pool, state := range now.pools {
+		if state == "SUSPENDED" {
+			return nil, fmt.Errorf("the pool '%s' is suspended", pool)
+		}
+	}
+	if len(now.pools) != len(loaded) || !maps.Equal(loaded, m.Loads) {
+		return nil, errors.New("a pool was imported or exported since the last search")
 	}
 	return l, m.differs(l)
 }
 
 // differs returns an error if a remembered dataset is missing in a listing, is another
-// one, or no longer has the property set on it.
+// one, or no longer has the property set on it; or if it was set on one of the few
+// datasets that were looked at beside them.
 func (m *memory) differs(l *listing) error {
-	if l.broken || len(l.unread)+len(l.absent) > 0 {
+	if l.broken || len(l.unread)+len(l.absent)+len(l.above) > 0 {
 		return errors.New("not all can be read where the property was set")
 	}
-	set := map[string]string{}
-	for _, p := range l.places() {
-		set[p.Name] = p.GUID
-	}
+	around := l.places(l.around)
+	now := append(l.places(l.datasets), around...)
 	for _, p := range m.Set {
-		if set[p.Name] != p.GUID {
-			return fmt.Errorf("the property is no longer set on '%s'", p.Name)
+		if !slices.Contains(now, p) {
+			return fmt.Errorf("the property on '%s' is not what it was at the last search", p.Name)
+		}
+	}
+	for _, p := range around {
+		if !slices.Contains(m.Set, p) {
+			return fmt.Errorf("the property was set on '%s' since the last search", p.Name)
 		}
 	}
 	return nil
 }
 
-// places returns the datasets of a listing on which the property is set, unless a path is
-// excluded.
-func (l *listing) places() (out []place) {
-	for i := range l.datasets {
-		d := &l.datasets[i]
-		v := d.Props[l.rules.Property]
-		if _, excluded := l.rules.excludedBy(d.Name); !excluded && (v.Source == "local" || v.Source == "received") {
-			out = append(out, place{d.Name, d.Props["guid"].Value})
+// places returns those of the datasets on which the property is set, unless they are
+// excluded, or are the target or below it.
+func (l *listing) places(datasets []zfs.Dataset) (out []place) {
+	rules := l.rules.here(slices.Concat(l.around, l.datasets))
+	for i := range datasets {
+		d := &datasets[i]
+		v := d.Props[rules.Property]
+		if _, excluded := rules.excludedBy(d.Name); !excluded && (v.Source == "local" || v.Source == "received") {
+			out = append(out, place{d.Name, d.Props["guid"].Value, v.Value == "false"})
 		}
 	}
 	return out
 }
 
 // learn records the outcome of a search of all pools. One that has gaps says nothing.
-func (m *memory) learn(l *listing) {
+func (m *memory) learn(l *listing, loads map[string]string) {
 	was := m.Set
-	m.Searched, m.Pools, m.Set = 0, nil, nil
+	m.Searched, m.Loads, m.Set = 0, nil, nil
 	if l.broken || len(l.unread) > 0 {
 		return
 	}
-	m.Searched, m.Pools, m.Set = m.now.Unix(), slices.Sorted(maps.Keys(l.pools)), l.places()
+	m.Searched, m.Set = m.now.Unix(), l.places(l.datasets)
+	if len(loads) == len(l.pools) {
+		m.Loads = loads
+	}
 	m.Told = slices.DeleteFunc(m.Told, func(n string) bool {
 		return !slices.ContainsFunc(was, func(p place) bool { return p.Name == n && slices.Contains(m.Set, p) })
 	})
@@ -252,9 +317,13 @@ func (m *memory) learn(l *listing) {
 // tell warns, once for each, of the datasets outside of a limited search on which the
 // last search of all pools found the property.
 func (m *memory) tell(env *cli.Env, property string, l *listing) {
+	// Another run may have searched all pools meanwhile.
+	if m.read() != nil {
+		return
+	}
 	var out []string
 	for _, p := range m.Set {
-		if !l.searched(p.Name) && !slices.Contains(m.Told, p.Name) {
+		if !p.Off && !l.searched(p.Name) && !slices.Contains(m.Told, p.Name) {
 			out = append(out, p.Name)
 		}
 	}

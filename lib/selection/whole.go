@@ -33,6 +33,10 @@ type listing struct {
 	// properties; absent are roots that do not exist.
 	around []zfs.Dataset
 	absent []string
+	// also are further datasets to be read for around; above are those above the roots
+	// that could not be read.
+	also  []string
+	above []zfs.Unread
 	// pools are the pools that the host knows, with their states, if all are searched.
 	pools map[string]string
 	// unread are the pools and datasets that could not be read.
@@ -287,7 +291,7 @@ func (l *listing) records(backup, host string) (out []*record.Record) {
 		default:
 			e.Message = fmt.Sprintf("cannot read '%s': %s: it is not backed up, nor what is below it", u.Name, u.Cause())
 		}
-		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: u.Name, Error: &e})
+		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: u.Name, Partial: l.roots != nil, Error: &e})
 	}
 	return out
 }

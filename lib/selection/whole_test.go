@@ -16,7 +16,7 @@ import (
 func onTree(t *testing.T, env ...string) (log func() []string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"zfs": "#!/bin/sh\necho \"$*\" >>\"$LOG\"\n" + zfstest.Tree, "zpool": "#!/bin/sh\necho \"zpool $*\" >>\"$LOG\"\nprintf '%b' \"$STATES\"\n"} {
+	for name, text := range map[string]string{"zfs": "#!/bin/sh\necho \"$*\" >>\"$LOG\"\n" + zfstest.Tree, "zpool": "#!/bin/sh\necho \"zpool $*\" >>\"$LOG\"\nif [ $1 = get ]; then for p in $POOLS; do printf '%s\\tload_guid\\t%s\\n%s\\tfeature@extensible_dataset\\tactive\\n' $p ${LOAD:-7} $p; done; exit; fi\nprintf '%b' \"$STATES\"\n"} {
 		if err := os.WriteFile(dir+"/"+name, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -148,6 +148,39 @@ func TestTargetAnswers(t *testing.T) {
 		var e *record.Error
 		if err == nil || !strings.Contains(err.Error(), c.message) || errors.As(err, &e) != (c.kind == "target-missing") {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// Many trees beside the target are listed by several programs, with the same outcome; one
+// that is gone meanwhile, or cannot be read, is treated as in one listing (P7).
+func TestManyTrees(t *testing.T) {
+	var tree, want []string
+	for _, c := range "abcdefghijklmnopqrst" {
+		tree = append(tree, "bk/"+string(c), "bk/"+string(c)+"/x", "bk/"+string(c)+"/y")
+	}
+	want = slices.DeleteFunc(append([]string{"bk"}, tree...), func(n string) bool { return strings.HasPrefix(n, "bk/t") })
+	for _, bad := range []string{"", "bk/c/x"} {
+		log := onTree(t, "TREE=bk "+strings.Join(tree, " "), "BAD="+bad)
+		got, stderr, err := runOn(t, "--target=bk/t b", "bk ONLINE")
+		datasets, unlisted := told(got)
+		expect, gaps := want, 0
+		if bad != "" {
+			gaps = 1
+			expect = slices.DeleteFunc(slices.Clone(want), func(n string) bool { return n == bad || n == "bk/c/y" })
+		}
+		slices.Sort(expect)
+		if err != nil || datasets != strings.Join(expect, " ") || len(unlisted) != gaps {
+			t.Errorf("%q: %q, %q, %v\n%s", bad, datasets, unlisted, err, stderr)
+		}
+		listings := 0
+		for _, l := range log() {
+			if f := strings.Fields(l); bad == "" && slices.Contains(f, "-r") && len(f) < 40 {
+				listings++
+			}
+		}
+		if bad == "" && listings != mostListings {
+			t.Errorf("%d listings: %q", listings, log())
 		}
 	}
 }

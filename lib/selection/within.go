@@ -44,6 +44,22 @@ func (l *listing) place() string {
 	return fmt.Sprintf("%s at or below '%s'", l.host, strings.Join(l.roots, "', '"))
 }
 
+// bare returns the roots that could be listed and have the property nowhere.
+func (l *listing) bare(verdicts []Verdict) (out []string) {
+	for _, root := range l.roots {
+		listed, has := false, false
+		for i, v := range verdicts {
+			if dataset.Within(l.datasets[i].Name, root) {
+				listed, has = true, has || !v.Unset
+			}
+		}
+		if listed && !has {
+			out = append(out, root)
+		}
+	}
+	return out
+}
+
 // getRoots lists the roots and their descendants down to depth. A root that does not
 // exist, or that cannot be read, fails alone.
 func (l *listing) getRoots(ctx context.Context, roots []string, depth int) error {
@@ -84,6 +100,9 @@ func (l *listing) lookAround(ctx context.Context, target string) error {
 		ask(zfs.Pool(target))
 		ask(target)
 	}
+	for _, n := range l.also {
+		ask(n)
+	}
 	if len(names) == 0 {
 		return nil
 	}
@@ -94,16 +113,23 @@ func (l *listing) lookAround(ctx context.Context, target string) error {
 	}
 	l.around = got
 	// Without its value, the verdicts on what is below it are not known.
-	l.note(slices.DeleteFunc(unread, func(u zfs.Unread) bool {
+	l.above = append(l.above, slices.DeleteFunc(unread, func(u zfs.Unread) bool {
 		return !slices.ContainsFunc(l.datasets, func(d zfs.Dataset) bool { return dataset.Name(d.Name).Below(dataset.Name(u.Name)) })
-	}))
+	})...)
 	return nil
 }
 
-// missing returns the records of the roots that do not exist.
+// missing returns the records of the roots that do not exist, and of the datasets above
+// roots that cannot be read.
 func (l *listing) missing(backup, host string) (out []*record.Record) {
+	for i := range l.above {
+		u := &l.above[i]
+		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: u.Name, Partial: true, Error: &record.Error{
+			Stage: "select", Kind: u.Err.Kind, Hint: fmt.Sprintf("'zpool status %s' tells of the errors of its devices", zfs.Quote(zfs.Pool(u.Name))),
+			Message: fmt.Sprintf("cannot read '%s': %s: whether the property was received there is not known, and counts as no", u.Name, u.Cause())}})
+	}
 	for _, n := range l.absent {
-		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: n, Error: &record.Error{
+		out = append(out, &record.Record{Type: record.TypeUnlisted, Backup: backup, Host: host, Name: n, Partial: true, Error: &record.Error{
 			Stage: "select", Kind: record.KindNotFound, Hint: "search other datasets, or all",
 			Message: fmt.Sprintf("cannot search '%s' on %s: dataset does not exist", n, l.host)}})
 	}

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -97,7 +96,9 @@ func (h *history) renameUnrelated(t string) {
 				continue
 			}
 			h.serial++
-			h.must("zfs rename %s %s", quote(c.name), quote(fmt.Sprintf("%s/old%d", poolOf(t), h.serial)))
+			// ZFS moves nothing away from the dataset that has its key.
+			h.must("up=%s; root=$(zfs get -Ho value encryptionroot %[2]s); case $root in - | %[2]s) ;; *) up=$root ;; esac; zfs rename %[2]s \"$up/old%[3]d\"",
+				quote(poolOf(t)), quote(c.name), h.serial)
 			moved = true
 			break
 		}

@@ -48,7 +48,7 @@ months:
 	contrib/make/tools
 	contrib/make/months
 
-# zab beside plain zfs commands and other tools, on real pools (about 40 minutes
+# zab beside plain zfs commands and other tools, on real pools (forty minutes and more
 # where that is an emulated machine).
 bench:
 	contrib/make/tools

@@ -146,12 +146,16 @@ func ForHost(ctx context.Context, host *zfs.Host, say, warn func(format string, 
 	return s
 }
 
+// Path returns the name of the file in dir that is about a subject, which may be of any
+// strings; the first begins the name.
+func Path(dir, ext string, of ...string) string {
+	return filepath.Join(dir, of[0]+"-"+Checksum([]byte(strings.Join(of, "\x00")))[:16]+ext)
+}
+
 // Open reads the store for a subject, such as the target tank/backup on a host. It
 // returns an empty but usable store together with an error if the file cannot be read.
 func Open(dir string, of ...string) (*Store, error) {
-	key := strings.Join(of, "\x00")
-	sum := sha256.Sum256([]byte(key))
-	s := &Store{path: filepath.Join(dir, of[0]+"-"+hex.EncodeToString(sum[:8])+".ndjson"),
+	s := &Store{path: Path(dir, ".ndjson", of...),
 		head: header{Format: format, Of: strings.Join(of, " "), Loads: map[string]string{}},
 		have: map[string]*entry{}, used: map[string]*entry{}}
 	err := s.read()
@@ -182,7 +186,7 @@ func (s *Store) read() error {
 	if head.Format != format || head.Of != s.head.Of {
 		return fmt.Errorf("it is of version %d and about %q", head.Format, head.Of)
 	}
-	if head.Sum != checksum(rest) {
+	if head.Sum != Checksum(rest) {
 		return errors.New("its checksum is wrong")
 	}
 	lines := bufio.NewScanner(bytes.NewReader(rest))
@@ -207,7 +211,8 @@ func (s *Store) read() error {
 	return nil
 }
 
-func checksum(b []byte) string {
+// Checksum returns the checksum of the content of a file, in hexadecimal.
+func Checksum(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
@@ -310,7 +315,7 @@ func (s *Store) Save() error {
 		}
 		body.Write(append(line, '\n'))
 	}
-	s.head.Count, s.head.Sum = len(s.used), checksum(body.Bytes())
+	s.head.Count, s.head.Sum = len(s.used), Checksum(body.Bytes())
 	head, err := json.Marshal(s.head, json.Deterministic(true))
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 )
@@ -65,6 +66,17 @@ func (n Name) Below(top Name) bool {
 // Within reports whether the dataset name is top or a descendant of it.
 func Within(name, top string) bool {
 	return name == top || Name(name).Below(Name(top))
+}
+
+// Ancestors yields the names of the datasets above one, the pool first.
+func Ancestors(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range len(name) {
+			if name[i] == '/' && !yield(name[:i]) {
+				return
+			}
+		}
+	}
 }
 
 // Split splits a dataset's name before its last part; parent is "" for a pool.

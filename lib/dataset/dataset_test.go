@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -108,6 +109,14 @@ func TestSplit(t *testing.T) {
 	for name, want := range map[string][2]string{"tank": {"", "tank"}, "tank/a": {"tank", "a"}, "tank/a/b c": {"tank/a", "b c"}} {
 		if parent, last := Split(name); [2]string{parent, last} != want || parent != "" && Beside(name, last) != name {
 			t.Errorf("%s: %q %q", name, parent, last)
+		}
+	}
+}
+
+func TestAncestors(t *testing.T) {
+	for name, want := range map[string]string{"tank": "", "tank/a": "tank", "tank/a b/c": "tank tank/a b"} {
+		if got := strings.Join(slices.Collect(Ancestors(name)), " "); got != want {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package plan
 
+import "zab/lib/dataset"
+
 // lazyFacts reads the properties of targets before the plans of their records are finished.
 // The first set is small, so that the first transfer begins while most records are not
 // planned yet; the following sets grow, so that the number of zfs programs grows with
@@ -46,10 +48,8 @@ func (l *lazyFacts) load(d *draft) error {
 	}
 	for len(l.todo) > 0 && len(set) < l.size {
 		name := l.todo[0].r.Target.Name
-		for i := range name {
-			if name[i] == '/' {
-				add(l.byTarget[name[:i]])
-			}
+		for up := range dataset.Ancestors(name) {
+			add(l.byTarget[up])
 		}
 		add(l.byTarget[name])
 		l.todo = l.todo[1:]

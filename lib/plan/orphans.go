@@ -41,10 +41,8 @@ func (r *run) writeOrphans(w *record.Writer) error {
 	used, leftOut := map[string]bool{r.target: true}, map[string]*record.Record{}
 	above := map[string]bool{} // datasets above those
 	use := func(name string) {
-		for i := range name {
-			if name[i] == '/' {
-				above[name[:i]] = true
-			}
+		for up := range dataset.Ancestors(name) {
+			above[up] = true
 		}
 	}
 	for _, name := range r.names {

@@ -67,8 +67,8 @@ func (s *inventory) currentName(name string) string {
 
 // aside reports whether a dataset was set aside, or is below one that was.
 func (s *inventory) aside(name string) bool {
-	for i := range name {
-		if name[i] == '/' && s.setAside[name[:i]] {
+	for up := range dataset.Ancestors(name) {
+		if s.setAside[up] {
 			return true
 		}
 	}

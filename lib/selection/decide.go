@@ -306,11 +306,9 @@ func Sort(records []*record.Record) []*record.Record {
 // above yields the records of the datasets above r, the outermost first.
 func above(r *record.Record, byName map[string]*record.Record) iter.Seq[*record.Record] {
 	return func(yield func(*record.Record) bool) {
-		for i := range r.Name {
-			if r.Name[i] == '/' {
-				if p := byName[r.Name[:i]]; p != nil && !yield(p) {
-					return
-				}
+		for name := range dataset.Ancestors(r.Name) {
+			if p := byName[name]; p != nil && !yield(p) {
+				return
 			}
 		}
 	}

@@ -3,16 +3,12 @@ package selection
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -24,9 +20,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// This file remembers, with --cache or --search-every, on which datasets a search of all pools found the
-// property set. So --search-every need not open the others each time, and a search that
-// is limited by operands can tell what it leaves out.
+// This file remembers, with --cache or --search-every, on which datasets a search of all
+// pools found the property set. So --search-every need not open the others each time, and
+// a search that is limited by operands can tell what it leaves out.
 //
 // ZFS does not tell whether a property has changed anywhere in a pool: the log of
 // "zpool history -i" does, but it can only be read from its beginning, and the events of
@@ -73,7 +69,8 @@ const findingsFormat = 1
 // maxFindings is the longest file that is read, in bytes.
 const maxFindings = 64 << 20
 
-// recall reads what is remembered. It returns nil where nothing is, or can be.
+// recall reads what is remembered. It returns nil if no option asks for memory, or if the
+// directory is not safe; and an empty memory if there is no file, or not a usable one.
 func (o *Options) recall(env *cli.Env, host *zfs.Host, rules *Rules) *memory {
 	if !o.Cache && o.SearchEvery.Seconds() == 0 {
 		return nil
@@ -88,9 +85,8 @@ func (o *Options) recall(env *cli.Env, host *zfs.Host, rules *Rules) *memory {
 		env.Verbosef("nothing is remembered of the search: %s", err)
 		return nil
 	}
-	of := append([]string{host.Dest, rules.Property, string(o.SSHTarget), string(o.Target)}, rules.ExcludePaths...)
-	sum := sha256.Sum256([]byte(strings.Join(of, "\x00")))
-	m := &memory{path: filepath.Join(dir, "selection-"+hex.EncodeToString(sum[:8])+".json"), now: time.Now(), host: host}
+	of := append([]string{"selection", host.Dest, rules.Property, string(o.SSHTarget), string(o.Target)}, rules.ExcludePaths...)
+	m := &memory{path: cache.Path(dir, ".json", of...), now: time.Now(), host: host}
 	m.Format, m.Of = findingsFormat, of
 	if err := m.read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		env.Verbosef("cannot use '%s': %s", m.path, err)
@@ -151,8 +147,7 @@ func (f findings) checksum() string {
 	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return cache.Checksum(data)
 }
 
 // search lists the datasets of the host that the property may select: those at and below
@@ -226,8 +221,7 @@ func (m *memory) roots() []string {
 			names = append(names, p.Name)
 		}
 	}
-	roots, _ := within(names) // the names were checked when they were read
-	return roots
+	return outermost(names)
 }
 
 // listKnown lists what is at and below the remembered datasets. It returns an error if
@@ -270,14 +264,14 @@ func (m *memory) differs(l *listing) error {
 		return errors.New("not all can be read where the property was set")
 	}
 	around := l.places(l.around)
-	now := append(l.places(l.datasets), around...)
+	now, known := placeSet(l.places(l.datasets), around), placeSet(m.Set)
 	for _, p := range m.Set {
-		if !slices.Contains(now, p) {
+		if !now[p] {
 			return fmt.Errorf("the property on '%s' is not what it was at the last search", p.Name)
 		}
 	}
 	for _, p := range around {
-		if !slices.Contains(m.Set, p) {
+		if !known[p] {
 			return fmt.Errorf("the property was set on '%s' since the last search", p.Name)
 		}
 	}
@@ -298,6 +292,14 @@ func (l *listing) places(datasets []zfs.Dataset) (out []place) {
 	return out
 }
 
+func placeSet(lists ...[]place) map[place]bool {
+	set := map[place]bool{}
+	for _, p := range slices.Concat(lists...) {
+		set[p] = true
+	}
+	return set
+}
+
 // learn records the outcome of a search of all pools. One that has gaps says nothing.
 func (m *memory) learn(l *listing, loads map[string]string) {
 	was := m.Set
@@ -309,9 +311,11 @@ func (m *memory) learn(l *listing, loads map[string]string) {
 	if len(loads) == len(l.pools) {
 		m.Loads = loads
 	}
-	m.Told = slices.DeleteFunc(m.Told, func(n string) bool {
-		return !slices.ContainsFunc(was, func(p place) bool { return p.Name == n && slices.Contains(m.Set, p) })
-	})
+	now, stays := placeSet(m.Set), map[string]bool{}
+	for _, p := range was {
+		stays[p.Name] = now[p]
+	}
+	m.Told = slices.DeleteFunc(m.Told, func(n string) bool { return !stays[n] })
 }
 
 // tell warns, once for each, of the datasets outside of a limited search on which the

@@ -22,13 +22,25 @@ func within(operands []string) (roots []string, err error) {
 			return nil, err
 		}
 	}
-	for _, n := range operands {
-		inner := slices.ContainsFunc(operands, func(top string) bool { return dataset.Name(n).Below(dataset.Name(top)) })
-		if !inner && !slices.Contains(roots, n) {
-			roots = append(roots, n)
+	return outermost(operands), nil
+}
+
+// outermost returns those of the names that are below no other, each once.
+func outermost(names []string) (out []string) {
+	given, seen := make(map[string]bool, len(names)), map[string]bool{}
+	for _, n := range names {
+		given[n] = true
+	}
+	for _, n := range names {
+		inner := seen[n]
+		for up := range dataset.Ancestors(n) {
+			inner = inner || given[up]
+		}
+		if seen[n] = true; !inner {
+			out = append(out, n)
 		}
 	}
-	return roots, nil
+	return out
 }
 
 // searched reports whether the search includes a dataset.
@@ -74,27 +86,24 @@ func (l *listing) getRoots(ctx context.Context, roots []string, depth int) error
 }
 
 // lookAround reads what verdicts need to know of datasets outside of the search: the
-// datasets above the roots, from which they inherit the property, with their pools; and
-// the target, which tells whether it is on this host.
+// datasets above the roots, from which they inherit the property, with their pools; the
+// target, which tells whether it is on this host; and those of also.
 func (l *listing) lookAround(ctx context.Context, target string) error {
 	if l.roots == nil {
 		return nil
 	}
 	var names []string
+	asked := map[string]bool{}
 	ask := func(n string) {
-		if !l.searched(n) && !slices.Contains(names, n) {
+		if !asked[n] && !l.searched(n) {
 			names = append(names, n)
 		}
-	}
-	above := func(n string) {
-		for i := range n {
-			if n[i] == '/' {
-				ask(n[:i])
-			}
-		}
+		asked[n] = true
 	}
 	for _, r := range l.roots {
-		above(r)
+		for up := range dataset.Ancestors(r) {
+			ask(up)
+		}
 	}
 	if target != "" {
 		ask(zfs.Pool(target))

@@ -24,7 +24,7 @@ var spaceProps = []string{
 // Limits returns a dataset and its ancestors, those that exist, with their limits of
 // space and number; the dataset itself comes first.
 func (h *Host) Limits(ctx context.Context, name string) ([]Dataset, error) {
-	names := append(slices.Collect(above(name)), name)
+	names := append(slices.Collect(dataset.Ancestors(name)), name)
 	slices.Reverse(names)
 	got, err := h.Existing(ctx, spaceProps, names)
 	if err != nil {
@@ -37,17 +37,6 @@ func (h *Host) Limits(ctx context.Context, name string) ([]Dataset, error) {
 		}
 	}
 	return out, nil
-}
-
-// above yields the names of a dataset's ancestors, beginning with the pool.
-func above(name string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for i := range name {
-			if name[i] == '/' && !yield(name[:i]) {
-				return
-			}
-		}
-	}
 }
 
 // Reservation is space that only a dataset and its descendants may fill.

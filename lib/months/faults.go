@@ -43,23 +43,23 @@ var faultKinds = []struct {
 	{"source's disk pulled", func(m *month) *fault { return m.pulled(m.usb) }},
 	{"target's disk pulled", func(m *month) *fault { return m.pulled(m.dst) }},
 	{"source's disk unsteady", func(m *month) *fault {
-		if m.usb.gone {
+		if m.usb.gone || m.usb.unsteady {
 			return nil
 		}
 		p := m.usb
-		return &fault{touches: p.has, begin: func() { p.setDevice("flakey") }, end: p.restore}
+		return &fault{touches: p.has, begin: func() { p.setDevice("flakey"); p.unsteady = true }, end: func() { p.unsteady = false; p.restore() }}
 	}},
 	{"source full", func(m *month) *fault { return m.full(m.src) }},
 	{"target full", func(m *month) *fault { return m.full(m.dst) }},
 	{"source imported read-only", func(m *month) *fault {
-		if m.usb.gone {
+		if m.usb.gone || m.usb.unsteady {
 			return nil
 		}
 		p := m.usb
 		return &fault{touches: p.has, begin: func() { p.reimport("-o readonly=on") }, end: func() { p.reimport("") }}
 	}},
 	{"source exported", func(m *month) *fault {
-		if m.usb.gone {
+		if m.usb.gone || m.usb.unsteady {
 			return nil
 		}
 		p := m.usb
@@ -164,7 +164,8 @@ var faultKinds = []struct {
 				m.sh("zfs set readonly=off '%[1]s'; zfs mount '%[1]s'; mount -o remount,rw '%[2]s'; echo x >'%[2]s/foreign'", c, m.dir+"/"+c)
 			},
 			end: func() {
-				m.onTarget("zfs rollback \"$(zfs list -Hr -d 1 -t snapshot -o name -s createtxg '%[1]s' | tail -n 1)\"; zfs inherit readonly '%[1]s'", c)
+				m.rollBack(c)
+				m.onTarget("zfs inherit readonly '%s'", c)
 			}}
 	}},
 	{"a key that is not loaded", func(m *month) *fault {
@@ -253,7 +254,7 @@ func (m *month) onTarget(format string, a ...any) {
 }
 
 func (m *month) pulled(p *pool) *fault {
-	if p.gone || p.readOnly() {
+	if p.gone || p.unsteady || p.readOnly() {
 		return nil
 	}
 	touches := p.has
@@ -265,9 +266,32 @@ func (m *month) pulled(p *pool) *fault {
 	return &fault{touches: touches, end: p.restore, begin: func() {
 		if cold {
 			p.reimport("") // with an empty cache
+			m.madeMountpoints()
 		}
 		p.pull(seen)
 	}}
+}
+
+// madeMountpoints begins a fault for each copy in which the import made directories to mount
+// other copies on: one whose dataset was renamed or destroyed on the source has none there.
+func (m *month) madeMountpoints() {
+	m.sh("zpool sync %s", m.dst.name)
+	for _, s := range m.sources() {
+		c := m.copyOf(s.name)
+		if s.copy == nil || s.volume {
+			continue
+		}
+		if r := m.rows("get", "-Hp", "-o", "name,value", "written", c); len(r) != 1 || r[0][1] == "0" {
+			continue
+		}
+		m.active = append(m.active, &fault{kind: "directories made for mounting", what: "directories made for mounting", touches: touchesBelow(s.name),
+			begin: func() {}, until: m.nights + 2, end: func() { m.rollBack(c) }})
+	}
+}
+
+// rollBack rolls a copy back to its newest snapshot.
+func (m *month) rollBack(c string) {
+	m.onTarget("zfs rollback \"$(zfs list -Hd 1 -t snapshot -o name -s createtxg '%[1]s' | tail -n 1)\"", c)
 }
 
 func (m *month) full(p *pool) *fault {
@@ -278,7 +302,7 @@ func (m *month) full(p *pool) *fault {
 	if p == m.dst {
 		touches = touchesAll
 	}
-	file := m.dir + "/" + p.name + "/other/fill"
+	file := m.dir + "/" + p.name + "/fill/f"
 	return &fault{touches: touches, begin: func() { m.sh("dd if=/dev/zero of=%s bs=1M 2>&1 | tail -n 1; zpool sync %s", file, p.name) },
 		end: func() {
 			if p.gone {

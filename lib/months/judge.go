@@ -14,7 +14,8 @@ type source struct {
 	// newest is the guid of the newest snapshot with this backup's name, "" if there is
 	// none; written is the number of bytes written since, "-" if unknown.
 	newest, written string
-	// copy has the guids of the snapshots of the dataset's copy; nil if there is no copy.
+	// copy has the guids of the snapshots of the dataset's copy when the target's pool was
+	// last readable; nil if there was no copy.
 	copy map[string]bool
 	// unseen: the dataset's pool or the target's could not be read.
 	unseen bool
@@ -76,8 +77,10 @@ func (m *month) readState() {
 			}
 			continue
 		}
+		before := map[string]*source{}
 		for name, s := range m.known {
 			if s.pool == p {
+				before[name] = s
 				delete(m.known, name)
 			}
 		}
@@ -94,6 +97,9 @@ func (m *month) readState() {
 					continue
 				}
 				s := &source{name: r[0], pool: p, volume: kind == "volume", copy: copies[m.copyOf(r[0])], unseen: m.dst.unreadable(), written: "-"}
+				if b := before[s.name]; b != nil && s.unseen {
+					s.copy = b.copy
+				}
 				if n := newest[s.name]; n != nil {
 					s.newest = n[1]
 					bySnapshot[n[0]] = append(bySnapshot[n[0]], s.name)
@@ -109,9 +115,16 @@ func (m *month) readState() {
 	}
 }
 
+// unnoticed reports whether a pool is as it was when it was last read, as far as ZFS knows:
+// where nothing is to be sent, a run need not touch a disk that was pulled, and cannot know
+// of it.
+func (p *pool) unnoticed() bool { return p.state() == "ONLINE" }
+
 // whyBehind returns why a dataset is not backed up, "" if it is.
 func (m *month) whyBehind(s *source) string {
 	switch {
+	case s.unseen && s.pool.unnoticed() && m.dst.unnoticed() && s.newest != "" && s.written == "0" && s.copy[s.newest]:
+		return ""
 	case s.unseen:
 		return "it could not be looked at"
 	case s.newest == "":

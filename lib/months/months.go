@@ -298,6 +298,21 @@ func (m *month) night() {
 	}
 	m.readState()
 	m.judge(status, report)
+	if m.broken != "" && !m.dst.unreadable() {
+		m.logCopies()
+	}
+}
+
+// logCopies logs what was written to each copy since its newest snapshot.
+func (m *month) logCopies() {
+	for _, r := range m.rows("get", "-Hpr", "-t", "filesystem,volume", "-o", "name,value", "written", m.target()) {
+		if r[1] == "0" {
+			continue
+		}
+		m.log("# %s bytes were written to '%s'", r[1], r[0])
+		out, _ := m.sh(`zfs diff "$(zfs list -Hd 1 -t snapshot -o name -s createtxg '%[1]s' | tail -n 1)"`, r[0])
+		m.log("# %s", strings.ReplaceAll(out, "\n", "; "))
+	}
 }
 
 // runZab runs the whole backup command and returns its exit status, -1 if it did not end in

@@ -17,6 +17,8 @@ type pool struct {
 	// gone: the disk is pulled, or the pool is exported. Commands on it would hang or
 	// fail.
 	gone bool
+	// unsteady: the disk fails now and then.
+	unsteady bool
 }
 
 // poolSize is the size of a pool in MiB.
@@ -132,8 +134,8 @@ func (m *month) setup() {
 	m.must("zfs create %[1]s/t && zfs create '%[1]s/t/a b' && zfs create '%[1]s/t/a b/c' && zfs create %[1]s/t/d && zfs create -s -V 4M %[1]s/t/vol", m.src.name)
 	m.must("head -c 32 /dev/zero | tr '\\0' k >%[1]s/key && zfs create -o encryption=on -o keyformat=raw -o keylocation=file://%[1]s/key %[2]s/t/enc", m.dir, m.src.name)
 	m.must("zfs create %[1]s/x && zfs create %[1]s/x/y", m.usb.name)
-	// Not selected for backup: faults fill or reserve space here.
-	m.must("zfs create %[1]s/other && zfs create %[2]s/other", m.src.name, m.dst.name)
+	// Not selected for backup: faults reserve space in the first and fill the second.
+	m.must("zfs create %[1]s/other && zfs create %[2]s/other && zfs create %[1]s/fill && zfs create %[2]s/fill", m.src.name, m.dst.name)
 	m.must("zfs set autobackup:%[1]s=true %[2]s/t %[3]s/x", m.name, m.src.name, m.usb.name)
 	m.readState()
 }

@@ -43,7 +43,7 @@ var faultKinds = []struct {
 	{"source's disk pulled", func(m *month) *fault { return m.pulled(m.usb) }},
 	{"target's disk pulled", func(m *month) *fault { return m.pulled(m.dst) }},
 	{"source's disk unsteady", func(m *month) *fault {
-		if m.usb.gone || m.usb.unsteady {
+		if m.usb.gone || m.usb.unsteady || m.usb.readOnly() {
 			return nil
 		}
 		p := m.usb

@@ -115,15 +115,15 @@ func (m *month) readState() {
 	}
 }
 
-// unnoticed reports whether a pool is as it was when it was last read, as far as ZFS knows:
-// where nothing is to be sent, a run need not touch a disk that was pulled, and cannot know
-// of it.
-func (p *pool) unnoticed() bool { return p.state() == "ONLINE" }
+// steady reports whether a pool is as it was when it was last read: nothing is written to
+// one whose disk is pulled. Where nothing is to be sent, a run need not touch the disk, and
+// cannot know that it is gone.
+func (p *pool) steady() bool { return p.gone || !p.unreadable() }
 
 // whyBehind returns why a dataset is not backed up, "" if it is.
 func (m *month) whyBehind(s *source) string {
 	switch {
-	case s.unseen && s.pool.unnoticed() && m.dst.unnoticed() && s.newest != "" && s.written == "0" && s.copy[s.newest]:
+	case s.unseen && s.pool.steady() && m.dst.steady() && s.newest != "" && s.written == "0" && s.copy[s.newest]:
 		return ""
 	case s.unseen:
 		return "it could not be looked at"

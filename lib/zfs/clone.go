@@ -65,7 +65,10 @@ func (h *Host) Locals(ctx context.Context, name string) ([]string, error) {
 		if seen[line] = true; len(seen) > maxLocals {
 			return fmt.Errorf("it has more than %d properties of its own", maxLocals)
 		}
-		names = append(names, line)
+		// zfs counts these for a limit, and calls them local although nobody can set them.
+		if line != "filesystem_count" && line != "snapshot_count" {
+			names = append(names, line)
+		}
 		return nil
 	}, "zfs", "get", "-Hp", "-s", "local", "-o", "property", "all", name)
 	if err != nil || len(names) == 0 {

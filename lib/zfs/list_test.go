@@ -459,7 +459,7 @@ func TestLocals(t *testing.T) {
 *' property all '*) printf '%b' "$TEXT";;
 *) printf 'tank/a\tcompression\tlz4\tlocal\ntank/a\tquota\t7\tinherited from tank\n';;
 esac`)
-	t.Setenv("TEXT", `compression\nquota\n`)
+	t.Setenv("TEXT", `compression\nfilesystem_count\nsnapshot_count\nquota\n`)
 	if got, err := h.Locals(context.Background(), "tank/a"); err != nil || !slices.Equal(got, []string{"compression=lz4"}) {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -57,8 +57,9 @@ type coordinator struct {
 	reading bool // more records may come
 	dropped bool // no more jobs are begun
 	came    int  // how many jobs have come
-	// failed are the targets below which nothing can be received.
-	failed map[location]bool
+	// failed are the targets below which nothing can be received; moved are those that a
+	// job renames with all that is below them.
+	failed, moved map[location]bool
 
 	waiting  []*node // in order of arrival
 	running  int     // how many jobs have a slot
@@ -88,7 +89,7 @@ const quiet = 20 * time.Millisecond
 func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*record.Record) bool, output *record.Writer) *coordinator {
 	return &coordinator{
 		ctx: ctx, work: work, slots: slots, isLong: isLong, output: output, begun: time.Now(),
-		graph: newGraph(), order: newOutputOrder(), reading: true, failed: map[location]bool{},
+		graph: newGraph(), order: newOutputOrder(), reading: true, failed: map[location]bool{}, moved: map[location]bool{},
 		held: make(chan struct{}), fetched: make(chan struct{}), committed: make(chan struct{}), done: make(chan *node),
 	}
 }
@@ -187,13 +188,19 @@ func (c *coordinator) nextDue() time.Duration {
 	return next
 }
 
-// add takes a record that was read. A record without work goes straight to the output.
+// add takes a record that was read. A record without work goes straight to the output,
+// unless its copy moves with one above it: then it fails if that fails.
 func (c *coordinator) add(r *record.Record) {
 	c.order.expect(r)
 	switch {
-	case !acts(r):
+	case !acts(r) && !c.moves(r):
 		c.write(r)
 	case !c.dropped:
+		for _, s := range r.Steps {
+			if r.Target != nil && (s.Do == record.DoRename || s.Do == record.DoRenameAside || s.Do == record.DoRenameBack) {
+				c.moved[location{r.Target.Host, s.Dataset}] = true
+			}
+		}
 		n := &node{job: c.work.newJob(r, c.came), long: c.isLong(r)}
 		c.came++
 		c.lastCame = time.Now()
@@ -201,6 +208,12 @@ func (c *coordinator) add(r *record.Record) {
 		c.graph.add(n)
 		c.waiting = append(c.waiting, n)
 	}
+}
+
+// moves reports whether the copy of a record without steps is below one that a job renames.
+func (c *coordinator) moves(r *record.Record) bool {
+	return len(c.moved) > 0 && len(r.Steps) == 0 && r.Error == nil && r.Target != nil && r.Target.Exists &&
+		targetOf(r).above(func(l location) bool { return c.moved[l] })
 }
 
 // drop discards the waiting jobs; no more are begun.

@@ -479,6 +479,30 @@ func TestParentFailed(t *testing.T) {
 	}
 }
 
+// A record without steps fails if its copy was to move with one above it, and that failed;
+// the others do not wait.
+func TestMovedWithParent(t *testing.T) {
+	for _, fails := range []bool{true, false} {
+		f := newFake(t)
+		f.onExecute = func(j *job) {
+			if fails && j.r.Target.Name == "b" {
+				j.fail(errors.New("boom"))
+			}
+		}
+		still := func(name string) *record.Record {
+			return &record.Record{Zab: 1, Type: "dataset", Name: "t/" + name, Target: &record.Target{Name: name, Exists: true}}
+		}
+		parent := to("b")
+		parent.Steps = append([]record.Step{{Do: record.DoRenameAside, Dataset: "b", To: "b_diverged"}}, parent.Steps...)
+		parent.Results = []record.Result{{}, {}}
+		below, beside := still("b/x"), still("c")
+		f.run(context.Background(), 2, never, []*record.Record{parent, below, beside})
+		if failed := below.Error != nil && below.Error.Kind == record.KindParentFailed; failed != fails || beside.Error != nil {
+			t.Errorf("parent fails %v: %+v, %+v", fails, below.Error, beside.Error)
+		}
+	}
+}
+
 // A record that is refused fails alone: datasets below its target may be received, and
 // nothing is held for it while it waits.
 func TestRefusedAlone(t *testing.T) {

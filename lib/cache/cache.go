@@ -52,6 +52,10 @@ const margin = 4
 // somebody else creates is noticed after this time at the latest.
 const maxWalk = 24 * 3600
 
+// maxFile is the longest file that is read or written, in bytes; a variable for tests. A
+// hundred thousand datasets with a hundred snapshots each take some 900 million.
+var maxFile int64 = 2 << 30
+
 // State identifies the state of a dataset for which a list is right.
 type State struct {
 	GUID      string `json:"guid"`
@@ -173,6 +177,13 @@ func Open(dir string, of ...string) (*Store, error) {
 func (s *Store) read() error {
 	if err := private.Check(filepath.Dir(s.path)); err != nil {
 		return err
+	}
+	st, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	if st.Size() > maxFile {
+		return fmt.Errorf("it has more than %d bytes", maxFile)
 	}
 	data, err := os.ReadFile(s.path)
 	if err != nil {
@@ -297,7 +308,7 @@ func bare(list []record.Snapshot) []record.Snapshot {
 }
 
 // Save replaces the file, unless no entry has changed and the tree was not walked in this
-// run.
+// run. It removes a file that would be too long, so that the next run lists everything.
 func (s *Store) Save() error {
 	if maps.Equal(s.have, s.used) {
 		if s.head.Walked != s.now.Now {
@@ -314,15 +325,29 @@ func (s *Store) Save() error {
 			return err
 		}
 		body.Write(append(line, '\n'))
+		if int64(body.Len()) > maxFile {
+			return s.tooLong()
+		}
 	}
 	s.head.Count, s.head.Sum = len(s.used), Checksum(body.Bytes())
 	head, err := json.Marshal(s.head, json.Deterministic(true))
 	if err != nil {
 		return err
 	}
+	if int64(len(head)+1+body.Len()) > maxFile {
+		return s.tooLong()
+	}
 	// The file need not survive a crash of the machine.
 	if err := private.Replace(s.path, append(append(head, '\n'), body.Bytes()...)); err != nil {
 		return fmt.Errorf("cannot write the cache '%s': %w", s.path, err)
 	}
 	return nil
+}
+
+// tooLong removes the file, and says that nothing is remembered.
+func (s *Store) tooLong() error {
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove the cache '%s': %w", s.path, err)
+	}
+	return fmt.Errorf("nothing is remembered in the cache '%s': it would have more than %d bytes", s.path, maxFile)
 }

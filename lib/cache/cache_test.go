@@ -141,6 +141,53 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestTooLong checks that a file is neither written nor read if it is longer than the
+// limit, and that none is left behind.
+func TestTooLong(t *testing.T) {
+	defer func(n int64) { maxFile = n }(maxFile)
+	for _, what := range []string{"the lists", "the header"} {
+		dir, st := twice(t)
+		files, _ := filepath.Glob(dir + "/*")
+		if len(files) != 1 {
+			t.Fatal(files)
+		}
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		maxFile = int64(len(data))
+		s := open(t, dir, at(1020))
+		if _, ok := s.Get("tank/a", st); !ok {
+			t.Errorf("%s: what is as long as the limit is not read", what)
+		}
+		s.Walked()
+		if err := s.Save(); err != nil {
+			t.Errorf("%s: what is as long as the limit is not written: %v", what, err)
+		}
+		maxFile--
+		if _, err := Open(dir, "target", "tank/b", ""); err == nil || !strings.Contains(err.Error(), "it has more than") {
+			t.Errorf("%s: it was read: %v", what, err)
+		}
+		s.Put("tank/a", st, Lists{Snapshots: snaps("1", "2")})
+		if s.Walked(); what == "the lists" {
+			maxFile = 10
+		}
+		s.have = nil // as if something had changed
+		for range 2 {
+			if err := s.Save(); err == nil || !strings.Contains(err.Error(), "nothing is remembered in the cache '"+files[0]+"'") {
+				t.Errorf("%s: %v", what, err)
+			}
+			if _, err := os.Lstat(files[0]); !os.IsNotExist(err) {
+				t.Errorf("%s: the file is there: %v", what, err)
+			}
+		}
+		maxFile = 2 << 30
+		if s := open(t, dir, at(1030)); len(s.Names()) > 0 || !s.Walk() {
+			t.Errorf("%s: something is remembered", what)
+		}
+	}
+}
+
 // TestGarbled checks that a damaged file is never used.
 func TestGarbled(t *testing.T) {
 	dir, st := twice(t)

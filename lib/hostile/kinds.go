@@ -123,8 +123,8 @@ func init() {
 				s.Props = map[string]string{}
 			}
 			for range 1 + m.IntN(4) {
-				p := pickOf(m, "mountpoint=/etc", "canmount=on", "sharenfs=on", "sharesmb=on", "setuid=on", "devices=on", "readonly=off", "reservation=1T", "refreservation=1T",
-					"zab:from=1,2", "zab:stream=none", "zab:aside=begun:x", "zab:aside=done:other", "autobackup:b1=true", "autobackup:b1=bogus", "zab:missing=1", "keylocation=file:///etc/shadow", "exec=on", "volmode=full", "snapdev=visible")
+				p := pickOf(m, "mountpoint=/etc", "mountpoint=/\xff", "canmount=on", "sharenfs=on", "sharesmb=on", "setuid=on", "devices=on", "readonly=off", "reservation=1T", "refreservation=1T",
+					"zab:from=1,2", "zab:from=1"+strings.Repeat(",18446744073709551615", 380), "zab:stream=none", "zab:aside=begun:x", "zab:aside=done:other", "autobackup:b1=true", "autobackup:b1=bogus", "autobackup:b1=\xff", "zab:missing=1", "keylocation=file:///etc/shadow", "exec=on", "volmode=full", "snapdev=visible")
 				k, v, _ := strings.Cut(p, "=")
 				s.Props[k] = v
 			}
@@ -133,7 +133,7 @@ func init() {
 			s.Children = []*stream{{Name: pickOf(m, "sub", "etc"), Snaps: []*Snap{{Name: "x", GUID: strconv.FormatUint(m.Uint64(), 10)}}, Props: map[string]string{"mountpoint": "/etc", "canmount": "on"}}}
 		})},
 		{"stream-holds", 2, onStream(func(m *mutator, s *stream) {
-			s.Holds = []string{pickOf(m, "for-ever", "zfs_autobackup:b1", "zfs_autobackup:b1:1")}
+			s.Holds = []string{pickOf(m, "for-ever", "f\xfcr-ever", "zfs_autobackup:b1", "zfs_autobackup:b1:1")}
 		})},
 		{"stream-plain", 1, onStream(func(m *mutator, s *stream) { s.Raw = !s.Raw })},
 		{"stream-kind", 1, onStream(func(m *mutator, s *stream) { s.Kind = "volume" })},

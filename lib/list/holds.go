@@ -37,7 +37,8 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 	pins := false
 	for _, h := range got {
 		s := at[h.Snapshot]
-		s.Holds = append(s.Holds, h.Tag)
+		// Anybody's tags may be in any encoding; ours are ASCII.
+		s.Holds = append(s.Holds, strings.ToValidUTF8(h.Tag, "\uFFFD"))
 		held := record.Held{Tag: h.Tag}
 		if m := shared.FindString(h.Tag); m == "" {
 			continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,20 @@ func TestHolds(t *testing.T) {
 		if all := out[1].Snapshots[1].Holds; len(all) != 3 {
 			t.Errorf("%s: all holds are %q", c.args, all)
 		}
+	}
+}
+
+// TestHoldsOfAnyBytes checks that a tag in any encoding, which anybody may put, keeps no
+// record from being printed.
+func TestHoldsOfAnyBytes(t *testing.T) {
+	f := tank()
+	f["holds"] = strings.Replace(f["holds"], "other:b", "f\xfcr immer", 1)
+	out, _, stderr, err := run(t, f, "--holds tank")
+	if err != nil || stderr != "" || len(out) != 2 {
+		t.Fatalf("%d records, %q, %v", len(out), stderr, err)
+	}
+	if got := out[1].Snapshots[1].Holds; !slices.Contains(got, "f\uFFFDr immer") || out[1].Error != nil {
+		t.Errorf("%q, %v", got, out[1].Error)
 	}
 }
 

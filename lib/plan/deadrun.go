@@ -149,7 +149,7 @@ func (p *planner) putRight(d *draft) []record.Step {
 			}
 		}
 	}
-	onSource := !p.o.Bookmark && !d.base.Bookmark()
+	onSource := !p.bookmarksBase(d) && !d.base.Bookmark()
 	if onSource {
 		hold(record.SideSource, r.Name, d.base.Source, d.base.GUID)
 	}

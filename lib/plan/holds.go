@@ -31,7 +31,7 @@ func (p *planner) holds(d *draft) []record.Step {
 		}
 	}
 	if !p.o.NoHolds {
-		if !p.o.Bookmark {
+		if !p.bookmarksBase(d) {
 			each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID, tags)
 		}
 		each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID, tags)
@@ -63,7 +63,7 @@ func (p *planner) holdAgain(d *draft) []record.Step {
 		steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag})
 	}
 	old := t.Snapshots[d.base.Target]
-	held := !p.o.Bookmark && !d.base.Bookmark()
+	held := !p.bookmarksBase(d) && !d.base.Bookmark()
 	if held {
 		step(record.DoHold, record.SideSource, r.Name, d.base.Source, d.base.GUID, t.Pin)
 	}

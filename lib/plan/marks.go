@@ -42,7 +42,11 @@ func (p *planner) marks(d *draft, flags []string, streams []record.Step) (set []
 			from += "," + r.PoolGUID
 		}
 	}
-	if r.Target.From != from {
+	switch err := record.CheckFrom(from); {
+	case r.Target.From == from:
+	case err != nil:
+		r.Warn("'%s' is not marked with the pools that it came through, so that a backup back to one of them would not be refused: %s", r.Target.Name, err)
+	default:
 		set = append(set, zfs.FromProp+"="+from)
 	}
 	unshared := d.unshared() || slices.ContainsFunc(streams, func(s record.Step) bool { return s.Unshares() })

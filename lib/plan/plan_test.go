@@ -336,6 +336,94 @@ func TestMark(t *testing.T) {
 	}
 }
 
+// A copy that came through more pools than zab:from may name gets its other marks, and its
+// record reaches the next stage like the one after it.
+func TestMarkOfTooManyPools(t *testing.T) {
+	for pools, want := range map[int]bool{63: true, 64: false} {
+		var from []string
+		for i := range pools {
+			from = append(from, strconv.Itoa(1000+i))
+		}
+		src := with(source("tank/a", "b-1"), func(r *record.Record) { r.PoolGUID, r.From = "8", strings.Join(from, ",") })
+		res := plan(t, "--no-holds", []*record.Record{target("backup", "")}, src, source("tank/b", "b-1"))
+		r := res.of(t, "tank/a")
+		var set []string
+		for _, s := range r.Steps {
+			set = append(set, s.Set...)
+		}
+		marked := slices.Contains(set, "zab:from="+src.From+",8")
+		if r.Error != nil || marked != want || !slices.Contains(set, "zab:stream=L,x") || (len(r.Warnings) == 0) != want {
+			t.Errorf("%d pools: %v, %q, %q", pools, r.Error, set, r.Warnings)
+		}
+		if !want && !strings.Contains(r.Warnings[0], "'backup/tank/a' is not marked") {
+			t.Errorf("%q", r.Warnings)
+		}
+		if r := res.of(t, "tank/b"); r.Error != nil || len(r.Steps) == 0 {
+			t.Errorf("%d pools: %+v", pools, r)
+		}
+	}
+}
+
+// A bookmark's name is longer than its snapshot's. Where it would be too long, the
+// snapshot is held; where only its name for several targets would be, each has its own.
+func TestBookmarksTooLong(t *testing.T) {
+	root := target("backup", "")
+	me := chain.TargetKey("zfs_autobackup:b:" + root.GUID)
+	const other = "01234567"
+	for _, c := range []struct {
+		what     string
+		length   int // of the dataset's name
+		args     string
+		mark     string // of b-2, by another target
+		target   string
+		want     string
+		warnings int
+	}{
+		{"short", 20, "", "", "b-1", "hold T b-2; @b-2 b-2:ME", 0},
+		{"just short enough", 242, "", "", "b-1", "hold T b-2; @b-2 b-2:ME", 0},
+		{"too long", 243, "", "", "b-1", "hold S b-2; hold T b-2", 1},
+		{"too long, a first backup", 243, "", "", "-", "hold S b-2; hold T b-2", 1},
+		{"too long, without holds", 243, "--no-holds", "", "b-1", "", 1},
+		{"too long, nothing new", 243, "", "", "b-2", "", 0},
+		{"room for two", 233, "", "b-2:" + other, "b-1", "hold T b-2; #b-2:OTHER b-2:BOTH; -#b-2:OTHER", 0},
+		{"room for one", 234, "", "b-2:" + other, "b-1", "hold T b-2; #b-2:OTHER b-2:ME", 0},
+		{"room for one, nothing new", 234, "", "b-2:" + other, "b-2", "#b-2:OTHER b-2:ME", 0},
+		{"each has its own", 234, "", "b-2:" + other + " b-2:ME", "b-2", "", 0},
+	} {
+		name := "tank/" + strings.Repeat("x", c.length-5)
+		src := source(name, "b-1 b-2")
+		for _, m := range strings.Fields(c.mark) {
+			src.Bookmarks = append(src.Bookmarks, record.Snapshot{Name: strings.ReplaceAll(m, "ME", me), GUID: id("b-2"), CreateTXG: "20"})
+		}
+		state := []*record.Record{root}
+		if c.target != "-" {
+			state = append(state, target("backup/"+name[5:], c.target))
+		}
+		r := plan(t, "--bookmark --no-thinning --strip-path=1 "+c.args, state, src).of(t, name)
+		var got []string
+		for _, s := range r.Steps {
+			switch {
+			case s.Do == record.DoBookmark && s.Snapshot != "":
+				got = append(got, "@"+s.Snapshot+" "+s.To)
+			case s.Do == record.DoBookmark:
+				got = append(got, s.From+" "+s.To)
+			case s.Do == record.DoUnbookmark:
+				got = append(got, "-"+s.From)
+			case s.Do == record.DoHold && strings.Count(s.Tag, ":") == 1:
+				got = append(got, text([]record.Step{s}))
+			}
+		}
+		both := chain.MarkName("b-2", []string{me, other})
+		want := strings.NewReplacer("b-2:BOTH", both, "ME", me, "OTHER", other).Replace(c.want)
+		if r.Error != nil || strings.Join(got, "; ") != want || len(r.Warnings) != c.warnings {
+			t.Errorf("%s:\n got %s\nwant %s\n%v %q", c.what, strings.Join(got, "; "), want, r.Error, r.Warnings)
+		}
+		if c.warnings > 0 && len(r.Warnings) > 0 && (!strings.Contains(r.Warnings[0], "gets no bookmark") || strings.Contains(r.Warnings[0], "is held instead") != (c.args == "")) {
+			t.Errorf("%s: %q", c.what, r.Warnings)
+		}
+	}
+}
+
 // A snapshot has one bookmark for all targets, which goes when the last of them has
 // moved on.
 func TestBookmarks(t *testing.T) {

@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"zab/lib/aside"
@@ -131,10 +132,12 @@ func (c *checker) oneOf(field, s string, values ...string) {
 }
 
 func (c *checker) amount(field string, n *int64) {
-	if n != nil && *n < 0 {
+	if isNegative(n) {
 		c.fail(field, fmt.Errorf("%d is negative", *n))
 	}
 }
+
+func isNegative(n *int64) bool { return n != nil && *n < 0 }
 
 // backup checks the name of a backup. The name becomes part of the name of a user
 // property, which allows the fewest characters.
@@ -178,11 +181,27 @@ func (c *checker) facts(prefix string, f *Facts) {
 	}
 }
 
+// maxPools is how many pools zab:from may name: more than any copy comes through, and few
+// enough that the value, to which each pool adds its guid, stays far from the longest that
+// zfs allows.
+const maxPools = 64
+
 // CheckFrom returns an error unless s is a value that zab writes to the property
-// zab:from.
+// zab:from: the guids of at most 64 pools, each once.
 func CheckFrom(s string) error {
-	_, err := dataset.ParseGUIDs(s)
-	return err
+	guids, err := dataset.ParseGUIDs(s)
+	switch {
+	case err != nil:
+		return err
+	case len(guids) > maxPools:
+		return fmt.Errorf("%.80q... names %d pools, more than %d", s, len(guids), maxPools)
+	}
+	for i, g := range guids {
+		if slices.Contains(guids[:i], g) {
+			return fmt.Errorf("%.80q names the pool with the guid %s twice", s, g)
+		}
+	}
+	return nil
 }
 
 // CheckPool returns an error unless s is a value that zab writes to the property
@@ -237,8 +256,10 @@ func (c *checker) snapshots(field, of string, list []Snapshot) {
 		if !isNumber(s.CreateTXG) {
 			c.number(field+".createtxg", s.CreateTXG)
 		}
-		c.amount(field+".written", s.Written)
-		c.amount(field+".userrefs", s.UserRefs)
+		if isNegative(s.Written) || isNegative(s.UserRefs) {
+			c.amount(field+".written", s.Written)
+			c.amount(field+".userrefs", s.UserRefs)
+		}
 		for k := range s.Held {
 			h := &s.Held[k]
 			c.tag(field+".held.tag", h.Tag)

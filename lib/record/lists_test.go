@@ -94,10 +94,11 @@ func TestWrittenAsTheLibrary(t *testing.T) {
 		}))
 		r := &Record{Zab: 1, Type: TypeDataset, Name: "t", Snapshots: list.Draw(t, "s"), Bookmarks: list.Draw(t, "b"),
 			Target: &Target{Name: "u", Snapshots: list.Draw(t, "ts")}, Thin: &Thin{Source: verdicts.Draw(t, "v"), Target: verdicts.Draw(t, "w")}}
-		var a, b bytes.Buffer
-		err, err2 := NewWriter(&a).Write(r), marshal(&b, r)
-		if b.WriteByte('\n'); (err == nil) != (err2 == nil) || err == nil && a.String() != b.String() {
-			t.Fatalf("%v, %v\n got %s\nwant %s", err, err2, &a, &b)
+		var a Writer
+		var b bytes.Buffer
+		err, err2 := a.encode(r), marshal(&b, r)
+		if b.WriteByte('\n'); (err == nil) != (err2 == nil) || err == nil && a.buf.String() != b.String() {
+			t.Fatalf("%v, %v\n got %s\nwant %s", err, err2, &a.buf, &b)
 		}
 	})
 }

@@ -158,18 +158,38 @@ type Writer struct {
 // NewWriter returns a Writer of records to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write writes a record that was made or changed by this program.
+// Write writes a record that was made or changed by this program. A record that no reader
+// would accept is written as a failed one, because whatever is wrong with one dataset must
+// not end the run for the others.
 func (w *Writer) Write(r *Record) error {
 	r.Zab = Version
+	if w.format(r) != nil {
+		if err := w.format(r.legible()); err != nil && w.format(r.unwritable(err)) != nil && w.format(r.bare(err)) != nil {
+			return fmt.Errorf("cannot write the record of '%s': %w", r.Name, err)
+		}
+	}
+	return w.flush()
+}
+
+// format puts the line of a record into w.buf, or returns why it cannot be a record.
+func (w *Writer) format(r *Record) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	return w.encode(r)
+}
+
+// encode is format for a record that was checked.
+func (w *Writer) encode(r *Record) error {
 	w.buf.Reset()
 	if !w.writeCut(r) {
 		w.buf.Reset()
 		if err := marshal(&w.buf, r); err != nil {
-			return fmt.Errorf("cannot write the record of '%s': %w", r.Name, tidy(err))
+			return unencodable(err)
 		}
 	}
 	w.buf.WriteByte('\n')
-	return w.flush()
+	return nil
 }
 
 // marshal writes raw strings unchanged, so that unknown fields leave as they came.

@@ -456,13 +456,15 @@ func TestOneWriteEach(t *testing.T) {
 func TestWriteError(t *testing.T) {
 	broken := errors.New("broken pipe")
 	w := NewWriter(errWriter{broken})
-	if err := w.Write(&Record{Name: "a"}); !errors.Is(err, broken) {
+	if err := w.Write(&Record{Type: TypeDataset, Name: "a"}); !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	// A record that cannot be encoded is not written at all.
-	c := &counter{}
-	if err := NewWriter(c).Write(&Record{Type: TypeDataset, Name: "a", Reason: "\xff"}); err == nil || len(c.writes) > 0 {
-		t.Errorf("%v, %q", err, c.writes)
+	// A record of no dataset cannot be written in any form, and is not written at all.
+	for _, r := range []*Record{{Type: TypeDataset, Name: "a\xff"}, {Type: TypeDataset}, {Name: "a"}} {
+		c := &counter{}
+		if err := NewWriter(c).Write(r); err == nil || len(c.writes) > 0 {
+			t.Errorf("%+v: %v, %q", r, err, c.writes)
+		}
 	}
 }
 
@@ -633,6 +635,27 @@ func TestCheckStream(t *testing.T) {
 	for _, bad := range []string{"", ",", "L,", ",L", "x,L", "L,L", "Lx", "L,,x", "none,x", "parent,x", "l", "L w"} {
 		if CheckStream(bad) == nil {
 			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+// TestCheckFrom checks that zab:from has each pool once, and not without end.
+func TestCheckFrom(t *testing.T) {
+	list := func(n int) string {
+		var guids []string
+		for i := range n {
+			guids = append(guids, strconv.FormatUint(math.MaxUint64-uint64(i), 10))
+		}
+		return strings.Join(guids, ",")
+	}
+	for _, good := range []string{"1", "2,1", list(64)} {
+		if err := CheckFrom(good); err != nil {
+			t.Errorf("%.60q: %v", good, err)
+		}
+	}
+	for bad, why := range map[string]string{"": "not a guid", "1,": "not a guid", "1,1": "guid 1 twice", "3,2,1,2": "guid 2 twice", list(65): "65 pools, more than 64", list(64) + ",1": "65 pools"} {
+		if err := CheckFrom(bad); err == nil || !strings.Contains(err.Error(), why) || len(err.Error()) > 200 {
+			t.Errorf("%.60q: %v", bad, err)
 		}
 	}
 }

@@ -204,12 +204,13 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 // Where the target is known to be on the same host, nothing below it is listed:
 // unmounted replicas are the datasets that take zfs the longest.
 func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, also, props []string) (*listing, error) {
-	l := &listing{host: host, rules: rules, props: props, roots: roots, also: also}
+	l := &listing{host: host, rules: rules, props: props, also: also}
+	l.limitTo(roots)
 	find := o.listAll
 	target := string(o.Target)
 	if target != "" && !o.All && o.SSHSource == o.SSHTarget {
 		if roots != nil {
-			l.roots = slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, target) })
+			l.limitTo(slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, target) }))
 			if len(l.roots) == 0 {
 				return nil, errNoRoots(target)
 			}

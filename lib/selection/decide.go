@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"zab/lib/aside"
@@ -55,7 +56,11 @@ func (r *Rules) decide(name, value, source, from string, f *record.Facts) (Verdi
 	if value == "-" || source == "-" || source == "default" || source == "none" {
 		return Verdict{Reason: r.Property + " is not set", Unset: true}, nil
 	}
-	reason := r.Property + "=" + value
+	shown := value
+	if !slices.Contains([]string{"true", "false", "child", "parent"}, value) {
+		shown = strconv.Quote(value) // any bytes, and another host may have chosen them
+	}
+	reason := r.Property + "=" + shown
 	switch {
 	case from != "":
 		reason += ", inherited from " + from

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -143,6 +144,20 @@ func TestIllegalValues(t *testing.T) {
 	}
 }
 
+// An illegal value can be any bytes, and the reason is valid UTF-8 all the same, as a
+// record's text has to be.
+func TestIllegalValueOfAnyBytes(t *testing.T) {
+	r := Rules{Property: prop}
+	for value, shown := range map[string]string{"a\xff": `"a\xff"`, "\x1b[2J": `"\x1b[2J"`, "ja": `"ja"`, "naïf": `"naïf"`} {
+		datasets := []zfs.Dataset{{Name: "bk", Props: map[string]zfs.Value{prop: {Value: value, Source: "received"}}}}
+		verdicts, warnings, errs := r.Decide(nil, datasets)
+		want := "autobackup:b=" + shown + ", set here, received: not selected, for the value is none of true, false, child, parent"
+		if len(errs) > 0 || len(warnings) != 1 || verdicts[0].Reason != want || !utf8.ValidString(warnings[0].Error()) {
+			t.Errorf("%q: %q, %v, %v", value, verdicts[0].Reason, warnings, errs)
+		}
+	}
+}
+
 // P11: an illegal value that was received with a stream leaves out the datasets that have
 // it, with a warning for each dataset that received one, and none where the dataset would
 // be left out anyway.
@@ -168,7 +183,7 @@ func TestIllegalValueReceived(t *testing.T) {
 		if got := warnings[0].Error(); got != `'bk/a', and what inherits from it, is not selected: it has received 'autobackup:b' with the value "bogus", which is none of true, false, child, parent` {
 			t.Error(got)
 		}
-		if got := verdicts[2].Reason; got != "autobackup:b=bogus, inherited from bk/a, received: not selected, for the value is none of true, false, child, parent" {
+		if got := verdicts[2].Reason; got != `autobackup:b="bogus", inherited from bk/a, received: not selected, for the value is none of true, false, child, parent` {
 			t.Error(got)
 		}
 	}

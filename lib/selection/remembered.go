@@ -66,8 +66,9 @@ type place struct {
 
 const findingsFormat = 1
 
-// maxFindings is the longest file that is read, in bytes.
-const maxFindings = 64 << 20
+// maxFindings is the longest file that is read or written, in bytes; a variable for tests.
+// A hundred thousand datasets take some ten million; a source may name more, every night.
+var maxFindings = 64 << 20
 
 // recall reads what is remembered. It returns nil if no option asks for memory, or if the
 // directory is not safe; and an empty memory if there is no file, or not a usable one.
@@ -100,7 +101,7 @@ func (m *memory) read() error {
 	if err != nil {
 		return err
 	}
-	if st.Size() > maxFindings {
+	if st.Size() > int64(maxFindings) {
 		return fmt.Errorf("it has more than %d bytes", maxFindings)
 	}
 	data, err := os.ReadFile(m.path)
@@ -127,13 +128,21 @@ func (m *memory) read() error {
 	return nil
 }
 
+// save writes the file. It removes a file that would be too long to be read, so that the
+// next search is one of all pools.
 func (m *memory) save(env *cli.Env) {
 	if env.Common.DryRun {
 		return
 	}
 	m.Sum = m.checksum()
 	data, err := json.Marshal(m.findings)
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(data) >= maxFindings:
+		if err = os.Remove(m.path); err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("what %s has would take more than %d bytes: nothing is remembered", m.host, maxFindings)
+		}
+	default:
 		err = private.Replace(m.path, append(data, '\n'))
 	}
 	if err != nil {
@@ -325,9 +334,10 @@ func (m *memory) tell(env *cli.Env, property string, l *listing) {
 	if m.read() != nil {
 		return
 	}
+	told := nameSet(m.Told)
 	var out []string
 	for _, p := range m.Set {
-		if !p.Off && !l.searched(p.Name) && !slices.Contains(m.Told, p.Name) {
+		if !p.Off && !l.searched(p.Name) && !told[p.Name] {
 			out = append(out, p.Name)
 		}
 	}

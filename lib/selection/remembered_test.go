@@ -131,3 +131,41 @@ func TestSearchElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// However much a source names, no more is written than would be read; the file that would
+// be too long goes, and with it the memory: the next search is one of all pools.
+func TestSearchTooMuch(t *testing.T) {
+	defer func(n int) { maxFindings = n }(maxFindings)
+	dir := t.TempDir()
+	t.Setenv("CACHE_DIRECTORY", dir)
+	const pools = "tank ONLINE"
+	run := func(args string) (partial bool, stderr string) {
+		onTree(t, "TREE=tank tank/a tank/b", "SET=tank/a", "POOLS=tank")
+		got, stderr, err := runOn(t, args, pools)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%s: %v, %v\n%s", args, got, err, stderr)
+		}
+		return got[0].Partial, stderr
+	}
+	files := func() []string { names, _ := filepath.Glob(dir + "/*"); return names }
+	run("--search-every=1d b")
+	if partial, _ := run("--search-every=1d b"); !partial || len(files()) != 1 {
+		t.Fatalf("not remembered: %q", files())
+	}
+	st, err := os.Stat(files()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	maxFindings = int(st.Size())
+	run("--search-every=0d --cache b")
+	if len(files()) != 1 {
+		t.Errorf("what is as long as the limit is not kept: %q", files())
+	}
+	run("--search-every=1d b")
+	maxFindings = int(st.Size()) / 2
+	for range 2 {
+		if partial, stderr := run("-v --search-every=1d b"); partial || !strings.Contains(stderr, "nothing is remembered") || len(files()) != 0 {
+			t.Errorf("partial %v, %q\n%s", partial, files(), stderr)
+		}
+	}
+}

@@ -26,8 +26,10 @@ type listing struct {
 	host  *zfs.Host
 	rules *Rules
 	props []string
-	// roots limit the search to them and their descendants; nil is the whole host.
+	// roots limit the search to them and their descendants; nil is the whole host. isRoot
+	// has the same names: a source may have named many of them (see listKnown).
 	roots    []string
+	isRoot   map[string]bool
 	datasets []zfs.Dataset
 	// around are datasets outside of the search on which verdicts may depend, with few
 	// properties; absent are roots that do not exist.
@@ -65,11 +67,16 @@ func (l *listing) names() map[string]bool {
 
 // note adds pools and datasets that were asked for by name and could not be read.
 func (l *listing) note(unread []zfs.Unread) {
+	noted := make(map[string]bool, len(l.unread))
+	for i := range l.unread {
+		noted[l.unread[i].Name] = true
+	}
 	for _, u := range unread {
 		switch {
 		case u.Name == "":
 			l.broken = true
-		case !slices.ContainsFunc(l.unread, func(o zfs.Unread) bool { return o.Name == u.Name }):
+		case !noted[u.Name]:
+			noted[u.Name] = true
 			l.unread = append(l.unread, u)
 		}
 	}
@@ -216,7 +223,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	var tops []string
 	for n := range l.names() {
-		if outside(n) && (l.roots == nil && !strings.Contains(n, "/") || slices.Contains(l.roots, n)) {
+		if outside(n) && (l.roots == nil && !strings.Contains(n, "/") || l.isRoot[n]) {
 			tops = append(tops, n)
 		}
 	}
@@ -227,11 +234,15 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	}
 	places = slices.DeleteFunc(places, func(u zfs.Unread) bool { return !outside(u.Name) })
 	l.note(places)
-	seen := l.names()
+	// There may be many places, and many copies.
+	seen, isPlace := l.names(), map[string]bool{}
+	for _, p := range places {
+		isPlace[p.Name] = true
+	}
 	missing := map[string]bool{}
 	may := func(n string) {
-		if _, err := dataset.ParseName(n); err == nil && !seen[n] && outside(n) &&
-			slices.ContainsFunc(places, func(p zfs.Unread) bool { return dataset.Name(n).Below(dataset.Name(p.Name)) }) {
+		up, _ := dataset.Split(n)
+		if _, err := dataset.ParseName(n); err == nil && !seen[n] && outside(n) && withinAny(up, isPlace) {
 			missing[n] = true
 		}
 	}
@@ -246,14 +257,18 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		copyOf := map[string][]string{}
 		for _, p := range places {
 			of, err := dataset.TargetName(p.Name, string(o.Target), o.StripPath)
 			if err != nil {
 				continue // it has no name on the target to look below
 			}
-			for _, c := range copies {
-				if rest, ok := strings.CutPrefix(c.Name, of+"/"); ok {
-					may(p.Name + "/" + rest)
+			copyOf[of] = append(copyOf[of], p.Name)
+		}
+		for _, c := range copies {
+			for up := range dataset.Ancestors(c.Name) {
+				for _, p := range copyOf[up] {
+					may(p + c.Name[len(up):])
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -27,10 +28,7 @@ func within(operands []string) (roots []string, err error) {
 
 // outermost returns those of the names that are below no other, each once.
 func outermost(names []string) (out []string) {
-	given, seen := make(map[string]bool, len(names)), map[string]bool{}
-	for _, n := range names {
-		given[n] = true
-	}
+	given, seen := nameSet(names), map[string]bool{}
 	for _, n := range names {
 		inner := seen[n]
 		for up := range dataset.Ancestors(n) {
@@ -43,9 +41,46 @@ func outermost(names []string) (out []string) {
 	return out
 }
 
+func nameSet(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
+}
+
+// upward yields a dataset and then those above it, the pool first.
+func upward(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(name) {
+			return
+		}
+		for up := range dataset.Ancestors(name) {
+			if !yield(up) {
+				return
+			}
+		}
+	}
+}
+
+// withinAny reports whether a dataset is one of a set or below one.
+func withinAny(name string, set map[string]bool) bool {
+	for n := range upward(name) {
+		if set[n] {
+			return true
+		}
+	}
+	return false
+}
+
+// limitTo limits the search to roots; nil is the whole host.
+func (l *listing) limitTo(roots []string) {
+	l.roots, l.isRoot = roots, nameSet(roots)
+}
+
 // searched reports whether the search includes a dataset.
 func (l *listing) searched(name string) bool {
-	return l.roots == nil || slices.ContainsFunc(l.roots, func(root string) bool { return dataset.Within(name, root) })
+	return l.roots == nil || withinAny(name, l.isRoot)
 }
 
 // place describes where the search goes, for messages.
@@ -58,14 +93,16 @@ func (l *listing) place() string {
 
 // bare returns the roots that could be listed and have the property nowhere.
 func (l *listing) bare(verdicts []Verdict) (out []string) {
-	for _, root := range l.roots {
-		listed, has := false, false
-		for i, v := range verdicts {
-			if dataset.Within(l.datasets[i].Name, root) {
-				listed, has = true, has || !v.Unset
+	listed, has := map[string]bool{}, map[string]bool{}
+	for i, v := range verdicts {
+		for n := range upward(l.datasets[i].Name) {
+			if l.isRoot[n] {
+				listed[n], has[n] = true, has[n] || !v.Unset
 			}
 		}
-		if listed && !has {
+	}
+	for _, root := range l.roots {
+		if listed[root] && !has[root] {
 			out = append(out, root)
 		}
 	}
@@ -122,9 +159,13 @@ func (l *listing) lookAround(ctx context.Context, target string) error {
 	}
 	l.around = got
 	// Without its value, the verdicts on what is below it are not known.
-	l.above = append(l.above, slices.DeleteFunc(unread, func(u zfs.Unread) bool {
-		return !slices.ContainsFunc(l.datasets, func(d zfs.Dataset) bool { return dataset.Name(d.Name).Below(dataset.Name(u.Name)) })
-	})...)
+	needed := map[string]bool{}
+	for i := range l.datasets {
+		for up := range dataset.Ancestors(l.datasets[i].Name) {
+			needed[up] = true
+		}
+	}
+	l.above = append(l.above, slices.DeleteFunc(unread, func(u zfs.Unread) bool { return !needed[u.Name] })...)
 	return nil
 }
 

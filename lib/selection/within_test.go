@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
+	"zab/lib/dataset"
 	"zab/lib/zfs"
 )
 
@@ -88,4 +91,45 @@ func TestWithinDecides(t *testing.T) {
 	if got[0] != want[6] || !strings.Contains(got[0].Reason, "a copy in the target's own pool") {
 		t.Errorf("%+v, want %+v", got, want[6])
 	}
+}
+
+// Whether a dataset is searched, and which roots have the property nowhere, is found by
+// the names above a dataset, without comparing it with each root: the results are those of
+// a comparison.
+func TestSearched(t *testing.T) {
+	name := rapid.Custom(func(t *rapid.T) string {
+		// Such that many are alike: a, aa/b, a/b/aa.
+		return strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "aa", "b"}), 1, 4).Draw(t, "parts"), "/")
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		roots := outermost(rapid.SliceOfN(name, 1, 5).Draw(t, "roots"))
+		l := &listing{}
+		l.limitTo(roots)
+		var verdicts []Verdict
+		for _, n := range rapid.SliceOfNDistinct(name, 0, 12, rapid.ID).Draw(t, "names") {
+			l.datasets = append(l.datasets, zfs.Dataset{Name: n})
+			verdicts = append(verdicts, Verdict{Unset: rapid.Bool().Draw(t, "unset")})
+			if want := slices.ContainsFunc(roots, func(r string) bool { return dataset.Within(n, r) }); l.searched(n) != want {
+				t.Errorf("'%s' within %q: %v", n, roots, !want)
+			}
+		}
+		var want []string
+		for _, r := range roots {
+			listed, has := false, false
+			for i, d := range l.datasets {
+				if dataset.Within(d.Name, r) {
+					listed, has = true, has || !verdicts[i].Unset
+				}
+			}
+			if listed && !has {
+				want = append(want, r)
+			}
+		}
+		if got := l.bare(verdicts); !slices.Equal(got, want) {
+			t.Errorf("%q are bare, want %q", got, want)
+		}
+		if l.limitTo(nil); !l.searched("c") {
+			t.Error("without roots, all is searched")
+		}
+	})
 }

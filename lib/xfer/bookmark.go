@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"zab/lib/chain"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -61,6 +62,8 @@ func bookmarks(ctx context.Context, batch []*job) {
 	type todo struct {
 		j *job
 		i int
+		// refused is why the step cannot be done with the names that it has.
+		refused error
 	}
 	byHost := map[*zfs.Host][]todo{}
 	names := map[*zfs.Host][]string{}
@@ -74,15 +77,9 @@ func bookmarks(ctx context.Context, batch []*job) {
 				continue
 			}
 			host := j.side(s)
-			byHost[host] = append(byHost[host], todo{j, i})
-			if s.Do == record.DoBookmark {
-				names[host] = append(names[host], s.Dataset+bookmarkOf(s), s.Dataset+"#"+s.To)
-				if snapshot := j.snapshotOf(s); snapshot != "" {
-					names[host] = append(names[host], s.Dataset+snapshot)
-				}
-			} else {
-				names[host] = append(names[host], s.Dataset+s.From)
-			}
+			mine, err := j.pointsOf(s)
+			byHost[host] = append(byHost[host], todo{j, i, err})
+			names[host] = append(names[host], mine...)
 		}
 	}
 	for host, all := range byHost {
@@ -94,7 +91,7 @@ func bookmarks(ctx context.Context, batch []*job) {
 			found, err = host.Find(ctx, names[host])
 			var todo []zfs.Mark
 			for _, t := range all {
-				if s := &t.j.r.Steps[t.i]; err == nil && s.Do == record.DoBookmark {
+				if s := &t.j.r.Steps[t.i]; err == nil && t.refused == nil && s.Do == record.DoBookmark {
 					if m, err := t.j.toMake(s, found); err == nil && m != nil {
 						todo = append(todo, *m)
 					}
@@ -109,6 +106,8 @@ func bookmarks(ctx context.Context, batch []*job) {
 			}
 			s, e := &t.j.r.Steps[t.i], err
 			switch {
+			case t.refused != nil:
+				e = t.refused
 			case e != nil:
 				e = wrap(e, "cannot look at the bookmarks of '%s'", s.Dataset)
 			case s.Do == record.DoBookmark:
@@ -124,6 +123,28 @@ func bookmarks(ctx context.Context, batch []*job) {
 			}
 		}
 	}
+}
+
+// pointsOf returns the full names that a step is about, to be looked up. A full name can be
+// too long even if each part of it is a name; such a step fails alone, since zfs would not
+// be asked for any of the names if one of them was no name.
+func (j *job) pointsOf(s *record.Step) (names []string, err error) {
+	what := "destroy"
+	if s.Do == record.DoBookmark {
+		what = "make"
+		names = append(names, s.Dataset+"#"+s.To, s.Dataset+bookmarkOf(s))
+		if snapshot := j.snapshotOf(s); snapshot != "" {
+			names = append(names, s.Dataset+snapshot)
+		}
+	} else {
+		names = append(names, s.Dataset+s.From)
+	}
+	for _, n := range names {
+		if _, err := dataset.ParsePoint(n); err != nil {
+			return nil, failf(record.KindBadArgument, "cannot %s the bookmark '%s': %s", what, names[0], err)
+		}
+	}
+	return names, nil
 }
 
 // snapshotOf returns, for a step that makes a bookmark from another bookmark, the

@@ -3,7 +3,6 @@ package zfs
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 )
@@ -27,7 +26,7 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 	e := Epoch{Loads: map[string]string{}}
 	loads := map[string]string{}
 	first := true
-	err := h.do(ctx, call{argv: []string{"/bin/sh", "-c", epochLine}, question: true, row: func(line string) (err error) {
+	err := h.do(ctx, call{argv: []string{"/bin/sh", "-c", epochLine}, question: true, left: maxFew.allow(), row: func(line string) (err error) {
 		switch f := strings.Split(line, "\t"); {
 		case first:
 			first = false
@@ -35,10 +34,13 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 				return fmt.Errorf("cannot read what 'date +%%s' printed: %q", line)
 			}
 		case len(f) == 3 && f[1] == "load_guid":
-			loads[f[0]] = f[2]
+			if loads[f[0]] = f[2]; len(loads) > maxPools {
+				return fmt.Errorf("it has more than %d pools", maxPools)
+			}
 		case len(f) == 3:
-			if f[2] == "enabled" || f[2] == "active" {
-				e.Loads[f[0]] = loads[f[0]]
+			// Without its load_guid, a pool cannot be recognized.
+			if load := loads[f[0]]; (f[2] == "enabled" || f[2] == "active") && load != "" && load != "-" && load != "0" {
+				e.Loads[f[0]] = load
 			}
 		case strings.HasPrefix(line, "btime "):
 			e.Boot, _ = strconv.ParseInt(line[len("btime "):], 10, 64)
@@ -49,7 +51,5 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 		}
 		return nil
 	}})
-	// Without its load_guid, a pool cannot be recognized.
-	maps.DeleteFunc(e.Loads, func(_, load string) bool { return load == "" || load == "-" || load == "0" })
 	return e, err
 }

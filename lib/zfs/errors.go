@@ -454,12 +454,15 @@ func ignoreKind(err error, fine record.ErrorKind) error {
 		return err
 	}
 	var rest []string
-	own := telling(e.Lines)
+	own := map[string]bool{}
+	for _, l := range telling(e.Lines) {
+		own[l] = true
+	}
 	fatal := false
 	for _, l := range e.Lines {
 		if Classify(l) != fine {
 			rest = append(rest, l)
-			fatal = fatal || slices.Contains(own, l)
+			fatal = fatal || own[l]
 		}
 	}
 	if !fatal {

@@ -3,6 +3,7 @@ package zfs
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"zab/lib/aside"
 	"zab/lib/record"
@@ -68,7 +69,8 @@ const MissingProp = "zab:missing"
 
 // Facts returns the properties as a record's facts. Values that zfs gives as - stay
 // absent, and so do numbers that it gives as a word such as none, and encryption that is
-// off.
+// off. A mountpoint is any text; bytes of it that are no UTF-8, which records cannot have,
+// are replaced.
 func (d *Dataset) Facts() record.Facts {
 	str := func(prop string) string {
 		v := d.Props[prop].Value
@@ -100,7 +102,7 @@ func (d *Dataset) Facts() record.Facts {
 		VolSize:           num("volsize"),
 		Mounted:           str("mounted"),
 		CanMount:          str("canmount"),
-		MountPoint:        str("mountpoint"),
+		MountPoint:        strings.ToValidUTF8(str("mountpoint"), "\uFFFD"),
 		ResumeToken:       str("receive_resume_token"),
 		From:              d.mark(FromProp, record.CheckFrom, "local", "received"),
 		Stream:            d.mark(StreamProp, record.CheckStream, "local"),

@@ -70,7 +70,7 @@ func (h *Host) poolProps(ctx context.Context, features, pools []string) (map[str
 	out := map[string]map[string]string{}
 	props := append(slices.Clone(features), "guid")
 	argv := append([]string{"zpool", "get", "-Hp", "-o", "name,property,value", strings.Join(props, ",")}, pools...)
-	err := h.ask(ctx, func(line string) error {
+	err := h.askFew(ctx, func(line string) error {
 		f := strings.Split(line, "\t")
 		if len(f) != 3 || !slices.Contains(pools, f[0]) || !slices.Contains(props, f[1]) {
 			return fmt.Errorf("%q is not a property that was asked for", cutText(line))

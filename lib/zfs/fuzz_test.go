@@ -63,7 +63,7 @@ func FuzzRowWriter(f *testing.F) {
 	f.Add(strings.Repeat("x", 70000)+"\ny", 4096)
 	f.Fuzz(func(t *testing.T, text string, chunk int) {
 		var got []string
-		w := &rowWriter{limit: 100, row: func(l string) error { got = append(got, l); return nil }, end: func(error) {}}
+		w := &rowWriter{limit: 100, left: maxAnswer.allow(), row: func(l string) error { got = append(got, l); return nil }, end: func(error) {}}
 		for c := range slices.Chunk([]byte(text), min(max(chunk, 1), 1<<20)) {
 			if n, err := w.Write(c); n != len(c) || err != nil {
 				t.Fatal(n, err)
@@ -89,7 +89,7 @@ func TestRowWriterAfterError(t *testing.T) {
 	bad := errors.New("bad")
 	var ended error
 	rows := 0
-	w := &rowWriter{limit: maxLine, row: func(string) error { rows++; return bad }, end: func(err error) { ended = err }}
+	w := &rowWriter{limit: maxLine, left: maxAnswer.allow(), row: func(string) error { rows++; return bad }, end: func(err error) { ended = err }}
 	_, _ = w.Write([]byte("a\nb\n"))
 	for range maxRest>>10 - 1 {
 		if _, err := w.Write(make([]byte, 1<<10)); err != nil || ended != nil {

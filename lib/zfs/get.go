@@ -84,9 +84,10 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 	}
 	argv = append(argv, strings.Join(ask, ","))
 	var out []Dataset
+	left := maxAnswer.allow()
 	err = h.batches(argv, names, func(argv, names []string) error {
 		p := getParser{columns: columns, scope: newScope(names, depth)}
-		err := h.ask(ctx, p.row, argv...)
+		err := h.askMore(ctx, left, p.row, argv...)
 		var told *Error
 		if err == nil || errors.As(err, &told) && told.answered() {
 			if e := p.end(); e != nil {

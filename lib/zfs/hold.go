@@ -164,26 +164,24 @@ func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder,
 		return nil, nil
 	}
 	names := slices.Sorted(maps.Keys(snapshots))
+	left, due := maxAnswer.allow(), maps.Clone(snapshots)
 	err := h.batches([]string{"zfs", "holds", "-H"}, names, func(argv, _ []string) error {
-		return h.ask(ctx, func(line string) error {
+		return h.askMore(ctx, left, func(line string) error {
 			// name, tag, time; a tag may have tabs in it.
 			name, rest, ok := strings.Cut(line, "\t")
 			end := strings.LastIndexByte(rest, '\t')
-			if _, asked := snapshots[name]; !ok || end < 0 || !asked {
+			if _, asked := due[name]; !ok || end < 0 || !asked {
 				return fmt.Errorf("%q is not a hold on a snapshot that was asked for", cutText(line))
+			}
+			// A tag with newlines in it looks like holds on other snapshots, so
+			// compare the numbers.
+			if due[name]--; due[name] < 0 {
+				return fmt.Errorf("'%s' has more holds than zfs counts", name)
 			}
 			out = append(out, Holder{name, rest[:end], holdTime(rest[end+1:])})
 			return nil
 		}, argv...)
 	})
-	// A tag with newlines in it looks like holds on other snapshots, so compare the
-	// numbers.
-	left := maps.Clone(snapshots)
-	for _, hold := range out {
-		if left[hold.Snapshot]--; left[hold.Snapshot] < 0 && err == nil {
-			err = h.badAnswer([]string{"zfs", "holds"}, "'%s' has more holds than zfs counts", hold.Snapshot)
-		}
-	}
 	return out, err
 }
 

@@ -77,9 +77,10 @@ func (h *Host) List(ctx context.Context, names []string, o ListOptions, row func
 	if err := parser.check(); err != nil {
 		return err
 	}
+	left := maxAnswer.allow()
 	return h.batches(argv, names, func(argv, names []string) error {
 		in := newScope(names, o.Depth)
-		err := h.ask(ctx, func(line string) error {
+		err := h.askMore(ctx, left, func(line string) error {
 			r, err := parser.parse(line)
 			if err != nil {
 				return err
@@ -134,9 +135,10 @@ func (h *Host) find(ctx context.Context, names, extra []string) (map[string]Row,
 	if err := parser.check(); err != nil {
 		return nil, err
 	}
+	left := maxAnswer.allow()
 	err := h.batches(argv, names, func(argv, names []string) error {
 		in := newScope(names, 0)
-		err := h.ask(ctx, func(line string) error {
+		err := h.askMore(ctx, left, func(line string) error {
 			r, err := parser.parse(line)
 			if err != nil {
 				return err

@@ -66,7 +66,7 @@ func parseRows(t interface{ Fatal(...any) }, props []string, rows []property, na
 
 func parseText(columns []column, text string, names ...string) ([]Dataset, error) {
 	p := getParser{columns: columns, scope: newScope(names, -1)}
-	w := &rowWriter{row: p.row, end: func(error) {}, limit: maxLine}
+	w := &rowWriter{row: p.row, end: func(error) {}, limit: maxLine, left: maxAnswer.allow()}
 	_, _ = w.Write([]byte(text))
 	if err := w.close(); err != nil {
 		return nil, err
@@ -255,6 +255,32 @@ func TestFacts(t *testing.T) {
 	}
 	if got[0].Props["encryption"].Value == "off" || (&record.Facts{Encryption: ""}).Encrypted() {
 		t.Error("off is taken for a cipher")
+	}
+}
+
+// A mountpoint is any text, but a record's text must be valid UTF-8.
+func TestFactsOfAnyBytes(t *testing.T) {
+	for value, want := range map[string]string{"/a": "/a", "/ä\t\n'": "/ä\t\n'", "/\xff": "/\uFFFD", "/\xe4b\xfc": "/\uFFFDb\uFFFD", "-": "", "none": "none"} {
+		d := Dataset{Name: "tank", Props: map[string]Value{"type": {Value: "filesystem", Source: "-"}, "mountpoint": {Value: value, Source: "local"}}}
+		if f := d.Facts(); f.MountPoint != want || (f.MountPointSource == "local") != (want != "") {
+			t.Errorf("%q: %+v", value, f)
+		}
+	}
+}
+
+// Values of zab:from that zab does not write are no marks.
+func TestFactsFrom(t *testing.T) {
+	var many []string
+	for i := range 65 {
+		many = append(many, strconv.Itoa(1000+i))
+	}
+	for value, mark := range map[string]bool{"1": true, "1,2": true, "1,2,1": false, "1,1": false, "x": false, strings.Join(many[1:], ","): true, strings.Join(many, ","): false} {
+		for _, source := range []string{"local", "received"} {
+			d := Dataset{Name: "tank", Props: map[string]Value{FromProp: {Value: value, Source: source}}}
+			if got := d.Facts().From; got != map[bool]string{true: value}[mark] {
+				t.Errorf("%.60s: %.60q", value, got)
+			}
+		}
 	}
 }
 

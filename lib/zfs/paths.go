@@ -105,21 +105,27 @@ func octal(c byte) byte { return c - '0' }
 // zfsMount returns the filesystems that zfs lists as mounted. If a name looks like part
 // of a mountpoint, the result has more entries than filesystems.
 func (h *Host) zfsMount(ctx context.Context) (out []Mounted, err error) {
-	err = h.ask(ctx, func(line string) error {
-		out = addColumns(out, line)
-		return nil
+	err = h.askFew(ctx, func(line string) (err error) {
+		out, err = addColumns(out, line)
+		return err
 	}, "zfs", "mount")
 	return out, err
 }
 
+// maxReadings is in how many ways a line of zfs mount may be read.
+const maxReadings = 100
+
 // addColumns adds a line of zfs mount: the name, at least two blanks, the mountpoint.
-func addColumns(list []Mounted, line string) []Mounted {
+func addColumns(list []Mounted, line string) ([]Mounted, error) {
+	if strings.Count(line, "  /") > maxReadings {
+		return list, fmt.Errorf("%q may be read in more than %d ways", cutText(line), maxReadings)
+	}
 	for i := range line {
 		if strings.HasPrefix(line[i:], "  /") {
 			list = append(list, Mounted{strings.TrimRight(line[:i], " "), line[i+2:]})
 		}
 	}
-	return list
+	return list, nil
 }
 
 // pathsScript defines look, which prints a letter for each path, and for a link its
@@ -168,7 +174,7 @@ func (h *Host) remotePaths(ctx context.Context, paths []string) (map[string]Path
 		return fmt.Errorf("cannot read what %s says of its mounts: %q", h, line)
 	}
 	row := add
-	err := h.do(ctx, call{argv: []string{"/bin/sh", "-s"}, stdin: strings.NewReader(script.String()), question: true, row: func(line string) error {
+	err := h.do(ctx, call{argv: []string{"/bin/sh", "-s"}, stdin: strings.NewReader(script.String()), question: true, left: maxFew.allow(), row: func(line string) error {
 		if n == len(paths) {
 			switch line {
 			case tableFollows:
@@ -177,7 +183,7 @@ func (h *Host) remotePaths(ctx context.Context, paths []string) (map[string]Path
 				return nil
 			case zfsFollows:
 				n++
-				row = func(line string) error { mounted = addColumns(mounted, line); return nil }
+				row = func(line string) (err error) { mounted, err = addColumns(mounted, line); return err }
 				return nil
 			}
 		}

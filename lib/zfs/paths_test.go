@@ -66,8 +66,11 @@ func TestMounted(t *testing.T) {
 	if want := []Mounted{{"tank/a b", "/m\tnt\\x"}, {"tank", "/"}}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	got = addColumns(nil, "tank/a b                        /mnt/x y")
-	if want := []Mounted{{"tank/a b", "/mnt/x y"}}; !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+	got, err := addColumns(nil, "tank/a b                        /mnt/x y")
+	if want := []Mounted{{"tank/a b", "/mnt/x y"}}; !slices.Equal(got, want) || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := addColumns(nil, strings.Repeat("  /", 1000)); err == nil || len(got) > 0 {
+		t.Errorf("%d readings", len(got))
 	}
 }

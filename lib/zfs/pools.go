@@ -30,7 +30,7 @@ func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 	}
 	states := map[string]string{}
 	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
-	err := h.ask(ctx, func(line string) error {
+	err := h.askFew(ctx, func(line string) error {
 		name, state, ok := strings.Cut(line, "\t")
 		if isTrial(name) {
 			return nil

@@ -59,6 +59,40 @@ func (processes) Run(ctx context.Context, h *Host, p *Program) error {
 	return cmd.Wait()
 }
 
+// limits are the most that the answer to one question may have. They bound the memory that
+// a host can have this program use: the rows of an answer are kept until all have come,
+// and until then the host may send as much as it likes.
+type limits struct{ lines, bytes int64 }
+
+// Variables for tests.
+var (
+	// maxAnswer is for any question. A hundred thousand datasets with a hundred
+	// snapshots each make ten million lines, of 1.5 GB.
+	maxAnswer = limits{20_000_000, 4 << 30}
+	// maxFew is for questions about pools, mounts and the like.
+	maxFew = limits{1_000_000, 64 << 20}
+)
+
+// allow returns the allowance for a question, which may take several programs.
+func (l limits) allow() *allowance { return &allowance{most: l} }
+
+// allowance counts what the answer to one question has so far.
+type allowance struct{ most, used limits }
+
+// take counts a line.
+func (a *allowance) take(line string) error {
+	a.used.lines++
+	a.used.bytes += int64(len(line)) + 1
+	const advice = "find out why that host sends so much, or ask it for fewer datasets at a time"
+	switch {
+	case a.used.lines > a.most.lines:
+		return fmt.Errorf("it has more than %d lines: %s", a.most.lines, advice)
+	case a.used.bytes > a.most.bytes:
+		return fmt.Errorf("it has more than %d bytes: %s", a.most.bytes, advice)
+	}
+	return nil
+}
+
 // rowWriter calls row with each line that is written to it. After an error of row it
 // discards the rest, so that a program that failed can still say why; after 1 MiB or 10
 // seconds more it calls end, because the output may never stop.
@@ -66,6 +100,8 @@ type rowWriter struct {
 	row   func(line string) error
 	end   context.CancelCauseFunc
 	limit int // of a line with its newline, in bytes
+	// left is what the answer may still have.
+	left *allowance
 
 	// A program that does not end may still write when nobody waits for it any more.
 	mu     sync.Mutex
@@ -110,6 +146,10 @@ func (w *rowWriter) Write(p []byte) (int, error) {
 		}
 		p = p[i+1:]
 		w.lines++
+		if err := w.left.take(line); err != nil {
+			w.fail(err)
+			break
+		}
 		if err := w.row(line); err != nil {
 			w.fail(fmt.Errorf("line %d: %w", w.lines, err))
 		}

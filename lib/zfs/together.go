@@ -220,9 +220,10 @@ func (h *Host) names(ctx context.Context, roots []string) (keys []string, err er
 		}
 	}
 	if len(ask) > 0 {
+		left := maxAnswer.allow()
 		err = h.batches([]string{"zfs", "list", "-H", "-t", "filesystem,volume", "-o", "name", "-s", "name", "-r"}, ask, func(argv, names []string) error {
 			in := newScope(names, -1)
-			err := h.ask(ctx, func(line string) error {
+			err := h.askMore(ctx, left, func(line string) error {
 				if err := in.take(line); err != nil {
 					return err
 				}

@@ -3,6 +3,7 @@ package zfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -102,18 +103,23 @@ func parts(err error, names []string) (absent []string, unread []Unread, ok bool
 	if !errors.As(err, &e) || !e.answered() {
 		return nil, nil, false
 	}
+	asked := make(map[string]bool, len(names))
+	for _, n := range names {
+		asked[n] = true
+	}
 	for _, l := range e.Lines {
 		if !isFailure(l) {
 			continue
 		}
 		one := *e
 		one.Lines, one.Kind = []string{l}, Classify(l)
-		at := slices.IndexFunc(quotedNames(l), func(n string) bool { return slices.Contains(names, n) })
+		quoted := quotedNames(l)
+		at := slices.IndexFunc(quoted, func(n string) bool { return asked[n] })
 		switch {
 		case at >= 0 && one.Kind == record.KindNotFound:
-			absent = append(absent, quotedNames(l)[at])
+			absent = append(absent, quoted[at])
 		case at >= 0:
-			unread = append(unread, Unread{Name: quotedNames(l)[at], Err: &one})
+			unread = append(unread, Unread{Name: quoted[at], Err: &one})
 		default:
 			unread = append(unread, Unread{Err: &one})
 		}
@@ -136,12 +142,18 @@ func (h *Host) Readable(ctx context.Context, props, names []string, depth int) (
 	if !ok {
 		return nil, nil, nil, err
 	}
-	told := func(name string) bool {
-		return slices.Contains(absent, name) || slices.ContainsFunc(got, func(d Dataset) bool { return d.Name == name }) ||
-			slices.ContainsFunc(unread, func(u Unread) bool { return u.Name == name })
+	told := make(map[string]bool, len(got)+len(absent)+len(unread))
+	for i := range got {
+		told[got[i].Name] = true
+	}
+	for _, n := range absent {
+		told[n] = true
+	}
+	for i := range unread {
+		told[unread[i].Name] = true
 	}
 	for _, n := range names {
-		if !told(n) {
+		if !told[n] {
 			return nil, nil, nil, err
 		}
 	}
@@ -150,34 +162,53 @@ func (h *Host) Readable(ctx context.Context, props, names []string, depth int) (
 
 // Unlisted finds the filesystems, at or below the given ones, whose children zfs did not
 // list to the end, because the next child could not be opened, and zfs said so without a
-// name. It halves the set of filesystems, and descends once only one is left.
+// name. It halves the set of filesystems, and descends once only one is left. After
+// maxSearch queries it gives up, and takes every filesystem that is left for one of them.
 func (h *Host) Unlisted(ctx context.Context, names []string) ([]Unread, error) {
+	s := unlistedSearch{h: h, left: maxSearch}
+	return s.among(ctx, names, nil)
+}
+
+// maxSearch is how many queries Unlisted may make; a variable for tests. A filesystem in
+// trouble takes some twenty among ten thousand, but a host may invent ever more of them.
+var maxSearch = 1000
+
+// unlistedSearch is a call of Unlisted. left is how many queries it may still make.
+type unlistedSearch struct {
+	h    *Host
+	left int
+}
+
+// among is Unlisted for some of the names of a query to which zfs answered why: that it
+// left something out. why is nil for the first query.
+func (s *unlistedSearch) among(ctx context.Context, names []string, why *Error) ([]Unread, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	props := []string{"guid"}
-	unnamed := func(list []Unread) *Unread {
-		if i := slices.IndexFunc(list, func(u Unread) bool { return u.Name == "" }); i >= 0 {
-			return &list[i]
-		}
-		return nil
+	if s.left <= 0 {
+		return s.giveUp(names, why), nil
 	}
-	_, _, unread, err := h.Readable(ctx, props, names, -1)
+	_, unread, err := s.ask(ctx, names, -1)
 	if err != nil {
 		return nil, err
 	}
-	if unnamed(unread) == nil {
+	at := slices.IndexFunc(unread, func(u Unread) bool { return u.Name == "" })
+	if at < 0 {
 		return unread, nil
 	}
+	why = unread[at].Err
 	if len(names) > 1 {
-		a, err := h.Unlisted(ctx, names[:len(names)/2])
+		a, err := s.among(ctx, names[:len(names)/2], why)
 		if err != nil {
 			return nil, err
 		}
-		b, err := h.Unlisted(ctx, names[len(names)/2:])
+		b, err := s.among(ctx, names[len(names)/2:], why)
 		return append(a, b...), err
 	}
-	children, _, unread, err := h.Readable(ctx, props, names, 1)
+	if s.left <= 0 {
+		return s.giveUp(names, why), nil
+	}
+	children, unread, err := s.ask(ctx, names, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +227,22 @@ func (h *Host) Unlisted(ctx context.Context, names []string) ([]Unread, error) {
 			below = append(below, c.Name)
 		}
 	}
-	more, err := h.Unlisted(ctx, below)
+	more, err := s.among(ctx, below, why)
 	return append(out, more...), err
+}
+
+func (s *unlistedSearch) ask(ctx context.Context, names []string, depth int) (got []Dataset, unread []Unread, err error) {
+	s.left--
+	got, _, unread, err = s.h.Readable(ctx, []string{"guid"}, names, depth)
+	return got, unread, err
+}
+
+// giveUp returns the names as filesystems of which not all descendants could be listed.
+func (s *unlistedSearch) giveUp(names []string, why *Error) (out []Unread) {
+	one := *why
+	one.Lines = []string{fmt.Sprintf("after %d queries it is not known where %s leaves out datasets", maxSearch, s.h)}
+	for _, n := range names {
+		out = append(out, Unread{Name: n, Below: true, Err: &one})
+	}
+	return out
 }

@@ -144,6 +144,8 @@ type call struct {
 	// row is called with each line of the output; out gets the whole output.
 	row func(line string) error
 	out io.Writer
+	// left is how many lines and bytes row may still get; nil means maxAnswer.
+	left *allowance
 	// question: the program changes nothing, so it may be ended after QueryTimeout.
 	question bool
 	// limited: the program acts on its pools but leaves nothing half done, so it may
@@ -154,7 +156,17 @@ type call struct {
 // ask runs a program that changes nothing, and calls row with each line of its output. It
 // returns an error unless the answer is complete.
 func (h *Host) ask(ctx context.Context, row func(line string) error, argv ...string) error {
-	return h.do(ctx, call{argv: argv, row: row, question: true})
+	return h.askMore(ctx, maxAnswer.allow(), row, argv...)
+}
+
+// askFew is ask for a question whose answer is short on any machine.
+func (h *Host) askFew(ctx context.Context, row func(line string) error, argv ...string) error {
+	return h.askMore(ctx, maxFew.allow(), row, argv...)
+}
+
+// askMore is ask for one of several programs that answer a question together.
+func (h *Host) askMore(ctx context.Context, left *allowance, row func(line string) error, argv ...string) error {
+	return h.do(ctx, call{argv: argv, row: row, question: true, left: left})
 }
 
 // run runs a program that changes something.
@@ -187,7 +199,7 @@ func (h *Host) do(ctx context.Context, c call) error {
 	}}
 	var rows *rowWriter
 	if c.row != nil {
-		rows = &rowWriter{row: c.row, end: cancel, limit: maxLine}
+		rows = &rowWriter{row: c.row, end: cancel, limit: maxLine, left: cmp.Or(c.left, maxAnswer.allow())}
 		p.Stdout = rows
 	}
 	err := h.m.runner().Run(ctx, h, &p)

@@ -155,6 +155,14 @@ func (e *Env) ReportError(err *record.Error) {
 	e.Fail()
 }
 
+// Writer returns a writer of records to w. A record that cannot be written fails: that is
+// reported, and sets the exit status.
+func (e *Env) Writer(w io.Writer) *record.Writer {
+	out := record.NewWriter(w)
+	out.Stage, out.Failed = strings.TrimPrefix(e.Program, "zab-"), e.Report
+	return out
+}
+
 // ParentEnv is the environment variable with the process id of the wrapper that started a
 // stage. The wrapper alone reports a signal that ends all its stages.
 const ParentEnv = "ZAB_PARENT"

@@ -72,7 +72,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 			return err
 		}
 	}
-	w := record.NewWriter(env.Stdout)
+	w := env.Writer(env.Stdout)
 	for _, r := range tree {
 		r.Backup = string(o.Backup)
 		if err := w.Write(r); err != nil {

@@ -174,7 +174,7 @@ func (r *run) failAll(e record.Error) error {
 	r.env.Errorf("%s", e.Message)
 	r.env.Hintf("%s", e.Hint)
 	r.env.Fail()
-	w := record.NewWriter(r.env.Stdout)
+	w := r.env.Writer(r.env.Stdout)
 	for _, x := range r.all {
 		write := w.Pass
 		switch {
@@ -377,7 +377,7 @@ func (r *run) write(ctx context.Context) error {
 	if err := r.p.newPool(ctx, r.list, facts); err != nil {
 		return err
 	}
-	w := record.NewWriter(r.env.Stdout)
+	w := r.env.Writer(r.env.Stdout)
 	for _, x := range r.all {
 		write := w.Pass
 		if d := r.p.drafts[r.names[x]]; d != nil {

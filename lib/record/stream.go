@@ -153,6 +153,11 @@ type Writer struct {
 	w    io.Writer
 	buf  bytes.Buffer
 	rest bytes.Buffer // a record with long lists, without these lists
+
+	// Stage is the stage that writes, for the errors of records that cannot be written.
+	Stage string
+	// Failed, if not nil, gets each record that failed because it could not be written.
+	Failed func(*Record)
 }
 
 // NewWriter returns a Writer of records to w.
@@ -164,8 +169,17 @@ func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 func (w *Writer) Write(r *Record) error {
 	r.Zab = Version
 	if w.format(r) != nil {
-		if err := w.format(r.legible()); err != nil && w.format(r.unwritable(err)) != nil && w.format(r.bare(err)) != nil {
-			return fmt.Errorf("cannot write the record of '%s': %w", r.Name, err)
+		if err := w.format(r.legible()); err != nil {
+			failed := r.unwritable(w.Stage, err)
+			if w.format(failed) != nil {
+				failed = r.bare(w.Stage, err)
+				if w.format(failed) != nil {
+					return fmt.Errorf("cannot write the record of '%s': %w", r.Name, err)
+				}
+			}
+			if w.Failed != nil && r.Error == nil {
+				w.Failed(failed)
+			}
 		}
 	}
 	return w.flush()

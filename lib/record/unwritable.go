@@ -3,8 +3,6 @@ package record
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -81,8 +79,8 @@ func allLegible(list []string) []string {
 
 // unwritable returns the failed record that is written in the place of one that cannot be
 // written because of err: the same dataset with the same target, without steps.
-func (r *Record) unwritable(err error) *Record {
-	s := r.bare(err)
+func (r *Record) unwritable(stage string, err error) *Record {
+	s := r.bare(stage, err)
 	s.Backup, s.PoolGUID = r.Backup, r.PoolGUID
 	s.Kind, s.GUID = r.Kind, r.GUID
 	if r.Source != nil {
@@ -96,7 +94,7 @@ func (r *Record) unwritable(err error) *Record {
 
 // bare is unwritable with no more than what tells which dataset it is, for a record where
 // one of the other fields is the culprit.
-func (r *Record) bare(err error) *Record {
+func (r *Record) bare(stage string, err error) *Record {
 	s := &Record{Zab: Version, Type: r.Type, Host: r.Host, Name: r.Name, Selected: r.Selected, Excluded: r.Excluded, Partial: r.Partial}
 	message := fmt.Sprintf("cannot write the record of '%s', and nothing more is done for this dataset: %s", r.Name, err)
 	if e := r.Error; e != nil {
@@ -105,7 +103,7 @@ func (r *Record) bare(err error) *Record {
 		s.Warn("%s", message)
 		return s
 	}
-	s.Fail(Error{Stage: stage(), Kind: KindBadArgument, Message: message,
+	s.Fail(Error{Stage: stage, Kind: KindBadArgument, Message: message,
 		Hint: fmt.Sprintf("find the value in what 'zfs get all %[1]s' and 'zfs list -t all %[1]s' print, change it, and run again", quote(r.Name))})
 	return s
 }
@@ -116,12 +114,6 @@ func quote(name string) string {
 		return `"` + name + `"`
 	}
 	return name
-}
-
-// stage returns the name of the running command as records have it. It comes from the name
-// of the program, because a writer does not know for which command it writes.
-func stage() string {
-	return legible(strings.TrimPrefix(filepath.Base(os.Args[0]), "zab-"))
 }
 
 // unencodable says, in words like those of check, which field the JSON library refused,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,6 +41,8 @@ func TestUnwritable(t *testing.T) {
 	} {
 		var b bytes.Buffer
 		w := NewWriter(&b)
+		var failed []string
+		w.Stage, w.Failed = "plan", func(r *Record) { failed = append(failed, r.Name) }
 		bad := &Record{Type: TypeDataset, Backup: "b", Host: "nas", Name: "tank/b", PoolGUID: "7", Selected: Ptr(true), Facts: Facts{Kind: "volume", GUID: "8"},
 			Target: &Target{Name: "usb/b", Exists: true}}
 		c.spoil(bad)
@@ -58,7 +61,7 @@ func TestUnwritable(t *testing.T) {
 			t.Errorf("%s: %+v", c.what, r)
 			continue
 		}
-		if e := r.Error; e.Kind != KindBadArgument || e.Hint == "" || e.Stage == "" || !strings.HasPrefix(e.Message, "cannot write the record of 'tank/b'") || !strings.Contains(e.Message, c.field) {
+		if e := r.Error; e.Kind != KindBadArgument || e.Hint == "" || e.Stage != "plan" || !slices.Equal(failed, []string{"tank/b"}) || !strings.HasPrefix(e.Message, "cannot write the record of 'tank/b'") || !strings.Contains(e.Message, c.field) {
 			t.Errorf("%s: %+v", c.what, e)
 		}
 		if named := r.Target != nil && r.Target.Name == "usb/b" && r.PoolGUID == "7" && r.GUID == "8" && r.Backup == "b"; named != c.target {

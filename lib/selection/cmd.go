@@ -167,7 +167,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 			env.Warnf("nothing at or below '%s' has the property '%s'", root, rules.Property)
 		}
 	}
-	w := record.NewWriter(env.Stdout)
+	w := env.Writer(env.Stdout)
 	for _, r := range Sort(out) {
 		if *r.Selected {
 			env.Verbosef("'%s': selected, %s", r.Name, r.Reason)

@@ -89,7 +89,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	w := record.NewWriter(env.Stdout)
+	w := env.Writer(env.Stdout)
 	s := &snapper{o: o, env: env, measured: map[*record.Record]bool{}}
 	var work []*record.Record
 	touched := map[*record.Record]bool{}

@@ -89,7 +89,7 @@ func (o *Options) explain() string {
 const batch = 200
 
 func (o *Options) run(ctx context.Context, env *cli.Env) error {
-	w := record.NewWriter(env.Stdout)
+	w := env.Writer(env.Stdout)
 	t := &thinner{o: o, env: env, rules: map[string]*Rules{}}
 	err := env.Batches(ctx, batch, func(set []*record.Record) error {
 		var work []*record.Record

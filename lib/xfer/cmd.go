@@ -134,7 +134,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	var readErr error
 	go func() {
 		defer close(in)
-		readErr = env.Each(reading, record.NewWriter(stdout), func(r *record.Record) error {
+		readErr = env.Each(reading, env.Writer(stdout), func(r *record.Record) error {
 			select {
 			case in <- r:
 				return nil
@@ -144,7 +144,7 @@ func Run(ctx context.Context, env *cli.Env, o *Options) error {
 		})
 		x.meter.Complete()
 	}()
-	c := newCoordinator(ctx, x, slots, long, record.NewWriter(stdout))
+	c := newCoordinator(ctx, x, slots, long, env.Writer(stdout))
 	failed := func() bool { return readErr != nil && ctx.Err() == nil }
 	if err := c.run(in, failed, stop); err != nil {
 		return err

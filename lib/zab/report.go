@@ -49,7 +49,7 @@ type report struct {
 }
 
 func newReport(o *Options, env *cli.Env, args []string) *report {
-	r := &report{o: o, env: env, backup: args[0], w: record.NewWriter(env.Stdout), waiting: map[string]bool{}, begun: time.Now()}
+	r := &report{o: o, env: env, backup: args[0], w: env.Writer(env.Stdout), waiting: map[string]bool{}, begun: time.Now()}
 	if len(args) > 1 {
 		r.target = args[1]
 	}

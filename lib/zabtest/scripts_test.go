@@ -18,6 +18,7 @@ import (
 var (
 	scripts = flag.String("scripts", "../../testdata", "directory of the scripts")
 	only    = flag.String("only", "", "run only the scripts whose names match one of these patterns, separated by commas")
+	shard   = flag.String("shard", "1/1", "run only this part of the scripts, such as 1/2, the first of two")
 	update  = flag.Bool("update", false, "write the output of commands to the scripts' golden files")
 )
 
@@ -69,9 +70,31 @@ func TestScripts(t *testing.T) {
 			p.Files = append(p.Files, files...)
 		}
 	} else {
-		p.Dir = *scripts
+		part, err := shardOf(*scripts, *shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Files = part
 	}
 	testscript.RunT(reporter{T: t}, p)
+}
+
+// shardOf returns the k-th of n parts, as "k/n" says, of the scripts in a directory.
+func shardOf(dir, shard string) (part []string, err error) {
+	var k, n int
+	if _, err := fmt.Sscanf(shard, "%d/%d", &k, &n); err != nil || k < 1 || k > n {
+		return nil, fmt.Errorf("-shard %q is not a part such as 1/2", shard)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no scripts in %s: %v", dir, err)
+	}
+	for i, f := range files {
+		if i%n == k-1 {
+			part = append(part, f)
+		}
+	}
+	return part, nil
 }
 
 // condition decides the conditions of scripts: [zfs], [snapshots_changed], [many].

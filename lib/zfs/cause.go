@@ -174,7 +174,8 @@ func deviceErrors(row string) bool {
 }
 
 // LostIn returns the lost files and objects of a dataset, by snapshot; "" is the dataset
-// itself. zpool names a file of a mounted dataset by its path.
+// itself. zpool names a file of a mounted dataset by its path; mountpoint is valid UTF-8, as
+// Facts.MountPoint is.
 func (p *PoolHealth) LostIn(name, mountpoint string) map[string][]string {
 	out := map[string][]string{}
 	for _, l := range p.Lost {
@@ -186,7 +187,7 @@ func (p *PoolHealth) LostIn(name, mountpoint string) map[string][]string {
 				out[snap] = append(out[snap], l)
 			}
 		case mine && strings.HasPrefix(rest, ":"),
-			mountpoint != "" && strings.HasPrefix(l, strings.TrimSuffix(mountpoint, "/")+"/"):
+			mountpoint != "" && strings.HasPrefix(strings.ToValidUTF8(l, "\uFFFD"), strings.TrimSuffix(mountpoint, "/")+"/"):
 			out[""] = append(out[""], l)
 		}
 	}

@@ -52,6 +52,11 @@ func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure,
 			c = poolHealth(ctx, j.x.target(j.r), s.Dataset, nil)
 		case f.kind == record.KindPoolIO && f.program == sender:
 			c = poolHealth(ctx, j.x.source(j.r), j.r.Name, &j.r.Facts)
+		case f.kind == record.KindNotFound && f.program == receiver:
+			// zfs receive says so of a dataset whose pool has lost its devices, too.
+			if sick := poolHealth(ctx, j.x.target(j.r), s.Dataset, nil); sick.text != "" {
+				c, sick.kind = sick, record.KindPoolIO
+			}
 		}
 	}
 	one := *f

@@ -349,6 +349,18 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
+// zfs receive says of a copy in a suspended pool that it does not exist: the pool is named
+// as the cause, but only where it is one.
+func TestReceiverWithoutPool(t *testing.T) {
+	for state, kind := range map[string]record.ErrorKind{"SUSPENDED": record.KindPoolIO, "ONLINE": record.KindNotFound} {
+		r, log, _ := runBroken(t, map[string]string{"list": sourceList, "bad": "", "status": "  pool: pool\n state: " + state + "\n\nerrors: No known data errors\n",
+			"why": "cannot receive incremental stream: destination 'pool/a' does not exist\n"}, toSend(1))
+		if r.Error == nil || r.Error.Kind != kind || strings.Contains(r.Error.Message, "the pool 'pool' is suspended") != (kind == record.KindPoolIO) {
+			t.Errorf("%s: %+v\n%s", state, r.Error, log)
+		}
+	}
+}
+
 // A feature that the target's pool lacks is named, and the step holds are released.
 func TestLackingFeature(t *testing.T) {
 	features := func(pool, state string) (text string) {

@@ -266,14 +266,17 @@ func (m *month) pulled(p *pool) *fault {
 	return &fault{touches: touches, end: p.restore, begin: func() {
 		if cold {
 			p.reimport("") // with an empty cache
-			m.madeMountpoints()
+			if p == m.dst {
+				m.madeMountpoints()
+			}
 		}
 		p.pull(seen)
 	}}
 }
 
-// madeMountpoints begins a fault for each copy in which the import made directories to mount
-// other copies on: one whose dataset was renamed or destroyed on the source has none there.
+// madeMountpoints begins a fault for each copy in which an import of the target has made
+// directories to mount other copies on: where a source was renamed or destroyed, its parent,
+// and so the parent's copy, has no directory for it.
 func (m *month) madeMountpoints() {
 	m.sh("zpool sync %s", m.dst.name)
 	for _, s := range m.sources() {

@@ -402,14 +402,9 @@ func TestBookmarksTooLong(t *testing.T) {
 		r := plan(t, "--bookmark --no-thinning --strip-path=1 "+c.args, state, src).of(t, name)
 		var got []string
 		for _, s := range r.Steps {
-			switch {
-			case s.Do == record.DoBookmark && s.Snapshot != "":
-				got = append(got, "@"+s.Snapshot+" "+s.To)
-			case s.Do == record.DoBookmark:
-				got = append(got, s.From+" "+s.To)
-			case s.Do == record.DoUnbookmark:
-				got = append(got, "-"+s.From)
-			case s.Do == record.DoHold && strings.Count(s.Tag, ":") == 1:
+			if b := bookmarkText(&s); b != "" {
+				got = append(got, b)
+			} else if s.Do == record.DoHold && strings.Count(s.Tag, ":") == 1 {
 				got = append(got, text([]record.Step{s}))
 			}
 		}
@@ -422,6 +417,20 @@ func TestBookmarksTooLong(t *testing.T) {
 			t.Errorf("%s: %q", c.what, r.Warnings)
 		}
 	}
+}
+
+// bookmarkText returns what a step makes a bookmark of and its name, or with a minus the
+// bookmark that it destroys; "" for any other step.
+func bookmarkText(s *record.Step) string {
+	switch {
+	case s.Do == record.DoBookmark && s.Snapshot != "":
+		return "@" + s.Snapshot + " " + s.To
+	case s.Do == record.DoBookmark:
+		return s.From + " " + s.To
+	case s.Do == record.DoUnbookmark:
+		return "-" + s.From
+	}
+	return ""
 }
 
 // A snapshot has one bookmark for all targets, which goes when the last of them has
@@ -464,14 +473,9 @@ func TestBookmarks(t *testing.T) {
 		r := plan(t, "--bookmark --no-thinning", state, src).of(t, "tank/a")
 		var got []string
 		for _, s := range r.Steps {
-			switch {
-			case s.Do == record.DoBookmark && s.Snapshot != "":
-				got = append(got, "@"+s.Snapshot+" "+s.To)
-			case s.Do == record.DoBookmark:
-				got = append(got, s.From+" "+s.To)
-			case s.Do == record.DoUnbookmark:
-				got = append(got, "-"+s.From)
-			case s.Do == record.DoHold && s.Side == record.SideSource:
+			if b := bookmarkText(&s); b != "" {
+				got = append(got, b)
+			} else if s.Do == record.DoHold && s.Side == record.SideSource {
 				t.Errorf("%s: a hold on the source", c.what)
 			}
 		}

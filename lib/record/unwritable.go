@@ -104,16 +104,8 @@ func (r *Record) bare(stage string, err error) *Record {
 		return s
 	}
 	s.Fail(Error{Stage: stage, Kind: KindBadArgument, Message: message,
-		Hint: fmt.Sprintf("find the value in what 'zfs get all %[1]s' and 'zfs list -t all %[1]s' print, change it, and run again", quote(r.Name))})
+		Hint: "find the value in what 'zfs get all' and 'zfs list -t all' print of this dataset, change it, and run again"})
 	return s
-}
-
-// quote quotes a dataset's name for a shell; only a space in it needs that.
-func quote(name string) string {
-	if strings.Contains(name, " ") {
-		return `"` + name + `"`
-	}
-	return name
 }
 
 // unencodable says, in words like those of check, which field the JSON library refused,

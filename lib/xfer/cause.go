@@ -55,7 +55,8 @@ func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure,
 		case f.kind == record.KindNotFound && f.program == receiver:
 			// zfs receive says so of a dataset whose pool has lost its devices, too.
 			if sick := poolHealth(ctx, j.x.target(j.r), s.Dataset, nil); sick.text != "" {
-				c, sick.kind = sick, record.KindPoolIO
+				sick.kind = record.KindPoolIO
+				c = sick
 			}
 		}
 	}

@@ -1,7 +1,7 @@
 # Completion for fish: install this file in a directory of
 # $fish_complete_path, such as /usr/share/fish/vendor_completions.d, with links
 # to it named zab-select.fish, zab-list.fish, zab-snap.fish, zab-plan.fish,
-# zab-xfer.fish and zab-thin.fish.
+# zab-xfer.fish, zab-thin.fish and zab-digest.fish.
 
 function __zab_datasets
     zfs list -H -o name -t filesystem,volume 2>/dev/null
@@ -12,7 +12,7 @@ function __zab_backups
         string replace -rf '^autobackup:' '' | sort -u
 end
 
-for c in zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin
+for c in zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-digest
     complete -c $c -e
     complete -c $c -f
 end
@@ -214,4 +214,8 @@ complete -c zab-thin -l destroy-missing -x -d 'Destroy datasets of the target wh
 complete -c zab-thin -l bookmark -d 'Keep the incremental base on the source as a bookmark, so that no snapshot has to stay there'
 complete -c zab-thin -l hold-format -x -d 'Tag of our holds; {} is the backup name'
 complete -c zab-thin -l explain -x -d 'Print in words what a schedule keeps, and exit'
+complete -c zab-digest -l objects -d 'Print a line for each object, too'
+complete -c zab-digest -l base-last -x -d 'Highest number of an object in the base of an increment: the last_object of its digest'
+complete -c zab-digest -s h -l help -d 'Show this help'
+complete -c zab-digest -l version -d 'Print the version'
 # options: end

@@ -52,12 +52,19 @@ type Common struct {
 	Now       Time     `long:"now" value-name:"TIME" unquote:"false" description:"Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00"`
 	SSHConfig string   `long:"ssh-config" section:"remote" value-name:"FILE" unquote:"false" description:"Configuration file for ssh"`
 	Timeout   Duration `long:"query-timeout" section:"remote" value-name:"DURATION" unquote:"false" default:"1h" description:"Time limit of a query of a host, such as a listing; 0 is no limit"`
-	Help      bool     `short:"h" long:"help" description:"Show this help"`
-	Version   bool     `long:"version" description:"Print the version"`
+	Basic
+}
+
+// Basic are the options that every command has.
+type Basic struct {
+	Help    bool `short:"h" long:"help" description:"Show this help"`
+	Version bool `long:"version" description:"Print the version"`
 }
 
 // common returns the embedded Common of a command's options.
 func (c *Common) common() *Common { return c }
+
+func (b *Basic) common() *Common { return &Common{Basic: *b} }
 
 type options interface{ common() *Common }
 
@@ -71,7 +78,7 @@ type Program struct {
 	Summary string
 	// MinArgs and MaxArgs limit the number of operands; MaxArgs < 0 means no limit.
 	MinArgs, MaxArgs int
-	// Options is a pointer to a struct that embeds Common.
+	// Options is a pointer to a struct that embeds Common, or only Basic.
 	Options any
 	// Sections are the sections in which --help lists the options; nil for a single one.
 	Sections []Section
@@ -185,8 +192,8 @@ func Main(p Program, args []string) (code int) {
 	}
 	env := &Env{Program: p.Name, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now()}
 	parser := p.Parser()
-	env.Common = p.Options.(options).common()
 	rest, err := parser.ParseArgs(JoinOptional(args, parser))
+	env.Common = p.Options.(options).common()
 	c := env.Common
 	c.DryRun = c.DryRun || c.Test
 	usage := func(err error) int {

@@ -15,6 +15,7 @@ import (
 	"github.com/jessevdk/go-flags"
 
 	"zab/lib/cli"
+	"zab/lib/digest"
 	"zab/lib/list"
 	"zab/lib/plan"
 	"zab/lib/selection"
@@ -32,6 +33,7 @@ const dir = "../../contrib/completions"
 // programs are all programs, in the order of the pipeline.
 var programs = []func() cli.Program{
 	zab.Program, selection.Program, list.Program, snap.Program, plan.Program, xfer.Program, thin.Program,
+	digest.Program,
 }
 
 // tables are the functions that write the table of one program, by the file of a shell.

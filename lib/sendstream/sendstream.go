@@ -1,5 +1,5 @@
-// Package sendstream inspects a stream of zfs send as far as is necessary to know which
-// dataset it would change.
+// Package sendstream reads streams of zfs send. Inspector, below, inspects a stream as far
+// as is necessary to know which dataset it would change; Reader reads all records of one.
 //
 // zfs receive (2.1 to 2.4) derives the names of the received datasets from its operand
 // and from names in the stream: a package stream may bring other datasets with properties
@@ -137,9 +137,9 @@ func (i *Inspector) Next(b []byte) (pass int64, need int, err error) {
 	case i.state != within:
 		return 0, 0, foreign("a record of type %d is out of place", typ)
 	}
-	size, err := i.payload(typ, b)
+	size, err := payload(i.order, typ, b)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, foreign("%s", err)
 	}
 	if typ == typeEnd {
 		i.state = between
@@ -151,30 +151,30 @@ func (i *Inspector) Next(b []byte) (pass int64, need int, err error) {
 }
 
 // payload returns the number of bytes that follow the record's header.
-func (i *Inspector) payload(typ uint32, b []byte) (int64, error) {
+func payload(order binary.ByteOrder, typ uint32, b []byte) (int64, error) {
 	round := func(n uint32) uint64 { return (uint64(n) + 7) &^ 7 }
 	var n uint64
 	switch typ {
 	case typeEnd, typeFreeObjects, typeFree, typeWriteByRef, typeObjectRange, typeRedact:
 	case typeObject:
-		if n = uint64(i.order.Uint32(b[36:])); n == 0 { // raw
-			n = round(i.order.Uint32(b[28:]))
+		if n = uint64(order.Uint32(b[36:])); n == 0 { // raw
+			n = round(order.Uint32(b[28:]))
 		}
 	case typeWrite:
-		if n = i.order.Uint64(b[32:]); b[50] != 0 { // compressed
-			n = i.order.Uint64(b[96:])
+		if n = order.Uint64(b[32:]); b[50] != 0 { // compressed
+			n = order.Uint64(b[96:])
 		}
 	case typeSpill:
-		if n = i.order.Uint64(b[40:]); n == 0 {
-			n = i.order.Uint64(b[16:])
+		if n = order.Uint64(b[40:]); n == 0 {
+			n = order.Uint64(b[16:])
 		}
 	case typeWriteEmbedded:
-		n = round(i.order.Uint32(b[52:]))
+		n = round(order.Uint32(b[52:]))
 	default:
-		return 0, foreign("it has a record of the unknown type %d", typ)
+		return 0, fmt.Errorf("it has a record of the unknown type %d", typ)
 	}
 	if n > maxPayload {
-		return 0, foreign("a record of type %d has %d bytes", typ, n)
+		return 0, fmt.Errorf("a record of type %d has %d bytes", typ, n)
 	}
 	return int64(n), nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jessevdk/go-flags"
 
 	"zab/lib/cli"
+	"zab/lib/digest"
 	"zab/lib/list"
 	"zab/lib/plan"
 	"zab/lib/record"
@@ -30,11 +31,11 @@ const root = "../.."
 
 var programs = map[string]func() cli.Program{
 	"zab": Program, "zab-select": selection.Program, "zab-list": list.Program, "zab-snap": snap.Program,
-	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program,
+	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program, "zab-digest": digest.Program,
 }
 
 // names are the names of the programs, in the order of the pipeline.
-var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin"}
+var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin", "zab-digest"}
 
 func read(t *testing.T, path string) string {
 	t.Helper()
@@ -253,6 +254,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-list":   {"ssh", "depth", "holds", "no-snapshots", "backup"},
 		"zab-plan":   {"orphans", "target-state"},
 		"zab-thin":   {"explain"},
+		"zab-digest": {"objects", "base-last"},
 	}
 	has := map[string]bool{}
 	for _, o := range options(Program()) {

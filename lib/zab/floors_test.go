@@ -23,6 +23,8 @@ var testPackages = map[string][]string{
 	"zabtest":        nil,
 	"zfs/fake":       {"zfs"},
 	"zfs/zfstest":    nil,
+
+	"sendstream/streamtest": nil,
 }
 
 // TestFloors checks that each package is in section 2 of contrib/ARCHITECTURE.md and

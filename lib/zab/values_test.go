@@ -72,6 +72,8 @@ var values = map[string]struct {
 	"search-every":    {"1d", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x"}},
 	"destroy-missing": {"30d", []string{"soon", "30", "-1d", "1d1w", huge, huge + "d", "99999y", "30x", "1.5d", "1e9d"}},
 
+	"base-last": {"433", []string{"x", "-1", "1.5", "0x10", "1e9", huge + "0"}},
+
 	"depth":  {"0", []string{"x", "-2", huge, "1e9", "1.5", "0x10"}},
 	"backup": {"offsite1", []string{"Upper", "a b", "-a", long}},
 }

@@ -1,0 +1,124 @@
+// Package digest implements zab-digest.
+package digest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/sendstream"
+	"zab/lib/streamsum"
+)
+
+type options struct {
+	Objects bool    `long:"objects" description:"Print a line for each object, too"`
+	Base    *uint64 `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
+	cli.Basic
+}
+
+// line is the digest of a stream; zab-digest(8) describes the fields.
+type line struct {
+	Type      string `json:"type"`
+	Version   int    `json:"version"`
+	Algorithm string `json:"algorithm"`
+	Name      string `json:"name"`
+	GUID      string `json:"guid"`
+	FromGUID  string `json:"from_guid,omitempty"`
+	Kind      string `json:"kind"`
+	Raw       bool   `json:"raw"`
+	Redacted  bool   `json:"redacted,omitempty"`
+	Objects   int64  `json:"objects"`
+	Last      uint64 `json:"last_object"`
+	Bytes     int64  `json:"bytes"`
+	Stream    int64  `json:"stream"`
+	Digest    string `json:"digest"`
+}
+
+// objectLine is the digest of an object.
+type objectLine struct {
+	Type   string `json:"type"`
+	Object uint64 `json:"object"`
+	// ObjectType is the number of the object's type in ZFS.
+	ObjectType uint32 `json:"object_type,omitempty"`
+	Bytes      int64  `json:"bytes"`
+	Digest     string `json:"digest"`
+}
+
+// Program describes zab-digest.
+func Program() cli.Program {
+	o := &options{}
+	return cli.Program{
+		Name: "zab-digest", Usage: "<STREAM",
+		Summary: "Reads a stream of zfs send and prints a digest of what it says, the same for a snapshot and for its copy.",
+		Options: o,
+		Check: func([]string) error {
+			if cli.IsTerminal(os.Stdin) {
+				return errors.New("a stream is read from standard input, which is a terminal: zfs send DATASET@SNAPSHOT | zab-digest")
+			}
+			return nil
+		},
+		Run: func(ctx context.Context, env *cli.Env, _ []string) error { return run(ctx, env, o) },
+	}
+}
+
+// Main runs zab-digest and returns its exit status.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+func run(ctx context.Context, env *cli.Env, o *options) error {
+	w := bufio.NewWriter(env.Stdout)
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	how := streamsum.Options{Base: math.MaxUint64}
+	if o.Base != nil {
+		how.Base = *o.Base
+	}
+	if o.Objects {
+		how.Each = func(s streamsum.Object) error {
+			return out.Encode(objectLine{"object", s.Number, s.Type, s.Bytes, s.Digest.String()})
+		}
+	}
+	type answer struct {
+		streamsum.Result
+		err error
+	}
+	// In the background, so that a signal ends a command that waits for the stream.
+	read := make(chan answer, 1)
+	go func() {
+		res, err := streamsum.Read(env.Stdin, how)
+		read <- answer{res, err}
+	}()
+	var res answer
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case res = <-read:
+	}
+	err := res.err
+	var bad *sendstream.ReadError
+	if errors.As(err, &bad) {
+		err = &record.Error{Message: fmt.Sprintf("cannot digest the stream: %s", bad), Hint: bad.Hint}
+	}
+	if err != nil {
+		// The lines of objects that were read tell where it stopped.
+		return errors.Join(err, w.Flush())
+	}
+	l := line{Type: "digest", Version: streamsum.Version, Algorithm: "sha256", Name: res.Name, GUID: strconv.FormatUint(res.GUID, 10),
+		Kind: "filesystem", Raw: res.Raw, Redacted: res.Redacted, Objects: res.Objects, Last: res.Last, Bytes: res.Bytes, Stream: res.Stream, Digest: res.Digest.String()}
+	if res.Volume {
+		l.Kind = "volume"
+	}
+	if res.FromGUID != 0 {
+		l.FromGUID = strconv.FormatUint(res.FromGUID, 10)
+	}
+	if err := out.Encode(l); err != nil {
+		return err
+	}
+	return w.Flush()
+}

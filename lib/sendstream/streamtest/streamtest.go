@@ -1,0 +1,161 @@
+// Package streamtest makes streams of zfs send for tests.
+package streamtest
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+const recordSize = 312
+
+// Stream is a stream that is being made, of one snapshot. Its methods append records, with
+// the fields that ZFS would write.
+type Stream struct {
+	// GUID is the guid of the snapshot.
+	GUID uint64
+	b    []byte
+	sum  [4]uint64
+}
+
+// Head is the beginning of a stream.
+type Head struct {
+	Name     string
+	From     uint64
+	Volume   bool
+	Features uint64
+	// Compound makes it the beginning of a package.
+	Compound bool
+}
+
+// New begins a stream.
+func New(guid uint64, h Head) *Stream {
+	s := &Stream{GUID: guid}
+	kind, head := uint32(2), uint64(1)
+	if h.Volume {
+		kind = 3
+	}
+	if h.Compound {
+		head = 2
+	}
+	if h.Name == "" {
+		h.Name = "tank/a@1"
+	}
+	r := make([]byte, recordSize)
+	put64(r, 8, 0x2F5bacbac)
+	put64(r, 16, h.Features<<2|head)
+	put32(r, 32, kind)
+	put64(r, 40, guid)
+	put64(r, 48, h.From)
+	copy(r[56:], h.Name)
+	s.add(r)
+	return s
+}
+
+// Bytes ends the stream, and returns it.
+func (s *Stream) Bytes() []byte {
+	r := s.record(5, 40)
+	for i, v := range s.sum {
+		put64(r, 8+8*i, v)
+	}
+	s.Append(r, nil)
+	return s.b
+}
+
+// Object brings an object with blocks of a size.
+func (s *Stream) Object(number uint64, size uint32, bonus string) *Stream {
+	r := s.record(1, 40)
+	put64(r, 8, number)
+	put32(r, 16, 19)
+	put32(r, 20, 44)
+	put32(r, 24, size)
+	put32(r, 28, uint32(len(bonus)))
+	r[34] = 1
+	return s.Append(r, append([]byte(bonus), make([]byte, (8-len(bonus)%8)%8)...))
+}
+
+// Write brings data at an offset.
+func (s *Stream) Write(number, offset uint64, data []byte) *Stream {
+	r := s.record(3, 40)
+	put64(r, 8, number)
+	put32(r, 16, 19)
+	put64(r, 24, offset)
+	put64(r, 32, uint64(len(data)))
+	return s.Append(r, data)
+}
+
+// Free frees n bytes at an offset, math.MaxUint64 for all after it.
+func (s *Stream) Free(number, offset, n uint64) *Stream {
+	return s.Append(s.numbers(4, 32, number, offset, n), nil)
+}
+
+// End says where an object ends, as after each Object.
+func (s *Stream) End(number, offset uint64) *Stream { return s.Free(number, offset, math.MaxUint64) }
+
+// FreeObjects frees n objects.
+func (s *Stream) FreeObjects(first, n uint64) *Stream {
+	return s.Append(s.numbers(2, 24, first, n), nil)
+}
+
+// Redact says that n bytes at an offset are left out.
+func (s *Stream) Redact(number, offset, n uint64) *Stream {
+	return s.Append(s.numbers(10, 32, number, offset, n), nil)
+}
+
+// Spill brings a spill block.
+func (s *Stream) Spill(number uint64, flags byte, data []byte) *Stream {
+	r := s.numbers(7, 24, number, uint64(len(data)))
+	r[32] = flags
+	return s.Append(r, data)
+}
+
+// Other appends a record of any type, whose guid is at an offset, with bytes changed.
+func (s *Stream) Other(typ uint32, guidAt int, change func(r []byte), payload []byte) *Stream {
+	r := s.record(typ, guidAt)
+	change(r)
+	return s.Append(r, payload)
+}
+
+// Append appends a record and its payload, with the checksum.
+func (s *Stream) Append(r, payload []byte) *Stream {
+	s.count(r[:recordSize-32])
+	for i, v := range s.sum {
+		put64(r, recordSize-32+8*i, v)
+	}
+	s.count(r[recordSize-32:])
+	s.count(payload)
+	s.b = append(append(s.b, r...), payload...)
+	return s
+}
+
+func (s *Stream) record(typ uint32, guidAt int) []byte {
+	r := make([]byte, recordSize)
+	put32(r, 0, typ)
+	put64(r, guidAt, s.GUID)
+	return r
+}
+
+func (s *Stream) numbers(typ uint32, guidAt int, numbers ...uint64) []byte {
+	r := s.record(typ, guidAt)
+	for i, n := range numbers {
+		put64(r, 8+8*i, n)
+	}
+	return r
+}
+
+func (s *Stream) add(r []byte) {
+	s.count(r)
+	s.b = append(s.b, r...)
+}
+
+// count adds bytes to the running checksum, fletcher 4.
+func (s *Stream) count(b []byte) {
+	for ; len(b) >= 4; b = b[4:] {
+		s.sum[0] += uint64(binary.LittleEndian.Uint32(b))
+		for i := 1; i < 4; i++ {
+			s.sum[i] += s.sum[i-1]
+		}
+	}
+}
+
+func put32(r []byte, at int, v uint32) { binary.LittleEndian.PutUint32(r[at:], v) }
+func put64(r []byte, at int, v uint64) { binary.LittleEndian.PutUint64(r[at:], v) }

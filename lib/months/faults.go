@@ -292,9 +292,10 @@ func (m *month) madeMountpoints() {
 	}
 }
 
-// rollBack rolls a copy back to its newest snapshot.
+// rollBack rolls a copy back to its newest snapshot. The copy is unmounted before, or zfs
+// mounts the copies below it anew and makes directories in it for them.
 func (m *month) rollBack(c string) {
-	m.onTarget("zfs rollback \"$(zfs list -Hd 1 -t snapshot -o name -s createtxg '%[1]s' | tail -n 1)\"", c)
+	m.onTarget("zfs unmount -f '%[1]s'; zfs rollback \"$(zfs list -Hd 1 -t snapshot -o name -s createtxg '%[1]s' | tail -n 1)\"", c)
 }
 
 func (m *month) full(p *pool) *fault {

@@ -143,7 +143,7 @@ func (m *month) whyBehind(s *source) string {
 func (m *month) judge(status int, report string) {
 	for _, s := range m.sources() {
 		why := m.whyBehind(s)
-		if why == "" || s.unseen && !s.pool.gone && !m.dst.gone {
+		if why == "" || s.unseen && !(s.pool.steady() && m.dst.steady()) {
 			continue // an unsteady disk may have failed after the run
 		}
 		var touching []string

@@ -127,7 +127,7 @@ func (m *mutator) token() {
 		pairs = slices.Insert(pairs, 0, nvpair{"fromguid", from})
 	}
 	for _, f := range []string{"largeblockok", "embedok", "compressok", "rawok"} {
-		if m.IntN(3) > 0 == (f == "largeblockok" || f == "embedok") {
+		if m.IntN(3) > 0 == (f == "largeblockok") {
 			pairs = append(pairs, nvpair{f, nil})
 		}
 	}

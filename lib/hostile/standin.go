@@ -251,7 +251,7 @@ func init() {
 		"zfs diff":     {"H", 2, 2, false, false, func(c *call) {}},
 		"zfs mount":    {"o:", 0, 1, false, true, (*call).zfsMount},
 		"zfs unmount":  {"", 1, 1, false, true, (*call).zfsUnmount},
-		"zfs send":     {"LecpwnPvi:I:t:", 0, 1, false, false, (*call).zfsSend},
+		"zfs send":     {"LcpwnPvi:I:t:", 0, 1, false, false, (*call).zfsSend},
 		"zfs receive":  {"usFhAx:o:", 1, 1, true, true, (*call).zfsReceive},
 		"zfs snapshot": {"o:", 1, -1, false, true, (*call).zfsSnapshot},
 		"zfs program":  {"jnt:m:", 2, 2, true, true, (*call).zfsProgram},

@@ -14,9 +14,6 @@ func (c *call) planStream() *stream {
 	if c.has("L") {
 		st.Flags = append(st.Flags, "largeblockok")
 	}
-	if c.has("e") && !st.Raw {
-		st.Flags = append(st.Flags, "embedok")
-	}
 	if c.has("c") || st.Raw {
 		st.Flags = append(st.Flags, "compressok")
 	}

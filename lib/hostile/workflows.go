@@ -167,11 +167,11 @@ func (w *workflow) makeHosts(rng *rand.Rand) {
 		for _, n := range []string{"tank/home/alice", "tank/srv"} {
 			c, ds := d.find(w.root+"/"+n), s.find(n)
 			if i := len(c.Snaps); i < len(ds.Snaps) {
-				c.Token = tokenFor(n+"@"+ds.Snaps[i].Name, ds.Snaps[i].GUID, c.newest().GUID, "largeblockok", "embedok")
+				c.Token = tokenFor(n+"@"+ds.Snaps[i].Name, ds.Snaps[i].GUID, c.newest().GUID, "largeblockok")
 			}
 		}
 		ds := s.find("tank/home/bob")
-		d.add(&Dataset{Name: w.root + "/tank/home/bob", GUID: newGUID(), Token: tokenFor("tank/home/bob@"+ds.Snaps[0].Name, ds.Snaps[0].GUID, "", "largeblockok", "embedok")})
+		d.add(&Dataset{Name: w.root + "/tank/home/bob", GUID: newGUID(), Token: tokenFor("tank/home/bob@"+ds.Snaps[0].Name, ds.Snaps[0].GUID, "", "largeblockok")})
 	case "clones":
 		of := s.find("tank/home/alice")
 		at := of.newest()

@@ -38,10 +38,6 @@ func (p *planner) sendsRaw(r *record.Record) []string {
 	return []string{"-p"}
 }
 
-// embeds reports whether -e may be given. An encrypted dataset cannot hold embedded
-// data, but a raw stream has none in spite of -e.
-func (p *planner) embeds(r *record.Record) bool { return p.raw(r) || !p.currentStorage(r).encrypted }
-
 // storage is how a dataset of the target is stored.
 type storage struct {
 	encrypted bool

@@ -15,7 +15,7 @@ import (
 // conflict or error.
 func TestEncryptionMatrix(t *testing.T) {
 	const none, decrypt, encrypt, both = "", "--decrypt", "--encrypt", "--decrypt --encrypt"
-	const plain, raw, clear = "-L -e -p", "-L -e -w -p", "-L -e"
+	const plain, raw, clear = "-L -p", "-L -w -p", "-L"
 	const anew, anewPlain = "-L x", "-L -p x"
 	const refused, key = "target-not-encrypted", "key"
 	for _, c := range []struct {
@@ -102,7 +102,7 @@ func cell(t *testing.T, what, kind, state, root, args, parent, transfer, want st
 		if r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "without encryption") {
 			t.Errorf("%s: %v, warnings %q", what, r.Error, r.Warnings)
 		}
-		want = "-L -e -p x"
+		want = "-L -p x"
 	}
 	got := "nothing"
 	switch {
@@ -190,13 +190,13 @@ func TestEncryptionBelowWhatComes(t *testing.T) {
 	state := []*record.Record{target("backup", ""), target("backup/tank", "")}
 	for _, order := range [][]*record.Record{{root, open, leaf}, {leaf, open, root}} {
 		for _, c := range []struct{ args, open, leaf string }{
-			{"", "-L -e -p", "backup/tank/a"}, // no parent can be created in it
+			{"", "-L -p", "backup/tank/a"}, // no parent can be created in it
 			{"--encrypt", "backup/tank/a", "backup/tank/a"},
-			{"--decrypt", "-L -e -p", "-L -e"},
+			{"--decrypt", "-L -p", "-L"},
 			{"--decrypt --encrypt", "", ""},
 			{"--set-properties=encryption=on,keyformat=raw --decrypt", "-L -p", "-L"},
 			{"--set-properties=encryption=on,keyformat=raw", "backup/tank/a", "backup/tank/a"},
-			{"--set-properties=encryption=off", "-L -e -p", "backup/tank/a"},
+			{"--set-properties=encryption=off", "-L -p", "backup/tank/a"},
 		} {
 			var in []*record.Record
 			for _, r := range order {

@@ -151,7 +151,7 @@ func (p *pair) plan(args string) *record.Record {
 	r.Bookmarks = append(r.Bookmarks, p.bookmarks...)
 	pl := newPlanner(o, s, now)
 	pl.features = func(_, _, _ string) zfs.Features {
-		return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
+		return zfs.Features{LargeBlocks: true, Resumable: true}
 	}
 	n, err := pl.naming(r.Backup)
 	if err != nil {

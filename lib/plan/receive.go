@@ -136,7 +136,9 @@ func (p *planner) undo(t *record.Target) string {
 }
 
 // flags returns the flags of zfs send. A copy goes on with or without -L as it was
-// begun, even if the pools support something else by now.
+// begun, even if the pools support something else by now. -e is never among them: OpenZFS
+// 2.3 then sends a small spill block as data of its file, and the copy of the file has
+// lost its extended attributes and ACL (OpenZFS pull request 19091).
 func (p *planner) flags(d *draft) []string {
 	r := d.r
 	f := p.able(r)
@@ -146,9 +148,6 @@ func (p *planner) flags(d *draft) []string {
 	var flags []string
 	if f.LargeBlocks {
 		flags = append(flags, "-L")
-	}
-	if f.EmbeddedData && p.embeds(r) {
-		flags = append(flags, "-e")
 	}
 	if p.o.ZFSCompressed {
 		flags = append(flags, "-c")

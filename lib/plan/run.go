@@ -311,7 +311,7 @@ func (r *run) match() error {
 func (r *run) readPools(ctx context.Context) error {
 	if r.inv.host == nil {
 		r.p.features = func(string, string, string) zfs.Features {
-			return zfs.Features{LargeBlocks: true, EmbeddedData: true, Resumable: true}
+			return zfs.Features{LargeBlocks: true, Resumable: true}
 		}
 		return nil
 	}
@@ -333,9 +333,8 @@ func (r *run) readPools(ctx context.Context) error {
 		a, _ := machine.Host(source).Features(ctx, []string{from})
 		b, _ := r.host.Features(ctx, []string{to})
 		return zfs.Features{
-			LargeBlocks:  a[from].LargeBlocks && b[to].LargeBlocks,
-			EmbeddedData: a[from].EmbeddedData && b[to].EmbeddedData,
-			Resumable:    b[to].Resumable,
+			LargeBlocks: a[from].LargeBlocks && b[to].LargeBlocks,
+			Resumable:   b[to].Resumable,
 		}
 	}
 	if !slices.ContainsFunc(r.list, func(d *draft) bool { return sends(d) || d.leftHolds != nil || r.p.unmarked(d) }) {

@@ -234,11 +234,7 @@ func lacked(from, to map[string]string, flags []string) (out [][2]string) {
 		switch f {
 		case "large_blocks", "large_microzap":
 			asked = given("-L", "-w")
-		case "embedded_data":
-			asked = given("-e", "-w")
-		case "lz4_compress":
-			asked = given("-c", "-w", "-e")
-		case "zstd_compress":
+		case "lz4_compress", "zstd_compress":
 			asked = given("-c", "-w")
 		case "encryption":
 			asked = given("-w")

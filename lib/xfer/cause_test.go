@@ -93,8 +93,8 @@ func TestLackedFeatures(t *testing.T) {
 		flags    string
 		want     string
 	}{
-		{all("active"), all("enabled"), "-L -e -c -p -w", ""},
-		{all("enabled"), all("disabled"), "-L -e -c -p -w", ""},
+		{all("active"), all("enabled"), "-L -c -p -w", ""},
+		{all("enabled"), all("disabled"), "-L -c -p -w", ""},
 		{all("enabled", "large_dnode=active"), all("disabled"), "-p", "large_dnode"},
 		{all("active"), all("disabled"), "-p", "large_dnode longname redacted_datasets"},
 		{all("active"), all("active", "zstd_compress=-"), "-c -p", "zstd_compress"},

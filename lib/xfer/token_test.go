@@ -100,7 +100,7 @@ func TestHostileToken(t *testing.T) {
 		all = append(all, &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/" + c.x, Selected: record.Ptr(true),
 			Target: &record.Target{Name: "pool/" + c.x, Exists: true, Snapshots: []record.Snapshot{{Name: "s1", GUID: "6"}}},
 			Steps: []record.Step{{Do: record.DoReceive, Dataset: "pool/" + c.x, From: "s1", FromGUID: "6", To: "s2", ToGUID: "7",
-				Flags: []string{"-L", "-e", "-w", "-p"}, Token: c.token}}})
+				Flags: []string{"-L", "-w", "-p"}, Token: c.token}}})
 	}
 	dir := machine(t, files)
 	records, _ := runProgram(t, []string{"--no-progress", "--jobs", "20"}, all...)
@@ -118,7 +118,7 @@ func TestHostileToken(t *testing.T) {
 		var did []string
 		for _, line := range strings.Split(strings.TrimSpace(string(log)), "\n") {
 			switch {
-			case line == "send -L -e -w -p -i tank/"+c.x+"@s1 tank/"+c.x+"@s2":
+			case line == "send -L -w -p -i tank/"+c.x+"@s1 tank/"+c.x+"@s2":
 				did = append(did, "send")
 			case line == "receive -A pool/"+c.x:
 				did = append(did, "abort")

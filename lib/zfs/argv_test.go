@@ -22,7 +22,7 @@ func TestSendArgv(t *testing.T) {
 		want string // "" for refused
 	}{
 		{"full", record.Step{To: "1"}, "zfs send tank/my data@1"},
-		{"flags", record.Step{To: "1", Flags: []string{"-L", "-e", "-c", "-p"}}, "zfs send -L -e -c -p tank/my data@1"},
+		{"flags", record.Step{To: "1", Flags: []string{"-L", "-c", "-p"}}, "zfs send -L -c -p tank/my data@1"},
 		{"raw", record.Step{To: "1", Flags: []string{"-w"}}, "zfs send -w tank/my data@1"},
 		{"incremental", record.Step{From: "1", To: "2"}, "zfs send -i tank/my data@1 tank/my data@2"},
 		{"several", record.Step{From: "1", To: "3", Through: through}, "zfs send -I tank/my data@1 tank/my data@3"},

@@ -78,7 +78,7 @@ func (h *Host) Reservations(ctx context.Context, pool string) ([]Reservation, er
 // StreamFeatures are the features that a pool must have to receive data that the source's
 // pool stores with them.
 var StreamFeatures = []string{
-	"large_dnode", "longname", "large_blocks", "large_microzap", "embedded_data",
+	"large_dnode", "longname", "large_blocks", "large_microzap",
 	"lz4_compress", "zstd_compress", "encryption", "redacted_datasets",
 }
 

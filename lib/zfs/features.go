@@ -13,8 +13,6 @@ import (
 type Features struct {
 	// LargeBlocks: blocks above 128 KiB; zfs send -L.
 	LargeBlocks bool
-	// EmbeddedData: small blocks inside their pointers; zfs send -e.
-	EmbeddedData bool
 	// Resumable: a partial receive can be saved; zfs receive -s, which needs
 	// extensible_dataset.
 	Resumable bool
@@ -46,14 +44,13 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	if len(ask) == 0 {
 		return maps.Clone(c.pools), nil
 	}
-	got, err := h.poolProps(ctx, []string{"feature@large_blocks", "feature@embedded_data", "feature@extensible_dataset"}, ask)
+	got, err := h.poolProps(ctx, []string{"feature@large_blocks", "feature@extensible_dataset"}, ask)
 	if err != nil {
 		return maps.Clone(c.pools), err
 	}
 	on := func(v string) bool { return v == "enabled" || v == "active" }
 	for name, p := range got {
-		f := Features{LargeBlocks: on(p["feature@large_blocks"]), EmbeddedData: on(p["feature@embedded_data"]),
-			Resumable: on(p["feature@extensible_dataset"])}
+		f := Features{LargeBlocks: on(p["feature@large_blocks"]), Resumable: on(p["feature@extensible_dataset"])}
 		if isGUID(p["guid"]) {
 			f.GUID = p["guid"]
 		}

@@ -40,7 +40,7 @@ var forms = map[string]form{
 	"zfs holds": {flags: "H", operands: []check{argSnapshot}, more: true},
 	"zfs mount": {values: map[string]check{"-o": argWords}, operands: []check{argDataset}, optional: true},
 	"zfs diff":  {flags: "H", operands: []check{argSnapshot, argDataset}},
-	"zfs send": {flags: "nPLecpw", values: map[string]check{"-i": argNameOrPoint, "-I": argNameOrPoint, "-t": argToken},
+	"zfs send": {flags: "nPLcpw", values: map[string]check{"-i": argNameOrPoint, "-I": argNameOrPoint, "-t": argToken},
 		operands: []check{argSnapshot}, optional: true},
 	"zfs receive": {flags: "usFhA", values: map[string]check{"-x": argProperty, "-o": argSetting}, operands: []check{argNameOrPoint}},
 

@@ -12,7 +12,7 @@ import (
 
 // sendFlags are the flags that a plan may give to zfs send. All others are refused, above
 // all -R, which would send datasets that nobody selected.
-var sendFlags = []string{"-L", "-e", "-c", "-p", "-w"}
+var sendFlags = []string{"-L", "-c", "-p", "-w"}
 
 // SendArgv returns the zfs send of a receive step of source.
 func SendArgv(source string, s *record.Step) ([]string, error) {

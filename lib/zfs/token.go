@@ -334,12 +334,12 @@ func (t *Token) Fits(want TokenWant) error {
 //   - raw for -w and an encrypted dataset, the only kind that zab sends with -w.
 //     If it were missing in a token, zfs would send the data decrypted (P10).
 //   - compress for -c, and for -w.
-//   - large-block for -L or -w only if the dataset has had a block above 128 KiB,
-//     and embed for -e only if the source's pool has embedded data and the dataset
-//     is not encrypted. So neither has to be present. A stream that was begun without
-//     -L may go on without it: since 2.0, OpenZFS receives increments with -L on top
-//     of it. Increments without -L on top of a stream with -L are refused, and lost
-//     data before (OpenZFS issue 6224).
+//   - large-block for -L or -w only if the dataset has had a block above 128 KiB. So it
+//     does not have to be present. A stream that was begun without -L may go on without
+//     it: since 2.0, OpenZFS receives increments with -L on top of it. Increments without
+//     -L on top of a stream with -L are refused, and lost data before (OpenZFS issue 6224).
+//   - embed for -e, which zab never gives: what came of such a stream may lack extended
+//     attributes, so it is not resumed.
 func (t *Token) fitsFlags(flags []string) error {
 	asked := func(f string) bool { return slices.Contains(flags, f) }
 	raw := asked("-w")
@@ -355,8 +355,8 @@ func (t *Token) fitsFlags(flags []string) error {
 		return errors.New("it was sent without -c, and this stream is to go with it")
 	case t.flags[flagLargeBlock] && !raw && !asked("-L"):
 		return with("-L")
-	case t.flags[flagEmbed] && (raw || !asked("-e")):
-		return with("-e")
+	case t.flags[flagEmbed]:
+		return errors.New("it was sent with -e, which may lose extended attributes and ACLs")
 	}
 	return nil
 }

@@ -279,7 +279,7 @@ func TestDecodeTokenLong(t *testing.T) {
 // P10: a token resumes only the stream that it belongs to.
 func TestTokenFits(t *testing.T) {
 	want := func(change func(*TokenWant)) TokenWant {
-		w := TokenWant{Source: "tank/a", To: "s2", ToGUID: "7", FromGUID: "6", Flags: []string{"-L", "-e", "-w", "-p"}}
+		w := TokenWant{Source: "tank/a", To: "s2", ToGUID: "7", FromGUID: "6", Flags: []string{"-L", "-w", "-p"}}
 		change(&w)
 		return w
 	}
@@ -291,7 +291,7 @@ func TestTokenFits(t *testing.T) {
 		}
 		return all
 	}
-	plain := []string{"-L", "-e", "-p"}
+	plain := []string{"-L", "-p"}
 	for _, c := range []struct {
 		what  string
 		pairs []zfstest.Pair
@@ -309,26 +309,25 @@ func TestTokenFits(t *testing.T) {
 		{"a full one, for an increment", without("fromguid"), want(func(*TokenWant) {}), "starts from another snapshot"},
 
 		{"raw", token("compressok", "rawok"), flags("-w", "-p"), ""},
-		{"raw with large blocks", token("largeblockok", "compressok", "rawok"), flags("-L", "-e", "-w", "-p"), ""},
+		{"raw with large blocks", token("largeblockok", "compressok", "rawok"), flags("-L", "-w", "-p"), ""},
 		{"raw with large blocks and no -L", token("largeblockok", "compressok", "rawok"), flags("-w", "-p"), ""},
-		{"raw with -c", token("compressok", "rawok"), flags("-L", "-e", "-c", "-w", "-p"), ""},
-		{"rawok taken away", token("compressok"), flags("-L", "-e", "-w", "-p"), "not raw, as"},
-		{"all taken away", token(), flags("-L", "-e", "-w", "-p"), "not raw, as"},
-		{"compressok taken away", token("rawok"), flags("-L", "-e", "-w", "-p"), "without -c"},
+		{"raw with -c", token("compressok", "rawok"), flags("-L", "-c", "-w", "-p"), ""},
+		{"rawok taken away", token("compressok"), flags("-L", "-w", "-p"), "not raw, as"},
+		{"all taken away", token(), flags("-L", "-w", "-p"), "not raw, as"},
+		{"compressok taken away", token("rawok"), flags("-L", "-w", "-p"), "without -c"},
 		{"raw, and not to be", token("compressok", "rawok"), flags(plain...), "raw, and"},
-		{"raw with embedded data", token("embedok", "compressok", "rawok"), flags("-L", "-e", "-w", "-p"), "with -e"},
+		{"raw with embedded data", token("embedok", "compressok", "rawok"), flags("-L", "-w", "-p"), "with -e"},
 
 		{"plain", token(), flags(plain...), ""},
 		{"with large blocks", token("largeblockok"), flags(plain...), ""},
-		{"with embedded data", token("embedok"), flags(plain...), ""},
-		{"with both", token("largeblockok", "embedok"), flags(plain...), ""},
-		{"compressed", token("largeblockok", "embedok", "compressok"), flags("-L", "-e", "-c", "-p"), ""},
-		{"decrypted", token("largeblockok"), flags("-L", "-e"), ""},
+		{"with embedded data", token("embedok"), flags(plain...), "with -e"},
+		{"with both", token("largeblockok", "embedok"), flags(plain...), "with -e"},
+		{"compressed", token("largeblockok", "compressok"), flags("-L", "-c", "-p"), ""},
+		{"decrypted", token("largeblockok"), flags("-L"), ""},
 		{"no flags", token(), flags(), ""},
-		{"compressed, and not to be", token("embedok", "compressok"), flags(plain...), "with -c, and"},
-		{"not compressed", token("embedok"), flags("-L", "-e", "-c", "-p"), "without -c"},
-		{"large blocks, and not to be", token("largeblockok"), flags("-e", "-p"), "with -L, and"},
-		{"embedded data, and not to be", token("embedok"), flags("-L", "-p"), "with -e, and"},
+		{"compressed, and not to be", token("compressok"), flags(plain...), "with -c, and"},
+		{"not compressed", token(), flags("-L", "-c", "-p"), "without -c"},
+		{"large blocks, and not to be", token("largeblockok"), flags("-p"), "with -L, and"},
 	} {
 		tok, err := DecodeToken(zfstest.Pack(binary.LittleEndian, zfstest.List(binary.LittleEndian, c.pairs...)))
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"syscall"
 
 	"zab/lib/cli"
 	"zab/lib/record"
@@ -33,7 +34,6 @@ type line struct {
 	FromGUID  string `json:"from_guid,omitempty"`
 	Kind      string `json:"kind"`
 	Raw       bool   `json:"raw"`
-	Redacted  bool   `json:"redacted,omitempty"`
 	Objects   int64  `json:"objects"`
 	Last      uint64 `json:"last_object"`
 	Bytes     int64  `json:"bytes"`
@@ -106,19 +106,33 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 		err = &record.Error{Message: fmt.Sprintf("cannot digest the stream: %s", bad), Hint: bad.Hint}
 	}
 	if err != nil {
-		// The lines of objects that were read tell where it stopped.
-		return errors.Join(err, w.Flush())
+		// The lines of the objects before tell where it stopped.
+		if _, broken := err.(*record.Error); broken {
+			_ = w.Flush()
+			return err
+		}
+		return written(env, err)
 	}
 	l := line{Type: "digest", Version: streamsum.Version, Algorithm: "sha256", Name: res.Name, GUID: strconv.FormatUint(res.GUID, 10),
-		Kind: "filesystem", Raw: res.Raw, Redacted: res.Redacted, Objects: res.Objects, Last: res.Last, Bytes: res.Bytes, Stream: res.Stream, Digest: res.Digest.String()}
+		Kind: "filesystem", Raw: res.Raw, Objects: res.Objects, Last: res.Last, Bytes: res.Bytes, Stream: res.Stream, Digest: res.Digest.String()}
 	if res.Volume {
 		l.Kind = "volume"
 	}
 	if res.FromGUID != 0 {
 		l.FromGUID = strconv.FormatUint(res.FromGUID, 10)
 	}
-	if err := out.Encode(l); err != nil {
-		return err
+	_ = out.Encode(l) // Flush returns its error
+	return written(env, w.Flush())
+}
+
+// written returns the error of writing the output. A reader who went away needs no message.
+func written(env *cli.Env, err error) error {
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		env.Status(cli.ExitPipe)
+		return nil
+	case err != nil:
+		return &record.OutputError{Err: err}
 	}
-	return w.Flush()
+	return nil
 }

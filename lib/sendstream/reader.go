@@ -53,9 +53,11 @@ type Header struct {
 	GUID, FromGUID uint64
 	// Volume: the dataset is a volume, otherwise a filesystem.
 	Volume bool
-	// Raw: blocks are as they are on the disk, encrypted. Redacted: the stream says which
-	// blocks were left out of it.
-	Raw, Redacted bool
+	// Raw: blocks are as they are on the disk, encrypted. Large: there are, or were in the
+	// dataset, blocks of more than 128 KiB, and the stream was sent with -L.
+	Raw, Large bool
+	// Creation is the time of the snapshot, in seconds since 1970.
+	Creation uint64
 }
 
 // Record is the header of a record, without its payload. Offsets of its fields are those
@@ -73,6 +75,10 @@ func (r *Record) U32(at int) uint32 { return binary.LittleEndian.Uint32(r[at:]) 
 
 // U64 returns the number of 64 bits at an offset.
 func (r *Record) U64(at int) uint64 { return binary.LittleEndian.Uint64(r[at:]) }
+
+// flagSpill is the flag of BEGIN that OBJECT records say whether there is a spill block,
+// DRR_FLAG_SPILL_BLOCK.
+const flagSpill = 1 << 3
 
 const (
 	atChecksum    = recordSize - 32 // of every record but BEGIN: of all bytes before
@@ -177,6 +183,12 @@ func (r *Reader) begin() error {
 	if unknown := features &^ knownFeatures; unknown != 0 {
 		return r.failf("the stream has features that are not known, 0x%x", unknown)
 	}
+	if features&featureRedacted != 0 {
+		return r.Fail(errors.New("the snapshot is redacted, and its copy does not say so"), "")
+	}
+	if rec.U32(36)&flagSpill == 0 {
+		return r.Fail(errors.New("the stream is of a ZFS before 0.8, which does not say which objects have spill blocks"), "")
+	}
 	name := rec[atToName:]
 	end := bytes.IndexByte(name, 0)
 	if end < 0 {
@@ -188,7 +200,7 @@ func (r *Reader) begin() error {
 		return r.failf("the stream is of a dataset of type %d, neither filesystem nor volume", kind)
 	}
 	r.Header = Header{Name: string(name[:end]), GUID: rec.U64(atToGUID), FromGUID: rec.U64(atFromGUID), Volume: kind == volume,
-		Raw: features&featureRaw != 0, Redacted: features&featureRedacted != 0}
+		Raw: features&featureRaw != 0, Large: features&featureLargeBlocks != 0, Creation: rec.U64(24)}
 	r.sum.add(rec[:])
 	if r.left = int64(rec.U32(4)); r.left > maxPayload {
 		return r.failf("the beginning of a snapshot has %d bytes", r.left)

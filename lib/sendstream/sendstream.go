@@ -9,8 +9,8 @@
 // Goals: only snapshots of the one requested dataset pass, from the requested base; a
 // stream that could be read in two ways is refused.
 //
-// Non-goals: it does not check whether the data is good or complete. zfs does, and so
-// does the guid of the received snapshot.
+// Non-goals: the Inspector does not check whether the data is good or complete. zfs does,
+// and so does the guid of the received snapshot.
 package sendstream
 
 import (

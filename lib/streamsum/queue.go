@@ -29,7 +29,7 @@ type task struct {
 }
 
 func newQueue() *queue {
-	workers := runtime.GOMAXPROCS(0)
+	workers := min(runtime.GOMAXPROCS(0), 8)
 	n := 2*workers + 2
 	q := &queue{idle: make(chan *task, n), work: make(chan *task, n), order: make(chan *task, 64), done: make(chan struct{})}
 	for range n {

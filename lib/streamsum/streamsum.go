@@ -5,11 +5,13 @@
 // in the keys for deduplication, and in how blocks and holes are divided among records. The
 // digest leaves out the former and brings the latter to one form.
 //
-// Goals: equal digests mean equal contents, whatever a hostile sender does; the memory for
-// any stream is a few MiB.
+// Goals: streams from which zfs receive would make different things have different digests,
+// whatever a hostile sender does; the memory for any stream is a few MiB.
 //
-// Non-goals: it reads no package, no rest of a stream, and no compressed block, because two
-// pools may compress the same data differently.
+// Non-goals: it reads no package, no rest of a stream, no compressed block, because two
+// pools may compress the same data differently, and no redacted snapshot, because its copy
+// does not say what was left out. Increments may differ although the contents do not: ZFS
+// remembers differently on the two sides when a hole was made.
 package streamsum
 
 import (
@@ -20,9 +22,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"maps"
 	"math"
-	"slices"
 
 	"zab/lib/sendstream"
 )
@@ -30,13 +30,15 @@ import (
 // Version is the version of the form that is digested.
 const Version = 1
 
-// pieceSize is the size in bytes of the pieces of data: the largest block of a stream sent
-// without -L.
-const pieceSize = 128 << 10
-
-// perBlock is the number of objects in a block of them. A stream has all objects of a block
-// before the data of any.
-const perBlock = 32
+const (
+	// pieceSize is the size in bytes of the pieces of data: the largest block of a stream
+	// sent without -L.
+	pieceSize = 128 << 10
+	// sectorSize divides the size of every block, SPA_MINBLOCKSIZE.
+	sectorSize = 512
+	// maxBonus is more than the largest bonus buffer, of a dnode with 32 slots.
+	maxBonus = 16 << 10
+)
 
 // Sum is a digest.
 type Sum [sha256.Size]byte
@@ -62,7 +64,7 @@ type Result struct {
 type Object struct {
 	// Number is the number of the object; in a filesystem that of the inode.
 	Number uint64
-	// Type is its dmu_object_type, 0 if the stream does not bring the object itself.
+	// Type is its dmu_object_type.
 	Type uint32
 	// Bytes is the number of bytes of data that were digested, without holes.
 	Bytes  int64
@@ -88,7 +90,7 @@ func Read(in io.Reader, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	d := &digester{r: r, o: o, objects: sha256.New(), space: sha256.New(), open: map[uint64]*object{}, queue: newQueue()}
+	d := &digester{r: r, o: o, all: sha256.New(), queue: newQueue()}
 	err = d.read()
 	if e := d.queue.close(); e != nil {
 		return Result{}, e
@@ -97,42 +99,37 @@ func Read(in io.Reader, o Options) (Result, error) {
 		return Result{}, err
 	}
 	d.res.Header, d.res.Stream = r.Header, r.Offset()
-	h := sha256.New()
-	h.Write(entry(nil, 'Z', Version, flag(r.Header.Volume), flag(r.Header.Raw), flag(r.Header.Redacted), flag(d.increment())))
-	h.Write(d.objects.Sum(nil))
-	h.Write(d.space.Sum(nil))
-	h.Sum(d.res.Digest[:0])
+	d.all.Sum(d.res.Digest[:0])
 	return d.res, nil
 }
 
-// digester holds the state of one stream. Its open objects are those of one block: they are
-// closed, in the order of their numbers, where the next block or the end begins. Hashes are
+// digester holds the state of one stream. The records of a stream are in the order of the
+// objects' numbers, and those of an object in the order of offsets. Nothing else is
+// accepted, because zfs receive would let a later record replace an earlier one. Hashes are
 // written by the queue alone.
 type digester struct {
 	r     *sendstream.Reader
 	o     Options
 	queue *queue
 	res   Result
+	all   hash.Hash
 
-	objects hash.Hash // of the closed objects
-	space   hash.Hash // of what is said of ranges of objects
-	block   uint64    // number of the block of objects
-	open    map[uint64]*object
-	last    uint64 // number of the object whose data came last
-	free    extent // objects that are no more
+	now  *object // the one that records are about, nil between objects
+	next uint64  // objects with lower numbers were dealt with
+	free extent  // pending: objects that are no more
+	// block is the range of the last block of objects in a raw stream; its objects follow.
+	block extent
 }
 
-// object is an object that records were about.
+// object is an object whose records are being read.
 type object struct {
 	Object
-	hash    hash.Hash
-	brought bool   // by an OBJECT record
-	unit    uint64 // size in bytes of its blocks, or of the pieces that larger ones are in
-	end     uint64 // nothing is at or after this offset
-	at      uint64 // what was said of data so far lies before this offset
-	hole    extent
-	redact  extent
-	spill   bool
+	hash  hash.Hash
+	end   uint64 // nothing is at or after this offset
+	ends  bool   // end was said
+	at    uint64 // what was said of data so far lies before this offset
+	hole  extent // pending
+	spill bool
 }
 
 // extent is a range of offsets or of objects' numbers.
@@ -143,57 +140,47 @@ type extent struct{ from, to uint64 }
 func (d *digester) increment() bool { return d.r.Header.FromGUID != 0 }
 
 func (d *digester) read() error {
+	h := d.r.Header
+	if h.Large && !h.Raw && d.increment() {
+		return d.r.Fail(errors.New("an increment with large blocks changes a copy without them otherwise than its source"), "send without -L")
+	}
+	d.entry(d.all, entry(nil, 'Z', Version, flag(h.Volume), flag(h.Raw), h.GUID, h.FromGUID, h.Creation))
 	for {
 		rec, err := d.r.Next()
 		if err == nil {
 			err = d.record(rec)
 		}
 		if errors.Is(err, io.EOF) {
-			d.nextBlock(math.MaxUint64)
-			d.settleFree()
+			d.close()
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 		if d.queue.failed() {
-			return nil // close returns the error
+			return nil // close of the queue returns the error
 		}
 	}
 }
 
 func (d *digester) record(rec *sendstream.Record) error {
-	raw := d.r.Header.Raw
 	switch rec.Type() {
 	case sendstream.Object:
 		return d.object(rec)
 	case sendstream.FreeObjects:
-		first, n := rec.U64(8), rec.U64(16)
-		if n == 0 || first+n < first {
-			return d.fail("it frees %d objects from number %d on", n, first)
-		}
-		return d.freeObjects(extent{first, first + n})
+		return d.freeObjects(rec)
 	case sendstream.ObjectRange:
-		if !raw {
-			return d.fail("a block of objects is encrypted, the stream is not")
-		}
-		d.entry(d.space, entry(rec[32:69], 'R', rec.U64(8), rec.U64(16)))
-		return nil
+		return d.objectRange(rec)
 	case sendstream.Write:
 		return d.write(rec)
 	case sendstream.Free:
 		return d.hole(rec)
-	case sendstream.Redact:
-		o, err := d.data(rec.U64(8), rec.U64(16), rec.U64(24))
-		if err != nil {
-			return err
-		}
-		d.grow(o, &o.redact, 'X', extent{rec.U64(16), rec.U64(16) + rec.U64(24)})
-		return nil
 	case sendstream.Spill:
 		return d.spill(rec)
+	case sendstream.Redact:
+		return d.r.Fail(errors.New("the snapshot is redacted, and its copy does not say so"), "")
 	case sendstream.WriteEmbedded:
-		return d.r.Fail(errors.New("a block is embedded, in a form that depends on the pool"), "send without -e")
+		return d.r.Fail(errors.New("a block is embedded, in a form that depends on the pool"), "send without -e, and -w only what is encrypted")
 	case sendstream.WriteByRef:
 		return d.r.Fail(errors.New("the stream is deduplicated"), "send without -D, or pipe the stream through 'zstream redup'")
 	}
@@ -202,28 +189,31 @@ func (d *digester) record(rec *sendstream.Record) error {
 
 // object digests an OBJECT record, and its bonus buffer.
 func (d *digester) object(rec *sendstream.Record) error {
-	o, err := d.about(rec.U64(8))
-	if err != nil {
-		return err
+	d.close()
+	number, size, slots := rec.U64(8), uint64(rec.U32(24)), max(uint64(rec.U8(34)), 1)
+	switch {
+	case number < d.next:
+		return d.fail("object %d is out of order", number)
+	case number+slots < number:
+		return d.fail("object %d has too high a number", number)
+	case size == 0:
+		return d.fail("object %d has blocks of no size", number)
+	case d.r.Header.Raw && (number < d.block.from || number >= d.block.to):
+		return d.fail("object %d is not in the block of objects before it", number)
 	}
-	if o.brought {
-		return d.fail("object %d comes twice", o.Number)
-	}
-	size := uint64(rec.U32(24))
-	if size == 0 {
-		return d.fail("object %d has blocks of no size", o.Number)
-	}
-	o.brought, o.Type, o.unit = true, rec.U32(16), min(size, pieceSize)
-	d.res.Objects, d.res.Last = d.res.Objects+1, max(d.res.Last, o.Number)
+	o := &object{Object: Object{Number: number, Type: rec.U32(16)}, hash: sha256.New(), end: math.MaxUint64}
+	d.now, d.next = o, number+slots
+	d.res.Objects, d.res.Last = d.res.Objects+1, number
+
 	spill := uint64(rec.U8(35) >> 2 & 1)
-	b := entry(nil, 'O', uint64(o.Type), uint64(rec.U32(20)), o.unit, uint64(rec.U32(28)), uint64(rec.U8(32)), uint64(rec.U8(33)), uint64(rec.U8(34)), spill)
+	b := entry(nil, 'O', uint64(o.Type), uint64(rec.U32(20)), min(size, pieceSize), uint64(rec.U32(28)), uint64(rec.U8(32)), uint64(rec.U8(33)), slots, spill)
 	bonus := int64(rec.U32(28))
 	if d.r.Header.Raw {
 		b = entry(b, 'C', size, uint64(rec.U8(35)>>1&1), uint64(rec.U8(48)), uint64(rec.U8(49)), uint64(rec.U8(50)), rec.U64(56), uint64(rec.U32(36)))
 		bonus = d.r.Left()
 	}
-	if bonus > pieceSize || bonus > d.r.Left() {
-		return d.fail("object %d has a bonus buffer of %d bytes", o.Number, bonus)
+	if d.r.Left() > maxBonus || d.r.Left()-bonus < 0 || d.r.Left()-bonus > 7 {
+		return d.fail("object %d has a bonus buffer of %d bytes in %d", number, bonus, d.r.Left())
 	}
 	n := len(b)
 	b = append(b, make([]byte, d.r.Left())...)
@@ -235,6 +225,46 @@ func (d *digester) object(rec *sendstream.Record) error {
 	return nil
 }
 
+// freeObjects digests that objects are no more; adjacent ranges are joined.
+func (d *digester) freeObjects(rec *sendstream.Record) error {
+	d.closeObject()
+	e := extent{rec.U64(8), rec.U64(8) + rec.U64(16)}
+	switch {
+	case e.from < d.next:
+		return d.fail("the free objects from number %d on are out of order", e.from)
+	case e.to <= e.from:
+		return d.fail("it frees %d objects from number %d on", rec.U64(16), e.from)
+	}
+	d.next = e.to
+	if !d.increment() || e.from > d.o.Base {
+		return nil
+	}
+	if e.to > d.o.Base {
+		e.to = d.o.Base + 1
+	}
+	if e.from != d.free.to {
+		d.settleFree()
+		d.free.from = e.from
+	}
+	d.free.to = e.to
+	return nil
+}
+
+// objectRange digests what encrypts a block of objects.
+func (d *digester) objectRange(rec *sendstream.Record) error {
+	d.close()
+	e := extent{rec.U64(8), rec.U64(8) + rec.U64(16)}
+	switch {
+	case !d.r.Header.Raw:
+		return d.fail("a block of objects is encrypted, the stream is not")
+	case e.from < d.next || e.from < d.block.to || e.to <= e.from:
+		return d.fail("the block of objects from number %d on is out of order", e.from)
+	}
+	d.block = e
+	d.entry(d.all, entry(rec[32:69], 'R', e.from, e.to))
+	return nil
+}
+
 // write digests a WRITE record, in pieces that end at multiples of pieceSize.
 func (d *digester) write(rec *sendstream.Record) error {
 	from, size, compressed := rec.U64(24), rec.U64(32), rec.U8(50) != 0
@@ -243,11 +273,12 @@ func (d *digester) write(rec *sendstream.Record) error {
 		return err
 	}
 	if d.r.Header.Raw {
+		d.settle(o)
 		d.entry(o.hash, entry(rec[104:140], 'W', from, size, uint64(rec.U8(49)>>1&1), uint64(rec.U8(50)), uint64(d.r.Left())))
-		return d.payload(o, o.hash)
+		return d.payload(o)
 	}
 	if compressed {
-		return d.r.Fail(errors.New("a block is compressed, in a form that depends on the pool"), "send without -c")
+		return d.compressed()
 	}
 	for to := from + size; from < to; {
 		t := d.queue.next()
@@ -257,16 +288,18 @@ func (d *digester) write(rec *sendstream.Record) error {
 			return err
 		}
 		next := from + uint64(len(p))
-		// The end of a block larger than a piece lies elsewhere in a copy that was sent
-		// without -L: only zeros can be there.
-		if p = trim(p); len(p) == 0 {
+		data := trim(p)
+		if d.increment() && len(data) > 0 {
+			data = p // its zeros replace what is in the base
+		}
+		if len(data) == 0 {
 			d.queue.back(t)
-			d.grow(o, &o.hole, 'H', extent{from, next})
+			d.grow(o, extent{from, next})
 		} else {
 			d.settle(o)
-			o.Bytes += int64(len(p))
-			d.res.Bytes += int64(len(p))
-			d.queue.digest(t, p, o.hash, entry(nil, 'D', from, uint64(len(p))))
+			o.Bytes += int64(len(data))
+			d.res.Bytes += int64(len(data))
+			d.queue.digest(t, data, o.hash, entry(nil, 'D', from, uint64(len(data))))
 		}
 		from = next
 	}
@@ -276,44 +309,39 @@ func (d *digester) write(rec *sendstream.Record) error {
 // hole digests a FREE record. The first of an object frees all after its end.
 func (d *digester) hole(rec *sendstream.Record) error {
 	number, from, n := rec.U64(8), rec.U64(16), rec.U64(24)
-	o, err := d.about(number)
-	if err != nil {
-		return err
-	}
-	if n == math.MaxUint64 {
-		if o.end != math.MaxUint64 || o.at > 0 {
-			return d.fail("object %d ends twice, or after its data", number)
-		}
-		o.end = from
-		if o.unit == pieceSize {
-			o.end = roundUp(from, pieceSize)
-		}
+	if o := d.now; n == math.MaxUint64 && o != nil && o.Number == number && !o.ends && o.at == 0 {
+		o.end, o.ends = from, true
 		if d.increment() {
-			d.entry(o.hash, entry(nil, 'E', o.end))
+			d.entry(o.hash, entry(nil, 'E', from))
 		}
 		return nil
 	}
-	if _, err = d.data(number, from, n); err != nil {
+	if n > math.MaxUint64-from {
+		n = math.MaxUint64 - from
+	}
+	o, err := d.data(number, from, n)
+	if err != nil {
 		return err
 	}
 	// Where a whole indirect block is a hole, it reaches beyond the end.
 	if to := min(from+n, o.end); from < to {
-		d.grow(o, &o.hole, 'H', extent{from, to})
+		d.grow(o, extent{from, to})
 	}
 	return nil
 }
 
 // spill digests a SPILL record.
 func (d *digester) spill(rec *sendstream.Record) error {
-	o, err := d.about(rec.U64(8))
-	if err != nil {
-		return err
-	}
 	const unmodified = 1 << 2
-	if rec.U8(32)&unmodified != 0 && d.increment() {
-		return nil // sent for the sake of old receivers
-	}
-	if o.spill {
+	o := d.now
+	switch {
+	case o == nil || o.Number != rec.U64(8):
+		return d.fail("the spill block of object %d does not follow it", rec.U64(8))
+	case rec.U8(32)&unmodified != 0 && d.increment():
+		return nil // sent for receivers older than 0.8
+	case rec.U8(32)&unmodified != 0:
+		return d.fail("the spill block of object %d is called unmodified in a full stream", o.Number)
+	case o.spill:
 		return d.fail("object %d has two spill blocks", o.Number)
 	}
 	o.spill = true
@@ -321,15 +349,19 @@ func (d *digester) spill(rec *sendstream.Record) error {
 	if d.r.Header.Raw {
 		b = entry(append(b, rec[48:84]...), 'K', uint64(rec.U8(32)>>1&1), uint64(rec.U8(33)), uint64(d.r.Left()))
 	} else if rec.U8(33) != 0 || rec.U64(40) != 0 {
-		return d.r.Fail(errors.New("a block is compressed, in a form that depends on the pool"), "send without -c")
+		return d.compressed()
 	}
 	d.settle(o)
 	d.entry(o.hash, b)
-	return d.payload(o, o.hash)
+	return d.payload(o)
+}
+
+func (d *digester) compressed() error {
+	return d.r.Fail(errors.New("a block is compressed, in a form that depends on the pool"), "send without -c, and -w only what is encrypted")
 }
 
 // payload digests the payload of the current record as it is.
-func (d *digester) payload(o *object, h hash.Hash) error {
+func (d *digester) payload(o *object) error {
 	o.Bytes += d.r.Left()
 	d.res.Bytes += d.r.Left()
 	for d.r.Left() > 0 {
@@ -339,108 +371,75 @@ func (d *digester) payload(o *object, h hash.Hash) error {
 			d.queue.back(t)
 			return err
 		}
-		d.queue.digest(t, p, h, entry(nil, 'P', uint64(len(p))))
+		d.queue.digest(t, p, o.hash, entry(nil, 'P', uint64(len(p))))
 	}
 	return nil
 }
 
-// about returns the object that a record is about, and closes those of the block before.
-func (d *digester) about(number uint64) (*object, error) {
-	switch block := number / perBlock; {
-	case block < d.block:
-		return nil, d.fail("object %d is out of order", number)
-	case block > d.block:
-		d.nextBlock(block)
-	}
-	o := d.open[number]
-	if o == nil {
-		o = &object{Object: Object{Number: number}, hash: sha256.New(), end: math.MaxUint64}
-		d.open[number] = o
-	}
-	return o, nil
-}
-
-// data returns the object that n bytes from an offset on are said about, and demands that
-// they come in order: what came later would replace what was digested.
+// data returns the object that n bytes from an offset on are said about.
 func (d *digester) data(number, from, n uint64) (*object, error) {
-	o, err := d.about(number)
-	if err != nil {
-		return nil, err
-	}
-	if number < d.last || from < o.at {
+	o := d.now
+	switch {
+	case o == nil || o.Number != number:
+		return nil, d.fail("data of object %d does not follow the object", number)
+	case from < o.at:
 		return nil, d.fail("the data of object %d at offset %d is out of order", number, from)
-	}
-	if n == 0 || from+n < from {
+	case n == 0 || from+n < from || from%sectorSize != 0 || (n%sectorSize != 0 && from+n != math.MaxUint64):
 		return nil, d.fail("object %d has %d bytes of data at offset %d", number, n, from)
 	}
-	d.last, o.at = number, from+n
+	o.at = from + n
 	return o, nil
 }
 
-// grow joins an extent to the pending one of the same kind, if both meet.
-func (d *digester) grow(o *object, pending *extent, kind byte, e extent) {
-	if kind == 'H' && !d.increment() {
+// grow joins a hole to the pending one, if both meet.
+func (d *digester) grow(o *object, e extent) {
+	if !d.increment() {
 		return
 	}
-	if pending.to != e.from || *pending == (extent{}) {
+	if o.hole.to != e.from || o.hole == (extent{}) {
 		d.settle(o)
-		pending.from = e.from
+		o.hole.from = e.from
 	}
-	pending.to = e.to
+	o.hole.to = e.to
 }
 
-// settle digests what is pending of an object.
+// settle digests the pending hole of an object.
 func (d *digester) settle(o *object) {
-	for _, p := range []struct {
-		kind byte
-		*extent
-	}{{'H', &o.hole}, {'X', &o.redact}} {
-		if *p.extent != (extent{}) {
-			d.entry(o.hash, entry(nil, p.kind, p.from, p.to))
-			*p.extent = extent{}
-		}
+	if o.hole != (extent{}) {
+		d.entry(o.hash, entry(nil, 'H', o.hole.from, o.hole.to))
+		o.hole = extent{}
 	}
-}
-
-// freeObjects digests that objects are no more; adjacent ranges are joined.
-func (d *digester) freeObjects(e extent) error {
-	switch {
-	case !d.increment() || e.from > d.o.Base:
-		return nil
-	case e.from < d.free.to:
-		return d.fail("the free objects from number %d on are out of order", e.from)
-	case e.from > d.free.to:
-		d.settleFree()
-		d.free.from = e.from
-	}
-	if d.free.to = e.to; e.to > d.o.Base {
-		d.free.to = d.o.Base + 1
-	}
-	return nil
 }
 
 func (d *digester) settleFree() {
 	if d.free != (extent{}) {
-		d.entry(d.space, entry(nil, 'G', d.free.from, d.free.to))
+		d.entry(d.all, entry(nil, 'G', d.free.from, d.free.to))
+		d.free = extent{}
 	}
 }
 
-// nextBlock closes the open objects and goes on to another block.
-func (d *digester) nextBlock(block uint64) {
-	for _, number := range slices.Sorted(maps.Keys(d.open)) {
-		o := d.open[number]
-		d.settle(o)
-		d.queue.do(func() error {
-			o.hash.Sum(o.Digest[:0])
-			d.objects.Write(entry(o.Digest[:], 'N', number))
-			if d.o.Each == nil {
-				return nil
-			}
-			return d.o.Each(o.Object)
-		})
+// close digests what is pending.
+func (d *digester) close() {
+	d.closeObject()
+	d.settleFree()
+}
+
+// closeObject ends the current object.
+func (d *digester) closeObject() {
+	o := d.now
+	if o == nil {
+		return
 	}
-	clear(d.open)
-	d.block = block
+	d.now = nil
+	d.settle(o)
+	d.queue.do(func() error {
+		o.hash.Sum(o.Digest[:0])
+		d.all.Write(entry(o.Digest[:], 'N', o.Number))
+		if d.o.Each == nil {
+			return nil
+		}
+		return d.o.Each(o.Object)
+	})
 }
 
 func (d *digester) entry(h hash.Hash, b []byte) {
@@ -468,8 +467,6 @@ func flag(b bool) uint64 {
 	}
 	return 0
 }
-
-func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
 // trim returns p without the zeros at its end.
 func trim(p []byte) []byte {

@@ -49,7 +49,7 @@ func recorded(t testing.TB) []byte {
 func TestRecorded(t *testing.T) {
 	var objects []uint64
 	res, err := Read(bytes.NewReader(recorded(t)), Options{Each: func(o Object) error { objects = append(objects, o.Number); return nil }})
-	const want = "81b8da421df5eb48cc2e30722e8ef4fd8fe92bd704a8fea6e88b83106abdb5d9"
+	const want = "aa1f37c28b231028851a1f53880ac9847c5e5f9ba3afd6bdd2ea606f8a59a58e"
 	if err != nil || res.Digest.String() != want || res.Name != "s/tiny@3" || res.GUID != 2272757818685884915 || res.Volume || res.Raw ||
 		res.Objects != 8 || res.Bytes != 34977 || res.Stream != 48824 {
 		t.Errorf("%+v, %s, %v", res, res.Digest, err)
@@ -90,6 +90,11 @@ func pattern(n int, seed byte) []byte {
 	return b
 }
 
+// ranged brings a block of objects of a raw stream.
+func ranged(s *streamtest.Stream, first, n byte) *streamtest.Stream {
+	return s.Other(9, 24, func(r []byte) { r[8], r[16] = first, n }, nil)
+}
+
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // TestSame: what two pools may say in different ways has one digest.
@@ -110,7 +115,7 @@ func TestSame(t *testing.T) {
 				s.Write(2, uint64(o), data[o:o+128*k])
 			}
 		}},
-		{"a single large block, which a copy without -L rounds up", 7, func(s *streamtest.Stream) {
+		{"a single large block, which a copy without -L rounds up", 0, func(s *streamtest.Stream) {
 			s.Object(2, 700*k, "x").End(2, 700*k).Write(2, 0, data[:700*k])
 		}, func(s *streamtest.Stream) {
 			s.Object(2, 128*k, "x").End(2, 768*k)
@@ -175,16 +180,25 @@ func TestDifferent(t *testing.T) {
 		{"data", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Write(2, 0, data) }},
 		{"data of a bit more", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Write(2, 0, changed) }},
 		{"data elsewhere", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Write(2, 4096, data) }},
-		{"data of an object that does not come", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 0, data) }},
 		{"data of two objects", streamtest.Head{}, func(s *streamtest.Stream) {
-			s.Object(2, 4096, "attr").Object(3, 4096, "attr").Write(2, 0, data[:4096]).Write(3, 4096, data[4096:])
+			s.Object(2, 4096, "attr").Write(2, 0, data[:4096]).Object(3, 4096, "attr").Write(3, 4096, data[4096:])
 		}},
 		{"data of the other object", streamtest.Head{}, func(s *streamtest.Stream) {
 			s.Object(2, 4096, "attr").Object(3, 4096, "attr").Write(3, 0, data[:4096]).Write(3, 4096, data[4096:])
 		}},
 		{"a spill block", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Spill(2, 0, data) }},
-		{"redacted", streamtest.Head{Features: 1 << 21}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Redact(2, 0, 8192) }},
-		{"redacted, less", streamtest.Head{Features: 1 << 21}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Redact(2, 0, 4096) }},
+		{"an object with more slots", streamtest.Head{}, func(s *streamtest.Stream) { s.Slots = 2; s.Object(2, 4096, "attr") }},
+		{"another base", streamtest.Head{From: 8}, func(*streamtest.Stream) {}},
+		{"zeros that replace the base's data", streamtest.Head{From: 7}, func(s *streamtest.Stream) {
+			s.Object(2, 4096, "").Write(2, 0, join(data[:100], make([]byte, 4096-100)))
+		}},
+		{"and those that replace less", streamtest.Head{From: 7}, func(s *streamtest.Stream) {
+			s.Object(2, 4096, "").Write(2, 0, join(data[:100], make([]byte, 512-100)))
+		}},
+		{"an end at a sector", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 131072, "").End(2, 640<<10+512) }},
+		{"an end at a piece", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 131072, "").End(2, 768<<10) }},
+		{"an end at the last sector", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 131072, "").End(2, 1<<64-512) }},
+		{"an end at 0", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 131072, "").End(2, 0) }},
 		{"a hole in an increment", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Free(2, 0, 4096) }},
 		{"a larger hole in an increment", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").Free(2, 0, 8192) }},
 		{"an end in an increment", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(2, 4096, "attr").End(2, 4096) }},
@@ -219,26 +233,45 @@ func TestRefused(t *testing.T) {
 			s.Other(3, 40, func(r []byte) { r[37] = 1 }, nil)
 		}},
 		{"compressed", "compressed", streamtest.Head{}, func(s *streamtest.Stream) {
-			s.Other(3, 40, func(r []byte) { r[8], r[33], r[50], r[97] = 2, 16, 15, 2 }, data[:512])
+			s.Object(2, 4096, "").Other(3, 40, func(r []byte) { r[8], r[33], r[50], r[97] = 2, 16, 15, 2 }, data[:512])
 		}},
 		{"a compressed spill block", "compressed", streamtest.Head{}, func(s *streamtest.Stream) {
-			s.Other(7, 24, func(r []byte) { r[8], r[17], r[33], r[41] = 2, 16, 15, 2 }, data[:512])
+			s.Object(2, 4096, "").Other(7, 24, func(r []byte) { r[8], r[17], r[33], r[41] = 2, 16, 15, 2 }, data[:512])
 		}},
 		{"embedded", "embedded", streamtest.Head{}, func(s *streamtest.Stream) {
 			s.Other(8, 32, func(r []byte) { r[8], r[25], r[52] = 2, 2, 8 }, data[:8])
 		}},
 		{"deduplicated", "deduplicated", streamtest.Head{}, func(s *streamtest.Stream) { s.Other(6, 32, func([]byte) {}, nil) }},
-		{"encrypted in a plain stream", "encrypted", streamtest.Head{}, func(s *streamtest.Stream) { s.Other(9, 24, func([]byte) {}, nil) }},
-		{"an object twice", "comes twice", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Object(2, 512, "") }},
-		{"objects out of order", "object 2 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(40, 512, "").Object(2, 512, "") }},
-		{"data out of order", "offset 0 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 4096, data).Write(2, 0, data) }},
-		{"data twice", "offset 512 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 0, data).Write(2, 512, data) }},
-		{"a hole over data", "offset 0 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 0, data).Free(2, 0, 4096) }},
-		{"data of the object before", "offset 4096 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 0, data).Write(3, 0, data).Write(2, 4096, data) }},
-		{"data beyond all offsets", "has 4096 bytes of data at offset 18446744073709551104", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 1<<64-512, data) }},
-		{"an end after data", "ends twice, or after its data", streamtest.Head{}, func(s *streamtest.Stream) { s.Write(2, 0, data).End(2, 0) }},
-		{"two spill blocks", "two spill blocks", streamtest.Head{}, func(s *streamtest.Stream) { s.Spill(2, 0, data).Spill(2, 0, data) }},
-		{"free objects out of order", "out of order", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.FreeObjects(9, 2).FreeObjects(10, 2) }},
+		{"encrypted in a plain stream", "encrypted", streamtest.Head{}, func(s *streamtest.Stream) { ranged(s, 0, 32) }},
+		{"an object twice", "object 2 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Object(2, 512, "") }},
+		{"objects out of order", "object 2 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(3, 512, "").Object(2, 512, "") }},
+		{"an object in another's slots", "object 3 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Slots = 2; s.Object(2, 512, "").Object(3, 512, "") }},
+		{"an object removed again", "from number 2 on are out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").FreeObjects(2, 1) }},
+		{"an object brought after its removal", "object 2 is out of order", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.FreeObjects(2, 1).Object(2, 512, "") }},
+		{"an object removed again, above the base", "from number 200 on are out of order", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Object(200, 512, "").FreeObjects(200, 1) }},
+		{"an object after the block of objects that encrypts it", "not in the block of objects", streamtest.Head{Features: 1 << 24}, func(s *streamtest.Stream) {
+			ranged(ranged(s, 0, 32), 32, 32).Object(2, 512, "")
+		}},
+		{"a block of objects twice", "out of order", streamtest.Head{Features: 1 << 24}, func(s *streamtest.Stream) { ranged(ranged(s, 0, 32), 0, 32) }},
+		{"data out of order", "offset 0 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Write(2, 4096, data).Write(2, 0, data) }},
+		{"data twice", "offset 512 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Write(2, 0, data).Write(2, 512, data) }},
+		{"a hole over data", "offset 0 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Write(2, 0, data).Free(2, 0, 4096) }},
+		{"data of the object before", "data of object 2 does not follow", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Object(3, 512, "").Write(2, 4096, data) }},
+		{"data of no object", "data of object 2 does not follow", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.Write(2, 0, data) }},
+		{"data beyond all offsets", "has 4096 bytes of data at offset 18446744073709551104", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Write(2, 1<<64-512, data) }},
+		{"data at half a sector", "has 4096 bytes of data at offset 131071", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Write(2, 131071, data) }},
+		{"an end after data", "offset 0 is out of order", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Write(2, 0, data).End(2, 0) }},
+		{"two spill blocks", "two spill blocks", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Spill(2, 0, data).Spill(2, 0, data) }},
+		{"a spill block that receive would drop", "unmodified in a full stream", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Spill(2, 4, data) }},
+		{"a spill block of no object", "does not follow it", streamtest.Head{}, func(s *streamtest.Stream) { s.Spill(2, 0, data) }},
+		{"redacted", "redacted", streamtest.Head{Features: 1 << 21}, func(*streamtest.Stream) {}},
+		{"redacted data", "redacted", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Redact(2, 0, 4096) }},
+		{"an increment with large blocks", "increment with large blocks", streamtest.Head{From: 7, Features: 1 << 19}, func(*streamtest.Stream) {}},
+		{"of an old ZFS", "before 0.8", streamtest.Head{Flags: 8}, func(*streamtest.Stream) {}},
+		{"a bonus buffer of 1 MiB", "bonus buffer", streamtest.Head{}, func(s *streamtest.Stream) {
+			s.Other(1, 40, func(r []byte) { r[8], r[25], r[38] = 2, 2, 16 }, make([]byte, 1<<20))
+		}},
+		{"free objects out of order", "from number 10 on are out of order", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.FreeObjects(9, 2).FreeObjects(10, 2) }},
 		{"free objects beyond all numbers", "frees 2 objects", streamtest.Head{From: 7}, func(s *streamtest.Stream) { s.FreeObjects(math.MaxUint64, 2) }},
 		{"an object without blocks", "blocks of no size", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 0, "") }},
 	} {
@@ -363,7 +396,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(whole)
 	f.Add(whole[:2000])
 	f.Add(streamtest.New(9, streamtest.Head{From: 7}).Object(2, 512, "x").Write(2, 0, pattern(512, 1)).Free(2, 512, 512).FreeObjects(3, 1).Bytes())
-	f.Add(streamtest.New(9, streamtest.Head{Features: 1 << 24}).Other(9, 24, func([]byte) {}, nil).Spill(2, 0, pattern(64, 1)).Bytes())
+	f.Add(ranged(streamtest.New(9, streamtest.Head{Features: 1 << 24}), 0, 32).Object(2, 512, "x").Spill(2, 0, pattern(64, 1)).Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := Read(bytes.NewReader(b), unknown)
 		var bad *sendstream.ReadError

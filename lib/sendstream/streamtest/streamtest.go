@@ -13,8 +13,10 @@ const recordSize = 312
 type Stream struct {
 	// GUID is the guid of the snapshot.
 	GUID uint64
-	b    []byte
-	sum  [4]uint64
+	// Slots is the number of slots of the objects, 0 for one.
+	Slots byte
+	b     []byte
+	sum   [4]uint64
 }
 
 // Head is the beginning of a stream.
@@ -23,6 +25,8 @@ type Head struct {
 	From     uint64
 	Volume   bool
 	Features uint64
+	// Flags are the flags that differ from those of OpenZFS 2.
+	Flags uint32
 	// Compound makes it the beginning of a package.
 	Compound bool
 }
@@ -43,7 +47,9 @@ func New(guid uint64, h Head) *Stream {
 	r := make([]byte, recordSize)
 	put64(r, 8, 0x2F5bacbac)
 	put64(r, 16, h.Features<<2|head)
+	put64(r, 24, 1795000000)
 	put32(r, 32, kind)
+	put32(r, 36, h.Flags^0xc)
 	put64(r, 40, guid)
 	put64(r, 48, h.From)
 	copy(r[56:], h.Name)
@@ -69,7 +75,7 @@ func (s *Stream) Object(number uint64, size uint32, bonus string) *Stream {
 	put32(r, 20, 44)
 	put32(r, 24, size)
 	put32(r, 28, uint32(len(bonus)))
-	r[34] = 1
+	r[34] = max(s.Slots, 1)
 	return s.Append(r, append([]byte(bonus), make([]byte, (8-len(bonus)%8)%8)...))
 }
 

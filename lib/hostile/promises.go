@@ -63,9 +63,9 @@ func (v *observer) checkSnapshots(d *Dataset, after, other *Host) {
 		}
 	}
 	// The newest common snapshot, as things really are. If the other host claims in a
-	// complete answer to have less, zab cannot know it; the schedule below holds even
-	// then.
-	saysLess := slices.ContainsFunc(v.log, func(e Entry) bool { return e.Fair })
+	// complete answer to have less, or another one in its place, zab cannot know it; the
+	// schedule below holds even then.
+	saysLess := slices.ContainsFunc(v.log, func(e Entry) bool { return e.Fair || e.Lie == "wrong-guid" })
 	for _, s := range slices.Backward(d.Snaps) {
 		if other.byGUID(s.GUID) == nil {
 			continue
@@ -151,6 +151,9 @@ func (v *observer) checkCopies(after *Host) {
 					v.add("'%s@%s' is held by %q, which came with a stream", d.Name, s.Name, h)
 				}
 			}
+		}
+		if mark, _ := after.get(d, "zab:stream"); d.Kind == "filesystem" && slices.Contains(strings.Split(mark, ","), "x") && !d.Inherits["sharenfs"] {
+			v.add("'%s' is marked as taking no sharing from streams, but would take it (P11)", d.Name)
 		}
 		if share, source := after.get(d, "sharenfs"); share != "off" && source == "received" {
 			v.add("'%s' is shared because a stream said so", d.Name)

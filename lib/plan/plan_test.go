@@ -542,6 +542,8 @@ func TestSharing(t *testing.T) {
 		{"known, and asked for", "--filter-properties=sharenfs", "b-1 b-2", "b-1", known, nil, "half", ""},
 		{"set", "--set-properties=sharenfs=on", "b-1 b-2", "b-1", not, nil, "half", ""},
 		{"streams without properties", "--decrypt", "b-1 b-2", "b-1", not, func(r *record.Record) { r.Encryption, r.EncryptionRoot = "aes-256-gcm", r.Name }, "yes", ""},
+		{"known, of another host's dataset", "", "b-1 b-2", "b-1", known, func(r *record.Record) { r.Host = "far" }, "yes", "L"},
+		{"a new copy of another host's dataset", "", "b-1 b-2", "-", "", func(r *record.Record) { r.Host = "far" }, "yes yes", "L"},
 		{"overwritten", "--force", "b-1", "", known, nil, "yes", "L"},
 		{"set aside for another", "--rename-aside", "b-1=7 b-2=8", "b-1", known, nil, "yes yes", "L,x"},
 		{"set aside for a clone of it", "--rename-aside", "b-1 b-2", "b-1 x*", known, nil, "yes", "L"},

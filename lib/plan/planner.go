@@ -123,9 +123,10 @@ type draft struct {
 func sends(d *draft) bool { return d.r.Error == nil && len(d.wanted) > 0 }
 
 // unshared reports whether the copy is known to take no sharing properties from
-// streams: see zfs.StreamUnshared.
+// streams: see zfs.StreamUnshared. Of a copy whose source is on another host it is not
+// known, because that host may have begun it with a stream without properties.
 func (d *draft) unshared() bool {
-	return d.has && !d.replaced && slices.Contains(strings.Split(d.r.Target.Stream, ","), zfs.StreamUnshared)
+	return d.has && d.r.Host == "" && !d.replaced && slices.Contains(strings.Split(d.r.Target.Stream, ","), zfs.StreamUnshared)
 }
 
 // newest returns the newest snapshot to be sent. There must be at least one.

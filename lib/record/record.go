@@ -379,8 +379,8 @@ func MakesDataset(from string) bool { return from == "" || strings.Contains(from
 
 // Unshares reports whether the receive step keeps the copy from ever being shared, even
 // if later streams contain sharing properties and are received without -x for them: the
-// step must create the dataset, from a stream with properties. On an existing dataset zfs
-// does not apply -x where the property is set on it or on an ancestor.
+// step must create the dataset, from a stream with properties; only a source on this machine
+// is trusted to send them. On an existing dataset zfs does not apply -x where the property is set on it or on an ancestor.
 func (s *Step) Unshares() bool {
 	return s.Do == DoReceive && s.Token == "" && !s.Force && MakesDataset(s.From) &&
 		slices.Contains(s.Flags, "-p") &&

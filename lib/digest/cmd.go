@@ -1,4 +1,10 @@
-// Package digest implements zab-digest.
+// Package digest implements zab-digest, which prints the digest of a stream that streamsum
+// computes.
+//
+// Goals: no digest is printed of what was not read to the end (P12); a stream that never
+// ends can be interrupted.
+//
+// Non-goals: it starts no program and compares nothing.
 package digest
 
 import (
@@ -46,7 +52,7 @@ type objectLine struct {
 	Type   string `json:"type"`
 	Object uint64 `json:"object"`
 	// ObjectType is the number of the object's type in ZFS.
-	ObjectType uint32 `json:"object_type,omitempty"`
+	ObjectType uint32 `json:"object_type"`
 	Bytes      int64  `json:"bytes"`
 	Digest     string `json:"digest"`
 }
@@ -100,18 +106,13 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 		return context.Cause(ctx)
 	case res = <-read:
 	}
-	err := res.err
 	var bad *sendstream.ReadError
-	if errors.As(err, &bad) {
-		err = &record.Error{Message: fmt.Sprintf("cannot digest the stream: %s", bad), Hint: bad.Hint}
-	}
-	if err != nil {
-		// The lines of the objects before tell where it stopped.
-		if _, broken := err.(*record.Error); broken {
-			_ = w.Flush()
-			return err
-		}
-		return written(env, err)
+	switch {
+	case errors.As(res.err, &bad):
+		_ = w.Flush() // the lines of the objects before tell where it stopped
+		return &record.Error{Message: fmt.Sprintf("cannot digest the stream: %s", bad), Hint: bad.Hint}
+	case res.err != nil:
+		return written(env, res.err)
 	}
 	l := line{Type: "digest", Version: streamsum.Version, Algorithm: "sha256", Name: res.Name, GUID: strconv.FormatUint(res.GUID, 10),
 		Kind: "filesystem", Raw: res.Raw, Objects: res.Objects, Last: res.Last, Bytes: res.Bytes, Stream: res.Stream, Digest: res.Digest.String()}

@@ -49,7 +49,7 @@ func (p *planner) marks(d *draft, flags []string, streams []record.Step) (set []
 	default:
 		set = append(set, zfs.FromProp+"="+from)
 	}
-	unshared := d.unshared() || r.Host == "" && slices.ContainsFunc(streams, func(s record.Step) bool { return s.Unshares() })
+	unshared := d.unshared() || slices.ContainsFunc(streams, func(s record.Step) bool { return r.Unshares(&s) })
 	if s := frozen(flags, unshared); r.Target.Stream != s {
 		set = append(set, zfs.StreamProp+"="+s)
 	}

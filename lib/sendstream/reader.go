@@ -56,6 +56,8 @@ type Header struct {
 	// Raw: blocks are as they are on the disk, encrypted. Large: there are, or were in the
 	// dataset, blocks of more than 128 KiB, and the stream was sent with -L.
 	Raw, Large bool
+	// Redacted: the stream says which blocks were left out of it.
+	Redacted bool
 	// Creation is the time of the snapshot, in seconds since 1970.
 	Creation uint64
 }
@@ -107,7 +109,8 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // Reader reads the records of a stream of one snapshot, and checks all that can be checked
 // without knowing what the records mean: types, sizes, guids and checksums.
 //
-// It allocates nothing for a payload; Read hands it out in pieces.
+// It keeps no payload; ReadFull hands it out in pieces. Whether zfs would receive the records
+// is not its matter.
 type Reader struct {
 	Header Header
 
@@ -183,9 +186,6 @@ func (r *Reader) begin() error {
 	if unknown := features &^ knownFeatures; unknown != 0 {
 		return r.failf("the stream has features that are not known, 0x%x", unknown)
 	}
-	if features&featureRedacted != 0 {
-		return r.Fail(errors.New("the snapshot is redacted, and its copy does not say so"), "")
-	}
 	if rec.U32(36)&flagSpill == 0 {
 		return r.Fail(errors.New("the stream is of a ZFS before 0.8, which does not say which objects have spill blocks"), "")
 	}
@@ -200,7 +200,8 @@ func (r *Reader) begin() error {
 		return r.failf("the stream is of a dataset of type %d, neither filesystem nor volume", kind)
 	}
 	r.Header = Header{Name: string(name[:end]), GUID: rec.U64(atToGUID), FromGUID: rec.U64(atFromGUID), Volume: kind == volume,
-		Raw: features&featureRaw != 0, Large: features&featureLargeBlocks != 0, Creation: rec.U64(24)}
+		Raw: features&featureRaw != 0, Large: features&featureLargeBlocks != 0,
+		Redacted: features&featureRedacted != 0, Creation: rec.U64(24)}
 	r.sum.add(rec[:])
 	if r.left = int64(rec.U32(4)); r.left > maxPayload {
 		return r.failf("the beginning of a snapshot has %d bytes", r.left)

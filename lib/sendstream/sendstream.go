@@ -6,7 +6,7 @@
 // of their own, rename existing datasets, and make clones of another dataset's snapshots.
 // The sender decides that, not the requester.
 //
-// Goals: only snapshots of the one requested dataset pass, from the requested base; a
+// Goals of the Inspector: only snapshots of the one requested dataset pass, from the requested base; a
 // stream that could be read in two ways is refused.
 //
 // Non-goals: the Inspector does not check whether the data is good or complete. zfs does,

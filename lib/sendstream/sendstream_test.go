@@ -2,15 +2,15 @@ package sendstream
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"zab/lib/sendstream/streamtest"
 )
 
 // inspect returns how many bytes of a stream pass, or the error that ends it. At first it
@@ -44,20 +44,8 @@ func inspect(stream []byte, rule Rule) (passed int64, rest bool, err error) {
 }
 
 func recorded(t testing.TB, name string) []byte {
-	f, err := os.Open(filepath.Join("testdata", name+".gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
+	t.Helper()
+	return streamtest.Recorded(t, filepath.Join("testdata", name+".gz"))
 }
 
 // TestRecorded checks P11 with streams of zfs 2.3.2: those of one dataset pass, those of

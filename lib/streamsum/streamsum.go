@@ -24,6 +24,7 @@ import (
 	"io"
 	"math"
 
+	"zab/lib/dataset"
 	"zab/lib/sendstream"
 )
 
@@ -141,6 +142,12 @@ func (d *digester) increment() bool { return d.r.Header.FromGUID != 0 }
 
 func (d *digester) read() error {
 	h := d.r.Header
+	if _, err := dataset.ParseSnapshot(h.Name); err != nil {
+		return d.r.Fail(err, "")
+	}
+	if h.Redacted {
+		return d.redacted()
+	}
 	if h.Large && !h.Raw && d.increment() {
 		return d.r.Fail(errors.New("an increment with large blocks changes a copy without them otherwise than its source"), "send without -L")
 	}
@@ -178,7 +185,7 @@ func (d *digester) record(rec *sendstream.Record) error {
 	case sendstream.Spill:
 		return d.spill(rec)
 	case sendstream.Redact:
-		return d.r.Fail(errors.New("the snapshot is redacted, and its copy does not say so"), "")
+		return d.redacted()
 	case sendstream.WriteEmbedded:
 		return d.r.Fail(errors.New("a block is embedded, in a form that depends on the pool"), "send without -e, and -w only what is encrypted")
 	case sendstream.WriteByRef:
@@ -358,6 +365,10 @@ func (d *digester) spill(rec *sendstream.Record) error {
 
 func (d *digester) compressed() error {
 	return d.r.Fail(errors.New("a block is compressed, in a form that depends on the pool"), "send without -c, and -w only what is encrypted")
+}
+
+func (d *digester) redacted() error {
+	return d.r.Fail(errors.New("the snapshot is redacted, and its copy does not say so"), "")
 }
 
 // payload digests the payload of the current record as it is.

@@ -2,12 +2,10 @@ package streamsum
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"io"
 	"math"
 	"math/rand"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -30,20 +28,7 @@ func digest(t testing.TB, stream []byte) Sum {
 // recorded is a stream of OpenZFS 2.3.
 func recorded(t testing.TB) []byte {
 	t.Helper()
-	f, err := os.Open("../sendstream/testdata/plain.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return streamtest.Recorded(t, "../sendstream/testdata/plain.gz")
 }
 
 func TestRecorded(t *testing.T) {
@@ -267,6 +252,8 @@ func TestRefused(t *testing.T) {
 		{"redacted", "redacted", streamtest.Head{Features: 1 << 21}, func(*streamtest.Stream) {}},
 		{"redacted data", "redacted", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Redact(2, 0, 4096) }},
 		{"an increment with large blocks", "increment with large blocks", streamtest.Head{From: 7, Features: 1 << 19}, func(*streamtest.Stream) {}},
+		{"of no snapshot's name", "not the full name of a snapshot", streamtest.Head{Name: "tank/a"}, func(*streamtest.Stream) {}},
+		{"of a name that moves a terminal's cursor", "is not a name of ZFS", streamtest.Head{Name: "tank/a@\u009b2J"}, func(*streamtest.Stream) {}},
 		{"of an old ZFS", "before 0.8", streamtest.Head{Flags: 8}, func(*streamtest.Stream) {}},
 		{"a bonus buffer of 1 MiB", "bonus buffer", streamtest.Head{}, func(s *streamtest.Stream) {
 			s.Other(1, 40, func(r []byte) { r[8], r[25], r[38] = 2, 2, 16 }, make([]byte, 1<<20))

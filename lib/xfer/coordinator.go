@@ -85,7 +85,7 @@ const maxWaiting = 1024
 // quiet is how long no job must have come before the step holds of all waiting jobs are
 // put, unless no more can come. zab-thin hands over its records at once, so one program can
 // hold for all of them, but a slow machine takes a while to read them. The time is lost
-// once in a run, and only if the plan is still being made then.
+// where a record comes alone and more may come.
 const quiet = 100 * time.Millisecond
 
 func newCoordinator(ctx context.Context, work worker, slots int, isLong func(*record.Record) bool, output *record.Writer) *coordinator {

@@ -41,8 +41,12 @@ func TestMarks(t *testing.T) {
 		{func(s *record.Step) { s.Force = true }, false},
 	} {
 		s := whole
-		if c.change(&s); s.Unshares() != c.want {
-			t.Errorf("%+v: %v", s, s.Unshares())
+		c.change(&s)
+		if got := (&record.Record{}).Unshares(&s); got != c.want {
+			t.Errorf("%+v: %v", s, got)
+		}
+		if (&record.Record{Host: "far"}).Unshares(&s) {
+			t.Errorf("%+v: another host is trusted", s)
 		}
 	}
 }

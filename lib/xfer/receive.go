@@ -140,8 +140,8 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 		err := j.send(ctx, i, what, &todo[0])
 		if err == nil {
 			// zfs receive reports a property that the user may not set, and receives
-			// all the same. Whether another host's stream had properties, it does not say.
-			j.unshared = j.unshared || j.x.source(j.r).Here() && todo[0].Unshares() && !strings.Contains(j.said, "share")
+			// all the same.
+			j.unshared = j.unshared || j.r.Unshares(&todo[0]) && !strings.Contains(j.said, "share")
 			todo = todo[1:]
 			continue
 		}

@@ -2,9 +2,32 @@
 package streamtest
 
 import (
+	"compress/gzip"
 	"encoding/binary"
+	"io"
 	"math"
+	"os"
+	"testing"
 )
+
+// Recorded returns a stream that zfs sent, from a file packed by gzip.
+func Recorded(t testing.TB, path string) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
 
 const recordSize = 312
 
@@ -63,7 +86,7 @@ func (s *Stream) Bytes() []byte {
 	for i, v := range s.sum {
 		put64(r, 8+8*i, v)
 	}
-	s.Append(r, nil)
+	s.append(r, nil)
 	return s.b
 }
 
@@ -76,7 +99,7 @@ func (s *Stream) Object(number uint64, size uint32, bonus string) *Stream {
 	put32(r, 24, size)
 	put32(r, 28, uint32(len(bonus)))
 	r[34] = max(s.Slots, 1)
-	return s.Append(r, append([]byte(bonus), make([]byte, (8-len(bonus)%8)%8)...))
+	return s.append(r, append([]byte(bonus), make([]byte, (8-len(bonus)%8)%8)...))
 }
 
 // Write brings data at an offset.
@@ -86,12 +109,12 @@ func (s *Stream) Write(number, offset uint64, data []byte) *Stream {
 	put32(r, 16, 19)
 	put64(r, 24, offset)
 	put64(r, 32, uint64(len(data)))
-	return s.Append(r, data)
+	return s.append(r, data)
 }
 
 // Free frees n bytes at an offset, math.MaxUint64 for all after it.
 func (s *Stream) Free(number, offset, n uint64) *Stream {
-	return s.Append(s.numbers(4, 32, number, offset, n), nil)
+	return s.append(s.numbers(4, 32, number, offset, n), nil)
 }
 
 // End says where an object ends, as after each Object.
@@ -99,30 +122,30 @@ func (s *Stream) End(number, offset uint64) *Stream { return s.Free(number, offs
 
 // FreeObjects frees n objects.
 func (s *Stream) FreeObjects(first, n uint64) *Stream {
-	return s.Append(s.numbers(2, 24, first, n), nil)
+	return s.append(s.numbers(2, 24, first, n), nil)
 }
 
 // Redact says that n bytes at an offset are left out.
 func (s *Stream) Redact(number, offset, n uint64) *Stream {
-	return s.Append(s.numbers(10, 32, number, offset, n), nil)
+	return s.append(s.numbers(10, 32, number, offset, n), nil)
 }
 
 // Spill brings a spill block.
 func (s *Stream) Spill(number uint64, flags byte, data []byte) *Stream {
 	r := s.numbers(7, 24, number, uint64(len(data)))
 	r[32] = flags
-	return s.Append(r, data)
+	return s.append(r, data)
 }
 
 // Other appends a record of any type, whose guid is at an offset, with bytes changed.
 func (s *Stream) Other(typ uint32, guidAt int, change func(r []byte), payload []byte) *Stream {
 	r := s.record(typ, guidAt)
 	change(r)
-	return s.Append(r, payload)
+	return s.append(r, payload)
 }
 
-// Append appends a record and its payload, with the checksum.
-func (s *Stream) Append(r, payload []byte) *Stream {
+// append appends a record and its payload, with the checksum.
+func (s *Stream) append(r, payload []byte) *Stream {
 	s.count(r[:recordSize-32])
 	for i, v := range s.sum {
 		put64(r, recordSize-32+8*i, v)

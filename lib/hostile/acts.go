@@ -259,8 +259,16 @@ func (c *call) zfsSet() {
 
 func (c *call) zfsInherit() {
 	for _, n := range c.operands[1:] {
-		if d := c.dataset(n); d != nil {
-			delete(d.Local, c.operands[0])
+		d := c.dataset(n)
+		if d == nil {
+			continue
+		}
+		delete(d.Local, c.operands[0])
+		if _, ok := d.Received[c.operands[0]]; ok {
+			if d.Inherits == nil {
+				d.Inherits = map[string]bool{}
+			}
+			d.Inherits[c.operands[0]] = true
 		}
 	}
 }

@@ -137,7 +137,7 @@ func (v *observer) checkOnTarget(c *call, e *Entry) string {
 		}
 		return firstReasonOf(ops, v.checkBelowTarget)
 	case "inherit":
-		if ops[0] == "zab:missing" || ops[0] == "canmount" && w.aside {
+		if ops[0] == "zab:missing" || ops[0] == "canmount" && w.aside || slices.Contains([]string{"sharenfs", "sharesmb"}, ops[0]) {
 			return firstReasonOf(ops[1:], v.checkBelowTarget)
 		}
 		return "zab does not inherit this property"

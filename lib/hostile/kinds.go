@@ -129,6 +129,12 @@ func init() {
 				s.Props[k] = v
 			}
 		})},
+		{"stream-shares", 3, onStream(func(m *mutator, s *stream) {
+			if s.Props == nil || m.IntN(2) == 0 {
+				s.Props = map[string]string{}
+			}
+			s.Props[pickOf(m, "sharenfs", "sharesmb")] = pickOf(m, "on", "rw", "off")
+		})},
 		{"stream-bare", 2, onStream(func(_ *mutator, s *stream) { s.Props = nil })},
 		{"stream-package", 3, onStream(func(m *mutator, s *stream) {
 			s.Children = []*stream{{Name: pickOf(m, "sub", "etc"), Snaps: []*Snap{{Name: "x", GUID: strconv.FormatUint(m.Uint64(), 10)}}, Props: map[string]string{"mountpoint": "/etc", "canmount": "on"}}}

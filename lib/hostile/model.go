@@ -36,7 +36,10 @@ type Dataset struct {
 	// receive -x (in Inherits), which disables the received values of later streams too.
 	HasReceived bool
 	Inherits    map[string]bool
-	Written     int64
+	// Excluded are the properties whose received values are without effect until the next
+	// stream with properties, by a receive -x.
+	Excluded map[string]bool
+	Written  int64
 	// Cipher is "" for an unencrypted dataset. KeyGUID is the guid of the master key.
 	Cipher, KeyGUID string
 	Locked          bool

@@ -152,7 +152,7 @@ func (v *observer) checkCopies(after *Host) {
 				}
 			}
 		}
-		if mark, _ := after.get(d, "zab:stream"); d.Kind == "filesystem" && slices.Contains(strings.Split(mark, ","), "x") && !d.Inherits["sharenfs"] {
+		if d.Kind == "filesystem" && slices.Contains(strings.Split(d.Local["zab:stream"], ","), "x") && !d.Inherits["sharenfs"] {
 			v.add("'%s' is marked as taking no sharing from streams, but would take it (P11)", d.Name)
 		}
 		if share, source := after.get(d, "sharenfs"); share != "off" && source == "received" {

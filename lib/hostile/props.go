@@ -32,7 +32,7 @@ func (d *Dataset) own(prop string) (value, source string) {
 	if v, ok := d.Local[prop]; ok {
 		return v, "local"
 	}
-	if v, ok := d.Received[prop]; ok && !d.Inherits[prop] {
+	if v, ok := d.Received[prop]; ok && !d.Inherits[prop] && !d.Excluded[prop] {
 		return v, "received"
 	}
 	return "", ""

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"strconv"
+
+	"zab/lib/sendstream/streamtest"
 )
 
 // stream is a stream of zfs send, or one dataset of a stream package. It is encoded in
@@ -46,9 +48,6 @@ func newRecord(typ, payload uint32) []byte {
 
 // beginRecord returns a BEGIN record; head is 1 for a snapshot, 2 for a stream package.
 func beginRecord(head uint64, name, to, from string, payload []byte) []byte {
-	for len(payload)%8 != 0 {
-		payload = append(payload, ' ')
-	}
 	b := newRecord(recordBegin, uint32(len(payload)))
 	toGUID, _ := strconv.ParseUint(to, 10, 64)
 	fromGUID, _ := strconv.ParseUint(from, 10, 64)
@@ -61,31 +60,18 @@ func beginRecord(head uint64, name, to, from string, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// notRecursive is the header of a stream package of one dataset: an nvlist in XDR with
-// the flag not_recursive.
-var notRecursive = func() []byte {
-	be := binary.BigEndian
-	p := be.AppendUint32(nil, 13)
-	p = append(p, "not_recursive\x00\x00\x00"...)
-	p = be.AppendUint32(be.AppendUint32(p, 1), 0)
-	list := []byte{1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
-	list = be.AppendUint32(be.AppendUint32(list, uint32(len(p)+8)), 48)
-	return append(append(list, p...), 0, 0, 0, 0, 0, 0, 0, 0)
-}()
-
 func (s *stream) encode() []byte {
 	dataset := s.Name[:bytes.IndexByte([]byte(s.Name+"@"), '@')]
 	var b []byte
 	inPackage := len(s.Snaps) > 1 || s.Props != nil || s.Children != nil
 	if inPackage {
-		list := notRecursive
-		if s.Children != nil {
-			list = append(bytes.Clone(notRecursive[:12]), 0, 0, 0, 0, 0, 0, 0, 0)
-		}
-		b = beginRecord(2, s.Name, "", "", bytes.Clone(list))
+		b = beginRecord(2, s.Name, "", "", streamtest.PackageList(s.Children == nil, s.Props))
 		b = append(b, newRecord(recordEnd, 0)...)
 	}
 	payload, _ := json.Marshal(s)
+	for len(payload)%8 != 0 {
+		payload = append(payload, ' ')
+	}
 	add := func(name, to, from string) {
 		b = append(b, beginRecord(1, name, to, from, payload)...)
 		payload = nil

@@ -206,7 +206,14 @@ func (c *call) receiveDataset(st *stream, name string, complete bool) {
 		d.Snaps = append(d.Snaps, n)
 	}
 	c.h.TXG += uint64(len(st.Snaps))
-	d.HasReceived = d.HasReceived || st.Props != nil
+	before := d.HasReceived
+	sources := map[string]string{}
+	for _, p := range c.opts["x"] {
+		_, sources[p] = c.h.get(d, p)
+	}
+	if st.Props != nil {
+		d.HasReceived, d.Excluded = true, map[string]bool{}
+	}
 	for _, p := range sortedKeys(st.Props) {
 		d.Received[p] = st.Props[p]
 	}
@@ -216,12 +223,15 @@ func (c *call) receiveDataset(st *stream, name string, complete bool) {
 		}
 	}
 	for _, p := range c.opts["x"] {
-		_, source := c.h.get(d, p)
-		switch {
+		switch source := sources[p]; {
 		case strings.HasPrefix(defaults[p], "."): // not inheritable
 			delete(d.Received, p)
-		case source == "local" || !fresh && strings.HasPrefix(source, "inherited"):
-			// zfs ignores -x for a property whose value was not received.
+		case source == "local":
+		case !fresh && strings.HasPrefix(source, "inherited"):
+			// zfs (2.1) ignores this -x if no properties were received before.
+			if before && st.Props != nil {
+				d.Excluded[p] = true
+			}
 		case d.HasReceived:
 			if d.Inherits == nil {
 				d.Inherits = map[string]bool{}

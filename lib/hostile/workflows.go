@@ -113,6 +113,9 @@ func (w *workflow) makeHosts(rng *rand.Rand) {
 		d.add(&Dataset{Name: w.root + "/tank", GUID: newGUID(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
 		d.add(&Dataset{Name: w.root + "/tank/many", GUID: newGUID(), Local: map[string]string{"canmount": "off", "zab:stream": "parent"}})
 	}
+	if rng.IntN(3) == 0 {
+		d.find(w.root).Local["sharenfs"] = "off"
+	}
 	pin := sharedTag + ":" + d.find(w.root).GUID
 	if w.shape/len(workflowKinds)%2 == 1 { // otherwise the copies are those of an earlier version of zab
 		w.poolGUID = guidFor("pool", d.Pools[0].LoadGUID)
@@ -126,7 +129,7 @@ func (w *workflow) makeHosts(rng *rand.Rand) {
 		if w.kind == "volume" && (n == "tank/srv" || n == "tank/home/bob") {
 			ds.Kind, ds.Mounted = "volume", false
 		}
-		if ds.Kind != "volume" {
+		if ds.Kind != "volume" && rng.IntN(2) == 0 {
 			ds.Local["sharenfs"] = "rw"
 		}
 		if w.kind == "raw" && strings.HasPrefix(n, "tank/home") {

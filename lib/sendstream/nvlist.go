@@ -3,6 +3,7 @@ package sendstream
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -12,11 +13,11 @@ import (
 // that have the guids of its snapshots.
 func oneDataset(list []byte) error {
 	alone, datasets := false, 0
-	rest, err := walk(list, func(within, name string, typ uint32) {
-		switch within {
-		case "":
+	rest, err := walk(list, func(path []string, name string, typ uint32) {
+		switch {
+		case len(path) == 0:
 			alone = alone || name == "not_recursive" && typ == nvBoolean
-		case "fss":
+		case len(path) == 1 && path[0] == "fss":
 			datasets++
 		}
 	})
@@ -29,6 +30,23 @@ func oneDataset(list []byte) error {
 		return foreign("it is a package of a dataset and of those below it")
 	}
 	return nil
+}
+
+// brings returns those of the names, of properties, that occur in the nvlist of a package
+// stream. A snapshot or a user property of that name counts, too. A list that cannot be
+// parsed may contain any of them.
+func brings(list []byte, names []string) (found []string) {
+	rest, err := walk(list, func(_ []string, name string, _ uint32) {
+		for _, n := range names {
+			if strings.EqualFold(n, name) && !slices.Contains(found, n) {
+				found = append(found, n)
+			}
+		}
+	})
+	if err != nil || len(rest) > 0 {
+		return names
+	}
+	return found
 }
 
 // The types of nvlist pairs that zfs uses in streams, from sys/nvpair.h.
@@ -51,11 +69,10 @@ var (
 	errUnclear = errors.New("a pair has another length than it says")
 )
 
-// walk parses an nvlist in XDR, and calls pair for each of its own pairs and for the
-// pairs of the lists that are their values. Deeper lists are parsed, too, because
-// libnvpair finds the next pair by parsing and not by the pair's stated length. A list in
-// which both disagree is refused.
-func walk(b []byte, pair func(within, name string, typ uint32)) (rest []byte, err error) {
+// walk parses an nvlist in XDR, and calls pair for each pair of it and of the lists within
+// it; path has the names of the lists around the pair. A list is refused where the stated
+// length of a pair is not its real one: libnvpair finds the next pair by parsing.
+func walk(b []byte, pair func(path []string, name string, typ uint32)) (rest []byte, err error) {
 	const xdr = 1 // followed by the byte order and two reserved bytes
 	if len(b) < 4 || b[0] != xdr {
 		return nil, errors.New("it is not in XDR")
@@ -66,7 +83,7 @@ func walk(b []byte, pair func(within, name string, typ uint32)) (rest []byte, er
 const maxDepth = 8 // zfs uses five levels
 
 // pairs parses the version and flags of a list, and its pairs up to the one of length 0.
-func pairs(b []byte, path []string, pair func(string, string, uint32)) (rest []byte, err error) {
+func pairs(b []byte, path []string, pair func([]string, string, uint32)) (rest []byte, err error) {
 	if len(path) > maxDepth {
 		return nil, errors.New("its lists are too deep")
 	}
@@ -105,14 +122,14 @@ func pairs(b []byte, path []string, pair func(string, string, uint32)) (rest []b
 				return nil, errors.New("it has a name twice")
 			}
 			seen[name] = true
-			pair(strings.Join(path, ""), name, typ)
 		}
+		pair(path, name, typ)
 		b = p
 	}
 }
 
 // value parses n values of a type.
-func value(b []byte, typ, n uint32, path []string, pair func(string, string, uint32)) (rest []byte, err error) {
+func value(b []byte, typ, n uint32, path []string, pair func([]string, string, uint32)) (rest []byte, err error) {
 	skip := func(k uint64) ([]byte, error) {
 		if k > uint64(len(b)) {
 			return nil, errShort

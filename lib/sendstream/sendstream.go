@@ -33,6 +33,11 @@ type Rule struct {
 	// the rest of the stream passes uninspected after the first snapshot's BEGIN record,
 	// and the receiver must be given the snapshot's name, so that zfs receives no other.
 	Several bool
+	// Without are the names of properties that the stream may not bring; see Brings.
+	Without []string
+	// Trusted says that this machine's zfs sends the stream: it is only held to Without,
+	// and passes if it does not begin as one of zfs.
+	Trusted bool
 }
 
 // Rest means the whole remaining stream.
@@ -41,6 +46,11 @@ const Rest = math.MaxInt64
 // ErrForeign is wrapped by the errors for streams that reach beyond the requested
 // dataset, or that are not understood.
 var ErrForeign = errors.New("the stream is not what was asked for")
+
+// Brings is the error for a stream that brings properties of Rule.Without.
+type Brings struct{ Names []string }
+
+func (e *Brings) Error() string { return "the stream brings " + strings.Join(e.Names, " and ") }
 
 func foreign(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrForeign, fmt.Sprintf(format, a...))
@@ -119,6 +129,8 @@ func (i *Inspector) Next(b []byte) (pass int64, need int, err error) {
 			i.order = binary.LittleEndian
 		case binary.BigEndian.Uint64(b[atMagic:]) == magic:
 			i.order = binary.BigEndian
+		case i.rule.Trusted:
+			return Rest, 0, nil
 		default:
 			return 0, 0, foreign("it does not begin as one of zfs")
 		}
@@ -206,14 +218,26 @@ func (i *Inspector) begin(b []byte) (pass int64, need int, err error) {
 		if len(b) < recordSize+size {
 			return 0, recordSize + size, nil
 		}
-		if size > 0 || i.rule.Several {
-			if err := oneDataset(b[recordSize : recordSize+size]); err != nil {
+		list := b[recordSize : recordSize+size]
+		if !i.rule.Trusted && (size > 0 || i.rule.Several) {
+			if err := oneDataset(list); err != nil {
 				return 0, 0, err
 			}
+		}
+		if i.rule.Without != nil && size > 0 {
+			if names := brings(list, i.rule.Without); names != nil {
+				return 0, 0, &Brings{names}
+			}
+		}
+		if i.rule.Trusted {
+			return Rest, 0, nil
 		}
 		i.state, i.inside, i.dataset = afterList, true, dataset
 		return recordSize + int64(size), 0, nil
 	case head == headSubstream:
+		if i.rule.Trusted {
+			return Rest, 0, nil
+		}
 		if size > maxPayload {
 			return 0, 0, foreign("the beginning of a snapshot has %d bytes", size)
 		}

@@ -223,6 +223,56 @@ func TestMade(t *testing.T) {
 	}
 }
 
+// P11: a stream that brings a property of Rule.Without is stopped before a byte has passed,
+// whoever sends it.
+func TestWithout(t *testing.T) {
+	m := maker{binary.LittleEndian}
+	props := func(names ...string) []byte {
+		var all [][]byte
+		for _, n := range names {
+			all = append(all, pair(n, nvString, 1, str("on")))
+		}
+		return pair("fss", nvNvlist, 1, inner(pair("0x1", nvNvlist, 1, inner(pair("name", nvString, 1, str("p/a")), pair("props", nvNvlist, 1, inner(all...))))))
+	}
+	snapshot := slices.Concat(m.begin(headSubstream, "p/a@1", 11, 0, nil), m.record(typeWrite, 0, nil, map[int]uint64{32: 64}), make([]byte, 64), m.end())
+	pack := func(list []byte) []byte {
+		return slices.Concat(m.begin(headCompound, "p/a@1", 0, 0, list), m.end(), snapshot, m.end())
+	}
+	for _, c := range []struct {
+		what    string
+		stream  []byte
+		want    string // the names that it brings
+		trusted bool   // refused as foreign unless trusted
+	}{
+		{"none", pack(list(alone(), props("atime"))), "", false},
+		{"one", pack(list(alone(), props("atime", "sharenfs"))), "sharenfs", false},
+		{"both", pack(list(alone(), props("sharesmb", "sharenfs"))), "sharesmb sharenfs", false},
+		{"in capitals", pack(list(alone(), props("ShareNFS"))), "sharenfs", false},
+		{"no package", snapshot, "", false},
+		{"a list that is cut off", pack(list(alone(), props("atime"))[:40]), "sharenfs sharesmb", true},
+		{"a list with something behind", pack(append(list(alone(), props("atime")), 0, 0, 0, 0)), "sharenfs sharesmb", true},
+		{"no stream", bytes.Repeat([]byte("x"), 400), "", true},
+	} {
+		for _, rule := range []Rule{{Trusted: true}, {}, {Several: true}} {
+			rule.Without = []string{"sharenfs", "sharesmb"}
+			passed, rest, err := inspect(c.stream, rule)
+			var b *Brings
+			switch {
+			case !rule.Trusted && c.trusted:
+				if !errors.Is(err, ErrForeign) || passed != 0 {
+					t.Errorf("%s: %d bytes pass, %v", c.what, passed, err)
+				}
+			case c.want != "":
+				if !errors.As(err, &b) || strings.Join(b.Names, " ") != c.want || passed != 0 {
+					t.Errorf("%s, %+v: %d bytes pass, %v", c.what, rule, passed, err)
+				}
+			case err != nil || passed != int64(len(c.stream)) || rest == rule.Several:
+				t.Errorf("%s, %+v: %d of %d bytes pass, %v, %v", c.what, rule, passed, len(c.stream), rest, err)
+			}
+		}
+	}
+}
+
 // TestLists checks that a list that could be read in two ways is refused.
 func TestLists(t *testing.T) {
 	longer := pair("a", nvUint64, 1, number(1))

@@ -14,8 +14,9 @@ import (
 	"zab/lib/zfs"
 )
 
-// transfer returns the stream of a receive step.
-func (j *job) transfer(s *record.Step) (*stream.Transfer, error) {
+// transfer returns the stream of a receive step; without are the properties that it may
+// not bring.
+func (j *job) transfer(s *record.Step, without []string) (*stream.Transfer, error) {
 	send, err := zfs.SendArgv(j.r.Name, s)
 	if err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func (j *job) transfer(s *record.Step) (*stream.Transfer, error) {
 		Options:     &j.x.o.Stream,
 		Limiter:     j.x.limiter,
 		LongStreams: j.x.longStreams,
-		Rule:        j.rule(s),
+		Rule:        j.rule(s, without),
 	}, nil
 }
 
@@ -68,7 +69,7 @@ func checkReceive(r *record.Record, s *record.Step, dry bool) error {
 // would send.
 func (j *job) showReceive(ctx context.Context, i, _ int) ([]string, error) {
 	s, res := &j.r.Steps[i], j.result(i)
-	t, err := j.transfer(s)
+	t, err := j.transfer(s, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -139,9 +140,6 @@ func (j *job) receive(ctx context.Context, i, _ int) error {
 	for try := 0; len(todo) > 0; {
 		err := j.send(ctx, i, what, &todo[0])
 		if err == nil {
-			// zfs receive reports a property that the user may not set, and receives
-			// all the same.
-			j.unshared = j.unshared || j.r.Unshares(&todo[0]) && !strings.Contains(j.said, "share")
 			todo = todo[1:]
 			continue
 		}
@@ -293,9 +291,11 @@ func (j *job) finalError(ctx context.Context, i int, err error) error {
 	return nil
 }
 
-// send sends and receives s, which is step i or the rest of it, as one stream.
-func (j *job) send(ctx context.Context, i int, what string, s *record.Step) error {
-	t, err := j.transfer(s)
+// run sends and receives s, which is step i or the rest of it, as one stream. The error is
+// a sendstream.Brings if the stream brings one of the properties without, and nothing of
+// it has been received.
+func (j *job) run(ctx context.Context, i int, what string, s *record.Step, without []string) error {
+	t, err := j.transfer(s, without)
 	if err != nil {
 		return wrap(err, "%s", what)
 	}
@@ -313,6 +313,9 @@ func (j *job) send(ctx context.Context, i int, what string, s *record.Step) erro
 	defer j.x.target(j.r).Watch(ctx, []string{zfs.Pool(s.Dataset)}, give)()
 	out := stream.Run(ctx, c.Links, stream.RunOptions{Stall: j.x.o.Stall.Duration, Lost: lost})
 	j.progress.Stop()
+	if b := (*sendstream.Brings)(nil); errors.As(out.Err, &b) {
+		return b
+	}
 	measure(j.result(i), c, out.Seconds)
 	j.refused, j.said = refused(out), out.Said
 	return j.verdict(ctx, what, out)

@@ -5,8 +5,10 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -188,3 +190,42 @@ func (s *Stream) count(b []byte) {
 
 func put32(r []byte, at int, v uint32) { binary.LittleEndian.PutUint32(r[at:], v) }
 func put64(r []byte, at int, v uint64) { binary.LittleEndian.PutUint64(r[at:], v) }
+
+// PackageList returns the header of a stream package: an nvlist in XDR with the flag
+// not_recursive, for a package of one dataset, and the dataset's properties.
+func PackageList(alone bool, props map[string]string) []byte {
+	const boolean, text, nested = 1, 9, 19
+	be := binary.BigEndian
+	str := func(b []byte, s string) []byte {
+		b = append(be.AppendUint32(b, uint32(len(s))), s...)
+		return append(b, make([]byte, -len(s)&3)...)
+	}
+	pair := func(name string, typ, n uint32, value []byte) []byte {
+		p := append(be.AppendUint32(be.AppendUint32(str(nil, name), typ), n), value...)
+		return append(be.AppendUint32(be.AppendUint32(nil, uint32(len(p)+8)), 48), p...)
+	}
+	list := func(pairs ...[]byte) []byte {
+		return append(append([]byte{0, 0, 0, 0, 0, 0, 0, 1}, slices.Concat(pairs...)...), 0, 0, 0, 0, 0, 0, 0, 0)
+	}
+	var all [][]byte
+	if alone {
+		all = append(all, pair("not_recursive", boolean, 0, nil))
+	}
+	var set [][]byte
+	for _, name := range slices.Sorted(maps.Keys(props)) {
+		set = append(set, pair(name, text, 1, str(nil, props[name])))
+	}
+	all = append(all, pair("fss", nested, 1, list(pair("0x1", nested, 1, list(pair("props", nested, 1, list(set...)))))))
+	return append([]byte{1, 1, 0, 0}, list(all...)...)
+}
+
+// Package returns a stream package of one dataset with properties, as zfs send -p makes
+// it; snapshots are the streams in it.
+func Package(name string, props map[string]string, snapshots ...[]byte) []byte {
+	list := PackageList(true, props)
+	b := New(0, Head{Name: name, Compound: true}).b
+	put32(b, 4, uint32(len(list)))
+	end := make([]byte, recordSize)
+	put32(end, 0, 5)
+	return slices.Concat(b, list, end, slices.Concat(snapshots...), end)
+}

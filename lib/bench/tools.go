@@ -35,6 +35,9 @@ func (b *bench) floor(p place, body string) tool {
 const (
 	sendAll = `zfs send $d@floor | R zfs receive -u $DST/backup/$d`
 	sendNew = `zfs send -i @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`
+	// of ten snapshots, snapshotSeries(10): all, or the new one in place of the oldest
+	sendSeries = `zfs send $d@bench-20260101000000 | R zfs receive -u $DST/backup/$d; zfs send -I @bench-20260101000000 $d@floor | R zfs receive -u $DST/backup/$d`
+	sendInTurn = `zfs send -i @bench-20260101000900 $d@floor | R zfs receive -u $DST/backup/$d; zfs destroy $d@bench-20260101000000; R zfs destroy $DST/backup/$d@bench-20260101000000`
 )
 
 // tools returns a function that returns the tools of a backup: zab with each of the options,
@@ -62,6 +65,15 @@ func (b *bench) tools(zab []string, send string) func(p place, n int) []tool {
 			list = append(list, tl)
 		}
 		return list
+	}
+}
+
+// ownTools is tools without those of others, for work that they do not do or do otherwise.
+func (b *bench) ownTools(zab []string, send string) func(p place, n int) []tool {
+	return func(p place, n int) []tool {
+		return slices.DeleteFunc(b.tools(zab, send)(p, n), func(tl tool) bool {
+			return slices.ContainsFunc(b.others, func(o other) bool { return o.name == tl.name })
+		})
 	}
 }
 

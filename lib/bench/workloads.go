@@ -98,7 +98,8 @@ func (b *bench) workloads() []*workload {
 	}
 	thick := 100
 	large := func(n int) int64 { return int64(n) << 20 }
-	fullHere := func(place string) bool { return b.Full && place == "local" }
+	here := func(place string) bool { return place == "local" }
+	fullHere := func(place string) bool { return b.Full && here(place) }
 	return append([]*workload{
 		{
 			name: "first", title: "a first backup of small datasets", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
@@ -111,6 +112,18 @@ func (b *bench) workloads() []*workload {
 			fill: datasetTree(snapshotSeries(1)), replica: true, change: writeEach,
 			tools: b.tools(jobs, sendNew),
 			count: b.dst, want: func(n int) int { return 2 * n },
+		},
+		{
+			name: "series", usual: here, title: "a first backup of datasets with ten snapshots each", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
+			fill:  datasetTree(snapshotSeries(10)),
+			tools: b.ownTools([]string{"--keep-source 11 --keep-target 11"}, sendSeries),
+			count: b.dst, want: func(n int) int { return 11 * n },
+		},
+		{
+			name: "turn", usual: here, title: "one new snapshot on each dataset, which displaces the oldest of ten on both sides", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},
+			fill: datasetTree(snapshotSeries(10)), replica: true, change: writeEach,
+			tools: b.ownTools([]string{"--keep-source 10 --keep-target 10"}, sendInTurn),
+			count: b.dst, want: func(n int) int { return 10 * n },
 		},
 		{
 			name: "mounted", title: "one new snapshot on each dataset, whose copies are mounted", unit: "datasets", main: pickInt(10, 100), sizes: []int{pickInt(10, 100)},

@@ -377,11 +377,10 @@ var Sharing = []string{"sharenfs", "sharesmb"}
 // it: a full stream, or one from the origin of a clone.
 func MakesDataset(from string) bool { return from == "" || strings.Contains(from, "@") }
 
-// Unshares reports whether a receive step of the record keeps the copy from ever being
-// shared, even if later streams contain sharing properties and are received without -x for
-// them: the step must create the dataset, from a stream with properties; only a source on
-// this machine is trusted to send them. On an existing dataset zfs does not apply -x where
-// the property is set on it or on an ancestor.
+// Unshares reports whether a receive step of the record, if it is executed with -x for the
+// sharing properties, keeps the copy from ever being shared, even if later streams bring
+// them and are received without -x: the step must create the dataset, from a stream with
+// properties; only a source on this machine is trusted to send them.
 func (r *Record) Unshares(s *Step) bool {
 	return r.Host == "" && s.Do == DoReceive && s.Token == "" && !s.Force && MakesDataset(s.From) &&
 		slices.Contains(s.Flags, "-p") &&

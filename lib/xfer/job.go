@@ -95,8 +95,8 @@ type job struct {
 	tags       map[sided][]string
 	// zoned: the copy belongs to a zone; see zoneRefuses.
 	zoned bool
-	// unshared: a stream that keeps the copy from sharing anything was received from its
-	// beginning, and zfs receive did not complain about the share properties.
+	// unshared: the stream that created the copy was received with -x for the sharing
+	// properties, and zfs keeps that.
 	unshared bool
 	// leftOut is how many times steps were replaced to leave snapshots out; see leaveOut.
 	leftOut int

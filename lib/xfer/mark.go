@@ -88,9 +88,10 @@ func mark(ctx context.Context, batch []*job, late bool) {
 	}
 }
 
-// marks returns the properties that a mark step sets. The claim that the copy shares
-// nothing is left out unless its stream was received from its beginning: zfs need not
-// have kept the -x of a stream that was resumed with a token.
+// marks returns the properties that a mark step sets. The claim that the copy takes no
+// sharing properties is left out unless its first stream was received with -x for them,
+// from its beginning: zfs need not have kept the -x of a stream that was resumed with a
+// token.
 func (j *job) marks(s *record.Step) []string {
 	if j.unshared {
 		return s.Set

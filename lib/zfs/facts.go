@@ -33,15 +33,13 @@ const ChangedProp = "snapshots_changed"
 // increments (OpenZFS issue 6224), new ones refuse.
 const StreamProp = "zab:stream"
 
-// StreamUnshared in StreamProp: the copy was created by a full stream with properties,
-// which was received with -x sharenfs and -x sharesmb, so that share properties in
-// streams have no effect on it. A filesystem keeps these exclusions until somebody
-// reverts them (zfs inherit -S), and later receives need not repeat them, which would
-// cost a transaction for each. They are not kept by a dataset that has never received
-// properties, nor by a clone (tried on 2.1.11, 2.3.2 and 2.3.9); and on an existing dataset
-// zfs does not apply -x to a property whose value is inherited. So it is claimed and
-// believed only where the source is this machine: another host could begin the copy with a
-// stream without properties.
+// StreamUnshared in StreamProp: the copy was created by a full stream that brought sharing
+// properties, and was received with -x sharenfs and -x sharesmb, so that those in later
+// streams have no effect on it. A filesystem keeps these exclusions until somebody reverts
+// them (zfs inherit -S), and later receives need not repeat them. They are not kept by a
+// dataset that has never received properties, nor by a clone (tried on 2.1.11, 2.3.2 and
+// 2.3.9). So it is claimed and believed only where the source is this machine: another
+// host could begin the copy with a stream without properties.
 const StreamUnshared = "x"
 
 // StreamParent is the value of StreamProp for a filesystem that CreateParent made: no

@@ -65,7 +65,7 @@ func (v *observer) checkSnapshots(d *Dataset, after, other *Host) {
 	// The newest common snapshot, as things really are. If the other host claims in a
 	// complete answer to have less, or another one in its place, zab cannot know it; the
 	// schedule below holds even then.
-	saysLess := slices.ContainsFunc(v.log, func(e Entry) bool { return e.Fair || e.Lie == "wrong-guid" })
+	saysLess := slices.ContainsFunc(v.log, func(e Entry) bool { return e.Fair || e.Lie == "wrong-guid" || e.Lie == "other-guid" })
 	for _, s := range slices.Backward(d.Snaps) {
 		if other.byGUID(s.GUID) == nil {
 			continue

@@ -28,6 +28,10 @@ func (p *planner) match(r *record.Record, name string, n naming) *draft {
 			fmt.Sprintf("leave it out with 'zab-select --target %s'", zfs.Quote(p.inv.target))))
 		return d
 	}
+	if wrong := impossible(r); wrong != "" {
+		r.Fail(p.failure(record.KindBadAnswer, wrong, ""))
+		return d
+	}
 	p.unfinished(d)
 	for i := range r.Snapshots {
 		_, r.Snapshots[i].Ours = d.format.Time(r.Snapshots[i].Name)
@@ -38,6 +42,27 @@ func (p *planner) match(r *record.Record, name string, n naming) *draft {
 	p.findBase(d)
 	d.wanted = p.choose(d)
 	return d
+}
+
+// impossible returns why the lists of both sides cannot be true: a snapshot that was made
+// a moment ago cannot be one that the target has had under another name. Believed, it would
+// count as backed up.
+func impossible(r *record.Record) string {
+	if r.Snapshot == nil || r.Snapshot.Name == "" || r.Snapshot.Virtual {
+		return ""
+	}
+	for i := range r.Snapshots {
+		s := &r.Snapshots[i]
+		if s.Name != r.Snapshot.Name || s.GUID == "" {
+			continue
+		}
+		for j := range r.Target.Snapshots {
+			if t := &r.Target.Snapshots[j]; t.GUID == s.GUID && t.Name != s.Name {
+				return fmt.Sprintf("cannot plan the backup of '%s': its host says that the new '%s' has the guid of '%s'", r.Name, s.Full(r.Name), t.Full(r.Target.Name))
+			}
+		}
+	}
+	return ""
 }
 
 func (p *planner) findBase(d *draft) {

@@ -1414,3 +1414,23 @@ func TestNoResume(t *testing.T) {
 		}
 	}
 }
+
+// A snapshot that was made a moment ago is not believed to have the guid of one that the
+// target has under another name: it would count as backed up.
+func TestImpossible(t *testing.T) {
+	for _, c := range []struct {
+		source, made, target string
+		fails                bool
+	}{
+		{"b-1=1 b-3=2", "b-3", "b-1=1 b-2=2", true},
+		{"b-1=1 b-3=3", "b-3", "b-1=1 b-2=2", false},
+		{"b-1=1 b-3=2", "", "b-1=1 b-2=2", false},    // a snapshot that was renamed
+		{"b-1=1 b-3=3", "b-3", "b-1=1 b-3=3", false}, // another run has sent it
+	} {
+		src := with(source("tank", c.source), func(r *record.Record) { r.Snapshot = &record.Made{Name: c.made} })
+		r := plan(t, "--no-thinning", []*record.Record{target("backup", ""), target("backup/tank", c.target)}, src).of(t, "tank")
+		if (r.Error != nil) != c.fails || c.fails && r.Error.Kind != record.KindBadAnswer {
+			t.Errorf("%+v: %+v", c, r.Error)
+		}
+	}
+}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"strconv"
 	"syscall"
 
 	"zab/lib/cli"
@@ -28,23 +27,6 @@ type options struct {
 	Objects bool    `long:"objects" description:"Print a line for each object, too"`
 	Base    *uint64 `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
 	cli.Basic
-}
-
-// line is the digest of a stream; zab-digest(8) describes the fields.
-type line struct {
-	Type      string `json:"type"`
-	Version   int    `json:"version"`
-	Algorithm string `json:"algorithm"`
-	Name      string `json:"name"`
-	GUID      string `json:"guid"`
-	FromGUID  string `json:"from_guid,omitempty"`
-	Kind      string `json:"kind"`
-	Raw       bool   `json:"raw"`
-	Objects   int64  `json:"objects"`
-	Last      uint64 `json:"last_object"`
-	Bytes     int64  `json:"bytes"`
-	Stream    int64  `json:"stream"`
-	Digest    string `json:"digest"`
 }
 
 // objectLine is the digest of an object.
@@ -114,15 +96,7 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 	case res.err != nil:
 		return written(env, res.err)
 	}
-	l := line{Type: "digest", Version: streamsum.Version, Algorithm: "sha256", Name: res.Name, GUID: strconv.FormatUint(res.GUID, 10),
-		Kind: "filesystem", Raw: res.Raw, Objects: res.Objects, Last: res.Last, Bytes: res.Bytes, Stream: res.Stream, Digest: res.Digest.String()}
-	if res.Volume {
-		l.Kind = "volume"
-	}
-	if res.FromGUID != 0 {
-		l.FromGUID = strconv.FormatUint(res.FromGUID, 10)
-	}
-	_ = out.Encode(l) // Flush returns its error
+	_ = out.Encode(res.Line()) // Flush returns its error
 	return written(env, w.Flush())
 }
 

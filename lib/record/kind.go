@@ -23,6 +23,8 @@ const (
 	KindHook          ErrorKind = "hook"           // a command to be run before the snapshots failed
 	KindLoop          ErrorKind = "loop"           // the dataset is part of the target itself
 	KindConflict      ErrorKind = "conflict"       // the record's Conflict says why
+	KindDifferent     ErrorKind = "different"      // the copy is not what the source is
+	KindUnproved      ErrorKind = "unproved"       // the copy cannot be compared with the source
 )
 
 // The kinds of errors derived from messages of zfs, zpool, ssh and the shell.
@@ -114,6 +116,8 @@ var ErrorKinds = []ErrorKind{
 	KindHook,
 	KindLoop,
 	KindConflict,
+	KindDifferent,
+	KindUnproved,
 }
 
 // ConflictKind classifies the cause of a Conflict.
@@ -165,6 +169,8 @@ func (k ErrorKind) Hint() string { return hints[k] }
 const goesOn = "run again: the stream goes on where it broke off"
 
 var hints = map[ErrorKind]string{
+	KindDifferent:      "nothing was changed; look at 'zpool status -v' on both sides, compare the files, and see zab-verify(8) for how to get a good copy",
+	KindUnproved:       "see zab-verify(8) for what can be compared",
 	KindUnreachable:    "check that the host is up and that 'ssh -o BatchMode=yes HOST true' works for this user",
 	KindAuth:           "install this user's ssh key on the host; zab never asks for a password",
 	KindHostKey:        "connect once by hand with ssh and check the host's key",

@@ -82,6 +82,8 @@ type Record struct {
 	Results []Result `json:"results,omitzero"`
 	// Thin holds the verdicts of the schedules.
 	Thin *Thin `json:"thin,omitzero"`
+	// Verify is the outcome of zab-verify.
+	Verify *Verify `json:"verify,omitzero"`
 	// Warnings are notes for an attentive reader, about things that are no failures.
 	Warnings []string `json:"warnings,omitzero"`
 	// Error keeps every later command from acting on this record.

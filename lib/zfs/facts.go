@@ -129,3 +129,13 @@ func (d *Dataset) mark(prop string, check func(string) error, sources ...string)
 	}
 	return ""
 }
+
+// Proof returns the last proof that is marked on the dataset itself; nil if there is none.
+func (d *Dataset) Proof() *record.Proof {
+	v := d.Props[ProofProp]
+	p, err := record.ParseProof(v.Value)
+	if err != nil || v.Source != "local" {
+		return nil
+	}
+	return &p
+}

@@ -222,6 +222,9 @@ func argOwnSetting(s string) error {
 	}
 	name, value, _ := strings.Cut(s, "=")
 	switch name {
+	case ProofProp:
+		_, err := record.ParseProof(value)
+		return err
 	case FromProp, StreamProp, AsideProp, PoolProp, MissingProp:
 		if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' && r != ' ' || r == 0x7f }) {
 			return fmt.Errorf("%q contains a control character", s)

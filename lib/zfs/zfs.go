@@ -144,6 +144,8 @@ type call struct {
 	// row is called with each line of the output; out gets the whole output.
 	row func(line string) error
 	out io.Writer
+	// started, if set, is called when the program has started.
+	started func()
 	// left is how many lines and bytes row may still get; nil means maxAnswer.
 	left *allowance
 	// question: the program changes nothing, so it may be ended after QueryTimeout.
@@ -190,6 +192,9 @@ func (h *Host) do(ctx context.Context, c call) error {
 	defer cancel(nil)
 	stderr := tail{size: maxMessages, most: 16 * maxMessages}
 	p := Program{Argv: argv, Stdin: c.stdin, Stdout: c.out, Stderr: &stderr, Started: func(pid int) (ended func()) {
+		if c.started != nil {
+			c.started()
+		}
 		unwatch := h.watchCall(ctx, argv, pid, cancel)
 		if limit := h.m.QueryTimeout; (c.question || c.limited) && limit > 0 {
 			late := time.AfterFunc(limit, func() { cancel(errTimeout) })

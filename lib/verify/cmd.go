@@ -1,0 +1,99 @@
+// Package verify is zab-verify: it proves that the newest snapshot that each record's copy
+// has in common with its source is what the source has, by the digests of both streams.
+//
+// Goals: nothing is called equal that was not read to the end on both sides (P12); what was
+// proved is marked on the copy, and later proofs read only what changed since; a
+// difference is an error that names the objects.
+//
+// Non-goals: nothing is mounted, repaired or destroyed.
+package verify
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/stream"
+)
+
+// Verify holds the options that the wrapper shares with zab-verify.
+type Verify struct {
+	Fetch     bool         `long:"fetch" section:"verification" description:"Have the streams of other hosts sent here, and do not use the zab-digest that is installed there"`
+	FullEvery cli.Duration `long:"full-every" section:"verification" value-name:"TIME" unquote:"false" description:"Compare a copy in full if that was last done TIME ago or longer, such as 30d"`
+	Budget    stream.Size  `long:"budget" section:"verification" value-name:"SIZE" unquote:"false" description:"Begin no comparison after that many bytes of the sources' streams were compared"`
+	Oldest    bool         `long:"oldest-first" section:"verification" description:"Begin with the copies that were not proved for the longest time"`
+}
+
+type options struct {
+	cli.Common
+	Verify
+	Rate stream.Size `long:"rate" section:"verification" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second of the streams that are digested here, such as 10M"`
+	Jobs int         `short:"j" long:"jobs" section:"verification" value-name:"N" default:"1" base:"10" description:"How many copies to compare at the same time"`
+}
+
+// Program describes zab-verify.
+func Program() cli.Program {
+	o := &options{}
+	return cli.Program{
+		Name: "zab-verify", MaxArgs: 0, ReadsRecords: true,
+		Summary: "Compare the copies of the records read with their sources, and mark those that are equal.",
+		Options: o,
+		Check: func([]string) error {
+			if o.Jobs < 1 {
+				return fmt.Errorf("--jobs: %d is less than 1", o.Jobs)
+			}
+			return nil
+		},
+		Run: func(ctx context.Context, env *cli.Env, _ []string) error { return o.run(ctx, env) },
+	}
+}
+
+// Main runs zab-verify and returns its exit status.
+func Main(args []string) int { return cli.Main(Program(), args) }
+
+// verifier does the work of one run.
+type verifier struct {
+	o       *options
+	env     *cli.Env
+	limiter *stream.Limiter
+
+	mu    sync.Mutex
+	spent int64 // bytes of the sources' streams
+}
+
+// job is a record that is to be verified.
+type job struct {
+	r     *record.Record
+	proof *record.Proof // marked on the copy; nil if there is none
+	copy  record.Facts
+	done  chan struct{}
+}
+
+func (o *options) run(ctx context.Context, env *cli.Env) error {
+	all, _, err := env.All(ctx)
+	if err != nil {
+		return err
+	}
+	v := &verifier{o: o, env: env}
+	if o.Rate > 0 {
+		v.limiter = stream.NewLimiter(int64(o.Rate))
+	}
+	jobs := v.examine(ctx, all)
+	order := slices.Clone(jobs)
+	if o.Oldest {
+		slices.SortStableFunc(order, func(a, b *job) int { return cmp.Compare(a.proved(), b.proved()) })
+	}
+	return v.work(ctx, all, jobs, order)
+}
+
+// proved is when the copy was proved last; 0 for never.
+func (j *job) proved() int64 {
+	if j.proof == nil || j.proof.How == record.ProofDifferent {
+		return 0
+	}
+	return j.proof.At
+}

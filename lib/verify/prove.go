@@ -1,0 +1,277 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"sync"
+
+	"zab/lib/record"
+	"zab/lib/sendstream"
+	"zab/lib/stream"
+	"zab/lib/streamsum"
+	"zab/lib/zfs"
+)
+
+// end is a snapshot on one side, of which the digest is computed.
+type end struct {
+	host                    *zfs.Host
+	side                    string // record.SideSource or record.SideTarget
+	dataset, from, snapshot string
+	guid, fromGUID          string
+	raw                     bool
+	last                    uint64
+}
+
+func (e *end) argv() []string { return zfs.PlainSendArgv(e.dataset, e.from, e.snapshot, e.raw) }
+
+// ends returns both ends of a comparison.
+func (v *verifier) ends(r *record.Record, t *task) [2]*end {
+	both := [2]*end{
+		{host: v.env.Machine.Host(r.Host), side: record.SideSource, dataset: r.Name, from: t.sourceFrom, snapshot: t.source},
+		{host: v.env.Machine.Host(r.Target.Host), side: record.SideTarget, dataset: r.Target.Name, from: t.targetFrom, snapshot: t.target},
+	}
+	for _, e := range both {
+		e.guid, e.fromGUID, e.raw, e.last = t.guid, t.fromGUID, t.raw, t.last
+	}
+	return both
+}
+
+// sum is the digest of one end.
+type sum struct {
+	streamsum.Line
+	fetched bool // the stream was sent here
+}
+
+// digest computes the digest of an end: where its host has zab-digest, there, else here.
+func (v *verifier) digest(ctx context.Context, e *end) (sum, error) {
+	argv := e.argv()
+	if !e.host.Here() && !v.o.Fetch {
+		var last *uint64
+		if e.from != "" {
+			last = &e.last
+		}
+		text, err := e.host.Digest(ctx, argv, last)
+		if err != nil {
+			return sum{}, err
+		}
+		if text != "" {
+			l, err := streamsum.ParseLine(text)
+			if err != nil {
+				return sum{}, fmt.Errorf("cannot use what zab-digest on %s printed: %w", e.host, err)
+			}
+			return sum{Line: l}, e.check(&l)
+		}
+	}
+	var res streamsum.Result
+	err := e.host.Send(ctx, argv, func(in io.Reader) (err error) {
+		res, err = streamsum.Read(v.limited(ctx, in), e.options())
+		return err
+	})
+	if err != nil {
+		return sum{}, err
+	}
+	l := res.Line()
+	return sum{Line: l, fetched: !e.host.Here()}, e.check(&l)
+}
+
+func (e *end) options() streamsum.Options {
+	o := streamsum.Options{Base: math.MaxUint64}
+	if e.from != "" {
+		o.Base = e.last
+	}
+	return o
+}
+
+// check returns an error if a digest is not that of the stream that was asked for.
+func (e *end) check(l *streamsum.Line) error {
+	if l.GUID != e.guid || l.FromGUID != e.fromGUID || l.Raw != e.raw {
+		return &record.Error{Kind: record.KindMovedOn,
+			Message: fmt.Sprintf("the stream of '%s@%s' is not the one that was asked for: it has the guid %s, not %s", e.dataset, e.snapshot, l.GUID, e.guid)}
+	}
+	return nil
+}
+
+// outcome is what a comparison found.
+type outcome struct {
+	equal   bool
+	digest  string
+	last    uint64
+	bytes   int64
+	fetched []string
+}
+
+// compare compares the streams of both ends, which are read at the same time.
+func (v *verifier) compare(ctx context.Context, r *record.Record, t *task) (outcome, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ends := v.ends(r, t)
+	var sums [2]sum
+	var errs [2]error
+	var all sync.WaitGroup
+	for i, e := range ends {
+		all.Go(func() {
+			if sums[i], errs[i] = v.digest(ctx, e); errs[i] != nil {
+				cancel(errOther)
+			}
+		})
+	}
+	all.Wait()
+	for i := range errs {
+		if errs[i] != nil && !errors.Is(errs[i], errOther) {
+			return outcome{}, fmt.Errorf("cannot read '%s@%s': %w", ends[i].dataset, ends[i].snapshot, errs[i])
+		}
+	}
+	out := outcome{equal: sums[0].Digest == sums[1].Digest && sums[0].Kind == sums[1].Kind, digest: sums[0].Digest,
+		last: max(sums[0].Last, sums[1].Last, t.last), bytes: sums[0].Stream}
+	for i, s := range sums {
+		if s.fetched {
+			out.fetched = append(out.fetched, ends[i].side)
+		}
+	}
+	return out, nil
+}
+
+var errOther = errors.New("the other side failed")
+
+// limited returns a reader that keeps --rate.
+func (v *verifier) limited(ctx context.Context, in io.Reader) io.Reader {
+	if v.limiter == nil {
+		return in
+	}
+	return &slowReader{in, v.limiter, ctx.Done()}
+}
+
+type slowReader struct {
+	in   io.Reader
+	rate *stream.Limiter
+	stop <-chan struct{}
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	p = p[:min(len(p), s.rate.Chunk())]
+	n, err := s.in.Read(p)
+	if n > 0 && !s.rate.Take(n, s.stop) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// maxObjects is how many of the objects that differ are named.
+const maxObjects = 20
+
+// differences returns the first objects that differ between both ends, which are read once
+// more, and whether there are others. Both streams are digested here.
+func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (list []record.DifferentObject, more bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ends := v.ends(r, t)
+	var chans [2]chan streamsum.Object
+	var errs [2]error
+	var all sync.WaitGroup
+	for i, e := range ends {
+		chans[i] = make(chan streamsum.Object, 1024)
+		all.Go(func() {
+			defer close(chans[i])
+			o := e.options()
+			o.Each = func(x streamsum.Object) error {
+				select {
+				case chans[i] <- x:
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			errs[i] = e.host.Send(ctx, e.argv(), func(in io.Reader) error {
+				_, err := streamsum.Read(v.limited(ctx, in), o)
+				return err
+			})
+		})
+	}
+	add := func(number uint64, where string) bool {
+		if more = len(list) == maxObjects; !more {
+			list = append(list, record.DifferentObject{Object: int64(number), Where: where})
+		}
+		return !more
+	}
+	merge(chans[0], chans[1], add)
+	if more {
+		cancel(errEnough)
+	}
+	for _, c := range chans {
+		for range c { // until both have ended
+		}
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, errEnough) && !more {
+			return list, more, err
+		}
+	}
+	return list, more, nil
+}
+
+var errEnough = errors.New("enough was found")
+
+// merge calls add with the objects that differ, in the order of their numbers, until it
+// returns false.
+func merge(source, target <-chan streamsum.Object, add func(number uint64, where string) bool) {
+	a, inA := <-source
+	b, inB := <-target
+	for inA || inB {
+		ok := true
+		switch {
+		case !inB || inA && a.Number < b.Number:
+			ok = add(a.Number, record.SideSource)
+			a, inA = <-source
+		case !inA || b.Number < a.Number:
+			ok = add(b.Number, record.SideTarget)
+			b, inB = <-target
+		default:
+			if a.Digest != b.Digest {
+				ok = add(a.Number, "")
+			}
+			a, inA = <-source
+			b, inB = <-target
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+// refused reports whether an error means that a stream says what cannot be compared, or is
+// none, and returns the hint.
+func refused(err error) (hint string, ok bool) {
+	var bad *sendstream.ReadError
+	if !errors.As(err, &bad) {
+		return "", false
+	}
+	return bad.Hint, true
+}
+
+// names returns the objects as a message lists them.
+func names(list []record.DifferentObject, more bool) string {
+	var out string
+	for i, o := range list[:min(len(list), 5)] {
+		if i > 0 {
+			out += ", "
+		}
+		switch {
+		case o.Path != "":
+			out += strconv.Quote(o.Path)
+		default:
+			out += "object " + strconv.FormatInt(o.Object, 10)
+		}
+		if o.Where != "" {
+			out += " (only on the " + o.Where + ")"
+		}
+	}
+	if more || len(list) > 5 {
+		out += " and others"
+	}
+	return out
+}

@@ -1,0 +1,237 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// examine asks for the marks and the encryption of the copies, with one program for each
+// target host, and returns a job for each record that is to be verified.
+func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*job) {
+	byHost := map[string][]*job{}
+	for _, r := range all {
+		if r.Skip() || r.Type != record.TypeDataset {
+			continue
+		}
+		j := &job{r: r, done: make(chan struct{})}
+		jobs = append(jobs, j)
+		if r.Target != nil && len(r.Target.Snapshots) > 0 {
+			byHost[r.Target.Host] = append(byHost[r.Target.Host], j)
+		}
+	}
+	for host, list := range byHost {
+		copies := map[string]*zfs.Dataset{}
+		var names []string
+		for _, j := range list {
+			names = append(names, j.r.Target.Name)
+		}
+		got, err := v.env.Machine.Host(host).Get(ctx, []string{"encryption", "keystatus", "keyguid", zfs.ProofProp}, names, false)
+		for i := range got {
+			copies[got[i].Name] = &got[i]
+		}
+		for _, j := range list {
+			d := copies[j.r.Target.Name]
+			if d == nil {
+				if err == nil {
+					err = errors.New("zfs did not list it")
+				}
+				v.fail(j.r, zfs.KindOf(err), fmt.Sprintf("cannot verify '%s': %s", j.r.Target.Name, err), "")
+				continue
+			}
+			j.copy, j.proof = d.Facts(), d.Proof()
+		}
+	}
+	return jobs
+}
+
+func (v *verifier) fail(r *record.Record, kind record.ErrorKind, message, hint string) {
+	if hint == "" {
+		hint = kind.Hint()
+	}
+	r.Fail(record.Error{Stage: "verify", Kind: kind, Message: message, Hint: hint})
+	v.env.Report(r)
+}
+
+// work verifies the jobs in order, and writes all records in theirs.
+func (v *verifier) work(ctx context.Context, all []*record.Record, jobs, order []*job) error {
+	queue := make(chan *job, len(order))
+	for _, j := range order {
+		queue <- j
+	}
+	close(queue)
+	var workers sync.WaitGroup
+	for range v.o.Jobs {
+		workers.Go(func() {
+			for j := range queue {
+				if j.r.Error == nil {
+					v.verify(ctx, j)
+				}
+				close(j.done)
+			}
+		})
+	}
+	defer workers.Wait()
+	w := v.env.Writer(v.env.Stdout)
+	next := jobs
+	for _, r := range all {
+		write := w.Pass
+		if len(next) > 0 && next[0].r == r {
+			<-next[0].done
+			write, next = w.Write, next[1:]
+		}
+		if err := write(r); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// verify verifies one copy.
+func (v *verifier) verify(ctx context.Context, j *job) {
+	r := j.r
+	out := &record.Verify{}
+	if j.proof != nil && j.proof.How != record.ProofDifferent {
+		out.At = &j.proof.At
+		if j.proof.Full > 0 {
+			out.Full = &j.proof.Full
+		}
+	}
+	r.Verify = out
+	now := v.now()
+	t, kind, why := choose(r, state{proof: j.proof, copy: j.copy, now: now, every: v.o.FullEvery.Duration})
+	what := "'" + r.Name + "'"
+	if r.Target != nil {
+		what = "'" + r.Target.Name + "'"
+	}
+	switch {
+	case ctx.Err() != nil:
+		v.fail(r, record.KindInterrupted, fmt.Sprintf("cannot verify %s: %s", what, context.Cause(ctx)), "")
+		return
+	case why != "":
+		out.Result, out.Why = record.VerifyUnproved, why
+		v.fail(r, kind, fmt.Sprintf("cannot verify %s: %s", what, why), "")
+		return
+	case t == nil:
+		out.Result, out.Why = record.VerifyEqual, "no snapshot was received since the last proof"
+		out.GUID = j.proof.GUID
+		v.env.Verbosef("%s: nothing new since %s", what, time.Unix(j.proof.At, 0).Format(time.DateTime))
+		return
+	case v.overBudget():
+		out.Result, out.Why = record.VerifyPostponed, "the budget is spent"
+		v.env.Verbosef("%s: %s", what, out.Why)
+		return
+	}
+	what = fmt.Sprintf("'%s@%s'", r.Target.Name, t.target)
+	if v.env.Common.DryRun {
+		out.Result, out.Why = record.VerifyPostponed, "this is a dry run"
+		for _, e := range v.ends(r, t) {
+			v.env.Verbosef("would digest %s", e.host.Show(e.argv()...))
+		}
+		return
+	}
+	begin := time.Now()
+	res, err := v.compare(ctx, r, t)
+	v.spend(res.bytes)
+	if err == nil && !res.equal && t.increment() {
+		// Two sides can remember differently when a hole was made, so increments of
+		// equal snapshots may differ.
+		v.env.Verbosef("%s: the increments differ, which does not mean that the copy does; comparing it in full", what)
+		full := t.full()
+		t = &full
+		res, err = v.compare(ctx, r, t)
+		v.spend(res.bytes)
+	}
+	seconds := math.Round(time.Since(begin).Seconds()*1000) / 1000
+	out.Seconds, out.Raw, out.Snapshot, out.GUID, out.From, out.Fetched = &seconds, t.raw, t.source, t.guid, t.sourceFrom, res.fetched
+	if err != nil {
+		v.broken(ctx, r, out, what, err)
+		return
+	}
+	out.Bytes = &res.bytes
+	at := now.Unix()
+	proof := record.Proof{GUID: t.guid, At: at, How: record.ProofFull, Full: at, Last: res.last}
+	if t.increment() {
+		proof.How, proof.Full = record.ProofIncrement, j.proof.Full
+	}
+	if !res.equal {
+		proof.How, proof.Full = record.ProofDifferent, 0
+		v.different(ctx, r, t, out, what)
+		v.mark(ctx, r, proof)
+		return
+	}
+	out.Result, out.Digest, out.At, out.Full = record.VerifyEqual, res.digest, &proof.At, &proof.Full
+	v.env.Verbosef("%s is equal to '%s@%s'", what, r.Name, t.source)
+	v.mark(ctx, r, proof)
+}
+
+// broken reports a comparison that did not come to its end.
+func (v *verifier) broken(ctx context.Context, r *record.Record, out *record.Verify, what string, err error) {
+	out.Result, out.Why = record.VerifyUnproved, err.Error()
+	kind := zfs.KindOf(err)
+	hint := ""
+	var mine *record.Error
+	switch {
+	case ctx.Err() != nil:
+		kind, out.Why = record.KindInterrupted, context.Cause(ctx).Error()
+	case errors.As(err, &mine):
+		kind = mine.Kind
+	default:
+		if h, ok := refused(err); ok {
+			kind, hint = record.KindUnproved, h
+		}
+	}
+	v.fail(r, kind, fmt.Sprintf("cannot verify %s: %s", what, out.Why), hint)
+}
+
+// different reports a copy that is not what the source is.
+func (v *verifier) different(ctx context.Context, r *record.Record, t *task, out *record.Verify, what string) {
+	out.Result = record.VerifyDifferent
+	list, more, err := v.differences(ctx, r, t)
+	if err != nil {
+		v.env.Warnf("cannot tell in which objects %s differs: %s", what, err)
+	}
+	v.findPaths(ctx, r, t, list)
+	out.Objects = list
+	message := fmt.Sprintf("%s is not equal to '%s@%s'", what, r.Name, t.source)
+	if len(list) > 0 {
+		message += ": they differ in " + names(list, more)
+	}
+	v.fail(r, record.KindDifferent, message, "")
+}
+
+// mark notes a proof on the copy. A copy without its mark is as good, so a mark that cannot
+// be set is only a warning.
+func (v *verifier) mark(ctx context.Context, r *record.Record, p record.Proof) {
+	if err := v.env.Machine.Host(r.Target.Host).Set(ctx, []string{zfs.ProofProp + "=" + p.String()}, []string{r.Target.Name}); err != nil {
+		r.Warn("cannot note on '%s' that it was verified: %s", r.Target.Name, err)
+		v.env.Warnf("cannot note on '%s' that it was verified, so the next verification reads all of it again: %s", r.Target.Name, err)
+	}
+}
+
+// now is the present: that of --now stands still.
+func (v *verifier) now() time.Time {
+	if v.env.Fixed {
+		return v.env.Now
+	}
+	return time.Now()
+}
+
+func (v *verifier) spend(n int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.spent += n
+}
+
+// overBudget reports whether no further comparison is to begin.
+func (v *verifier) overBudget() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.o.Budget > 0 && v.spent >= int64(v.o.Budget)
+}

@@ -13,7 +13,7 @@ _zab_options() {
 	zab-snap) echo '--allow-empty --cache --debug --dry-run --exclude-snapshot-pattern= --help --min-change= --no-snapshot --now= --post-snapshot-cmd= --pre-snapshot-cmd= --query-timeout= --set-snapshot-properties= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
 	zab-plan) echo '--bookmark --cache --clear-mountpoint --clear-refreservation --clones= --debug --decrypt --destroy-incompatible --dry-run --encrypt --exclude-snapshot-pattern= --filter-properties= --follow-renames --force --help --hold-format= --keep-target= --no-guid-check --no-holds --no-thinning --now= --orphans --other-snapshots --query-timeout= --rename-aside --rollback --safe-properties --set-properties= --snapshot-format= --ssh-config= --ssh-target= --strip-path= --target-state= --utc --verbose --version --zfs-compressed' ;;
 	zab-xfer) echo '--buffer-chunk-size= --buffer= --compress --debug --dry-run --help --ignore-transfer-errors --jobs= --no-progress --now= --progress --query-timeout= --rate= --recv-pipe= --retries= --send-pipe= --ssh-config= --stall-timeout= --verbose --version' ;;
-	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
+	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --every= --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --picture --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
 	zab-digest) echo '--base-last= --help --objects --version' ;;
 	# options: end
 	esac
@@ -50,6 +50,10 @@ _zab() {
 	case $prev in
 	--compress)
 		_zab_offer < <(printf '%s\n' gzip pigz-fast pigz-slow zstd-fast zstd-slow zstd-adapt xz lzo lz4)
+		return
+		;;
+	--picture)
+		_zab_offer < <(printf '%s\n' text svg)
 		return
 		;;
 	--ssh | --ssh-source | --ssh-target)

@@ -214,6 +214,8 @@ complete -c zab-thin -l destroy-missing -x -d 'Destroy datasets of the target wh
 complete -c zab-thin -l bookmark -d 'Keep the incremental base on the source as a bookmark, so that no snapshot has to stay there'
 complete -c zab-thin -l hold-format -x -d 'Tag of our holds; {} is the backup name'
 complete -c zab-thin -l explain -x -d 'Print in words what a schedule keeps, and exit'
+complete -c zab-thin -l picture -xa 'text svg' -d 'With --explain, also draw what is kept as time goes on: text (default), svg'
+complete -c zab-thin -l every -x -d 'With --picture, the time between two snapshots, such as 1d; else the shortest interval of the schedule'
 complete -c zab-digest -l objects -d 'Print a line for each object, too'
 complete -c zab-digest -l base-last -x -d 'Highest number of an object in the base of an increment: the last_object of its digest'
 complete -c zab-digest -s h -l help -d 'Show this help'

@@ -205,7 +205,7 @@ func Main(p Program, args []string) (code int) {
 	case err != nil:
 		return usage(usageError(parser, rest, err))
 	case c.Help:
-		if err := p.writeHelp(env.Stdout, parser, widthOf(os.Stdout)); err != nil {
+		if err := p.writeHelp(env.Stdout, parser, Width(os.Stdout)); err != nil {
 			env.Errorf("cannot print the options: %s", err)
 			return p.FailExit
 		}
@@ -231,7 +231,10 @@ func Main(p Program, args []string) (code int) {
 	}
 	if p.Answer != nil {
 		if text := p.Answer(); text != "" {
-			fmt.Fprintln(env.Stdout, text)
+			if _, err := fmt.Fprintln(env.Stdout, text); err != nil {
+				env.Errorf("cannot print the answer: %s", err)
+				return p.FailExit
+			}
 			return ExitDone
 		}
 	}

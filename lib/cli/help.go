@@ -134,9 +134,9 @@ func wrap(text string, width int) (lines []string) {
 	return append(lines, line)
 }
 
-// widthOf returns the number of columns of the terminal f, less one because some
+// Width returns the number of columns of the terminal f, less one because some
 // terminals break full lines; helpWidth if f is no terminal.
-func widthOf(f *os.File) int {
+func Width(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 {
 		return helpWidth

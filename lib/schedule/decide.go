@@ -249,7 +249,7 @@ func (v Verdict) Why() []string {
 	}
 	words := d.words()
 	if s.newest > 0 {
-		if int(v.rank) >= d.counted-s.newest {
+		if v.newest() {
 			why = append(why, words.newest)
 		} else if !v.Keep {
 			why = append(why, words.notNewest)
@@ -273,6 +273,32 @@ func (v Verdict) Why() []string {
 		why = append(why, "0: keeps nothing")
 	}
 	return why
+}
+
+// newest reports whether the snapshot is among the newest N.
+func (v Verdict) newest() bool { return int(v.rank) >= v.d.counted-v.d.schedule.newest }
+
+// Wanted reports for each of the schedule's Items whether it keeps the snapshot. No item
+// keeps a snapshot that is ahead of the clock.
+func (v Verdict) Wanted() []bool {
+	d := v.d
+	if d == nil {
+		return nil
+	}
+	items := d.schedule.Items()
+	wanted := make([]bool, len(items))
+	if v.Ahead() {
+		return wanted
+	}
+	for i, it := range items {
+		if it.newest > 0 {
+			wanted[i] = v.newest()
+			continue
+		}
+		g := slices.IndexFunc(d.grids, func(g grid) bool { return g.interval == it.rule.interval.seconds })
+		wanted[i] = d.snaps[v.index].Time >= d.now-it.rule.ttl.seconds && d.first[int(v.index)*len(d.grids)+g] == v.index
+	}
+	return wanted
 }
 
 func blockStart(t, interval int64) string {

@@ -74,12 +74,12 @@ func (a *Age) UnmarshalFlag(text string) (err error) {
 // spaces, units in lower case, no leading zeros, the number of newest snapshots first
 // unless it is 0, then the rules, with their order and units as given.
 func (s Schedule) String() string {
-	var items []string
-	if s.newest > 0 || len(s.rules) == 0 {
-		items = append(items, strconv.Itoa(s.newest))
+	if len(s.Items()) == 0 {
+		return "0"
 	}
-	for _, r := range s.rules {
-		items = append(items, r.String())
+	var items []string
+	for _, it := range s.Items() {
+		items = append(items, it.String())
 	}
 	return strings.Join(items, ",")
 }

@@ -9,18 +9,8 @@ import (
 // "the newest 10, one a day for a week, one a month for a year".
 func (s Schedule) Words() string {
 	var items []string
-	switch {
-	case s.newest == 1:
-		items = append(items, "the newest")
-	case s.newest > 1:
-		items = append(items, fmt.Sprintf("the newest %d", s.newest))
-	}
-	for _, r := range s.rules {
-		every := "every " + r.interval.words()
-		if r.interval.count == 1 {
-			every = r.interval.words()
-		}
-		items = append(items, "one "+every+" for "+r.ttl.words())
+	for _, it := range s.Items() {
+		items = append(items, it.Words())
 	}
 	if items == nil {
 		return "nothing but what must stay"
@@ -28,8 +18,8 @@ func (s Schedule) Words() string {
 	return strings.Join(items, ", ")
 }
 
-// words returns the span in words, such as "a day" or "2 days".
-func (a Age) words() string {
+// Words returns the span in words, such as "a day" or "2 days".
+func (a Age) Words() string {
 	name := units[a.unit].name
 	switch {
 	case a.count == 1 && a.unit == "h":
@@ -38,4 +28,13 @@ func (a Age) words() string {
 		return "a " + name
 	}
 	return fmt.Sprintf("%d %ss", a.count, name)
+}
+
+// Every returns how often something happens once in each span, such as "a day" or
+// "every 2 days".
+func (a Age) Every() string {
+	if a.count == 1 {
+		return a.Words()
+	}
+	return "every " + a.Words()
 }

@@ -39,6 +39,8 @@ type Options struct {
 	chain.Keeping
 	snapname.Holding
 	Explain *schedule.Schedule `long:"explain" section:"thinning" value-name:"SCHEDULE" unquote:"false" description:"Print in words what a schedule keeps, and exit"`
+	Picture drawing            `long:"picture" section:"thinning" optional:"yes" optional-value:"text" value-name:"TYPE" unquote:"false" description:"With --explain, also draw what is kept as time goes on: text (default), svg"`
+	Every   schedule.Age       `long:"every" section:"thinning" value-name:"AGE" unquote:"false" description:"With --picture, the time between two snapshots, such as 1d; else the shortest interval of the schedule"`
 }
 
 // Program describes zab-thin.
@@ -48,6 +50,7 @@ func Program() cli.Program {
 		Name: "zab-thin", MaxArgs: 0, ReadsRecords: true,
 		Summary: "Destroy the snapshots of the records read that the schedules do not want.",
 		Options: o,
+		Check:   func([]string) error { return o.check() },
 		Answer:  o.explain,
 		Run:     func(ctx context.Context, env *cli.Env, _ []string) error { return o.run(ctx, env) },
 	}
@@ -75,14 +78,6 @@ func (o *Options) rules(backup string, now int64) (*Rules, error) {
 		r.Source = nil
 	}
 	return r, nil
-}
-
-// explain returns the text that --explain prints, or "" without that option.
-func (o *Options) explain() string {
-	if o.Explain == nil {
-		return ""
-	}
-	return "keeps " + o.Explain.Words()
 }
 
 // batch is the number of records that are thinned together and share their listings.

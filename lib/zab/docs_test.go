@@ -253,7 +253,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-select": {"exclude-path", "all", "target", "excluded"},
 		"zab-list":   {"ssh", "depth", "holds", "no-snapshots", "backup"},
 		"zab-plan":   {"orphans", "target-state"},
-		"zab-thin":   {"explain"},
+		"zab-thin":   {"explain", "picture", "every"},
 		"zab-digest": {"objects", "base-last"},
 	}
 	has := map[string]bool{}

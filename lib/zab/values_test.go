@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +69,8 @@ var values = map[string]struct {
 
 	"keep-source":     {"10,1d1w", badSchedules},
 	"explain":         {"10,1d1w", badSchedules},
+	"picture":         {"svg", []string{"x", "png", "SVG", "-1", "text,svg", "out.svg"}},
+	"every":           {"6h", []string{"soon", "30", "-1d", "0d", "1d1w", huge + "d", "30x", "1.5d"}},
 	"keep-target":     {"10,1d1w", badSchedules},
 	"search-every":    {"1d", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x"}},
 	"destroy-missing": {"30d", []string{"soon", "30", "-1d", "1d1w", huge, huge + "d", "99999y", "30x", "1.5d", "1e9d"}},
@@ -83,6 +86,9 @@ var long = strings.Repeat("a", 300)
 
 // operands are the operands that each program requires.
 var operands = map[string][]string{"zab": {"x", "tank"}, "zab-select": {"x"}, "zab-list": {"tank"}, "zab-plan": {"tank"}}
+
+// beside has the options without which another is refused.
+var beside = map[string][]string{"picture": {"--explain=10,1d1w"}, "every": {"--explain=10,1d1w", "--picture"}}
 
 // TestValues checks that every program refuses invalid values of every option before its
 // work begins.
@@ -139,7 +145,7 @@ func tried(t *testing.T, name, long, value string) (code int, ran bool, stderr s
 	defer file.Close()
 	old := os.Stderr
 	os.Stderr = file
-	code = cli.Main(p, append([]string{"--" + long + "=" + value}, operands[name]...))
+	code = cli.Main(p, slices.Concat([]string{"--" + long + "=" + value}, beside[long], operands[name]))
 	os.Stderr = old
 	b, err := os.ReadFile(file.Name())
 	if err != nil {

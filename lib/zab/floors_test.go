@@ -15,7 +15,7 @@ import (
 // testPackages are the packages that serve tests only, each with the packages of zab that
 // it may import: the judges share no code with the judged.
 var testPackages = map[string][]string{
-	"bench":          {"record", "zabtest"},
+	"bench":          {"record", "svg", "zabtest"},
 	"hostile":        {"hostile/client", "sendstream/streamtest"},
 	"hostile/client": nil,
 	"months":         nil,

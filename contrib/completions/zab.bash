@@ -1,6 +1,6 @@
 # Completion for bash: source this file, or install it as
 # /usr/share/bash-completion/completions/zab with links to it named zab-select,
-# zab-list, zab-snap, zab-plan, zab-xfer, zab-thin and zab-digest.
+# zab-list, zab-snap, zab-plan, zab-xfer, zab-thin, zab-verify and zab-digest.
 # shellcheck shell=bash
 
 # The long options of a command; those that take a value end with =.
@@ -14,6 +14,7 @@ _zab_options() {
 	zab-plan) echo '--bookmark --cache --clear-mountpoint --clear-refreservation --clones= --debug --decrypt --destroy-incompatible --dry-run --encrypt --exclude-snapshot-pattern= --filter-properties= --follow-renames --force --help --hold-format= --keep-target= --no-guid-check --no-holds --no-thinning --now= --orphans --other-snapshots --query-timeout= --rename-aside --rollback --safe-properties --set-properties= --snapshot-format= --ssh-config= --ssh-target= --strip-path= --target-state= --utc --verbose --version --zfs-compressed' ;;
 	zab-xfer) echo '--buffer-chunk-size= --buffer= --compress --debug --dry-run --help --ignore-transfer-errors --jobs= --no-progress --now= --progress --query-timeout= --rate= --recv-pipe= --retries= --send-pipe= --ssh-config= --stall-timeout= --verbose --version' ;;
 	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --every= --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --picture --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
+	zab-verify) echo '--budget= --debug --dry-run --fetch --full-every= --help --jobs= --now= --oldest-first --query-timeout= --rate= --ssh-config= --verbose --version' ;;
 	zab-digest) echo '--base-last= --help --objects --version' ;;
 	# options: end
 	esac
@@ -94,4 +95,4 @@ _zab() {
 	esac
 }
 
-complete -F _zab zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-digest
+complete -F _zab zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-verify zab-digest

@@ -1,7 +1,7 @@
 # Completion for fish: install this file in a directory of
 # $fish_complete_path, such as /usr/share/fish/vendor_completions.d, with links
 # to it named zab-select.fish, zab-list.fish, zab-snap.fish, zab-plan.fish,
-# zab-xfer.fish, zab-thin.fish and zab-digest.fish.
+# zab-xfer.fish, zab-thin.fish, zab-verify.fish and zab-digest.fish.
 
 function __zab_datasets
     zfs list -H -o name -t filesystem,volume 2>/dev/null
@@ -12,7 +12,7 @@ function __zab_backups
         string replace -rf '^autobackup:' '' | sort -u
 end
 
-for c in zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-digest
+for c in zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-verify zab-digest
     complete -c $c -e
     complete -c $c -f
 end
@@ -216,6 +216,20 @@ complete -c zab-thin -l hold-format -x -d 'Tag of our holds; {} is the backup na
 complete -c zab-thin -l explain -x -d 'Print in words what a schedule keeps, and exit'
 complete -c zab-thin -l picture -xa 'text svg' -d 'With --explain, also draw what is kept as time goes on: text (default), svg'
 complete -c zab-thin -l every -x -d 'With --picture, the time between two snapshots, such as 1d; else the shortest interval of the schedule'
+complete -c zab-verify -s n -l dry-run -d 'Change nothing; show what would be done'
+complete -c zab-verify -s v -l verbose -d 'Say what is done'
+complete -c zab-verify -s d -l debug -d 'Print each command that is started, ready to paste into a shell'
+complete -c zab-verify -l now -x -d 'Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00'
+complete -c zab-verify -l ssh-config -rF -d 'Configuration file for ssh'
+complete -c zab-verify -l query-timeout -x -d 'Time limit of a query of a host, such as a listing; 0 is no limit'
+complete -c zab-verify -s h -l help -d 'Show this help'
+complete -c zab-verify -l version -d 'Print the version'
+complete -c zab-verify -l fetch -d 'Have the streams of other hosts sent here, and do not use the zab-digest that is installed there'
+complete -c zab-verify -l full-every -x -d 'Compare a copy in full if that was last done AGE ago or longer, such as 30d'
+complete -c zab-verify -l budget -x -d 'Begin no comparison after that many bytes of the sources\' streams were compared'
+complete -c zab-verify -l oldest-first -d 'Begin with the copies that were not proved for the longest time'
+complete -c zab-verify -l rate -x -d 'Read at most that many bytes a second of the streams that are digested here, such as 10M'
+complete -c zab-verify -s j -l jobs -x -d 'How many copies to compare at the same time'
 complete -c zab-digest -l objects -d 'Print a line for each object, too'
 complete -c zab-digest -l base-last -x -d 'Highest number of an object in the base of an increment: the last_object of its digest'
 complete -c zab-digest -s h -l help -d 'Show this help'

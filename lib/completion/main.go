@@ -21,6 +21,7 @@ import (
 	"zab/lib/selection"
 	"zab/lib/snap"
 	"zab/lib/thin"
+	"zab/lib/verify"
 	"zab/lib/xfer"
 	"zab/lib/zab"
 )
@@ -33,7 +34,7 @@ const dir = "../../contrib/completions"
 // programs are all programs, in the order of the pipeline.
 var programs = []func() cli.Program{
 	zab.Program, selection.Program, list.Program, snap.Program, plan.Program, xfer.Program, thin.Program,
-	digest.Program,
+	verify.Program, digest.Program,
 }
 
 // tables are the functions that write the table of one program, by the file of a shell.

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"fmt"
-	"time"
 
 	"zab/lib/record"
 )
@@ -33,9 +32,9 @@ type state struct {
 	proof *record.Proof
 	// copy has the facts of the copy.
 	copy record.Facts
-	now  time.Time
-	// every is how often a copy is to be compared in full; 0 is once.
-	every time.Duration
+	// again: a copy that was last compared in full before then, in seconds since the
+	// epoch, is compared in full; 0 means never.
+	again int64
 }
 
 // choose returns the comparison that proves the newest common snapshot of a record, nil if
@@ -65,7 +64,7 @@ func choose(r *record.Record, s state) (t *task, kind record.ErrorKind, why stri
 	if at < 0 {
 		return nil, record.KindUnproved, "it has no snapshot in common with its source"
 	}
-	old := s.proof == nil || s.every > 0 && s.now.Sub(time.Unix(s.proof.Full, 0)) > s.every
+	old := s.proof == nil || s.proof.Full <= s.again
 	if from == at && !old {
 		return nil, "", ""
 	}

@@ -35,7 +35,7 @@ func TestChoose(t *testing.T) {
 	for _, c := range []struct {
 		what, source, target string
 		proof                *record.Proof
-		every                time.Duration
+		every                int64
 		facts, copy          record.Facts
 		want                 string // source's snapshot<base, raw; the kind of an error
 	}{
@@ -50,9 +50,9 @@ func TestChoose(t *testing.T) {
 		{"another has its name", "a=1 b=2 c=3", "a=9 c=3", proof("1", "full", day), 0, plain, plain, "c"},
 		{"it differed", "a=1 b=2", "a=1 b=2", proof("2", "different", day), 0, plain, plain, "b"},
 		{"it differed before", "a=1 b=2", "a=1 b=2", proof("1", "different", day), 0, plain, plain, "b"},
-		{"it is time for all", "a=1 b=2", "a=1 b=2", proof("1", "increment", 31*day), 30 * 24 * time.Hour, plain, plain, "b"},
-		{"it is not", "a=1 b=2", "a=1 b=2", proof("1", "increment", 29*day), 30 * 24 * time.Hour, plain, plain, "b<a"},
-		{"proved, and time for all", "a=1 b=2", "a=1 b=2", proof("2", "increment", 31*day), 30 * 24 * time.Hour, plain, plain, "b"},
+		{"it is time for all", "a=1 b=2", "a=1 b=2", proof("1", "increment", 31*day), 30, plain, plain, "b"},
+		{"it is not", "a=1 b=2", "a=1 b=2", proof("1", "increment", 29*day), 30, plain, plain, "b<a"},
+		{"proved, and time for all", "a=1 b=2", "a=1 b=2", proof("2", "increment", 31*day), 30, plain, plain, "b"},
 		{"none in common", "a=1", "a=2", nil, 0, plain, plain, "unproved"},
 		{"no copy", "a=1", "", nil, 0, plain, plain, "unproved"},
 		{"raw, without keys", "a=1", "a=1", nil, 0, locked("5"), locked("5"), "a raw"},
@@ -64,7 +64,11 @@ func TestChoose(t *testing.T) {
 		{"the master keys are not known", "a=1", "a=1", nil, 0, locked(""), locked(""), "key"},
 	} {
 		r := &record.Record{Name: "tank/a", Facts: c.facts, Snapshots: snapshots(c.source), Target: &record.Target{Name: "backup/a", Snapshots: snapshots(c.target)}}
-		task, kind, why := choose(r, state{proof: c.proof, copy: c.copy, now: now, every: c.every})
+		s := state{proof: c.proof, copy: c.copy}
+		if c.every > 0 {
+			s.again = now.Unix() - c.every*day
+		}
+		task, kind, why := choose(r, s)
 		got := string(kind)
 		if (kind != "") != (why != "") || kind != "" && task != nil {
 			t.Errorf("%s: %+v, %q, %q", c.what, task, kind, why)

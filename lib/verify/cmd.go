@@ -17,15 +17,16 @@ import (
 
 	"zab/lib/cli"
 	"zab/lib/record"
+	"zab/lib/schedule"
 	"zab/lib/stream"
 )
 
 // Verify holds the options that the wrapper shares with zab-verify.
 type Verify struct {
-	Fetch     bool         `long:"fetch" section:"verification" description:"Have the streams of other hosts sent here, and do not use the zab-digest that is installed there"`
-	FullEvery cli.Duration `long:"full-every" section:"verification" value-name:"TIME" unquote:"false" description:"Compare a copy in full if that was last done TIME ago or longer, such as 30d"`
-	Budget    stream.Size  `long:"budget" section:"verification" value-name:"SIZE" unquote:"false" description:"Begin no comparison after that many bytes of the sources' streams were compared"`
-	Oldest    bool         `long:"oldest-first" section:"verification" description:"Begin with the copies that were not proved for the longest time"`
+	Fetch     bool          `long:"fetch" section:"verification" description:"Have the streams of other hosts sent here, and do not use the zab-digest that is installed there"`
+	FullEvery *schedule.Age `long:"full-every" section:"verification" value-name:"AGE" unquote:"false" description:"Compare a copy in full if that was last done AGE ago or longer, such as 30d"`
+	Budget    stream.Size   `long:"budget" section:"verification" value-name:"SIZE" unquote:"false" description:"Begin no comparison after that many bytes of the sources' streams were compared"`
+	Oldest    bool          `long:"oldest-first" section:"verification" description:"Begin with the copies that were not proved for the longest time"`
 }
 
 type options struct {
@@ -35,6 +36,9 @@ type options struct {
 	Jobs int         `short:"j" long:"jobs" section:"verification" value-name:"N" default:"1" base:"10" description:"How many copies to compare at the same time"`
 }
 
+// maxJobs is more than any machine can do at the same time.
+const maxJobs = 1000
+
 // Program describes zab-verify.
 func Program() cli.Program {
 	o := &options{}
@@ -43,8 +47,8 @@ func Program() cli.Program {
 		Summary: "Compare the copies of the records read with their sources, and mark those that are equal.",
 		Options: o,
 		Check: func([]string) error {
-			if o.Jobs < 1 {
-				return fmt.Errorf("--jobs: %d is less than 1", o.Jobs)
+			if o.Jobs < 1 || o.Jobs > maxJobs {
+				return fmt.Errorf("--jobs: %d is not a number from 1 to %d", o.Jobs, maxJobs)
 			}
 			return nil
 		},

@@ -105,7 +105,11 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 	}
 	r.Verify = out
 	now := v.now()
-	t, kind, why := choose(r, state{proof: j.proof, copy: j.copy, now: now, every: v.o.FullEvery.Duration})
+	s := state{proof: j.proof, copy: j.copy}
+	if v.o.FullEvery != nil {
+		s.again = now.Unix() - v.o.FullEvery.Seconds()
+	}
+	t, kind, why := choose(r, s)
 	what := "'" + r.Name + "'"
 	if r.Target != nil {
 		what = "'" + r.Target.Name + "'"

@@ -22,6 +22,7 @@ import (
 	"zab/lib/selection"
 	"zab/lib/snap"
 	"zab/lib/thin"
+	"zab/lib/verify"
 	"zab/lib/xfer"
 )
 
@@ -31,11 +32,11 @@ const root = "../.."
 
 var programs = map[string]func() cli.Program{
 	"zab": Program, "zab-select": selection.Program, "zab-list": list.Program, "zab-snap": snap.Program,
-	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program, "zab-digest": digest.Program,
+	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program, "zab-digest": digest.Program, "zab-verify": verify.Program,
 }
 
 // names are the names of the programs, in the order of the pipeline.
-var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin", "zab-digest"}
+var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin", "zab-verify", "zab-digest"}
 
 func read(t *testing.T, path string) string {
 	t.Helper()
@@ -213,6 +214,9 @@ func TestDocsOptionsAgree(t *testing.T) {
 				shorts[o.ShortName] = o.LongName
 			}
 			m := meaning{string(o.ShortName), o.ValueName, strings.Join(o.Default, ","), o.Description}
+			if name == "zab-verify" && (o.LongName == "rate" || o.LongName == "jobs") {
+				continue // of what it reads, not of what is sent
+			}
 			if other, ok := all[o.LongName]; ok && other != m {
 				t.Errorf("--%s is\n\t%q in %s, but\n\t%q in %s", o.LongName, other, first[o.LongName], m, name)
 			} else if !ok {
@@ -225,7 +229,7 @@ func TestDocsOptionsAgree(t *testing.T) {
 // TestDocsOptionTextsAgree checks that the pages describe an option in the same words,
 // except where the descriptions have to differ.
 func TestDocsOptionTextsAgree(t *testing.T) {
-	differ := []string{"dry-run", "verbose", "debug", "now"}
+	differ := []string{"dry-run", "verbose", "debug", "now", "rate", "jobs"}
 	// Pages refer differently to their own sections and to those of other pages.
 	see := regexp.MustCompile(`See\n\.Sx [^\n]*\n(in\n\.Xr [^\n]*\n)?`)
 	first := map[string]string{}
@@ -255,6 +259,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-plan":   {"orphans", "target-state"},
 		"zab-thin":   {"explain", "picture", "every"},
 		"zab-digest": {"objects", "base-last"},
+		"zab-verify": {"fetch", "full-every", "budget", "oldest-first"},
 	}
 	has := map[string]bool{}
 	for _, o := range options(Program()) {
@@ -323,6 +328,7 @@ func TestDocsRecordFields(t *testing.T) {
 		"Conflicts":               {record.Conflict{}},
 		"Results":                 {record.Result{}},
 		"Verdicts":                {record.Thin{}, record.Verdict{}, record.Wait{}},
+		"Verification":            {record.Verify{}, record.DifferentObject{}},
 		"Errors":                  {record.Error{}},
 	} {
 		var want, have []string

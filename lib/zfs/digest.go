@@ -49,7 +49,7 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 	case wrong == nil:
 		// The stream came to its end; the status adds nothing.
 		return nil
-	case errors.As(err, &e) && e.Kind != record.KindKilled, ctx.Err() != nil:
+	case err != nil && (ctx.Err() != nil || errors.As(err, &e) && e.Kind != record.KindKilled):
 		return err
 	}
 	return wrong

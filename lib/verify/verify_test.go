@@ -1,0 +1,263 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/sendstream/streamtest"
+	"zab/lib/streamsum"
+	"zab/lib/zfs"
+)
+
+// standIn is a stand-in for zfs. The stream of DATASET@NAME is the file DATASET@NAME with _
+// for /, an increment from BASE has .BASE behind its name.
+const standIn = `#!/bin/sh
+cd "$POOL"
+tab='	'
+echo "$*" >>log
+for last; do :; done
+f=$(echo "$last" | tr / _)
+case $1 in
+send)
+	if [ -e fail ]; then cat fail >&2; exit 1; fi
+	while [ $# -gt 1 ]; do case $1 in -i) f=$f.${2#*@}; shift;; esac; shift; done
+	exec cat "$f";;
+get)
+	for p in $(echo "$7" | tr , ' '); do
+		case $p in
+		zab:verified) v="$(cat mark 2>/dev/null || echo -)${tab}local";;
+		encryption) v="off${tab}default";;
+		*) v="-${tab}-";;
+		esac
+		echo "backup/a${tab}$p${tab}$v"
+	done;;
+set) echo "${2#zab:verified=}" >mark;;
+esac
+`
+
+// farSSH is a stand-in for ssh: each host is this machine, and the user shares connections.
+const farSSH = `#!/bin/sh
+case " $* " in *" -G "*) echo "controlpath /nonexistent/%r@%h"; exit;; esac
+for line; do :; done
+eval "$line"
+`
+
+// world is a directory with the streams of both sides, and the record of the copy.
+type world struct {
+	t   *testing.T
+	dir string
+	r   *record.Record
+}
+
+func newWorld(t *testing.T, names string) *world {
+	w := &world{t: t, dir: t.TempDir()}
+	t.Setenv("PATH", w.dir+":/usr/bin:/bin")
+	t.Setenv("POOL", w.dir)
+	w.write("zfs", []byte(standIn))
+	w.write("ssh", []byte(farSSH))
+	w.r = &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/a", Selected: record.Ptr(true), Facts: record.Facts{Kind: "filesystem"},
+		Snapshots: snapshots(names), Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snapshots(names)}}
+	return w
+}
+
+func (w *world) write(name string, data []byte) {
+	if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) read(name string) string {
+	b, _ := os.ReadFile(filepath.Join(w.dir, name))
+	return string(b)
+}
+
+// streamOf returns the stream of a snapshot with objects 2, 3, ... that have these contents.
+func streamOf(guid, from uint64, contents ...string) []byte {
+	s := streamtest.New(guid, streamtest.Head{Name: "tank/a@x", From: from})
+	s.FreeObjects(0, 2)
+	for i, c := range contents {
+		n := uint64(i + 2)
+		if c == "-" {
+			s.FreeObjects(n, 1)
+			continue
+		}
+		data := make([]byte, 512)
+		copy(data, c)
+		s.Object(n, 512, "bonus").Write(n, 0, data).End(n, 512)
+	}
+	return s.FreeObjects(uint64(len(contents)+2), 1<<20).Bytes()
+}
+
+func (w *world) verify(args ...string) (r *record.Record, stderr string) {
+	w.t.Helper()
+	p := Program()
+	o := p.Options.(*options)
+	if _, err := p.Parser().ParseArgs(args); err != nil {
+		w.t.Fatal(err)
+	}
+	var in, out, messages bytes.Buffer
+	if err := record.NewWriter(&in).Write(w.r); err != nil {
+		w.t.Fatal(err)
+	}
+	env := &cli.Env{Program: p.Name, Common: &o.Common, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &messages,
+		Now: time.Unix(1_800_000_000, 0), Fixed: true}
+	if err := p.Run(context.Background(), env, nil); err != nil {
+		w.t.Errorf("%v\n%s", err, messages.String())
+	}
+	all, err := record.NewReader(&out).ReadAll()
+	if err != nil || len(all) != 1 {
+		w.t.Fatalf("%d records, %v\n%s", len(all), err, messages.String())
+	}
+	return all[0], messages.String()
+}
+
+func TestEqual(t *testing.T) {
+	w := newWorld(t, "1=11 2=12")
+	w.write("tank_a@1", streamOf(11, 0, "x"))
+	w.write("backup_a@1", streamOf(11, 0, "x"))
+	w.r.Snapshots = w.r.Snapshots[:1]
+	r, stderr := w.verify()
+	if r.Error != nil || r.Verify == nil || r.Verify.Result != record.VerifyEqual || r.Verify.From != "" || r.Verify.Digest == "" || stderr != "" {
+		t.Fatalf("%+v, %+v, %q", r.Error, r.Verify, stderr)
+	}
+	if got := w.read("mark"); got != "11:1800000000:full:1800000000:2\n" {
+		t.Errorf("marked %q", got)
+	}
+	// nothing new
+	w.write("log", nil)
+	if r, _ = w.verify(); r.Verify.Result != record.VerifyEqual || *r.Verify.At != 1_800_000_000 || strings.Contains(w.read("log"), "send") {
+		t.Errorf("%+v, %s", r.Verify, w.read("log"))
+	}
+	// an increment
+	w.r.Snapshots = snapshots("1=11 2=12")
+	for _, side := range []string{"tank_a@2.1", "backup_a@2.1"} {
+		w.write(side, streamOf(12, 11, "x", "y", "z"))
+	}
+	if r, stderr = w.verify(); r.Error != nil || r.Verify.From != "1" || r.Verify.Snapshot != "2" || w.read("mark") != "12:1800000000:increment:1800000000:4\n" {
+		t.Errorf("%+v, %+v, %q, %s", r.Error, r.Verify, stderr, w.read("mark"))
+	}
+	// in full, when it is time
+	for _, side := range []string{"tank_a@2", "backup_a@2"} {
+		w.write(side, streamOf(12, 0, "x", "y"))
+	}
+	if r, stderr = w.verify("--full-every=0h"); r.Error != nil || r.Verify.From != "" || w.read("mark") != "12:1800000000:full:1800000000:3\n" {
+		t.Errorf("%+v, %+v, %q, %s", r.Error, r.Verify, stderr, w.read("mark"))
+	}
+}
+
+func TestDifferent(t *testing.T) {
+	w := newWorld(t, "1=11 2=12")
+	w.write("mark", []byte("11:1700000000:full:1700000000:9\n"))
+	w.write("tank_a@2.1", streamOf(12, 11, "x", "y"))
+	w.write("backup_a@2.1", streamOf(12, 11, "x", "z"))
+	w.write("tank_a@2", streamOf(12, 0, "x", "y", "same"))
+	w.write("backup_a@2", streamOf(12, 0, "x", "z", "same", "more"))
+	r, stderr := w.verify()
+	var objects []string
+	for _, o := range r.Verify.Objects {
+		b, _ := json.Marshal([]any{o.Object, o.Where})
+		objects = append(objects, string(b))
+	}
+	if r.Error == nil || r.Error.Kind != record.KindDifferent || r.Verify.Result != record.VerifyDifferent || strings.Join(objects, " ") != `[3,""] [5,"target"]` {
+		t.Errorf("%+v, %+v, %q", r.Error, r.Verify, objects)
+	}
+	if !strings.Contains(stderr, "'backup/a@2' is not equal to 'tank/a@2': they differ in object 3, object 5 (only on the target)") {
+		t.Error(stderr)
+	}
+	if got := w.read("mark"); !strings.HasPrefix(got, "12:1800000000:different:0:") {
+		t.Errorf("marked %q", got)
+	}
+	// increments may differ where the snapshots do not
+	w.write("mark", []byte("11:1700000000:full:1700000000:9\n"))
+	w.write("backup_a@2", streamOf(12, 0, "x", "y", "same"))
+	if r, stderr = w.verify(); r.Error != nil || r.Verify.Result != record.VerifyEqual || r.Verify.From != "" {
+		t.Errorf("%+v, %+v, %q", r.Error, r.Verify, stderr)
+	}
+}
+
+// P12: nothing is called equal that was not read to the end on both sides.
+func TestUnproved(t *testing.T) {
+	good := streamOf(11, 0, "x", "y")
+	for _, c := range []struct {
+		what           string
+		source, target []byte
+		fail           string
+		kind           record.ErrorKind
+		message        string
+	}{
+		{"both cut off", good[:700], good[:700], "", record.KindUnproved, "within a snapshot"},
+		{"both empty", nil, nil, "", record.KindUnproved, "the input is empty"},
+		{"something behind", append(bytes.Clone(good), 1), append(bytes.Clone(good), 1), "", record.KindUnproved, "follows the end"},
+		{"another snapshot", streamOf(99, 0, "x"), streamOf(99, 0, "x"), "", record.KindMovedOn, "it has the guid 99, not 11"},
+		{"an increment", streamOf(11, 5, "x"), streamOf(11, 5, "x"), "", record.KindMovedOn, "not the one that was asked for"},
+		{"zfs fails", good, good, "warning: cannot send 'tank/a@1': Input/output error\n", record.KindPoolIO, "Input/output error"},
+	} {
+		w := newWorld(t, "1=11")
+		w.write("tank_a@1", c.source)
+		w.write("backup_a@1", c.target)
+		if c.fail != "" {
+			w.write("fail", []byte(c.fail))
+		}
+		r, stderr := w.verify()
+		if r.Error == nil || r.Error.Kind != c.kind || !strings.Contains(stderr, c.message) || r.Verify.Result != record.VerifyUnproved || r.Verify.Digest != "" || w.read("mark") != "" {
+			t.Errorf("%s: %+v, %+v, marked %q\n%s", c.what, r.Error, r.Verify, w.read("mark"), stderr)
+		}
+	}
+}
+
+// The digest of another host is computed there, where that is possible.
+func TestFar(t *testing.T) {
+	data := streamOf(11, 0, "x")
+	res, err := streamsum.Read(bytes.NewReader(data), streamsum.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _ := json.Marshal(res.Line())
+	other, _ := json.Marshal(func() streamsum.Line { l := res.Line(); l.GUID = "9"; return l }())
+	for _, c := range []struct {
+		what, program string // what zab-digest prints there; "" if it is missing
+		args          []string
+		fetched       string
+		kind          record.ErrorKind
+	}{
+		{"installed", string(line), nil, "", ""},
+		{"missing", "", nil, "target", ""},
+		{"not used", "nonsense", []string{"--fetch"}, "target", ""},
+		{"of another snapshot", string(other), nil, "", record.KindMovedOn},
+		{"no digest", "hello", nil, "", record.KindOther},
+	} {
+		w := newWorld(t, "1=11")
+		w.r.Target.Host = "far"
+		w.write("tank_a@1", data)
+		w.write("backup_a@1", data)
+		if c.program != "" {
+			w.write("zab-digest", []byte("#!/bin/sh\ncat >/dev/null\necho '"+c.program+"'\n"))
+		}
+		r, stderr := w.verify(c.args...)
+		kind := record.ErrorKind("")
+		if r.Error != nil {
+			kind = r.Error.Kind
+		}
+		if kind != c.kind || strings.Join(r.Verify.Fetched, " ") != c.fetched || (kind == "") != (r.Verify.Result == record.VerifyEqual) {
+			t.Errorf("%s: %+v, %+v\n%s", c.what, r.Error, r.Verify, stderr)
+		}
+	}
+}
+
+func TestPostponed(t *testing.T) {
+	w := newWorld(t, "1=11")
+	w.write("tank_a@1", streamOf(11, 0, "x"))
+	w.write("backup_a@1", streamOf(11, 0, "x"))
+	r, stderr := w.verify("-n", "-v")
+	if r.Error != nil || r.Verify.Result != record.VerifyPostponed || strings.Contains(w.read("log"), "send") || strings.Count(stderr, "would digest zfs send ") != 2 {
+		t.Errorf("%+v, %+v\n%s\n%s", r.Error, r.Verify, stderr, w.read("log"))
+	}
+}

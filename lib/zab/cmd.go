@@ -25,6 +25,7 @@ import (
 	"zab/lib/snap"
 	"zab/lib/snapname"
 	"zab/lib/thin"
+	"zab/lib/verify"
 	"zab/lib/xfer"
 	"zab/lib/zfs"
 )
@@ -54,7 +55,9 @@ type Options struct {
 	chain.Keeping
 	cache.Remembering
 	Transfer
+	verify.Verify
 	Within       []dataset.Name `long:"within" section:"selection" value-name:"DATASET" unquote:"false" description:"Search for selected datasets only at and below DATASET"`
+	Prove        bool           `long:"verify" section:"verification" description:"After the transfers, compare the copies with their sources, and mark those that are equal"`
 	NoSend       bool           `long:"no-send" section:"sent" description:"Send nothing: snapshot and thin only"`
 	ShowPipeline bool           `long:"show-pipeline" description:"Print the shell pipeline that does the same, and do nothing"`
 	JSON         bool           `long:"json" description:"Print the final records instead of a report"`
@@ -73,6 +76,7 @@ var sections = []cli.Section{
 	{Tag: "sent", Title: "What is sent, and how it is received"},
 	{Tag: "stream", Title: "The stream"},
 	{Tag: "thinning", Title: "Thinning"},
+	{Tag: "verification", Title: "Verification"},
 }
 
 // Program describes zab.
@@ -105,6 +109,9 @@ func (o *Options) check(args []string) error {
 		if o.SSHTarget != "" {
 			return fmt.Errorf("--ssh-target: there is no target, only the backup name %q", args[0])
 		}
+		if o.Prove {
+			return fmt.Errorf("--verify: there is no target, only the backup name %q", args[0])
+		}
 	}
 	if len(args) == 2 {
 		if err := plan.CheckTarget(args[1]); err != nil {
@@ -123,10 +130,15 @@ func (o *Options) check(args []string) error {
 	case limit == "--within" && o.DestroyMissing != nil:
 		return errors.New("--destroy-missing: with --within, what is elsewhere on the source would look missing")
 	}
+	for name, given := range map[string]bool{"fetch": o.Fetch, "full-every": o.FullEvery != nil, "budget": o.Budget > 0, "oldest-first": o.Oldest} {
+		if given && !o.Prove {
+			return fmt.Errorf("--%s: nothing is compared without --verify", name)
+		}
+	}
 	// Stages that will not be started check their options, too: an invalid option is
 	// always an error.
 	all := *o
-	all.NoSend, all.NoThinning = false, false
+	all.NoSend, all.NoThinning, all.Prove = false, false, true
 	if len(args) == 1 {
 		args = append(args, "no-target")
 	}

@@ -259,7 +259,6 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-plan":   {"orphans", "target-state"},
 		"zab-thin":   {"explain", "picture", "every"},
 		"zab-digest": {"objects", "base-last"},
-		"zab-verify": {"fetch", "full-every", "budget", "oldest-first"},
 	}
 	has := map[string]bool{}
 	for _, o := range options(Program()) {

@@ -326,6 +326,13 @@ func (r *report) summaryLine(rec *record.Record) (line string, idle bool) {
 			add("%s", t.Dataset)
 		}
 	}
+	if v := rec.Verify; v != nil && v.Result == record.VerifyEqual && v.Snapshot != "" {
+		how := "in full"
+		if v.From != "" {
+			how = "what changed since @" + v.From
+		}
+		add("proved equal (%s)", how)
+	}
 	if s := rec.Snapshot; s != nil && s.Error != nil {
 		add("FAILED: %s", s.Error.Message)
 	}

@@ -14,6 +14,7 @@ import (
 	"zab/lib/selection"
 	"zab/lib/snap"
 	"zab/lib/thin"
+	"zab/lib/verify"
 	"zab/lib/xfer"
 	"zab/lib/zfs"
 )
@@ -72,6 +73,9 @@ func (o *Options) stages(args []string) []stage {
 		if !o.NoSend {
 			list = append(list, make1(xfer.Program(), nil, nil))
 			thinner()
+		}
+		if o.Prove {
+			list = append(list, make1(verify.Program(), nil, nil))
 		}
 	} else {
 		thinner()

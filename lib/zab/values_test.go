@@ -90,8 +90,9 @@ var long = strings.Repeat("a", 300)
 // operands are the operands that each program requires.
 var operands = map[string][]string{"zab": {"x", "tank"}, "zab-select": {"x"}, "zab-list": {"tank"}, "zab-plan": {"tank"}}
 
-// beside has the options without which another is refused.
-var beside = map[string][]string{"picture": {"--explain=10,1d1w"}, "every": {"--explain=10,1d1w", "--picture"}}
+// beside has the options without which another is refused, of a program or of all.
+var beside = map[string][]string{"picture": {"--explain=10,1d1w"}, "every": {"--explain=10,1d1w", "--picture"},
+	"zab full-every": {"--verify"}, "zab budget": {"--verify"}}
 
 // TestValues checks that every program refuses invalid values of every option before its
 // work begins.
@@ -148,7 +149,7 @@ func tried(t *testing.T, name, long, value string) (code int, ran bool, stderr s
 	defer file.Close()
 	old := os.Stderr
 	os.Stderr = file
-	code = cli.Main(p, slices.Concat([]string{"--" + long + "=" + value}, beside[long], operands[name]))
+	code = cli.Main(p, slices.Concat([]string{"--" + long + "=" + value}, beside[long], beside[name+" "+long], operands[name]))
 	os.Stderr = old
 	b, err := os.ReadFile(file.Name())
 	if err != nil {

@@ -6,28 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strconv"
-	"syscall"
-	"time"
 
 	"zab/lib/cli"
+	"zab/lib/pipeline"
 	"zab/lib/plan"
-	"zab/lib/proc"
 	"zab/lib/record"
 )
-
-// running is a started stage.
-type running struct {
-	name string
-	cmd  *proc.Group
-	done chan error
-}
 
 // chain starts the stages and reads the output of the last. The records of the first
 // stage pass through this process, so that before anything is changed it is known which
 // datasets must have a verdict at the end, and that no two of them go to the same target.
-func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *report) error {
+func (o *Options) chain(ctx context.Context, env *cli.Env, stages []pipeline.Stage, rep *report) error {
 	// The k-th stage reads from the pipe before the one it writes to. The pipes are
 	// closed only when the stages have ended, so that no stage takes incomplete input for
 	// complete.
@@ -40,28 +29,26 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	if err != nil {
 		return err
 	}
-	var all []*running
+	var all []*pipeline.Running
 	stop := func() {}
 	defer func() { stop() }()
-	start := func(s stage, stdin io.Reader, stdout io.Writer) (*running, error) {
-		// In a group of its own, so that Ctrl-C reaches only the wrapper, which ends the
-		// stages in good order. If the wrapper is killed, the kernel ends them.
-		cmd := proc.New(syscall.SIGTERM, find(s.argv[0]), s.argv[1:]...)
-		cmd.Args[0] = s.argv[0]
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, env.Stderr
-		cmd.Env = append(os.Environ(), cli.ParentEnv+"="+strconv.Itoa(os.Getpid()))
-		if err := cmd.Start(); err != nil {
-			return nil, fmt.Errorf("cannot start %s: %w", s.argv[0], err)
+	start := func(s pipeline.Stage, stdin io.Reader, stdout io.Writer) (*pipeline.Running, error) {
+		r, err := s.Start(stdin, stdout, env.Stderr)
+		if err == nil {
+			all = append(all, r)
 		}
-		r := &running{s.argv[0], cmd, make(chan error, 1)}
-		go func() { r.done <- cmd.Wait() }()
-		all = append(all, r)
-		return r, nil
+		return r, err
 	}
-	stop = func() { endAll(all, len(o.PostCommand) > 0) }
+	stop = func() {
+		pipeline.EndAll(all, func(name string) bool {
+			// Commands after the snapshot must complete: anything frozen by the
+			// commands before it would stay frozen.
+			return name == "zab-snap" && len(o.PostCommand) > 0
+		})
+	}
 
-	begun := map[int]*running{}
-	begin := func(k int) (r *running, err error) {
+	begun := map[int]*pipeline.Running{}
+	begin := func(k int) (r *pipeline.Running, err error) {
 		if begun[k] == nil {
 			from, to := &pipes[k-1].out, &pipes[k].in
 			begun[k], err = start(stages[k], *from, *to)
@@ -83,7 +70,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	}
 	// zab-plan can list the target meanwhile: that changes nothing.
 	for k := range stages {
-		if stages[k].argv[0] == "zab-plan" {
+		if stages[k].Argv[0] == "zab-plan" {
 			if _, err := begin(k); err != nil {
 				out.Close()
 				return err
@@ -95,7 +82,7 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 	if err != nil {
 		return err
 	}
-	if err := wait(ctx, first); err != nil && (exitCode(err) != cli.ExitFailed || len(rep.unlisted) == 0) {
+	if err := first.Wait(ctx); err != nil && (pipeline.ExitCode(err) != cli.ExitFailed || len(rep.unlisted) == 0) {
 		// The stage has printed the cause.
 		return silent{fmt.Errorf("cannot select the datasets to back up")}
 	}
@@ -114,8 +101,8 @@ func (o *Options) chain(ctx context.Context, env *cli.Env, stages []stage, rep *
 }
 
 // rest starts the remaining stages and feeds the selected records to the second stage.
-func (o *Options) rest(ctx context.Context, stages []stage, begin func(int) (*running, error), pipes []pipe, selected []*record.Record, rep *report) error {
-	var mine []*running
+func (o *Options) rest(ctx context.Context, stages []pipeline.Stage, begin func(int) (*pipeline.Running, error), pipes []pipe, selected []*record.Record, rep *report) error {
+	var mine []*pipeline.Running
 	for k := 1; k < len(stages); k++ {
 		r, err := begin(k)
 		if err != nil {
@@ -143,8 +130,8 @@ func (o *Options) rest(ctx context.Context, stages []stage, begin func(int) (*ru
 		return err
 	}
 	for _, r := range mine {
-		if err := wait(ctx, r); err != nil {
-			rep.ended(r.name, err)
+		if err := r.Wait(ctx); err != nil {
+			rep.ended(r.Name, err)
 		}
 	}
 	return nil
@@ -174,51 +161,5 @@ func makePipes(n int) (pipes []pipe, err error) {
 	return pipes, err
 }
 
-// wait waits for a stage to end, at most until the context ends.
-func wait(ctx context.Context, r *running) error {
-	select {
-	case err := <-r.done:
-		r.done <- err
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// endAll ends all stages that still run, first by SIGTERM, so that a stage can end its
-// own children on both sides and a receive can save its received part. With hooks,
-// zab-snap is waited for however long it takes, because commands after the snapshot must
-// complete: anything frozen by the commands before it would stay frozen. A second signal
-// ends even zab-snap.
-func endAll(all []*running, hooks bool) {
-	for _, r := range all {
-		_ = r.cmd.Signal(syscall.SIGTERM)
-	}
-	deadline := time.After(15 * time.Second)
-	for _, r := range all {
-		if hooks && r.name == "zab-snap" {
-			<-r.done
-			r.done <- nil
-			continue
-		}
-		select {
-		case <-r.done:
-			r.done <- nil
-		case <-deadline:
-			_ = r.cmd.Signal(syscall.SIGKILL)
-			deadline = time.After(time.Second)
-		}
-	}
-}
-
 // silent is an error whose cause a stage has already printed.
 type silent struct{ error }
-
-// exitCode returns the exit status of a stage, or -1 if a signal ended it.
-func exitCode(err error) int {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.ExitCode()
-	}
-	return -1
-}

@@ -13,12 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"zab/lib/cache"
 	"zab/lib/chain"
 	"zab/lib/cli"
 	"zab/lib/dataset"
+	"zab/lib/pipeline"
 	"zab/lib/plan"
 	"zab/lib/schedule"
 	"zab/lib/selection"
@@ -142,18 +142,7 @@ func (o *Options) check(args []string) error {
 	if len(args) == 1 {
 		args = append(args, "no-target")
 	}
-	for _, s := range all.stages(args) {
-		if s.program.Check == nil {
-			continue
-		}
-		if _, err := s.program.Parser().ParseArgs(s.argv[1:]); err != nil {
-			return fmt.Errorf("%s", strings.TrimSpace(err.Error()))
-		}
-		if err := s.program.Check(s.operands); err != nil {
-			return err
-		}
-	}
-	return nil
+	return pipeline.Check(all.stages(args))
 }
 
 // keeps describes the schedules of source and target.
@@ -179,7 +168,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	stages := o.stages(args)
 	if o.ShowPipeline {
-		_, err := fmt.Fprint(env.Stdout, pipeline(stages))
+		_, err := fmt.Fprint(env.Stdout, pipeline.Text(stages))
 		return err
 	}
 	if err := o.connect(ctx, env); err != nil {

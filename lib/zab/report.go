@@ -14,6 +14,7 @@ import (
 
 	"zab/lib/cli"
 	"zab/lib/dataset"
+	"zab/lib/pipeline"
 	"zab/lib/record"
 )
 
@@ -376,7 +377,7 @@ func (r *report) gone(list []record.Verdict) int {
 // (such as a failed command after the snapshot), on stderr.
 func (r *report) ended(name string, err error) {
 	r.dead = true
-	if code := exitCode(err); code != cli.ExitFailed && code != cli.ExitPipe {
+	if code := pipeline.ExitCode(err); code != cli.ExitFailed && code != cli.ExitPipe {
 		r.env.Errorf("%s ended unexpectedly: %s", name, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"zab/lib/cli"
+	"zab/lib/pipeline"
 )
 
 // The arguments that stages get mean what was given to zab.
@@ -16,7 +17,7 @@ func TestGiven(t *testing.T) {
 		}
 		return o
 	}
-	if given := parse().given(); len(given) > 0 {
+	if given := pipeline.Given(parse()); len(given) > 0 {
 		t.Errorf("without an option: %q", given)
 	}
 	more := map[string][]string{
@@ -37,7 +38,7 @@ func TestGiven(t *testing.T) {
 		}
 		for _, v := range append(more[name], values[name].good) {
 			o := parse("--" + name + "=" + v)
-			given := o.given()
+			given := pipeline.Given(o)
 			if len(given) != 1 || given[name] == nil || !reflect.DeepEqual(parse(given[name]...), o) {
 				t.Errorf("--%s=%s is passed on as %q", name, v, given)
 			}

@@ -1,6 +1,6 @@
 # Completion for bash: source this file, or install it as
 # /usr/share/bash-completion/completions/zab with links to it named zab-select,
-# zab-list, zab-snap, zab-plan, zab-xfer, zab-thin, zab-verify and zab-digest.
+# zab-list, zab-snap, zab-plan, zab-xfer, zab-thin, zab-verify, zab-digest and zab-status.
 # shellcheck shell=bash
 
 # The long options of a command; those that take a value end with =.
@@ -16,6 +16,7 @@ _zab_options() {
 	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --every= --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --picture --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
 	zab-verify) echo '--budget= --debug --dry-run --fetch --full-every= --help --jobs= --now= --oldest-first --query-timeout= --rate= --ssh-config= --verbose --version' ;;
 	zab-digest) echo '--base-last= --help --objects --version' ;;
+	zab-status) echo '--check-holds --crit= --debug --dry-run --exclude-received --exclude-snapshot-pattern= --help --hold-format= --include-received --min-change= --nagios --now= --orphans-are= --other-snapshots --prometheus= --property-format= --query-timeout= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --strip-path= --table --utc --verbose --version --warn= --within= --zabbix' ;;
 	# options: end
 	esac
 }
@@ -61,7 +62,7 @@ _zab() {
 		_zab_offer < <(compgen -A hostname)
 		return
 		;;
-	--ssh-config | --target-state)
+	--ssh-config | --target-state | --prometheus)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
@@ -90,9 +91,9 @@ _zab() {
 		fi
 	done
 	case $cmd:$operands in
-	zab:0 | zab-select:0) _zab_offer < <(_zab_backups) ;;
-	zab:1 | zab-plan:0 | zab-list:*) _zab_offer < <(_zab_datasets) ;;
+	zab:0 | zab-select:0 | zab-status:0) _zab_offer < <(_zab_backups) ;;
+	zab:1 | zab-status:1 | zab-plan:0 | zab-list:*) _zab_offer < <(_zab_datasets) ;;
 	esac
 }
 
-complete -F _zab zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-verify zab-digest
+complete -F _zab zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-verify zab-digest zab-status

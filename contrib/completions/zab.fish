@@ -1,7 +1,7 @@
 # Completion for fish: install this file in a directory of
 # $fish_complete_path, such as /usr/share/fish/vendor_completions.d, with links
 # to it named zab-select.fish, zab-list.fish, zab-snap.fish, zab-plan.fish,
-# zab-xfer.fish, zab-thin.fish, zab-verify.fish and zab-digest.fish.
+# zab-xfer.fish, zab-thin.fish, zab-verify.fish, zab-digest.fish and zab-status.fish.
 
 function __zab_datasets
     zfs list -H -o name -t filesystem,volume 2>/dev/null
@@ -12,11 +12,12 @@ function __zab_backups
         string replace -rf '^autobackup:' '' | sort -u
 end
 
-for c in zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-verify zab-digest
+for c in zab zab-select zab-list zab-snap zab-plan zab-xfer zab-thin zab-verify zab-digest zab-status
     complete -c $c -e
     complete -c $c -f
 end
 complete -c zab -a '(__zab_backups; __zab_datasets)'
+complete -c zab-status -a '(__zab_backups; __zab_datasets)'
 complete -c zab-select -a '(__zab_backups)'
 complete -c zab-list -a '(__zab_datasets)'
 complete -c zab-plan -a '(__zab_datasets)'
@@ -239,4 +240,34 @@ complete -c zab-digest -l objects -d 'Print a line for each object, too'
 complete -c zab-digest -l base-last -x -d 'Highest number of an object in the base of an increment: the last_object of its digest'
 complete -c zab-digest -s h -l help -d 'Show this help'
 complete -c zab-digest -l version -d 'Print the version'
+complete -c zab-status -s n -l dry-run -d 'Change nothing; show what would be done'
+complete -c zab-status -s v -l verbose -d 'Say what is done'
+complete -c zab-status -s d -l debug -d 'Print each command that is started, ready to paste into a shell'
+complete -c zab-status -l now -x -d 'Act as if it were TIME: RFC 3339, or local time such as 2026-11-22T03:00:00'
+complete -c zab-status -l ssh-config -rF -d 'Configuration file for ssh'
+complete -c zab-status -l query-timeout -x -d 'Time limit of a query of a host, such as a listing; 0 is no limit'
+complete -c zab-status -s h -l help -d 'Show this help'
+complete -c zab-status -l version -d 'Print the version'
+complete -c zab-status -l warn -x -d 'Warn of a copy that is older, such as 26h or 2d'
+complete -c zab-status -l crit -x -d 'Call a copy critical that is older'
+complete -c zab-status -l orphans-are -x -d 'Verdict on copies without a source: ok, warn or crit'
+complete -c zab-status -l check-holds -d 'Also look for holds of ours that are missing or left over'
+complete -c zab-status -l min-change -x -d 'Only snapshot datasets with at least this many bytes written since our newest snapshot'
+complete -c zab-status -l table -d 'Print a table, as on a terminal'
+complete -c zab-status -l nagios -d 'Print one line for Nagios or Icinga'
+complete -c zab-status -l prometheus -rF -d 'Write metrics for Prometheus to FILE, whole or not at all; - is standard output'
+complete -c zab-status -l zabbix -d 'Print items, and their discovery, for zabbix_sender'
+complete -c zab-status -l ssh-source -xa '(__fish_complete_user_at_hosts)' -d 'Host that the source datasets are on; this machine without it'
+complete -c zab-status -l ssh-target -xa '(__fish_complete_user_at_hosts)' -d 'Host that the target is on; this machine without it'
+complete -c zab-status -l strip-path -x -d 'Strip the first N components of a source\'s name from the name of its copy'
+complete -c zab-status -l other-snapshots -d 'Send all snapshots, not only ours'
+complete -c zab-status -l exclude-received -d 'Leave out datasets whose property was received with a stream'
+complete -c zab-status -l include-received -d 'Keep datasets whose property was received, and copies of what the target\'s host has itself'
+complete -c zab-status -l within -xa '(__zab_datasets)' -d 'Search for selected datasets only at and below DATASET'
+complete -c zab-status -l show-pipeline -d 'Print the shell pipeline that does the same, and do nothing'
+complete -c zab-status -l property-format -x -d 'Name of the selecting property; {} is the backup name'
+complete -c zab-status -l snapshot-format -x -d 'Names of our snapshots: {} is the backup name, the rest as for strftime'
+complete -c zab-status -l utc -d 'Times in snapshot names are UTC, not local time'
+complete -c zab-status -l exclude-snapshot-pattern -x -d 'Ignore snapshots whose full name matches'
+complete -c zab-status -l hold-format -x -d 'Tag of our holds; {} is the backup name'
 # options: end

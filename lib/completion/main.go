@@ -20,6 +20,7 @@ import (
 	"zab/lib/plan"
 	"zab/lib/selection"
 	"zab/lib/snap"
+	"zab/lib/status"
 	"zab/lib/thin"
 	"zab/lib/verify"
 	"zab/lib/xfer"
@@ -34,7 +35,7 @@ const dir = "../../contrib/completions"
 // programs are all programs, in the order of the pipeline.
 var programs = []func() cli.Program{
 	zab.Program, selection.Program, list.Program, snap.Program, plan.Program, xfer.Program, thin.Program,
-	verify.Program, digest.Program,
+	verify.Program, digest.Program, status.Program,
 }
 
 // tables are the functions that write the table of one program, by the file of a shell.

@@ -84,6 +84,8 @@ type Record struct {
 	Thin *Thin `json:"thin,omitzero"`
 	// Verify is the outcome of zab-verify.
 	Verify *Verify `json:"verify,omitzero"`
+	// Status is how current the copy is, as zab-status judged it.
+	Status *Status `json:"status,omitzero"`
 	// Warnings are notes for an attentive reader, about things that are no failures.
 	Warnings []string `json:"warnings,omitzero"`
 	// Error keeps every later command from acting on this record.
@@ -474,6 +476,59 @@ type Verdict struct {
 	Why []string `json:"why"`
 	// Destroyed: the snapshot has been destroyed.
 	Destroyed bool `json:"destroyed,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// The values of Status.Verdict.
+const (
+	StatusOK      = "ok"
+	StatusWarn    = "warn"
+	StatusCrit    = "crit"
+	StatusUnknown = "unknown" // not enough was found out to say another
+)
+
+// Status is the state of the backup of one dataset: how current its copy is.
+type Status struct {
+	Verdict string `json:"verdict"`
+	// Why lists the reasons of a verdict other than ok, Notes what else is worth knowing.
+	Why   []string `json:"why,omitzero"`
+	Notes []string `json:"notes,omitzero"`
+	// Newest is the newest snapshot of ours on the source, or of an orphan; NewestTime is
+	// when it was made, in seconds since the epoch.
+	Newest     string `json:"newest,omitzero"`
+	NewestTime *int64 `json:"newest_time,omitzero"`
+	// Common is the newest snapshot that both sides have in common, by its name on the
+	// target; CommonTime is when it was made.
+	Common     string `json:"common,omitzero"`
+	CommonTime *int64 `json:"common_time,omitzero"`
+	// Age is how old the state is, in seconds, that the copy has: 0 if the source has not
+	// changed since.
+	Age *int64 `json:"age,omitzero"`
+	// Written is the number of bytes written to the source since Common.
+	Written *int64 `json:"written,omitzero"`
+	// Snapshots and TargetSnapshots are the numbers of snapshots on both sides.
+	Snapshots       *int64 `json:"snapshots,omitzero"`
+	TargetSnapshots *int64 `json:"target_snapshots,omitzero"`
+	// ResumeBytes is the part of an interrupted stream that the target has, in bytes;
+	// ResumeTotal is about the size of that stream.
+	ResumeBytes *int64 `json:"resume_bytes,omitzero"`
+	ResumeTotal *int64 `json:"resume_total,omitzero"`
+	// Misplaced are the holds of ours that are missing on Common, or left on other
+	// snapshots; nil if the holds were not listed.
+	Misplaced []Misplaced `json:"misplaced,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
+
+// Misplaced is a hold of ours that is missing, or left where nothing needs it.
+type Misplaced struct {
+	// Side is source or target, Snapshot the name of the snapshot.
+	Side     string `json:"side"`
+	Snapshot string `json:"snapshot"`
+	Tag      string `json:"tag"`
+	// Missing: the snapshot should have the hold; otherwise it should not.
+	Missing bool `json:"missing,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }

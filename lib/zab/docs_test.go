@@ -21,6 +21,7 @@ import (
 	"zab/lib/record"
 	"zab/lib/selection"
 	"zab/lib/snap"
+	"zab/lib/status"
 	"zab/lib/thin"
 	"zab/lib/verify"
 	"zab/lib/xfer"
@@ -32,11 +33,11 @@ const root = "../.."
 
 var programs = map[string]func() cli.Program{
 	"zab": Program, "zab-select": selection.Program, "zab-list": list.Program, "zab-snap": snap.Program,
-	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program, "zab-digest": digest.Program, "zab-verify": verify.Program,
+	"zab-plan": plan.Program, "zab-xfer": xfer.Program, "zab-thin": thin.Program, "zab-digest": digest.Program, "zab-verify": verify.Program, "zab-status": status.Program,
 }
 
 // names are the names of the programs, in the order of the pipeline.
-var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin", "zab-verify", "zab-digest"}
+var names = []string{"zab", "zab-select", "zab-list", "zab-snap", "zab-plan", "zab-xfer", "zab-thin", "zab-verify", "zab-digest", "zab-status"}
 
 func read(t *testing.T, path string) string {
 	t.Helper()
@@ -229,7 +230,7 @@ func TestDocsOptionsAgree(t *testing.T) {
 // TestDocsOptionTextsAgree checks that the pages describe an option in the same words,
 // except where the descriptions have to differ.
 func TestDocsOptionTextsAgree(t *testing.T) {
-	differ := []string{"dry-run", "verbose", "debug", "now", "rate", "jobs"}
+	differ := []string{"dry-run", "verbose", "debug", "now", "rate", "jobs", "min-change", "within"}
 	// Pages refer differently to their own sections and to those of other pages.
 	see := regexp.MustCompile(`See\n\.Sx [^\n]*\n(in\n\.Xr [^\n]*\n)?`)
 	first := map[string]string{}
@@ -259,6 +260,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-plan":   {"orphans", "target-state"},
 		"zab-thin":   {"explain", "picture", "every"},
 		"zab-digest": {"objects", "base-last"},
+		"zab-status": {"warn", "crit", "orphans-are", "check-holds", "table", "nagios", "prometheus", "zabbix"},
 	}
 	has := map[string]bool{}
 	for _, o := range options(Program()) {
@@ -328,6 +330,7 @@ func TestDocsRecordFields(t *testing.T) {
 		"Results":                 {record.Result{}},
 		"Verdicts":                {record.Thin{}, record.Verdict{}, record.Wait{}},
 		"Verification":            {record.Verify{}, record.DifferentObject{}},
+		"The status":              {record.Status{}, record.Misplaced{}},
 		"Errors":                  {record.Error{}},
 	} {
 		var want, have []string

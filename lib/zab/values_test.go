@@ -75,6 +75,11 @@ var values = map[string]struct {
 	"search-every":    {"1d", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x"}},
 	"destroy-missing": {"30d", []string{"soon", "30", "-1d", "1d1w", huge, huge + "d", "99999y", "30x", "1.5d", "1e9d"}},
 
+	"warn":        {"20h", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x", "1.5h"}},
+	"crit":        {"3d", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x", "1.5h", "1h"}},
+	"orphans-are": {"ok", []string{"OK", "bad", "unknown", "1"}},
+	"prometheus":  {"zab.prom", freeText},
+
 	"base-last": {"433", []string{"x", "-1", "1.5", "0x10", "1e9", huge + "0"}},
 
 	"full-every": {"30d", []string{"soon", "30", "-1d", huge, huge + "d", "30x", "1.5d"}},
@@ -118,7 +123,10 @@ func TestValues(t *testing.T) {
 			for _, v := range append([]string{"", " ", "\t"}, row.bad...) {
 				code, ran, stderr := tried(t, name, o.LongName, v)
 				want := 2
-				if name == "zab" {
+				switch name {
+				case "zab-status":
+					want = 3
+				case "zab":
 					want = 255
 				}
 				line, _, _ := strings.Cut(stderr, "\n")

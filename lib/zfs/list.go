@@ -123,6 +123,20 @@ func (h *Host) FindHeld(ctx context.Context, snapshots []string) (map[string]rec
 	return out, err
 }
 
+// FindCreated is Find, with when each was made.
+func (h *Host) FindCreated(ctx context.Context, names []string) (map[string]record.Snapshot, error) {
+	found, err := h.find(ctx, names, []string{"creation"})
+	out := make(map[string]record.Snapshot, len(found))
+	for name, row := range found {
+		e := row.Entry()
+		if n, ok := (Value{Value: row.Extra[0]}).Int(); ok {
+			e.Creation = &n
+		}
+		out[name] = e
+	}
+	return out, err
+}
+
 func (h *Host) find(ctx context.Context, names, extra []string) (map[string]Row, error) {
 	found := map[string]Row{}
 	if len(names) == 0 {

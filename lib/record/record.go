@@ -514,12 +514,19 @@ type Status struct {
 	// ResumeTotal is about the size of that stream.
 	ResumeBytes *int64 `json:"resume_bytes,omitzero"`
 	ResumeTotal *int64 `json:"resume_total,omitzero"`
+	// Proof is how the copy was verified last: ProofFull, ProofIncrement, ProofDifferent or
+	// StatusNeverProved; ProofTime is when. Both are absent if that was not asked for.
+	Proof     string `json:"proof,omitzero"`
+	ProofTime *int64 `json:"proof_time,omitzero"`
 	// Misplaced are the holds of ours that are missing on Common, or left on other
 	// snapshots; nil if the holds were not listed.
 	Misplaced []Misplaced `json:"misplaced,omitzero"`
 	// Unknown are the fields that this version does not know.
 	Unknown jsontext.Value `json:",embed"`
 }
+
+// StatusNeverProved is the Status.Proof of a copy that was never verified.
+const StatusNeverProved = "never"
 
 // Misplaced is a hold of ours that is missing, or left where nothing needs it.
 type Misplaced struct {

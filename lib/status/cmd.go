@@ -30,6 +30,7 @@ type Options struct {
 	Warn       schedule.Age `long:"warn" section:"verdict" value-name:"AGE" default:"26h" unquote:"false" description:"Warn of a copy that is older, such as 26h or 2d"`
 	Crit       schedule.Age `long:"crit" section:"verdict" value-name:"AGE" default:"50h" unquote:"false" description:"Call a copy critical that is older"`
 	OrphansAre verdict      `long:"orphans-are" section:"verdict" value-name:"VERDICT" default:"warn" unquote:"false" description:"Verdict on copies without a source: ok, warn or crit"`
+	Verified   schedule.Age `long:"verified-within" section:"verdict" value-name:"AGE" unquote:"false" description:"Warn of a copy that zab-verify did not prove within AGE, such as 35d"`
 	Holds      bool         `long:"check-holds" section:"verdict" description:"Also look for holds of ours that are missing or left over"`
 	MinChange  int64        `long:"min-change" section:"snapshots" value-name:"BYTES" default:"1" base:"10" description:"Only snapshot datasets with at least this many bytes written since our newest snapshot"`
 
@@ -125,7 +126,7 @@ func (o *Options) check(args []string) error {
 
 func (o *Options) rules(env *cli.Env) *Rules {
 	return &Rules{Now: env.Now.Unix(), Warn: o.Warn.Seconds(), Crit: o.Crit.Seconds(), MinChange: o.MinChange,
-		Hidden: len(o.Patterns) > 0, Orphan: string(o.OrphansAre)}
+		Verified: o.Verified.Seconds(), Hidden: len(o.Patterns) > 0, Orphan: string(o.OrphansAre)}
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {

@@ -25,6 +25,11 @@ func (o *Options) facts(ctx context.Context, env *cli.Env, all []*record.Record)
 	if err := o.readWritten(ctx, env, all); err != nil {
 		return err
 	}
+	if o.Verified.Seconds() > 0 {
+		if err := o.readProofs(ctx, env, all); err != nil {
+			return err
+		}
+	}
 	if o.Holds {
 		return o.readHolds(ctx, env, all)
 	}

@@ -17,6 +17,8 @@ import (
 type Rules struct {
 	Now        int64 // in seconds since the epoch
 	Warn, Crit int64 // ages in seconds beyond which a copy is too old
+	// Verified is the age in seconds beyond which a proof is too old; 0 asks for none.
+	Verified int64
 	// MinChange is the number of bytes from which on a dataset has changed; 0 if it gets
 	// a new snapshot even without a change.
 	MinChange int64
@@ -56,12 +58,12 @@ func (s *state) is(verdict, format string, a ...any) {
 // zab-snap: nil for one that belongs to no backup, such as a dataset that is not selected,
 // or one below the target that has no snapshot of this backup. Snapshots must be marked as
 // ours. What only zab-status asks zfs for comes with the record: the creation of the
-// snapshots whose age counts, and in its status, if it has one, the fields Written and
-// Misplaced.
+// snapshots whose age counts, and in its status, if it has one, the fields Written,
+// Misplaced, Proof and ProofTime.
 func Judge(r *record.Record, rules *Rules) *record.Status {
 	s := &state{Status: record.Status{Verdict: record.StatusOK}, rules: rules}
 	if r.Status != nil {
-		s.Misplaced = r.Status.Misplaced
+		s.Misplaced, s.Proof, s.ProofTime = r.Status.Misplaced, r.Status.Proof, r.Status.ProofTime
 	}
 	switch {
 	case r.Type == record.TypeUnlisted:
@@ -188,6 +190,7 @@ func (s *state) dataset(r *record.Record) {
 		}
 	default:
 		s.old("the newest common snapshot")
+		s.proof()
 	}
 	for _, note := range notes {
 		if text := note(r, s); text != "" {

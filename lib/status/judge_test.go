@@ -213,3 +213,31 @@ func TestWorst(t *testing.T) {
 		}
 	}
 }
+
+func TestProof(t *testing.T) {
+	ago := func(hours int64) *int64 { return record.Ptr(now - hours*hour) }
+	for _, c := range []struct {
+		within int64 // hours
+		proof  string
+		at     *int64
+		want   string
+	}{
+		{0, "", nil, "ok"},
+		{0, record.ProofDifferent, ago(1), "ok"}, // not asked for
+		{10, "", nil, "unknown it is not known when the copy was verified"},
+		{10, record.StatusNeverProved, nil, "warn the copy was never verified"},
+		{10, record.ProofFull, ago(9), "ok"},
+		{10, record.ProofIncrement, ago(11), "warn the copy was verified 11h ago, more than 10h"},
+		{10, record.ProofDifferent, ago(1), "crit the copy was not equal to its source when it was verified"},
+		{10, record.ProofFull, ago(-1), "unknown the copy was verified in the future: is a clock wrong?"},
+	} {
+		rules := testRules()
+		rules.Verified = c.within * hour
+		r := selected(0, snapshots("b-1/1"), snapshots("b-1/1"))
+		r.Status = &record.Status{Proof: c.proof, ProofTime: c.at}
+		s := Judge(r, rules)
+		if got := strings.TrimSpace(s.Verdict + " " + strings.Join(s.Why, "; ")); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

@@ -31,6 +31,12 @@ var quantities = []quantity{
 	{"zab_status_target_snapshots", "Snapshots on the target.", "target.snapshots", func(r row) *int64 { return r.s.TargetSnapshots }},
 	{"zab_status_resume_bytes", "Bytes that the target has of an interrupted stream.", "resume", func(r row) *int64 { return r.s.ResumeBytes }},
 	{"zab_status_conflict", "Whether the copy is in conflict with its source.", "conflict", func(r row) *int64 { return r.conflict() }},
+	{"zab_status_verified_timestamp_seconds", "When the copy was verified last and was equal to its source.", "verified.timestamp", func(r row) *int64 {
+		if r.s.Proof == record.ProofDifferent {
+			return nil
+		}
+		return r.s.ProofTime
+	}},
 	{"zab_status_misplaced_holds", "Holds of zab that are missing or left over.", "misplaced", func(r row) *int64 {
 		if r.s.Misplaced == nil {
 			return nil

@@ -82,8 +82,9 @@ var values = map[string]struct {
 
 	"base-last": {"433", []string{"x", "-1", "1.5", "0x10", "1e9", huge + "0"}},
 
-	"full-every": {"30d", []string{"soon", "30", "-1d", huge, huge + "d", "30x", "1.5d"}},
-	"budget":     {"500G", []string{"big", "-1", "0", "0M", huge, "1e9", "1.5M", "1Q", "10MM", "M"}},
+	"verified-within": {"35d", []string{"soon", "30", "-1d", huge, huge + "d", "30x", "1.5d"}},
+	"full-every":      {"30d", []string{"soon", "30", "-1d", huge, huge + "d", "30x", "1.5d"}},
+	"budget":          {"500G", []string{"big", "-1", "0", "0M", huge, "1e9", "1.5M", "1Q", "10MM", "M"}},
 
 	"depth":  {"0", []string{"x", "-2", huge, "1e9", "1.5", "0x10"}},
 	"backup": {"offsite1", []string{"Upper", "a b", "-a", long}},

@@ -1,0 +1,72 @@
+package status
+
+import (
+	"context"
+
+	"zab/lib/cli"
+	"zab/lib/record"
+	"zab/lib/zfs"
+)
+
+// readProofs reads when the copies were verified last, with one program for each target
+// host.
+func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Record) error {
+	var hosts []string
+	copies := map[string][]*record.Record{}
+	for _, r := range all {
+		t := r.Target
+		if r.Type != record.TypeDataset || t == nil || len(t.Snapshots) == 0 {
+			continue
+		}
+		if copies[t.Host] == nil {
+			hosts = append(hosts, t.Host)
+		}
+		copies[t.Host] = append(copies[t.Host], r)
+	}
+	for _, dest := range hosts {
+		host := env.Machine.Host(dest)
+		var names []string
+		for _, r := range copies[dest] {
+			names = append(names, r.Target.Name)
+		}
+		got, err := host.Existing(ctx, []string{zfs.ProofProp}, names)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			o.warn(env, "cannot read when the copies on %s were verified: %s", host, err)
+		}
+		for _, r := range copies[dest] {
+			d, ok := got[r.Target.Name]
+			if !ok {
+				continue
+			}
+			s := asked(r)
+			s.Proof = record.StatusNeverProved
+			if p := d.Proof(); p != nil {
+				s.Proof, s.ProofTime = p.How, &p.At
+			}
+		}
+	}
+	return nil
+}
+
+// proof judges when the copy was verified.
+func (s *state) proof() {
+	if s.rules.Verified == 0 {
+		return
+	}
+	age, future := s.age(s.ProofTime)
+	switch {
+	case s.Proof == "":
+		s.is(record.StatusUnknown, "it is not known when the copy was verified")
+	case s.Proof == record.StatusNeverProved:
+		s.is(record.StatusWarn, "the copy was never verified")
+	case s.Proof == record.ProofDifferent:
+		s.is(record.StatusCrit, "the copy was not equal to its source when it was verified")
+	case future:
+		s.is(record.StatusUnknown, "the copy was verified in the future: is a clock wrong?")
+	case *age > s.rules.Verified:
+		s.is(record.StatusWarn, "the copy was verified %s ago, more than %s", ageText(*age), ageText(s.rules.Verified))
+	}
+}

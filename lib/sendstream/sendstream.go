@@ -33,11 +33,12 @@ type Rule struct {
 	// the rest of the stream passes uninspected after the first snapshot's BEGIN record,
 	// and the receiver must be given the snapshot's name, so that zfs receives no other.
 	Several bool
-	// Without are the names of properties that the stream may not bring; see Brings.
-	Without []string
-	// Trusted says that this machine's zfs sends the stream: it is only held to Without,
+	// Trusted says that this machine's zfs sends the stream: it is held to Without alone,
 	// and passes if it does not begin as one of zfs.
 	Trusted bool
+	// Without are the names of properties that the first package header of the stream may
+	// not bring; see Brings. A stream that is not trusted can bring them in another.
+	Without []string
 }
 
 // Rest means the whole remaining stream.

@@ -35,6 +35,7 @@ func (x *stage) commit(ctx context.Context, batch []*job) {
 		time.AfterFunc(10*time.Second, func() { cancel(context.Cause(ctx)) })
 	})()
 	verify(long, batch)
+	unshare(long, batch)
 	mount(long, batch)
 	mark(long, batch, false)
 	holds(long, batch, record.DoHold)

@@ -5,20 +5,21 @@ import (
 
 	"zab/lib/record"
 	"zab/lib/sendstream"
+	"zab/lib/stream"
 )
 
-// rule returns the rule for the stream of a receive step; nil if it may bring all
-// properties and the source is this machine, whose zfs is trusted to send the stream it
-// was asked for.
-func (j *job) rule(s *record.Step, without []string) *sendstream.Rule {
+// rule returns the rule for the stream of a receive step; see transfer. It is nil if
+// nothing is watched for and the source is this machine, whose zfs is trusted to send the
+// stream it was asked for.
+func (j *job) rule(s *record.Step, unneeded []string, watch bool) *sendstream.Rule {
 	if j.x.source(j.r).Here() {
-		if without == nil {
+		if !watch {
 			return nil
 		}
-		return &sendstream.Rule{Trusted: true, Without: without}
+		return &sendstream.Rule{Trusted: true, Without: unneeded}
 	}
 	from, err := strconv.ParseUint(s.FromGUID, 10, 64)
-	return &sendstream.Rule{FromGUID: from, AnyBase: err != nil && s.From != "", Several: len(s.Through) > 0, Without: without}
+	return &sendstream.Rule{FromGUID: from, AnyBase: err != nil && s.From != "", Several: len(s.Through) > 0}
 }
 
 // visible cuts streams so that each can be held to its rule. A stream of several
@@ -26,7 +27,8 @@ func (j *job) rule(s *record.Step, without []string) *sendstream.Rule {
 // goes from one host to another compressed or through pipe commands, each snapshot is
 // sent alone.
 func (j *job) visible(steps []record.Step) []record.Step {
-	if j.seen() {
+	t := stream.Transfer{Source: j.x.source(j.r), Target: j.x.target(j.r), Options: &j.x.o.Stream}
+	if t.SeenHere() {
 		return steps
 	}
 	var out []record.Step

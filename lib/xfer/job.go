@@ -98,6 +98,9 @@ type job struct {
 	// unshared: the stream that created the copy was received with -x for the sharing
 	// properties, and zfs keeps that.
 	unshared bool
+	// shares: a stream that may have brought sharing properties was received, or begun,
+	// with -x for them; see unshare.
+	shares bool
 	// leftOut is how many times steps were replaced to leave snapshots out; see leaveOut.
 	leftOut int
 	// omitted has the warnings about snapshots left out, given if the rest arrives.
@@ -252,6 +255,7 @@ func (j *job) execute(ctx context.Context) error {
 		}
 		n := stepsTogether(j.r.Steps[i:])
 		if err := kinds[s.Do].do(j, ctx, i, n); err != nil {
+			j.unshareNow(ctx)
 			for k := i; k < i+n; k++ {
 				if res := j.result(k); !res.Done {
 					res.Message = err.Error()

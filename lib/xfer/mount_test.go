@@ -142,7 +142,7 @@ func TestVisible(t *testing.T) {
 		var got []string
 		for _, s := range j.visible([]record.Step{step}) {
 			got = append(got, s.From+">"+s.To)
-			if r := j.rule(&s, nil); c.source == "" && r != nil || c.source != "" && (r == nil || r.Several != (len(s.Through) > 0) || r.FromGUID != 10+uint64(s.From[0]-'0')) {
+			if r := j.rule(&s, nil, false); c.source == "" && r != nil || c.source != "" && (r == nil || r.Several != (len(s.Through) > 0) || r.FromGUID != 10+uint64(s.From[0]-'0')) {
 				t.Errorf("%+v: %+v for %+v", c, r, s)
 			}
 		}

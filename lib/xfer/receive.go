@@ -14,15 +14,16 @@ import (
 	"zab/lib/zfs"
 )
 
-// transfer returns the stream of a receive step; without are the properties that it may
-// not bring.
-func (j *job) transfer(s *record.Step, without []string) (*stream.Transfer, error) {
+// transfer returns the stream of a receive step. It is received without the -x of the
+// properties that are unneeded; with watch, it may not bring them.
+func (j *job) transfer(s *record.Step, unneeded []string, watch bool) (*stream.Transfer, error) {
 	send, err := zfs.SendArgv(j.r.Name, s)
 	if err != nil {
 		return nil, err
 	}
 	recv := *s
 	recv.Set = mergeProps(s.Set, s.Exclude, j.keep)
+	recv.Exclude = slices.DeleteFunc(slices.Clone(s.Exclude), func(name string) bool { return slices.Contains(unneeded, name) })
 	if j.zoned {
 		recv.Set, recv.Exclude = forZone(recv.Set, recv.Exclude)
 	}
@@ -34,7 +35,7 @@ func (j *job) transfer(s *record.Step, without []string) (*stream.Transfer, erro
 		Options:     &j.x.o.Stream,
 		Limiter:     j.x.limiter,
 		LongStreams: j.x.longStreams,
-		Rule:        j.rule(s, without),
+		Rule:        j.rule(s, unneeded, watch),
 	}, nil
 }
 
@@ -69,7 +70,7 @@ func checkReceive(r *record.Record, s *record.Step, dry bool) error {
 // would send.
 func (j *job) showReceive(ctx context.Context, i, _ int) ([]string, error) {
 	s, res := &j.r.Steps[i], j.result(i)
-	t, err := j.transfer(s, nil)
+	t, err := j.transfer(s, nil, false)
 	if err != nil {
 		return nil, err
 	}
@@ -291,11 +292,11 @@ func (j *job) finalError(ctx context.Context, i int, err error) error {
 	return nil
 }
 
-// run sends and receives s, which is step i or the rest of it, as one stream. The error is
-// a sendstream.Brings if the stream brings one of the properties without, and nothing of
-// it has been received.
-func (j *job) run(ctx context.Context, i int, what string, s *record.Step, without []string) error {
-	t, err := j.transfer(s, without)
+// run sends and receives s, which is step i or the rest of it, as one stream; see transfer.
+// The error is a sendstream.Brings if the stream brings a property that is watched for, and
+// then nothing of it has been received.
+func (j *job) run(ctx context.Context, i int, what string, s *record.Step, unneeded []string, watch bool) error {
+	t, err := j.transfer(s, unneeded, watch)
 	if err != nil {
 		return wrap(err, "%s", what)
 	}

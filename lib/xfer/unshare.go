@@ -5,72 +5,95 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"zab/lib/record"
 	"zab/lib/sendstream"
-	"zab/lib/stream"
+	"zab/lib/zfs"
 )
 
 // send sends and receives s, which is step i or the rest of it, as one stream.
 //
 // zfs receive -x costs a transaction of the target's pool for each property and snapshot,
-// whether or not the stream brings the property. So a stream is first received without -x
-// for the sharing properties, and is given up before a byte of it has reached zfs if it
-// brings one of them. Then it is sent again and received with -x.
+// whether or not the stream brings the property. So a stream of this machine is first
+// received without -x for the sharing properties, and is given up before a byte of it has
+// reached zfs if it brings one of them. Then it is sent again and received with -x.
+//
+// A stream of another host is always received with -x: it may hide a second package, with
+// properties of its own, behind its first snapshot.
 func (j *job) send(ctx context.Context, i int, what string, s *record.Step) error {
-	plain := *s
-	plain.Exclude = slices.DeleteFunc(slices.Clone(s.Exclude), isSharing)
-	if len(plain.Exclude) == len(s.Exclude) {
-		return j.run(ctx, i, what, s, nil)
+	var sharing []string
+	for _, name := range s.Exclude {
+		if isSharing(name) {
+			sharing = append(sharing, name)
+		}
 	}
-	if j.unshared {
-		return j.run(ctx, i, what, &plain, nil)
+	// A crash may have come between a property of the first stream and its -x.
+	begun := s.Token != "" && record.MakesDataset(s.From)
+	switch {
+	case sharing == nil:
+		return j.run(ctx, i, what, s, nil, false)
+	case !j.x.source(j.r).Here():
+		j.shares = true
+		return j.run(ctx, i, what, s, nil, false)
+	case j.unshared:
+		return j.run(ctx, i, what, s, sharing, false)
+	case !begun:
+		err := j.run(ctx, i, what, s, sharing, true)
+		if b := (*sendstream.Brings)(nil); !errors.As(err, &b) {
+			return err
+		}
 	}
-	if !j.seen() {
-		return j.run(ctx, i, what, s, nil)
-	}
-	err := j.run(ctx, i, what, &plain, slices.DeleteFunc(slices.Clone(s.Exclude), func(p string) bool { return !isSharing(p) }))
-	if b := (*sendstream.Brings)(nil); !errors.As(err, &b) {
-		return err
-	}
-	if err := j.run(ctx, i, what, s, nil); err != nil {
+	j.shares = true
+	if err := j.run(ctx, i, what, s, nil, false); err != nil {
 		return err
 	}
 	// zfs receive reports a property that the user may not set, and receives all the same.
 	j.unshared = j.r.Unshares(s) && !strings.Contains(j.said, "share")
-	return j.stillUnshared(ctx, what, s)
+	return nil
 }
 
 func isSharing(property string) bool { return slices.Contains(record.Sharing, property) }
 
-// seen reports whether this process sees the job's streams as zfs sends them.
-func (j *job) seen() bool {
-	t := stream.Transfer{Source: j.x.source(j.r), Target: j.x.target(j.r), Options: &j.x.o.Stream}
-	return t.SeenHere()
-}
-
-// stillUnshared makes a copy inherit the sharing properties that it has received despite
-// -x: zfs receive (2.1) ignores -x where an ancestor of the copy has the property set and
-// the copy has never received properties, as after a first stream without any. Only
-// another host sends such streams.
-func (j *job) stillUnshared(ctx context.Context, what string, s *record.Step) error {
-	if j.x.source(j.r).Here() || record.MakesDataset(s.From) {
-		return nil
+// unshare makes copies inherit the sharing properties that they have received despite -x,
+// with one query for each target host. Some versions of zfs receive (seen on 2.1.11) ignore
+// -x where the copy exists and an ancestor of it has the property set.
+func unshare(ctx context.Context, batch []*job) {
+	var hosts groups[*zfs.Host, *job]
+	for _, j := range batch {
+		if j.shares {
+			hosts.add(j.x.target(j.r), j)
+			j.shares = false
+		}
 	}
-	target := j.x.target(j.r)
-	got, err := target.Get(ctx, record.Sharing, []string{s.Dataset}, false)
-	if err != nil {
-		return wrap(err, "%s: cannot see whether '%s' is shared now", what, s.Dataset)
-	}
-	for _, d := range got {
-		for _, p := range record.Sharing {
-			if d.Props[p].Source != "received" {
-				continue
+	for host, jobs := range hosts.all() {
+		var names []string
+		for _, j := range jobs {
+			names = append(names, j.r.Target.Name)
+		}
+		got, err := host.Existing(ctx, record.Sharing, names)
+		for _, j := range jobs {
+			d := got[j.r.Target.Name]
+			for _, p := range record.Sharing {
+				if err == nil && d.Props[p].Source == "received" {
+					if e := host.Unset(ctx, p, []string{d.Name}); e != nil {
+						fail(j.r, wrap(e, "cannot undo that '%s' has received %s", d.Name, p))
+					}
+				}
 			}
-			if err := target.Unset(ctx, p, []string{s.Dataset}); err != nil {
-				return wrap(err, "%s: cannot undo that '%s' is shared", what, s.Dataset)
+			if err != nil {
+				fail(j.r, wrap(err, "cannot see whether '%s' is shared now", j.r.Target.Name))
 			}
 		}
 	}
-	return nil
+}
+
+// unshareNow is unshare for a job that has failed; a signal does not keep it from that.
+func (j *job) unshareNow(ctx context.Context) {
+	if !j.shares {
+		return
+	}
+	long, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	unshare(long, []*job{j})
 }

@@ -43,8 +43,8 @@ for line; do :; done
 eval "$line"
 `
 
-// P11: a stream that brings sharing properties is received with -x for them, and no other
-// stream is.
+// P11: a stream of this machine that brings sharing properties is received with -x for
+// them, and so is each of another host; what the copy has received all the same is undone.
 func TestSharing(t *testing.T) {
 	for _, c := range []struct {
 		what, host, from string
@@ -53,11 +53,11 @@ func TestSharing(t *testing.T) {
 		marked, undone   bool
 	}{
 		{"nothing shared", "", "", map[string]string{"atime": "off"}, "x:y", false, false},
-		{"first stream", "", "", map[string]string{"sharenfs": "rw"}, "x:y / x:y sharenfs sharesmb", true, false},
-		{"increment", "", "s0", map[string]string{"sharesmb": "on"}, "x:y / x:y sharenfs sharesmb", false, false},
-		{"another host, nothing shared", "far", "s0", map[string]string{"atime": "off"}, "x:y", false, false},
-		{"another host, first stream", "far", "", map[string]string{"sharenfs": "rw"}, "x:y / x:y sharenfs sharesmb", false, false},
-		{"another host, increment", "far", "s0", map[string]string{"sharenfs": "rw"}, "x:y / x:y sharenfs sharesmb", false, true},
+		{"first stream", "", "", map[string]string{"sharenfs": "rw"}, "x:y / x:y sharenfs sharesmb", true, true},
+		{"increment", "", "s0", map[string]string{"sharesmb": "on"}, "x:y / x:y sharenfs sharesmb", false, true},
+		{"another host, nothing shared", "far", "s0", map[string]string{"atime": "off"}, "x:y sharenfs sharesmb", false, true},
+		{"another host, first stream", "far", "", map[string]string{"sharenfs": "rw"}, "x:y sharenfs sharesmb", false, true},
+		{"another host, increment", "far", "s0", map[string]string{"sharenfs": "rw"}, "x:y sharenfs sharesmb", false, true},
 	} {
 		from := map[string]uint64{"s0": 100}[c.from]
 		stream := streamtest.Package("tank/a@s1", c.props, streamtest.New(1, streamtest.Head{Name: "tank/a@s1", From: from}).Bytes())

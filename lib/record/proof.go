@@ -56,7 +56,8 @@ func ParseProof(s string) (p Proof, err error) {
 
 // Verify is the outcome of zab-verify for a copy.
 type Verify struct {
-	// Result is VerifyEqual, VerifyDifferent, VerifyUnproved or VerifyPostponed.
+	// Result is VerifyEqual, VerifyProved, VerifyDifferent, VerifyUnproved or
+	// VerifyPostponed.
 	Result string `json:"result"`
 	// Why is why nothing was proved, or why the comparison was postponed.
 	Why string `json:"why,omitzero"`
@@ -89,6 +90,7 @@ type Verify struct {
 // The values of Verify.Result.
 const (
 	VerifyEqual     = "equal"
+	VerifyProved    = "proved" // before; no snapshot was received since
 	VerifyDifferent = "different"
 	VerifyUnproved  = "unproved"  // nothing could be compared
 	VerifyPostponed = "postponed" // the budget was spent

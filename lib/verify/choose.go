@@ -43,6 +43,9 @@ func choose(r *record.Record, s state) (t *task, kind record.ErrorKind, why stri
 	if r.Target == nil {
 		return nil, record.KindUnproved, "the record does not say where the copy is"
 	}
+	if r.Name == r.Target.Name && r.Host == r.Target.Host {
+		return nil, record.KindUnproved, "it is named as its own source"
+	}
 	there := map[string]string{} // names by guid
 	for _, x := range r.Target.Snapshots {
 		there[x.GUID] = x.Name

@@ -26,7 +26,7 @@ type Verify struct {
 	Fetch     bool          `long:"fetch" section:"verification" description:"Have the streams of other hosts sent here, and do not use the zab-digest that is installed there"`
 	FullEvery *schedule.Age `long:"full-every" section:"verification" value-name:"AGE" unquote:"false" description:"Compare a copy in full if that was last done AGE ago or longer, such as 30d"`
 	Budget    stream.Size   `long:"budget" section:"verification" value-name:"SIZE" unquote:"false" description:"Begin no comparison after that many bytes of the sources' streams were compared"`
-	Oldest    bool          `long:"oldest-first" section:"verification" description:"Begin with the copies that were not proved for the longest time"`
+	Oldest    bool          `long:"oldest-first" section:"verification" description:"Begin with the copies that were not compared for the longest time"`
 }
 
 type options struct {
@@ -72,7 +72,8 @@ type verifier struct {
 // job is a record that is to be verified.
 type job struct {
 	r     *record.Record
-	proof *record.Proof // marked on the copy; nil if there is none
+	proof *record.Proof // the last one; nil if there is none
+	mark  *record.Proof // the same as it is marked on the copy, even if it cannot be
 	copy  record.Facts
 	done  chan struct{}
 }
@@ -94,9 +95,9 @@ func (o *options) run(ctx context.Context, env *cli.Env) error {
 	return v.work(ctx, all, jobs, order)
 }
 
-// proved is when the copy was proved last; 0 for never.
+// proved is when the copy was compared last; 0 for never.
 func (j *job) proved() int64 {
-	if j.proof == nil || j.proof.How == record.ProofDifferent {
+	if j.proof == nil {
 		return 0
 	}
 	return j.proof.At

@@ -170,7 +170,6 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 	defer cancel(nil)
 	ends := v.ends(r, t)
 	var chans [2]chan streamsum.Object
-	var errs [2]error
 	var all sync.WaitGroup
 	for i, e := range ends {
 		chans[i] = make(chan streamsum.Object, 1024)
@@ -185,10 +184,13 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 					return context.Cause(ctx)
 				}
 			}
-			errs[i] = e.host.Send(ctx, e.argv(), func(in io.Reader) error {
+			err := e.host.Send(ctx, e.argv(), func(in io.Reader) error {
 				_, err := streamsum.Read(v.limited(ctx, in), o)
 				return err
 			})
+			if err != nil {
+				cancel(err) // before the channel looks as if the side had no more objects
+			}
 		})
 	}
 	add := func(number uint64, where string) bool {
@@ -206,10 +208,8 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 		}
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil && !errors.Is(err, errEnough) && !more {
-			return list, more, err
-		}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, errEnough) {
+		return nil, false, err
 	}
 	return list, more, nil
 }

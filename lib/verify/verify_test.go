@@ -34,6 +34,7 @@ get)
 	for p in $(echo "$7" | tr , ' '); do
 		case $p in
 		zab:verified) v="$(cat mark 2>/dev/null || echo -)${tab}local";;
+		guid) v="$(cat guid 2>/dev/null || echo 77)${tab}-"; if [ -e nextguid ]; then mv nextguid guid; fi;;
 		encryption) v="off${tab}default";;
 		*) v="-${tab}-";;
 		esac
@@ -133,7 +134,7 @@ func TestEqual(t *testing.T) {
 	}
 	// nothing new
 	w.write("log", nil)
-	if r, _ = w.verify(); r.Verify.Result != record.VerifyEqual || *r.Verify.At != 1_800_000_000 || strings.Contains(w.read("log"), "send") {
+	if r, _ = w.verify(); r.Verify.Result != record.VerifyProved || *r.Verify.At != 1_800_000_000 || strings.Contains(w.read("log"), "send") {
 		t.Errorf("%+v, %s", r.Verify, w.read("log"))
 	}
 	// an increment
@@ -174,6 +175,11 @@ func TestDifferent(t *testing.T) {
 	}
 	if got := w.read("mark"); !strings.HasPrefix(got, "12:1800000000:different:0:") {
 		t.Errorf("marked %q", got)
+	}
+	// a second run does not take it for proved
+	w.write("log", nil)
+	if r, _ = w.verify(); r.Verify.Result != record.VerifyDifferent || !strings.Contains(w.read("log"), "send") {
+		t.Errorf("%+v, %s", r.Verify, w.read("log"))
 	}
 	// increments may differ where the snapshots do not
 	w.write("mark", []byte("11:1700000000:full:1700000000:9\n"))
@@ -249,6 +255,22 @@ func TestFar(t *testing.T) {
 		if kind != c.kind || strings.Join(r.Verify.Fetched, " ") != c.fetched || (kind == "") != (r.Verify.Result == record.VerifyEqual) {
 			t.Errorf("%s: %+v, %+v\n%s", c.what, r.Error, r.Verify, stderr)
 		}
+	}
+}
+
+// A proof is noted on the dataset that was compared, and none is taken from a clock that was
+// wrong.
+func TestMarks(t *testing.T) {
+	w := newWorld(t, "1=11")
+	w.write("tank_a@1", streamOf(11, 0, "x"))
+	w.write("backup_a@1", streamOf(11, 0, "x"))
+	w.write("nextguid", []byte("78"))
+	if r, stderr := w.verify(); r.Error != nil || len(r.Warnings) != 1 || !strings.Contains(stderr, "another dataset has its name now") || w.read("mark") != "" {
+		t.Errorf("%+v, %q, %s, marked %q", r.Error, r.Warnings, stderr, w.read("mark"))
+	}
+	w.write("mark", []byte("11:1800009999:full:1800009999:9\n"))
+	if r, stderr := w.verify(); r.Error != nil || r.Verify.Result != record.VerifyEqual || w.read("mark") != "11:1800000000:full:1800000000:2\n" {
+		t.Errorf("%+v, %+v, %s, marked %q", r.Error, r.Verify, stderr, w.read("mark"))
 	}
 }
 

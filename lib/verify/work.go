@@ -32,7 +32,7 @@ func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*j
 		for _, j := range list {
 			names = append(names, j.r.Target.Name)
 		}
-		got, err := v.env.Machine.Host(host).Get(ctx, []string{"encryption", "keystatus", "keyguid", zfs.ProofProp}, names, false)
+		got, err := v.env.Machine.Host(host).Get(ctx, []string{"guid", "encryption", "keystatus", "keyguid", zfs.ProofProp}, names, false)
 		for i := range got {
 			copies[got[i].Name] = &got[i]
 		}
@@ -46,6 +46,9 @@ func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*j
 				continue
 			}
 			j.copy, j.proof = d.Facts(), d.Proof()
+			if j.mark = j.proof; j.proof != nil && max(j.proof.At, j.proof.Full) > v.now().Unix()+ahead {
+				j.proof = nil // a clock was wrong, and nobody knows when it was made
+			}
 		}
 	}
 	return jobs
@@ -66,6 +69,8 @@ func (v *verifier) work(ctx context.Context, all []*record.Record, jobs, order [
 		queue <- j
 	}
 	close(queue)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var workers sync.WaitGroup
 	for range v.o.Jobs {
 		workers.Go(func() {
@@ -87,6 +92,7 @@ func (v *verifier) work(ctx context.Context, all []*record.Record, jobs, order [
 			write, next = w.Write, next[1:]
 		}
 		if err := write(r); err != nil {
+			cancel(err) // what nobody reads is not compared
 			return err
 		}
 	}
@@ -118,12 +124,15 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 	case ctx.Err() != nil:
 		v.fail(r, record.KindInterrupted, fmt.Sprintf("cannot verify %s: %s", what, context.Cause(ctx)), "")
 		return
+	case why != "" && v.env.Common.DryRun:
+		out.Result, out.Why = record.VerifyPostponed, why
+		return
 	case why != "":
 		out.Result, out.Why = record.VerifyUnproved, why
 		v.fail(r, kind, fmt.Sprintf("cannot verify %s: %s", what, why), "")
 		return
 	case t == nil:
-		out.Result, out.Why = record.VerifyEqual, "no snapshot was received since the last proof"
+		out.Result, out.Why = record.VerifyProved, "no snapshot was received since"
 		out.GUID = j.proof.GUID
 		v.env.Verbosef("%s: nothing new since %s", what, time.Unix(j.proof.At, 0).Format(time.DateTime))
 		return
@@ -166,13 +175,16 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 	}
 	if !res.equal {
 		proof.How, proof.Full = record.ProofDifferent, 0
-		v.different(ctx, r, t, out, what)
-		v.mark(ctx, r, proof)
+		// Marked at once: what follows reads everything again, and may be interrupted.
+		v.different(ctx, r, t, out, what, v.mark(ctx, j, proof))
 		return
 	}
 	out.Result, out.Digest, out.At, out.Full = record.VerifyEqual, res.digest, &proof.At, &proof.Full
 	v.env.Verbosef("%s is equal to '%s@%s'", what, r.Name, t.source)
-	v.mark(ctx, r, proof)
+	if err := v.mark(ctx, j, proof); err != nil {
+		r.Warn("cannot note on '%s' that it was verified: %s", r.Target.Name, err)
+		v.env.Warnf("cannot note on '%s' that it was verified, so that the next verification reads more: %s", r.Target.Name, err)
+	}
 }
 
 // broken reports a comparison that did not come to its end.
@@ -195,7 +207,7 @@ func (v *verifier) broken(ctx context.Context, r *record.Record, out *record.Ver
 }
 
 // different reports a copy that is not what the source is.
-func (v *verifier) different(ctx context.Context, r *record.Record, t *task, out *record.Verify, what string) {
+func (v *verifier) different(ctx context.Context, r *record.Record, t *task, out *record.Verify, what string, unmarked error) {
 	out.Result = record.VerifyDifferent
 	list, more, err := v.differences(ctx, r, t)
 	if err != nil {
@@ -207,17 +219,35 @@ func (v *verifier) different(ctx context.Context, r *record.Record, t *task, out
 	if len(list) > 0 {
 		message += ": they differ in " + names(list, more)
 	}
+	if unmarked != nil {
+		message += fmt.Sprintf("; that cannot be noted on the copy (%s), so a later run without --full-every may not find it", unmarked)
+	}
 	v.fail(r, record.KindDifferent, message, "")
 }
 
-// mark notes a proof on the copy. A copy without its mark is as good, so a mark that cannot
-// be set is only a warning.
-func (v *verifier) mark(ctx context.Context, r *record.Record, p record.Proof) {
-	if err := v.env.Machine.Host(r.Target.Host).Set(ctx, []string{zfs.ProofProp + "=" + p.String()}, []string{r.Target.Name}); err != nil {
-		r.Warn("cannot note on '%s' that it was verified: %s", r.Target.Name, err)
-		v.env.Warnf("cannot note on '%s' that it was verified, so the next verification reads all of it again: %s", r.Target.Name, err)
+// mark notes a proof on the copy, unless that is another dataset by now, or another run has
+// marked it meanwhile. A signal does not keep it from that.
+func (v *verifier) mark(ctx context.Context, j *job, p record.Proof) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	host, name := v.env.Machine.Host(j.r.Target.Host), j.r.Target.Name
+	got, err := host.Get(ctx, []string{"guid", zfs.ProofProp}, []string{name}, false)
+	switch {
+	case err != nil:
+		return err
+	case len(got) != 1 || got[0].Facts().GUID != j.copy.GUID:
+		return errors.New("another dataset has its name now")
 	}
+	now, before := got[0].Proof(), j.mark
+	same := now == before || now != nil && before != nil && *now == *before
+	if !same && p.How != record.ProofDifferent {
+		return errors.New("another run has verified it meanwhile")
+	}
+	return host.Set(ctx, []string{zfs.ProofProp + "=" + p.String()}, []string{name})
 }
+
+// ahead is how far in the future, in seconds, a proof may be by the clock of another host.
+const ahead = 5 * 60
 
 // now is the present: that of --now stands still.
 func (v *verifier) now() time.Time {

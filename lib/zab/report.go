@@ -333,6 +333,8 @@ func (r *report) summaryLine(rec *record.Record) (line string, idle bool) {
 			how = "what changed since @" + v.From
 		}
 		add("proved equal (%s)", how)
+	} else if v != nil && v.Result == record.VerifyPostponed && !r.o.DryRun {
+		add("not verified: %s", v.Why)
 	}
 	if s := rec.Snapshot; s != nil && s.Error != nil {
 		add("FAILED: %s", s.Error.Message)

@@ -50,10 +50,13 @@ func (o *Options) stages(args []string) []pipeline.Stage {
 		thinner()
 		if !o.NoSend {
 			list = append(list, make1(xfer.Program(), nil, nil))
-			thinner()
 		}
 		if o.Prove {
+			// Before what was proved last is thinned; and what differs is not thinned.
 			list = append(list, make1(verify.Program(), nil, nil))
+		}
+		if !o.NoSend {
+			thinner()
 		}
 	} else {
 		thinner()

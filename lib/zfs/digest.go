@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"time"
 
 	"zab/lib/record"
 )
@@ -43,6 +44,10 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 	}()
 	err = h.do(ctx, call{argv: argv, out: w, started: func() { w.Close() }})
 	w.Close()
+	if err != nil {
+		// A program that waits for its pool in the kernel keeps the pipe open.
+		_ = r.SetReadDeadline(time.Now().Add(2 * time.Second))
+	}
 	wrong := <-done
 	var e *Error
 	switch {

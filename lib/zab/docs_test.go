@@ -516,7 +516,7 @@ func TestDocsExamples(t *testing.T) {
 	}
 	examples["README.md"] = []string{readme}
 	comment := regexp.MustCompile(`(?m)^\s*#.*$`)
-	for _, f := range []string{"cron/zab.cron", "systemd/zab@.service", "monitoring/zab-textfile"} {
+	for _, f := range []string{"cron/zab.cron", "systemd/zab@.service", "systemd/zab-verify@.service", "monitoring/zab-textfile"} {
 		examples[f] = []string{comment.ReplaceAllString(read(t, "contrib/"+f), "")}
 	}
 	found := 0
@@ -556,7 +556,7 @@ func checkCommand(t *testing.T, where string, argv []string) {
 func commands(text string) [][]string {
 	var out [][]string
 	text = strings.ReplaceAll(text, "\\\n", " ")
-	text = strings.NewReplacer("${ZAB_LIST_OPTIONS-}", "", `"$@"`, "", "$OPTIONS", "", "%i", "offsite1",
+	text = strings.NewReplacer("${ZAB_LIST_OPTIONS-}", "", `"$@"`, "", "$OPTIONS", "", "$VERIFY", "--budget=500G", "%i", "offsite1",
 		`"$target"`, "backup", "$TARGET", "backup", `"$backup"`, "offsite1").Replace(text)
 	var argv []string
 	end := func() {

@@ -10,7 +10,8 @@ import (
 // Proof is what is known of a copy from its last verification: the value of the property
 // zab:verified.
 type Proof struct {
-	// GUID is the guid of the snapshot that was compared.
+	// GUID is the guid of the snapshot that was compared; while the copy differs, of the
+	// first one that did.
 	GUID string
 	// At is when it was compared, Full when last in full: seconds since the epoch by the
 	// clock of the machine that compared. Full is 0 if it never was.

@@ -95,6 +95,9 @@ func (o *options) run(ctx context.Context, env *cli.Env) error {
 	return v.work(ctx, all, jobs, order)
 }
 
+// differed reports whether the copy was not equal when it was compared last.
+func (j *job) differed() bool { return j.proof != nil && j.proof.How == record.ProofDifferent }
+
 // proved is when the copy was compared last; 0 for never.
 func (j *job) proved() int64 {
 	if j.proof == nil {

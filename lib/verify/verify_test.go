@@ -176,14 +176,24 @@ func TestDifferent(t *testing.T) {
 	if got := w.read("mark"); !strings.HasPrefix(got, "12:1800000000:different:0:") {
 		t.Errorf("marked %q", got)
 	}
+	if log := w.read("log"); !strings.Contains(log, "hold zab:different tank/a@2\n") || !strings.Contains(log, "hold zab:different backup/a@2\n") {
+		t.Error(log)
+	}
 	// a second run does not take it for proved
 	w.write("log", nil)
 	if r, _ = w.verify(); r.Verify.Result != record.VerifyDifferent || !strings.Contains(w.read("log"), "send") {
 		t.Errorf("%+v, %s", r.Verify, w.read("log"))
 	}
+	if strings.Contains(w.read("log"), "hold") {
+		t.Errorf("held again: %s", w.read("log"))
+	}
+	// a good copy again
+	w.write("backup_a@2", streamOf(12, 0, "x", "y", "same"))
+	if r, stderr = w.verify(); r.Error != nil || r.Verify.Result != record.VerifyEqual || strings.Count(w.read("log"), "release zab:different ") != 2 {
+		t.Errorf("%+v, %+v, %q, %s", r.Error, r.Verify, stderr, w.read("log"))
+	}
 	// increments may differ where the snapshots do not
 	w.write("mark", []byte("11:1700000000:full:1700000000:9\n"))
-	w.write("backup_a@2", streamOf(12, 0, "x", "y", "same"))
 	if r, stderr = w.verify(); r.Error != nil || r.Verify.Result != record.VerifyEqual || r.Verify.From != "" {
 		t.Errorf("%+v, %+v, %q", r.Error, r.Verify, stderr)
 	}

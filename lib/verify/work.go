@@ -176,11 +176,24 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 	if !res.equal {
 		proof.How, proof.Full = record.ProofDifferent, 0
 		// Marked at once: what follows reads everything again, and may be interrupted.
-		v.different(ctx, r, t, out, what, v.mark(ctx, j, proof))
+		if j.differed() {
+			proof.GUID = j.proof.GUID // whose evidence is held
+			v.different(ctx, r, t, out, what, v.mark(ctx, j, proof))
+			return
+		}
+		unmarked := v.mark(ctx, j, proof)
+		if err := v.holdEvidence(ctx, r, t); err != nil {
+			r.Warn("what differs is not held, so that a schedule may destroy it: %s", err)
+			v.env.Warnf("what differs in %s is not held, so that a schedule may destroy it: %s", what, err)
+		}
+		v.different(ctx, r, t, out, what, unmarked)
 		return
 	}
 	out.Result, out.Digest, out.At, out.Full = record.VerifyEqual, res.digest, &proof.At, &proof.Full
 	v.env.Verbosef("%s is equal to '%s@%s'", what, r.Name, t.source)
+	if j.differed() {
+		v.releaseEvidence(ctx, r, j.proof.GUID)
+	}
 	if err := v.mark(ctx, j, proof); err != nil {
 		r.Warn("cannot note on '%s' that it was verified: %s", r.Target.Name, err)
 		v.env.Warnf("cannot note on '%s' that it was verified, so that the next verification reads more: %s", r.Target.Name, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,10 +111,9 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 		}
 	}
 	r.Verify = out
-	now := v.now()
 	s := state{proof: j.proof, copy: j.copy}
 	if v.o.FullEvery != nil {
-		s.again = now.Unix() - v.o.FullEvery.Seconds()
+		s.again = v.now().Unix() - v.o.FullEvery.Seconds()
 	}
 	t, kind, why := choose(r, s)
 	what := "'" + r.Name + "'"
@@ -149,6 +149,13 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 		}
 		return
 	}
+	v.prove(ctx, j, t, what)
+}
+
+// prove compares a copy with its source, and notes the outcome. what names the copy's
+// snapshot.
+func (v *verifier) prove(ctx context.Context, j *job, t *task, what string) {
+	r, out := j.r, j.r.Verify
 	begin := time.Now()
 	res, err := v.compare(ctx, r, t)
 	v.spend(res.bytes)
@@ -168,25 +175,14 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 		return
 	}
 	out.Bytes = &res.bytes
-	at := now.Unix()
+	at := v.now().Unix()
 	proof := record.Proof{GUID: t.guid, At: at, How: record.ProofFull, Full: at, Last: res.last}
 	if t.increment() {
 		proof.How, proof.Full = record.ProofIncrement, j.proof.Full
 	}
 	if !res.equal {
 		proof.How, proof.Full = record.ProofDifferent, 0
-		// Marked at once: what follows reads everything again, and may be interrupted.
-		if j.differed() {
-			proof.GUID = j.proof.GUID // whose evidence is held
-			v.different(ctx, r, t, out, what, v.mark(ctx, j, proof))
-			return
-		}
-		unmarked := v.mark(ctx, j, proof)
-		if err := v.holdEvidence(ctx, r, t); err != nil {
-			r.Warn("what differs is not held, so that a schedule may destroy it: %s", err)
-			v.env.Warnf("what differs in %s is not held, so that a schedule may destroy it: %s", what, err)
-		}
-		v.different(ctx, r, t, out, what, unmarked)
+		v.different(ctx, j, t, proof, what)
 		return
 	}
 	out.Result, out.Digest, out.At, out.Full = record.VerifyEqual, res.digest, &proof.At, &proof.Full
@@ -202,7 +198,7 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 
 // broken reports a comparison that did not come to its end.
 func (v *verifier) broken(ctx context.Context, r *record.Record, out *record.Verify, what string, err error) {
-	out.Result, out.Why = record.VerifyUnproved, err.Error()
+	out.Result, out.Why = record.VerifyUnproved, strings.ToValidUTF8(err.Error(), "\uFFFD")
 	kind := zfs.KindOf(err)
 	hint := ""
 	var mine *record.Error
@@ -219,9 +215,21 @@ func (v *verifier) broken(ctx context.Context, r *record.Record, out *record.Ver
 	v.fail(r, kind, fmt.Sprintf("cannot verify %s: %s", what, out.Why), hint)
 }
 
-// different reports a copy that is not what the source is.
-func (v *verifier) different(ctx context.Context, r *record.Record, t *task, out *record.Verify, what string, unmarked error) {
+// different notes and reports a copy that is not what the source is.
+func (v *verifier) different(ctx context.Context, j *job, t *task, proof record.Proof, what string) {
+	r, out := j.r, j.r.Verify
 	out.Result = record.VerifyDifferent
+	if j.differed() {
+		proof.GUID = j.proof.GUID // whose evidence is held
+	}
+	// Marked at once: what follows reads everything again, and may be interrupted.
+	unmarked := v.mark(ctx, j, proof)
+	if !j.differed() {
+		if err := v.holdEvidence(ctx, r, t); err != nil {
+			r.Warn("what differs is not held, so that a schedule may destroy it: %s", err)
+			v.env.Warnf("what differs in %s is not held, so that a schedule may destroy it: %s", what, err)
+		}
+	}
 	list, more, err := v.differences(ctx, r, t)
 	if err != nil {
 		v.env.Warnf("cannot tell in which objects %s differs: %s", what, err)

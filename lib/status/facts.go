@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"zab/lib/cli"
+	"zab/lib/groups"
 	"zab/lib/record"
 )
 
@@ -83,18 +84,12 @@ func undated(all []*record.Record, f func(host, full string, s *record.Snapshot)
 // date finds out when the snapshots were made whose age counts. A snapshot keeps that
 // time wherever it is sent.
 func (o *Options) date(ctx context.Context, env *cli.Env, all []*record.Record) error {
-	var hosts []string
-	names := map[string][]string{}
-	undated(all, func(host, full string, _ *record.Snapshot) {
-		if names[host] == nil {
-			hosts = append(hosts, host)
-		}
-		names[host] = append(names[host], full)
-	})
+	var hosts groups.Of[string, string]
+	undated(all, func(host, full string, _ *record.Snapshot) { hosts.Add(host, full) })
 	made := map[string]*int64{} // by guid
-	for _, dest := range hosts {
+	for dest, names := range hosts.All() {
 		host := env.Machine.Host(dest)
-		found, err := host.FindCreated(ctx, names[dest])
+		found, err := host.FindCreated(ctx, names)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -129,23 +124,19 @@ func (o *Options) dateByName(all []*record.Record) {
 // the newest of all is another.
 func (o *Options) readWritten(ctx context.Context, env *cli.Env, all []*record.Record) error {
 	since := map[*record.Record]string{}
-	var hosts []string
-	sets := map[string][]*record.Record{}
+	var hosts groups.Of[string, *record.Record]
 	for _, r := range all {
 		s, source, newest := reference(r)
 		if r.Type != record.TypeDataset || s == nil || source[0] == '#' || newest && !o.rules(env).Hidden {
 			continue
 		}
 		since[r] = "written@" + source
-		if sets[r.Host] == nil {
-			hosts = append(hosts, r.Host)
-		}
-		sets[r.Host] = append(sets[r.Host], r)
+		hosts.Add(r.Host, r)
 	}
-	for _, dest := range hosts {
+	for dest, set := range hosts.All() {
 		host := env.Machine.Host(dest)
 		var props, names []string
-		for _, r := range sets[dest] {
+		for _, r := range set {
 			names = append(names, r.Name)
 			if !slices.Contains(props, since[r]) {
 				props = append(props, since[r])
@@ -158,7 +149,7 @@ func (o *Options) readWritten(ctx context.Context, env *cli.Env, all []*record.R
 		if err != nil {
 			o.warn(env, "cannot read how much was written on %s: %s", host, err)
 		}
-		for _, r := range sets[dest] {
+		for _, r := range set {
 			if n, ok := got[r.Name].Props[since[r]].Int(); ok {
 				asked(r).Written = &n
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"zab/lib/cli"
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -11,22 +12,18 @@ import (
 // readProofs reads when the copies were verified last, with one program for each target
 // host.
 func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Record) error {
-	var hosts []string
-	copies := map[string][]*record.Record{}
+	var hosts groups.Of[string, *record.Record]
 	for _, r := range all {
 		t := r.Target
 		if r.Type != record.TypeDataset || t == nil || len(t.Snapshots) == 0 {
 			continue
 		}
-		if copies[t.Host] == nil {
-			hosts = append(hosts, t.Host)
-		}
-		copies[t.Host] = append(copies[t.Host], r)
+		hosts.Add(t.Host, r)
 	}
-	for _, dest := range hosts {
+	for dest, set := range hosts.All() {
 		host := env.Machine.Host(dest)
 		var names []string
-		for _, r := range copies[dest] {
+		for _, r := range set {
 			names = append(names, r.Target.Name)
 		}
 		got, err := host.Existing(ctx, []string{zfs.ProofProp}, names)
@@ -36,7 +33,7 @@ func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Re
 		if err != nil {
 			o.warn(env, "cannot read when the copies on %s were verified: %s", host, err)
 		}
-		for _, r := range copies[dest] {
+		for _, r := range set {
 			d, ok := got[r.Target.Name]
 			if !ok {
 				continue

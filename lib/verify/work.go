@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -16,7 +17,7 @@ import (
 // examine asks for the marks and the encryption of the copies, with one program for each
 // target host, and returns a job for each record that is to be verified.
 func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*job) {
-	byHost := map[string][]*job{}
+	var hosts groups.Of[string, *job]
 	for _, r := range all {
 		if r.Skip() || r.Type != record.TypeDataset {
 			continue
@@ -24,10 +25,10 @@ func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*j
 		j := &job{r: r, done: make(chan struct{})}
 		jobs = append(jobs, j)
 		if r.Target != nil && len(r.Target.Snapshots) > 0 {
-			byHost[r.Target.Host] = append(byHost[r.Target.Host], j)
+			hosts.Add(r.Target.Host, j)
 		}
 	}
-	for host, list := range byHost {
+	for host, list := range hosts.All() {
 		copies := map[string]*zfs.Dataset{}
 		var names []string
 		for _, j := range list {

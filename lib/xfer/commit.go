@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -51,17 +52,17 @@ func (x *stage) commit(ctx context.Context, batch []*job) {
 // the jobs, so that they are known when the jobs are committed. The function does not
 // touch the jobs.
 func (x *stage) prefetch(jobs []*job) func(context.Context) {
-	var names groups[*zfs.Host, string]
+	var names groups.Of[*zfs.Host, string]
 	for _, j := range jobs {
 		for _, i := range j.later {
 			if s := &j.r.Steps[i]; s.Do == record.DoHold && j.r.Error == nil {
-				names.add(j.side(s), s.Dataset+"@"+s.Snapshot)
+				names.Add(j.side(s), s.Dataset+"@"+s.Snapshot)
 			}
 		}
 	}
 	return func(ctx context.Context) {
 		var programs sync.WaitGroup
-		for host, list := range names.all() {
+		for host, list := range names.All() {
 			programs.Go(func() { host.Prefetch(ctx, list) })
 		}
 		programs.Wait()

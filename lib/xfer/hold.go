@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"zab/lib/chain"
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -57,12 +58,12 @@ func holds(ctx context.Context, batch []*job, do string) {
 	// A pin, which tells for which target the shared tag stands, is put first and
 	// released last, across the whole batch. Apart from that the sides do not wait for
 	// each other.
-	var first, then groups[tagged, held]
+	var first, then groups.Of[tagged, held]
 	add := func(t tagged, h held) {
 		if isPin(h.j.r, t.tag) == (do == record.DoHold) {
-			first.add(t, h)
+			first.Add(t, h)
 		} else {
-			then.add(t, h)
+			then.Add(t, h)
 		}
 	}
 	for _, j := range batch {
@@ -107,12 +108,15 @@ func holds(ctx context.Context, batch []*job, do string) {
 // by side. Records that have failed meanwhile are left out: if the shared tag could not
 // be released, the pin stays and still tells for which target it stands; and if the pin
 // could not be put, the shared tag is not put, since nobody would release it.
-func holdTogether(ctx context.Context, do string, all *groups[tagged, held]) {
-	errs := map[tagged]*error{}
+func holdTogether(ctx context.Context, do string, all *groups.Of[tagged, held]) {
+	type program struct {
+		list []held
+		err  error
+	}
+	var begun []*program
 	var programs sync.WaitGroup
-	for t, list := range all.all() {
+	for t, list := range all.All() {
 		list = slices.DeleteFunc(list, func(h held) bool { return h.j.r.Error != nil })
-		all.of[t] = list
 		if len(list) == 0 {
 			continue
 		}
@@ -120,20 +124,20 @@ func holdTogether(ctx context.Context, do string, all *groups[tagged, held]) {
 		for _, h := range list {
 			names = append(names, h.full)
 		}
-		err := new(error)
-		errs[t] = err
+		p := &program{list: list}
+		begun = append(begun, p)
 		programs.Go(func() {
 			if do == record.DoHold {
-				*err = t.host.Hold(ctx, t.tag, names)
+				p.err = t.host.Hold(ctx, t.tag, names)
 			} else {
-				*err = t.host.Release(ctx, t.tag, names)
+				p.err = t.host.Release(ctx, t.tag, names)
 			}
 		})
 	}
 	programs.Wait()
-	for t, list := range all.all() {
-		for _, h := range list {
-			h.recordResult(do, *errs[t])
+	for _, p := range begun {
+		for _, h := range p.list {
+			h.recordResult(do, p.err)
 		}
 	}
 }
@@ -282,18 +286,18 @@ func listTags(ctx context.Context, batch []*job) {
 		j *job
 		s *record.Step
 	}
-	var askers groups[*zfs.Host, asker]
+	var askers groups.Of[*zfs.Host, asker]
 	for _, j := range batch {
 		if j.r.Error != nil {
 			continue
 		}
 		for _, i := range j.later {
 			if s := &j.r.Steps[i]; s.IfHeld && !j.released(s) {
-				askers.add(j.side(s), asker{j, s})
+				askers.Add(j.side(s), asker{j, s})
 			}
 		}
 	}
-	for host, list := range askers.all() {
+	for host, list := range askers.All() {
 		counts := map[string]int64{}
 		for _, a := range list {
 			counts[a.s.Dataset+"@"+a.s.Snapshot] = a.j.holdCount(a.s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -53,18 +54,18 @@ func mark(ctx context.Context, batch []*job, late bool) {
 		host *zfs.Host
 		set  string // the properties, quoted
 	}
-	var same groups[group, held]
+	var same groups.Of[group, held]
 	for _, j := range batch {
 		if j.r.Error != nil {
 			continue
 		}
 		for _, i := range j.later {
 			if s := &j.r.Steps[i]; s.Do == record.DoMark && late == (len(s.Set) == 1 && strings.HasPrefix(s.Set[0], zfs.PoolProp+"=")) {
-				same.add(group{j.x.target(j.r), fmt.Sprintf("%q", j.marks(s))}, held{j, i, s.Dataset})
+				same.Add(group{j.x.target(j.r), fmt.Sprintf("%q", j.marks(s))}, held{j, i, s.Dataset})
 			}
 		}
 	}
-	for g, list := range same.all() {
+	for g, list := range same.All() {
 		set := list[0].j.marks(&list[0].j.r.Steps[list[0].step])
 		var names []string
 		for _, h := range list {

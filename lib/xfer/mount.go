@@ -9,6 +9,7 @@ import (
 	"sync"
 	"unicode"
 
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -27,13 +28,13 @@ var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatu
 // -a and -R (since 2.3) also mount all others, at their own mountpoint or at one that
 // came with another program's stream a moment ago (P5).
 func mount(ctx context.Context, batch []*job) {
-	var hosts groups[*zfs.Host, *job]
+	var hosts groups.Of[*zfs.Host, *job]
 	for _, j := range batch {
 		if j.first && j.r.Kind != "volume" && j.r.Error == nil && slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done }) {
-			hosts.add(j.x.target(j.r), j)
+			hosts.Add(j.x.target(j.r), j)
 		}
 	}
-	for host, jobs := range hosts.all() {
+	for host, jobs := range hosts.All() {
 		slices.SortFunc(jobs, func(a, b *job) int { return strings.Compare(a.r.Target.Name, b.r.Target.Name) })
 		var names []string
 		for _, j := range jobs {

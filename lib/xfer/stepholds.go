@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"zab/lib/chain"
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -53,21 +54,21 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		j          *job
 		full, guid string
 	}
-	var pins groups[group, snapshot]
-	var look, old groups[*zfs.Host, snapshot]
+	var pins groups.Of[group, snapshot]
+	var look, old groups.Of[*zfs.Host, snapshot]
 	onDisk := x.note(batch)
 	defer onDisk()
 	for _, j := range batch {
 		j.holds.asked = true
 		host := x.source(j.r)
 		for _, full := range toHold(j.r) {
-			pins.add(group{host, j.r.Target.Pin}, snapshot{j: j, full: full})
+			pins.Add(group{host, j.r.Target.Pin}, snapshot{j: j, full: full})
 		}
 		for _, s := range sent(j.r) {
-			look.add(host, snapshot{j, s.Full(j.r.Name), s.GUID})
+			look.Add(host, snapshot{j, s.Full(j.r.Name), s.GUID})
 		}
 		for _, full := range ifHeld(j.r, record.SideSource) {
-			old.add(host, snapshot{j: j, full: full})
+			old.Add(host, snapshot{j: j, full: full})
 		}
 	}
 	names := func(list []snapshot) (full []string) {
@@ -76,7 +77,7 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		}
 		return full
 	}
-	for g, list := range pins.all() {
+	for g, list := range pins.All() {
 		before, err := g.host.HoldNew(ctx, g.tag, names(list))
 		for _, s := range list {
 			if errorFor(err, s.full) != nil {
@@ -88,14 +89,14 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 			}
 		}
 	}
-	for host, list := range look.all() {
+	for host, list := range look.All() {
 		// Looked up after the holds, so that a held snapshot cannot be replaced any more.
-		found, err := findAlso(ctx, host, names(list), names(old.of[host]))
+		found, err := findAlso(ctx, host, names(list), names(old.Group(host)))
 		if err != nil {
 			x.env.Verbosef("cannot look at what is to be sent: %s", err)
 			continue
 		}
-		for _, s := range old.of[host] {
+		for _, s := range old.Group(host) {
 			s.j.setHoldCount(record.SideSource, s.full, found)
 		}
 		for _, s := range list {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/sendstream"
 	"zab/lib/zfs"
@@ -59,14 +60,14 @@ func isSharing(property string) bool { return slices.Contains(record.Sharing, pr
 // with one query for each target host. Some versions of zfs receive (seen on 2.1.11) ignore
 // -x where the copy exists and an ancestor of it has the property set.
 func unshare(ctx context.Context, batch []*job) {
-	var hosts groups[*zfs.Host, *job]
+	var hosts groups.Of[*zfs.Host, *job]
 	for _, j := range batch {
 		if j.shares {
-			hosts.add(j.x.target(j.r), j)
+			hosts.Add(j.x.target(j.r), j)
 			j.shares = false
 		}
 	}
-	for host, jobs := range hosts.all() {
+	for host, jobs := range hosts.All() {
 		var names []string
 		for _, j := range jobs {
 			names = append(names, j.r.Target.Name)

@@ -3,6 +3,7 @@ package xfer
 import (
 	"context"
 
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -10,13 +11,13 @@ import (
 // verify looks up the guids of the received snapshots, with one listing for each target
 // host. The same listing has the number of holds of snapshots that IfHeld steps release.
 func verify(ctx context.Context, batch []*job) {
-	var hosts groups[*zfs.Host, *job]
+	var hosts groups.Of[*zfs.Host, *job]
 	for _, j := range batch {
 		if len(j.arrived) > 0 {
-			hosts.add(j.x.target(j.r), j)
+			hosts.Add(j.x.target(j.r), j)
 		}
 	}
-	for host, jobs := range hosts.all() {
+	for host, jobs := range hosts.All() {
 		var names, old []string
 		for _, j := range jobs {
 			for _, i := range j.arrived {

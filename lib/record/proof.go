@@ -2,9 +2,10 @@ package record
 
 import (
 	"fmt"
-	"github.com/go-json-experiment/json/jsontext"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Proof is what is known of a copy from its last verification: the value of the property

@@ -2,7 +2,9 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 
+	"zab/lib/chain"
 	"zab/lib/record"
 )
 
@@ -46,36 +48,20 @@ func choose(r *record.Record, s state) (t *task, kind record.ErrorKind, why stri
 	if r.Name == r.Target.Name && r.Host == r.Target.Host {
 		return nil, record.KindUnproved, "it is named as its own source"
 	}
-	there := map[string]string{} // names by guid
-	for _, x := range r.Target.Snapshots {
-		there[x.GUID] = x.Name
-	}
-	at, from := -1, -1
-	for i := len(r.Snapshots) - 1; i >= 0; i-- {
-		x := &r.Snapshots[i]
-		if x.GUID == "" || x.Virtual || there[x.GUID] == "" {
-			continue
-		}
-		if at < 0 {
-			at = i
-		}
-		if s.proof != nil && x.GUID == s.proof.GUID && s.proof.How != record.ProofDifferent {
-			from = i
-			break
-		}
-	}
-	if at < 0 {
+	newest, ok := chain.Find(r.Snapshots, nil, r.Target.Snapshots)
+	if !ok {
 		return nil, record.KindUnproved, "it has no snapshot in common with its source"
 	}
-	old := s.proof == nil || s.proof.Full <= s.again
-	if from == at && !old {
-		return nil, "", ""
-	}
-	x := &r.Snapshots[at]
-	t = &task{source: x.Name, target: there[x.GUID], guid: x.GUID}
-	if from >= 0 && from < at && !old {
-		b := &r.Snapshots[from]
-		t.sourceFrom, t.targetFrom, t.fromGUID, t.last = b.Name, there[b.GUID], b.GUID, s.proof.Last
+	t = &task{source: newest.Source, target: r.Target.Snapshots[newest.Target].Name, guid: newest.GUID}
+	if s.proof != nil && s.proof.How != record.ProofDifferent && s.proof.Full > s.again {
+		of := func(x record.Snapshot) bool { return x.GUID == s.proof.GUID }
+		from, there := slices.IndexFunc(r.Snapshots, of), slices.IndexFunc(r.Target.Snapshots, of)
+		switch {
+		case s.proof.GUID == newest.GUID:
+			return nil, "", ""
+		case from >= 0 && there >= 0 && r.Snapshots[from].TXG() < newest.TXG:
+			t.sourceFrom, t.targetFrom, t.fromGUID, t.last = r.Snapshots[from].Name, r.Target.Snapshots[there].Name, s.proof.GUID, s.proof.Last
+		}
 	}
 	source, target := r.Encrypted(), s.copy.Encrypted()
 	t.raw = source && target && r.KeyGUID != "" && r.KeyGUID == s.copy.KeyGUID

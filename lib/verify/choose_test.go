@@ -12,9 +12,9 @@ import (
 
 // snapshots returns those of a text such as "a=1 b=2".
 func snapshots(text string) (out []record.Snapshot) {
-	for _, f := range strings.Fields(text) {
+	for i, f := range strings.Fields(text) {
 		name, guid, _ := strings.Cut(f, "=")
-		out = append(out, record.Snapshot{Name: name, GUID: guid})
+		out = append(out, record.Snapshot{Name: name, GUID: guid, CreateTXG: fmt.Sprint(i + 1)})
 	}
 	return out
 }
@@ -44,6 +44,7 @@ func TestChoose(t *testing.T) {
 		{"an increment", "a=1 b=2 c=3", "a=1 b=2 c=3", proof("2", "full", day), 0, plain, plain, "c<b"},
 		{"from further back", "a=1 b=2 c=3", "a=1 b=2 c=3", proof("1", "increment", day), 0, plain, plain, "c<a"},
 		{"proved", "a=1 b=2", "a=1 b=2", proof("2", "increment", day), 0, plain, plain, ""},
+		{"a common one is newer than the proved one, and a copy of neither the newest", "a=1 b=2 c=3 d=4", "a=1 b=2 c=3", proof("1", "full", day), 0, plain, plain, "c<a"},
 		{"proved, and the rest has not come", "a=1 b=2 c=3", "a=1 b=2", proof("2", "full", day), 0, plain, plain, ""},
 		{"the proved one is gone here", "b=2 c=3", "a=1 b=2 c=3", proof("1", "full", day), 0, plain, plain, "c"},
 		{"the proved one is gone there", "a=1 b=2 c=3", "c=3", proof("2", "full", day), 0, plain, plain, "c"},

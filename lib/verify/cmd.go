@@ -5,7 +5,8 @@
 // proved is marked on the copy, and later proofs read only what changed since; a
 // difference is an error that names the objects.
 //
-// Non-goals: nothing is mounted, repaired or destroyed.
+// Non-goals: it repairs and destroys nothing, and mounts nothing to compare it; ZFS mounts a
+// snapshot of the source below .zfs where files that differ are looked for.
 package verify
 
 import (
@@ -90,7 +91,7 @@ func (o *options) run(ctx context.Context, env *cli.Env) error {
 	jobs := v.examine(ctx, all)
 	order := slices.Clone(jobs)
 	if o.Oldest {
-		slices.SortStableFunc(order, func(a, b *job) int { return cmp.Compare(a.proved(), b.proved()) })
+		slices.SortStableFunc(order, func(a, b *job) int { return cmp.Compare(a.compared(), b.compared()) })
 	}
 	return v.work(ctx, all, jobs, order)
 }
@@ -98,8 +99,8 @@ func (o *options) run(ctx context.Context, env *cli.Env) error {
 // differed reports whether the copy was not equal when it was compared last.
 func (j *job) differed() bool { return j.proof != nil && j.proof.How == record.ProofDifferent }
 
-// proved is when the copy was compared last; 0 for never.
-func (j *job) proved() int64 {
+// compared is when the copy was compared last, in seconds since the epoch; 0 for never.
+func (j *job) compared() int64 {
 	if j.proof == nil {
 		return 0
 	}

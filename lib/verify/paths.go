@@ -14,7 +14,7 @@ import (
 // filesystem of this machine: an object's number is that of its inode. ZFS mounts the
 // snapshot by itself below .zfs of the filesystem.
 func (v *verifier) findPaths(ctx context.Context, r *record.Record, t *task, list []record.DifferentObject) {
-	if r.Host != "" || r.Kind != "filesystem" || r.Mounted != "yes" {
+	if r.Host != "" || r.Kind != "filesystem" || r.Mounted != "yes" || !filepath.IsAbs(r.MountPoint) {
 		return
 	}
 	want := map[uint64]int{}

@@ -88,11 +88,18 @@ func (e *end) options() streamsum.Options {
 
 // check returns an error if a digest is not that of the stream that was asked for.
 func (e *end) check(l *streamsum.Line) error {
-	if l.GUID != e.guid || l.FromGUID != e.fromGUID || l.Raw != e.raw {
-		return &record.Error{Kind: record.KindMovedOn,
-			Message: fmt.Sprintf("the stream of '%s@%s' is not the one that was asked for: it has the guid %s, not %s", e.dataset, e.snapshot, l.GUID, e.guid)}
+	why := ""
+	switch {
+	case l.GUID != e.guid:
+		why = fmt.Sprintf("it has the guid %s, not %s", l.GUID, e.guid)
+	case l.FromGUID != e.fromGUID:
+		why = "it has another base"
+	case l.Raw != e.raw:
+		why = "only one of them is raw"
+	default:
+		return nil
 	}
-	return nil
+	return &record.Error{Kind: record.KindMovedOn, Message: fmt.Sprintf("the stream of '%s@%s' is not the one that was asked for: %s", e.dataset, e.snapshot, why)}
 }
 
 // outcome is what a comparison found.

@@ -130,9 +130,12 @@ func (o *Options) check(args []string) error {
 	case limit == "--within" && o.DestroyMissing != nil:
 		return errors.New("--destroy-missing: with --within, what is elsewhere on the source would look missing")
 	}
-	for name, given := range map[string]bool{"fetch": o.Fetch, "full-every": o.FullEvery != nil, "budget": o.Budget > 0, "oldest-first": o.Oldest} {
-		if given && !o.Prove {
-			return fmt.Errorf("--%s: nothing is compared without --verify", name)
+	for _, of := range []struct {
+		name  string
+		given bool
+	}{{"fetch", o.Fetch}, {"full-every", o.FullEvery != nil}, {"budget", o.Budget > 0}, {"oldest-first", o.Oldest}} {
+		if of.given && !o.Prove {
+			return fmt.Errorf("--%s: nothing is compared without --verify", of.name)
 		}
 	}
 	// Stages that will not be started check their options, too: an invalid option is

@@ -111,29 +111,7 @@ func (m maker) begin(head uint64, name string, to, from uint64, payload []byte) 
 
 func (m maker) end() []byte { return m.record(typeEnd, 0, nil, nil) }
 
-// list returns an nvlist in XDR with these pairs.
-func list(pairs ...[]byte) []byte {
-	return append([]byte{1, 1, 0, 0}, inner(pairs...)...)
-}
-
-func inner(pairs ...[]byte) []byte {
-	return append(append([]byte{0, 0, 0, 0, 0, 0, 0, 1}, slices.Concat(pairs...)...), 0, 0, 0, 0, 0, 0, 0, 0)
-}
-
-func pair(name string, typ, n uint32, value []byte) []byte {
-	b := str(name)
-	b = binary.BigEndian.AppendUint32(b, typ)
-	b = binary.BigEndian.AppendUint32(b, n)
-	b = append(b, value...)
-	head := binary.BigEndian.AppendUint32(nil, uint32(len(b)+8))
-	return append(binary.BigEndian.AppendUint32(head, 99), b...)
-}
-
-func str(s string) []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(len(s)))
-	b = append(b, s...)
-	return append(b, make([]byte, -len(s)&3)...)
-}
+var list, inner, pair, str = streamtest.List, streamtest.Inner, streamtest.Pair, streamtest.Text
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 

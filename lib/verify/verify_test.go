@@ -15,6 +15,7 @@ import (
 	"zab/lib/sendstream/streamtest"
 	"zab/lib/streamsum"
 	"zab/lib/zfs"
+	"zab/lib/zfs/zfstest"
 )
 
 // standIn is a stand-in for zfs. The stream of DATASET@NAME is the file DATASET@NAME with _
@@ -44,13 +45,6 @@ set) echo "${2#zab:verified=}" >mark;;
 esac
 `
 
-// farSSH is a stand-in for ssh: each host is this machine, and the user shares connections.
-const farSSH = `#!/bin/sh
-case " $* " in *" -G "*) echo "controlpath /nonexistent/%r@%h"; exit;; esac
-for line; do :; done
-eval "$line"
-`
-
 // world is a directory with the streams of both sides, and the record of the copy.
 type world struct {
 	t   *testing.T
@@ -63,7 +57,7 @@ func newWorld(t *testing.T, names string) *world {
 	t.Setenv("PATH", w.dir+":/usr/bin:/bin")
 	t.Setenv("POOL", w.dir)
 	w.write("zfs", []byte(standIn))
-	w.write("ssh", []byte(farSSH))
+	w.write("ssh", []byte(zfstest.FarSSH))
 	w.r = &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/a", Selected: record.Ptr(true), Facts: record.Facts{Kind: "filesystem"},
 		Snapshots: snapshots(names), Target: &record.Target{Name: "backup/a", Exists: true, Snapshots: snapshots(names)}}
 	return w

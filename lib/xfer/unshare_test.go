@@ -9,6 +9,7 @@ import (
 
 	"zab/lib/record"
 	"zab/lib/sendstream/streamtest"
+	"zab/lib/zfs/zfstest"
 )
 
 // sharing is a stand-in for zfs. A stream of tank/a@X is the
@@ -35,14 +36,6 @@ get)
 esac
 `
 
-// farSSH is a stand-in for ssh: each host is this machine, and the user shares
-// connections.
-const farSSH = `#!/bin/sh
-case " $* " in *" -G "*) echo "controlpath /nonexistent/%r@%h"; exit;; esac
-for line; do :; done
-eval "$line"
-`
-
 // P11: a stream of this machine that brings sharing properties is received with -x for
 // them, and so is each of another host; what the copy has received all the same is undone.
 func TestSharing(t *testing.T) {
@@ -61,7 +54,7 @@ func TestSharing(t *testing.T) {
 	} {
 		from := map[string]uint64{"s0": 100}[c.from]
 		stream := streamtest.Package("tank/a@s1", c.props, streamtest.New(1, streamtest.Head{Name: "tank/a@s1", From: from}).Bytes())
-		dir := machine(t, map[string]string{"zfs": sharing, "ssh": farSSH, "stream.s1": string(stream), "got": "pool/a@s1\t1\t9\n", "list": sourceList})
+		dir := machine(t, map[string]string{"zfs": sharing, "ssh": zfstest.FarSSH, "stream.s1": string(stream), "got": "pool/a@s1\t1\t9\n", "list": sourceList})
 		r := toSend(1)
 		r.Host = c.host
 		s := &r.Steps[0]

@@ -191,32 +191,46 @@ func (s *Stream) count(b []byte) {
 func put32(r []byte, at int, v uint32) { binary.LittleEndian.PutUint32(r[at:], v) }
 func put64(r []byte, at int, v uint64) { binary.LittleEndian.PutUint64(r[at:], v) }
 
+// The types of nvlist pairs, from sys/nvpair.h.
+const (
+	nvBoolean = 1
+	nvString  = 9
+	nvNvlist  = 19
+)
+
+// List returns an nvlist in XDR with these pairs.
+func List(pairs ...[]byte) []byte { return append([]byte{1, 1, 0, 0}, Inner(pairs...)...) }
+
+// Inner returns an nvlist in XDR as it is within another.
+func Inner(pairs ...[]byte) []byte {
+	return append(append([]byte{0, 0, 0, 0, 0, 0, 0, 1}, slices.Concat(pairs...)...), 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// Pair returns a pair of an nvlist with n values of a type.
+func Pair(name string, typ, n uint32, value []byte) []byte {
+	be := binary.BigEndian
+	b := append(be.AppendUint32(be.AppendUint32(Text(name), typ), n), value...)
+	return append(be.AppendUint32(be.AppendUint32(nil, uint32(len(b)+8)), 99), b...)
+}
+
+// Text returns a string in XDR.
+func Text(s string) []byte {
+	b := append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...)
+	return append(b, make([]byte, -len(s)&3)...)
+}
+
 // PackageList returns the header of a stream package: an nvlist in XDR with the flag
 // not_recursive, for a package of one dataset, and the dataset's properties.
 func PackageList(alone bool, props map[string]string) []byte {
-	const boolean, text, nested = 1, 9, 19
-	be := binary.BigEndian
-	str := func(b []byte, s string) []byte {
-		b = append(be.AppendUint32(b, uint32(len(s))), s...)
-		return append(b, make([]byte, -len(s)&3)...)
-	}
-	pair := func(name string, typ, n uint32, value []byte) []byte {
-		p := append(be.AppendUint32(be.AppendUint32(str(nil, name), typ), n), value...)
-		return append(be.AppendUint32(be.AppendUint32(nil, uint32(len(p)+8)), 48), p...)
-	}
-	list := func(pairs ...[]byte) []byte {
-		return append(append([]byte{0, 0, 0, 0, 0, 0, 0, 1}, slices.Concat(pairs...)...), 0, 0, 0, 0, 0, 0, 0, 0)
-	}
-	var all [][]byte
+	var all, set [][]byte
 	if alone {
-		all = append(all, pair("not_recursive", boolean, 0, nil))
+		all = append(all, Pair("not_recursive", nvBoolean, 0, nil))
 	}
-	var set [][]byte
 	for _, name := range slices.Sorted(maps.Keys(props)) {
-		set = append(set, pair(name, text, 1, str(nil, props[name])))
+		set = append(set, Pair(name, nvString, 1, Text(props[name])))
 	}
-	all = append(all, pair("fss", nested, 1, list(pair("0x1", nested, 1, list(pair("props", nested, 1, list(set...)))))))
-	return append([]byte{1, 1, 0, 0}, list(all...)...)
+	nested := func(name string, pairs ...[]byte) []byte { return Pair(name, nvNvlist, 1, Inner(pairs...)) }
+	return List(append(all, nested("fss", nested("0x1", nested("props", set...))))...)
 }
 
 // Package returns a stream package of one dataset with properties, as zfs send -p makes

@@ -1,5 +1,6 @@
 // Package zfstest imitates zfs for tests: it makes resume tokens, including ones that zfs
-// never makes, and has a script that answers zfs get.
+// never makes, and has scripts that answer zfs get and stand in for
+// ssh.
 package zfstest
 
 import (

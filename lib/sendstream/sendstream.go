@@ -7,7 +7,8 @@
 // The sender decides that, not the requester.
 //
 // Goals of the Inspector: only snapshots of the one requested dataset pass, from the requested base; a
-// stream that could be read in two ways is refused.
+// stream that could be read in two ways is refused; a stream of this machine is stopped
+// before it brings a property that it may not bring.
 //
 // Non-goals: the Inspector does not check whether the data is good or complete. zfs does,
 // and so does the guid of the received snapshot.

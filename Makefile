@@ -48,6 +48,12 @@ months:
 	contrib/make/tools
 	contrib/make/months
 
+# Random histories whose copies zab-verify must prove, and changes below ZFS that it must
+# find: ZAB_PROOFS=1000 of them.
+proofs:
+	contrib/make/tools
+	contrib/make/proofs
+
 # zab beside plain zfs commands and other tools, on real pools (forty minutes and more
 # where that is an emulated machine).
 bench:
@@ -83,4 +89,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test test-zfs21 test-zfs24 torture hostile months bench check demo vm-shell install clean
+.PHONY: all test test-zfs21 test-zfs24 torture hostile months proofs bench check demo vm-shell install clean

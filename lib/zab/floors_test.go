@@ -19,6 +19,7 @@ var testPackages = map[string][]string{
 	"hostile":        {"hostile/client", "sendstream/streamtest"},
 	"hostile/client": nil,
 	"months":         nil,
+	"proofs":         {"zabtest"},
 	"torture":        {"zabtest"},
 	"zabtest":        nil,
 	"zfs/fake":       {"zfs"},

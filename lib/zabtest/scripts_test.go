@@ -117,6 +117,7 @@ func condition(cond string) (bool, error) {
 //	$NAME  the name of a backup
 //	$SRC   the pool of the source, $DST that of the target (see cmdPools)
 //	$SSH   a configuration of ssh that knows src.test, dst.test and others (see SSHServer)
+//	$PAGES the directory of the manual pages
 //	$MANY  ZAB_TEST_MANY, the number of datasets in long tests of the budgets; the
 //	       condition [many] reports whether it is set
 func setup(env *testscript.Env) error {
@@ -137,6 +138,11 @@ func setup(env *testscript.Env) error {
 	env.Setenv("SRC", "zabs"+id)
 	env.Setenv("DST", "zabd"+id)
 	env.Setenv("TMPDIR", env.WorkDir)
+	pages, err := filepath.Abs(filepath.Join(*scripts, "..", "man"))
+	if err != nil {
+		return err
+	}
+	env.Setenv("PAGES", pages)
 	env.Setenv("MANY", os.Getenv("ZAB_TEST_MANY"))
 	if HaveZFS() {
 		if err := server.Start(); err != nil {

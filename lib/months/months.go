@@ -298,8 +298,21 @@ func (m *month) night() {
 	}
 	m.readState()
 	m.judge(status, report)
-	if m.broken != "" && !m.dst.unreadable() {
-		m.logCopies()
+	if m.broken != "" {
+		m.logSpace()
+		if !m.dst.unreadable() {
+			m.logCopies()
+		}
+	}
+}
+
+// logSpace logs what takes space in the source's pool: one that is full explains what no
+// fault does.
+func (m *month) logSpace() {
+	if !m.src.unreadable() {
+		for _, r := range m.rows("list", "-Hpr", "-o", "name,avail,used,usedbysnapshots,usedbydataset,usedbyrefreservation,usedbychildren", m.src.name) {
+			m.log("# %s", strings.Join(r, " "))
+		}
 	}
 }
 

@@ -28,6 +28,29 @@ type Rules struct {
 	// DryRun: snapshots that zab-xfer would receive, as its dry run has shown, count as
 	// received.
 	DryRun bool
+
+	// brief: verdicts without reasons; a forecast makes many.
+	brief bool
+	// times remembers what Format reads in names, for a forecast; nil without one.
+	times map[string]namedTime
+}
+
+// namedTime is the time in the name of a snapshot, if it is ours.
+type namedTime struct {
+	at   int64
+	ours bool
+}
+
+// time returns the time in the name of a snapshot; ours is false if it has none.
+func (rules *Rules) time(name string) (at int64, ours bool) {
+	if n, ok := rules.times[name]; ok {
+		return n.at, n.ours
+	}
+	at, ours = rules.Format.Time(name)
+	if rules.times != nil {
+		rules.times[name] = namedTime{at, ours}
+	}
+	return at, ours
 }
 
 // Decide returns the verdicts on all snapshots of the record, on each side. It is a
@@ -166,7 +189,7 @@ func side(have []record.Snapshot, keep *schedule.Schedule, rules *Rules, free fu
 	for i := range have {
 		s := &have[i]
 		verdicts[i] = record.Verdict{Name: s.Name, Keep: true}
-		at, ours := rules.Format.Time(s.Name)
+		at, ours := rules.time(s.Name)
 		if !ours {
 			verdicts[i].Why = []string{"not ours"}
 			continue
@@ -181,7 +204,9 @@ func side(have []record.Snapshot, keep *schedule.Schedule, rules *Rules, free fu
 	decided := keep.Decide(in, rules.Now)
 	for n, i := range index {
 		verdicts[i].Keep = decided[n].Keep
-		verdicts[i].Why = decided[n].Why()
+		if !rules.brief {
+			verdicts[i].Why = decided[n].Why()
+		}
 	}
 	return verdicts
 }

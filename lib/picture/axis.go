@@ -9,35 +9,40 @@ import (
 	"zab/lib/schedule"
 )
 
-// axis is the axis of ages, from the oldest at the left to now at the right. It is
+// Axis is an axis of ages, from the oldest at the left to now at the right. It is
 // logarithmic, so that hours and years have room beside each other.
-type axis struct {
+type Axis struct {
 	every, oldest float64 // seconds
 	width         float64
 }
 
-// axis returns the axis of a history, which reaches as far back as a snapshot or rule.
-func (h *History) axis(width float64) axis {
-	a := axis{every: float64(h.Every.Seconds()), width: width}
-	for _, s := range h.Samples {
-		a.oldest = max(a.oldest, float64(s.Ages[len(s.Ages)-1]))
-	}
-	for _, it := range h.Schedule.Items() {
-		a.oldest = max(a.oldest, float64(it.TTL().Seconds()))
-	}
-	a.oldest = max(a.oldest, a.every)
-	return a
+// NewAxis returns an axis that is so wide. every is the time between two snapshots in
+// seconds: younger ages are hardly told apart. It must not be 0.
+func NewAxis(every, oldest int64, width float64) Axis {
+	return Axis{every: float64(every), oldest: float64(max(oldest, every)), width: width}
 }
 
-// at returns the place of an age between 0 and the width.
-func (a axis) at(age int64) float64 {
+// axis returns the axis of a history, which reaches as far back as a snapshot or rule.
+func (h *History) axis(width float64) Axis {
+	oldest := int64(0)
+	for _, s := range h.Samples {
+		oldest = max(oldest, s.Ages[len(s.Ages)-1])
+	}
+	for _, it := range h.Schedule.Items() {
+		oldest = max(oldest, it.TTL().Seconds())
+	}
+	return NewAxis(h.Every.Seconds(), oldest, width)
+}
+
+// At returns the place of an age between 0 and the width.
+func (a Axis) At(age int64) float64 {
 	return a.width * (1 - math.Log1p(float64(age)/a.every)/math.Log1p(a.oldest/a.every))
 }
 
-// mark is a labelled place on an axis.
-type mark struct {
-	place float64
-	label string
+// Mark is a labelled place on an axis.
+type Mark struct {
+	Place float64
+	Label string
 }
 
 // The ages to be marked, if there is room: first where rules end, and then these.
@@ -46,20 +51,21 @@ var (
 	otherAges = []string{"3m", "3d", "6h", "10min", "10s", "3y", "30y", "300y", "3000y"}
 )
 
-// marks returns the ages to be marked, from the left. room is the width of a label, with
-// the distance to the next.
-func (h *History) marks(a axis, room func(label string) float64) []mark {
-	marks := []mark{{a.width, "now"}}
+// Marks returns the ages to be marked, from the left: now, the ages where the rules of a
+// schedule end, and round ones. room is the width of a label, with the distance to the
+// next.
+func (a Axis) Marks(s schedule.Schedule, room func(label string) float64) []Mark {
+	marks := []Mark{{a.width, "now"}}
 	add := func(age int64, label string) {
-		m := mark{a.at(age), label}
-		clash := func(other mark) bool {
-			return math.Abs(m.place-other.place) < (room(m.label)+room(other.label))/2
+		m := Mark{a.At(age), label}
+		clash := func(other Mark) bool {
+			return math.Abs(m.Place-other.Place) < (room(m.Label)+room(other.Label))/2
 		}
 		if age >= int64(a.every) && age <= int64(a.oldest) && !slices.ContainsFunc(marks, clash) {
 			marks = append(marks, m)
 		}
 	}
-	items := h.Schedule.Items()
+	items := s.Items()
 	slices.Reverse(items)
 	for _, it := range items {
 		if it.Newest() == 0 {
@@ -69,7 +75,7 @@ func (h *History) marks(a axis, room func(label string) float64) []mark {
 	for _, text := range slices.Concat(roundAges, otherAges) {
 		add(mustAge(text).Seconds(), text)
 	}
-	slices.SortFunc(marks, func(a, b mark) int { return cmp.Compare(a.place, b.place) })
+	slices.SortFunc(marks, func(a, b Mark) int { return cmp.Compare(a.Place, b.Place) })
 	return marks
 }
 

@@ -49,7 +49,7 @@ func (h *History) SVG() string {
 			style("#1f2328", "#59636e", "#d8dee4", "#ffffff", 0),
 		Dark: style("#e6edf3", "#9aa4af", "#30363d", "#0d1117", 1)}
 	a := h.axis(plotWidth)
-	marks := h.marks(a, func(s string) float64 { return labelSize*float64(len(s)) + 10 })
+	marks := a.Marks(h.Schedule, func(s string) float64 { return labelSize*float64(len(s)) + 10 })
 
 	d.Element("rect", "class", "p", "width", "100%", "height", "100%")
 	d.Text(title, "class", "t", "x", margin, "y", 34)
@@ -61,8 +61,8 @@ func (h *History) SVG() string {
 		d.Text(heading, "class", "b", "x", margin, "y", y)
 		y += 20 // a long heading would reach the labels of the axis
 		for _, m := range marks {
-			d.Text(m.label, "class", "f w", "x", x0+m.place, "y", y, "text-anchor", "middle")
-			d.Element("line", "class", "g", "x1", x0+m.place, "y1", y+8, "x2", x0+m.place, "y2", y+8+rowHeight*float64(len(rows)))
+			d.Text(m.Label, "class", "f w", "x", x0+m.Place, "y", y, "text-anchor", "middle")
+			d.Element("line", "class", "g", "x1", x0+m.Place, "y1", y+8, "x2", x0+m.Place, "y2", y+8+rowHeight*float64(len(rows)))
 		}
 		d.Text("kept", "class", "f w", "x", x0+plotWidth+gap+right, "y", y, "text-anchor", "end")
 		y += 8
@@ -89,11 +89,11 @@ func (h *History) SVG() string {
 
 // ticks returns the path of an upright line for each age. Lines at the same tenth of a
 // pixel are drawn once.
-func ticks(ages []int64, a axis, x0, middle float64) string {
+func ticks(ages []int64, a Axis, x0, middle float64) string {
 	var b strings.Builder
 	before := ""
 	for _, age := range ages {
-		if x := svg.Number(x0 + a.at(age)); x != before {
+		if x := svg.Number(x0 + a.At(age)); x != before {
 			fmt.Fprintf(&b, "M%s %sv%d", x, svg.Number(middle-tick/2), tick)
 			before = x
 		}

@@ -197,7 +197,7 @@ func checkSVG(t rapid.TB, h *History) {
 	for i, r := range rows {
 		var want []string
 		for _, age := range r.ages {
-			want = append(want, svg.Number(right-plotWidth+a.at(age)))
+			want = append(want, svg.Number(right-plotWidth+a.At(age)))
 		}
 		var got []string
 		for _, m := range regexp.MustCompile(`M([\d.]+) `).FindAllStringSubmatch(paths[i], -1) {

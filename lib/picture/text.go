@@ -47,7 +47,7 @@ func (h *History) Text(width int, utf8 bool) string {
 	draw := func(r row) {
 		counts := make([]int, plot)
 		for _, age := range r.ages {
-			counts[column(a.at(age))]++
+			counts[column(a.At(age))]++
 		}
 		cells := make([]string, plot)
 		for i, n := range counts {
@@ -68,10 +68,10 @@ func (h *History) Text(width int, utf8 bool) string {
 
 	b.WriteString(h.summary() + ":\n\n")
 	labels, ticks := blank(plot), strings.Split(strings.Repeat(sign.line, plot), "")
-	for _, m := range h.marks(a, func(s string) float64 { return float64(len(s) + 2) }) {
-		ticks[column(m.place)] = sign.mark
-		from := min(max(column(m.place)-len(m.label)/2, 0), plot-len(m.label))
-		for i, c := range strings.Split(m.label, "") {
+	for _, m := range a.Marks(h.Schedule, func(s string) float64 { return float64(len(s) + 2) }) {
+		ticks[column(m.Place)] = sign.mark
+		from := min(max(column(m.Place)-len(m.Label)/2, 0), plot-len(m.Label))
+		for i, c := range strings.Split(m.Label, "") {
 			labels[from+i] = c
 		}
 	}

@@ -16,7 +16,7 @@ _zab_options() {
 	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --every= --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --picture --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
 	zab-verify) echo '--budget= --debug --dry-run --fetch --full-every= --help --jobs= --now= --oldest-first --query-timeout= --rate= --ssh-config= --verbose --version' ;;
 	zab-digest) echo '--base-last= --help --objects --version' ;;
-	zab-status) echo '--check-holds --crit= --debug --dry-run --exclude-received --exclude-snapshot-pattern= --help --hold-format= --include-received --min-change= --nagios --now= --orphans-are= --other-snapshots --prometheus= --property-format= --query-timeout= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --strip-path= --table --utc --verbose --verified-within= --version --warn= --within= --zabbix' ;;
+	zab-status) echo '--check-holds --crit= --debug --dry-run --exclude-received --exclude-snapshot-pattern= --help --hold-format= --html= --include-received --keep-source= --keep-target= --min-change= --nagios --no-thinning --now= --orphans-are= --other-snapshots --prometheus= --property-format= --query-timeout= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --strip-path= --table --utc --verbose --verified-within= --version --warn= --within= --zabbix' ;;
 	# options: end
 	esac
 }
@@ -62,7 +62,7 @@ _zab() {
 		_zab_offer < <(compgen -A hostname)
 		return
 		;;
-	--ssh-config | --target-state | --prometheus)
+	--ssh-config | --target-state | --prometheus | --html)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;

@@ -38,6 +38,7 @@ type Options struct {
 	Nagios     bool   `long:"nagios" section:"output" description:"Print one line for Nagios or Icinga"`
 	Prometheus string `long:"prometheus" section:"output" value-name:"FILE" unquote:"false" description:"Write metrics for Prometheus to FILE, whole or not at all; - is standard output"`
 	Zabbix     bool   `long:"zabbix" section:"output" description:"Print items, and their discovery, for zabbix_sender"`
+	HTML       string `long:"html" section:"output" value-name:"FILE" unquote:"false" description:"Write a page for browsers to FILE, whole or not at all; - is standard output"`
 
 	SSHSource       dataset.Host   `long:"ssh-source" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the source datasets are on; this machine without it"`
 	SSHTarget       dataset.Host   `long:"ssh-target" section:"remote" often:"yes" value-name:"USER@HOST" unquote:"false" description:"Host that the target is on; this machine without it"`
@@ -51,6 +52,8 @@ type Options struct {
 	snapname.Options
 	snapname.Exclusion
 	snapname.Holding
+	schedule.Source
+	schedule.Target
 }
 
 // verdict is the value of an option that is a verdict.
@@ -74,6 +77,7 @@ var sections = []cli.Section{
 	{Tag: "selection", Title: "Selection"},
 	{Tag: "snapshots", Title: "Snapshots"},
 	{Tag: "sent", Title: "What is sent"},
+	{Tag: "thinning", Title: "Thinning"},
 }
 
 // Exit codes of zab-status, which are those of plugins of Nagios.
@@ -99,14 +103,14 @@ func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) check(args []string) error {
 	outputs := 0
-	for _, given := range []bool{o.Table, o.Nagios, o.Prometheus != "", o.Zabbix, o.ShowPipeline} {
+	for _, given := range []bool{o.Table, o.Nagios, o.Prometheus != "", o.Zabbix, o.HTML != "", o.ShowPipeline} {
 		if given {
 			outputs++
 		}
 	}
 	switch {
 	case outputs > 1:
-		return errors.New("--table, --nagios, --prometheus, --zabbix and --show-pipeline exclude each other")
+		return errors.New("--table, --nagios, --prometheus, --zabbix, --html and --show-pipeline exclude each other")
 	case o.Crit.Seconds() < o.Warn.Seconds():
 		return fmt.Errorf("--crit: %s is less than the %s of --warn", o.Crit, o.Warn)
 	case o.MinChange < 0:
@@ -161,6 +165,8 @@ func (o *Options) write(env *cli.Env, rep *report) error {
 	switch {
 	case o.Prometheus != "":
 		return rep.writePrometheus(env.Stdout, o.Prometheus)
+	case o.HTML != "":
+		return rep.writeHTML(env.Stdout, o.HTML, o.outlook)
 	case o.Zabbix:
 		return rep.writeZabbix(env.Stdout)
 	case o.Nagios:

@@ -26,7 +26,7 @@ func (o *Options) facts(ctx context.Context, env *cli.Env, all []*record.Record)
 	if err := o.readWritten(ctx, env, all); err != nil {
 		return err
 	}
-	if o.Verified.Seconds() > 0 {
+	if o.Verified.Seconds() > 0 || o.HTML != "" {
 		if err := o.readProofs(ctx, env, all); err != nil {
 			return err
 		}

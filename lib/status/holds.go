@@ -98,6 +98,9 @@ func (o *Options) readHolds(ctx context.Context, env *cli.Env, all []*record.Rec
 		list := []record.Misplaced{}
 		for _, s := range pair {
 			list = append(list, misplaced(s, shared, own)...)
+			if o.HTML != "" {
+				s.noteHolds(shared, own)
+			}
 		}
 		asked(r).Misplaced = list
 	}
@@ -146,10 +149,7 @@ func readTags(ctx context.Context, host *zfs.Host, datasets map[string][]*side) 
 // that of this one. A hold on a newer snapshot is no fault: it is about to be sent. Nor is
 // the shared tag where another target's is.
 func misplaced(s *side, shared string, own chain.Pin) (list []record.Misplaced) {
-	mine := func(tag string) bool {
-		pin, ok := chain.ParsePin(tag)
-		return ok && pin.Tag == shared && pin.Dataset == own.Dataset && own.Dataset != "" && (pin.Pool == "" || pin.Pool == own.Pool)
-	}
+	mine := func(tag string) bool { return isPin(tag, shared, own) }
 	others := func(tag string) bool {
 		_, _, ok := chain.PinTarget(tag, shared)
 		return ok && !mine(tag)
@@ -173,4 +173,23 @@ func misplaced(s *side, shared string, own chain.Pin) (list []record.Misplaced) 
 		}
 	}
 	return list
+}
+
+// isPin reports whether a tag is that of the holds for this target alone: see misplaced.
+func isPin(tag, shared string, own chain.Pin) bool {
+	pin, ok := chain.ParsePin(tag)
+	return ok && pin.Tag == shared && pin.Dataset == own.Dataset && own.Dataset != "" && (pin.Pool == "" || pin.Pool == own.Pool)
+}
+
+// noteHolds enters the holds in the snapshots, for heldByOthers.
+func (s *side) noteHolds(shared string, own chain.Pin) {
+	for i := range s.snapshots {
+		e := &s.snapshots[i]
+		e.Holds, e.Held = s.tags[e.Name], nil
+		for _, tag := range e.Holds {
+			if tag == shared || isPin(tag, shared, own) {
+				e.Held = append(e.Held, record.Held{Tag: tag})
+			}
+		}
+	}
 }

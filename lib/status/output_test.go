@@ -332,7 +332,7 @@ func TestZabbixDiscovery(t *testing.T) {
 }
 
 func TestOptionsExclude(t *testing.T) {
-	for _, args := range []string{"--table --nagios", "--zabbix --prometheus=-", "--warn 2d --crit 1d", "--min-change=-1", "--show-pipeline"} {
+	for _, args := range []string{"--table --nagios", "--zabbix --prometheus=-", "--html=- --table", "--html=- --prometheus=-", "--warn 2d --crit 1d", "--min-change=-1", "--show-pipeline"} {
 		p := Program()
 		rest, err := p.Parser().ParseArgs(strings.Fields(args))
 		if err == nil {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -71,11 +69,7 @@ func (rep *report) writePrometheus(stdout io.Writer, file string) error {
 	if err != nil {
 		return fmt.Errorf("cannot make the metrics: %w", err)
 	}
-	if file == "-" {
-		_, err = stdout.Write(text)
-		return err
-	}
-	if err := replaceFile(file, text); err != nil {
+	if err := writeFile(stdout, file, text); err != nil {
 		return fmt.Errorf("cannot write the metrics: %w", err)
 	}
 	return nil
@@ -141,33 +135,4 @@ func (r row) labels() []string {
 	}
 	targetHost, target := r.copy()
 	return []string{"backup", r.Backup, "dataset", dataset, "host", host, "target", target, "target_host", targetHost}
-}
-
-// replaceFile writes a file whole or not at all: readers see the old text or the new. Its
-// directory must be writable.
-func replaceFile(path string, text []byte) (err error) {
-	// The dot keeps collectors of *.prom from reading it if this is killed.
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(tmp.Name())
-		}
-	}()
-	_, err = tmp.Write(text)
-	if err == nil {
-		err = tmp.Chmod(0o644) // read by the collector, under another user
-	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	return err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // readProofs reads when the copies were verified last, with one program for each target
-// host.
+// host; for a page also how large they are.
 func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Record) error {
 	var hosts groups.Of[string, *record.Record]
 	for _, r := range all {
@@ -26,7 +26,11 @@ func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Re
 		for _, r := range set {
 			names = append(names, r.Target.Name)
 		}
-		got, err := host.Existing(ctx, []string{zfs.ProofProp}, names)
+		props := []string{zfs.ProofProp}
+		if o.HTML != "" {
+			props = append(props, "used")
+		}
+		got, err := host.Existing(ctx, props, names)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -37,6 +41,9 @@ func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Re
 			d, ok := got[r.Target.Name]
 			if !ok {
 				continue
+			}
+			if used, ok := d.Props["used"].Int(); ok {
+				r.Target.Used = &used
 			}
 			s := asked(r)
 			s.Proof = record.StatusNeverProved

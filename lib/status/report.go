@@ -24,6 +24,8 @@ type report struct {
 	now  int64
 	// backup is the name of the backup; "" if the records are of several.
 	backup string
+	// target is the operand; "" without one.
+	target string
 	rules  *Rules
 	// verdict is the worst of all, counts has how many have each, and oldest is the
 	// largest age of a dataset, in seconds.
@@ -66,6 +68,9 @@ func newReport(all []*record.Record, rules *Rules, args []string, incomplete err
 		rep.backup = args[0]
 	} else if len(backups) == 1 {
 		rep.backup = backups[0]
+	}
+	if len(args) > 1 {
+		rep.target = args[1]
 	}
 	slices.SortStableFunc(rep.rows, func(a, b row) int {
 		return cmp.Or(slices.Index(severity, b.s.Verdict)-slices.Index(severity, a.s.Verdict), cmp.Compare(a.order(), b.order()),

@@ -120,6 +120,30 @@ esac`})
 	}
 }
 
+// TestFactsHTML checks that a page asks when the copies were verified and how large they
+// are, with one program.
+func TestFactsHTML(t *testing.T) {
+	log := programs(t, map[string]string{"zfs": `
+case "$*" in
+*creation*) printf 'tank/a@b-20270101000000\t11\t1\t1799996400\n';;
+get*) for p in $(echo "$7" | tr , ' '); do
+		case $p in used) v=1048576;; *) v=-;; esac
+		printf 'bk/tank/a\t%s\t%s\t-\n' $p $v
+	done;;
+esac`})
+	r := bare(selected(0, snapshots("b-1/1"), snapshots("b-1/1")))
+	r.Snapshots[0].GUID, r.Target.Snapshots[0].GUID = "11", "11"
+	out, stderr, err := run(t, lines(t, r), "--utc --html=-")
+	if calls := log(); err != nil || stderr != "" || len(calls) != 2 || !strings.Contains(calls[1], "zab:verified,") {
+		t.Fatalf("%v, %q, %q", err, stderr, calls)
+	}
+	for _, want := range []string{"<dt>copy</dt> <dd>1.0 MiB used</dd>", "<dt>verified</dt> <dd>never</dd>"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %s in\n%s", want, out)
+		}
+	}
+}
+
 // TestFactsFail checks that the times in names count if zfs cannot be asked, and that
 // nothing is called unchanged then (P12).
 func TestFactsFail(t *testing.T) {
@@ -173,9 +197,10 @@ func TestStages(t *testing.T) {
 	for args, want := range map[string]string{
 		"b bk": "zab-select --target=bk --excluded b |\n  zab-plan --dry-run --orphans bk |\n  zab-status\n",
 		"-n --ssh-source=root@s --warn=2d --check-holds --utc b bk": "zab-select --ssh-source=root@s --target=bk --excluded b |\n  zab-plan --utc --dry-run --orphans bk |\n  zab-status --dry-run --warn=2d --check-holds --utc\n",
-		"b":                    "zab-select --exclude-received b |\n  zab-snap --dry-run --no-snapshot |\n  zab-status\n",
-		"--include-received b": "zab-select --include-received b |\n  zab-snap --dry-run --no-snapshot |\n  zab-status\n",
-		"--within=tank/a b bk": "zab-select --target=bk --excluded b tank/a |\n  zab-plan --dry-run --orphans bk |\n  zab-status\n",
+		"--keep-source=5 --keep-target=7 b bk":                      "zab-select --target=bk --excluded b |\n  zab-plan --keep-target=7 --dry-run --orphans bk |\n  zab-status --keep-source=5 --keep-target=7\n",
+		"b":                                                         "zab-select --exclude-received b |\n  zab-snap --dry-run --no-snapshot |\n  zab-status\n",
+		"--include-received b":                                      "zab-select --include-received b |\n  zab-snap --dry-run --no-snapshot |\n  zab-status\n",
+		"--within=tank/a b bk":                                      "zab-select --target=bk --excluded b tank/a |\n  zab-plan --dry-run --orphans bk |\n  zab-status\n",
 	} {
 		if out, _, err := run(t, "", "--show-pipeline "+args); err != nil || out != want {
 			t.Errorf("%s: %v\n%swant\n%s", args, err, out, want)
@@ -213,6 +238,20 @@ func TestMisplaced(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
+		}
+	}
+}
+
+// TestNoteHolds checks which snapshots a hold of others keeps.
+func TestNoteHolds(t *testing.T) {
+	const shared = "zfs_autobackup:b"
+	own := chain.Pin{Tag: shared, Dataset: "9270436180317845291", Pool: "1508"}
+	other := chain.Pin{Tag: shared, Dataset: "3", Pool: "1508"}.String()
+	s := &side{snapshots: snapshots("b-1/5", "b-2/4", "b-3/3", "b-4/2"), tags: map[string][]string{"b-2": {"keep"}, "b-3": {shared, own.String()}, "b-4": {shared, other}}}
+	s.noteHolds(shared, own)
+	for i, want := range []bool{false, true, false, true} {
+		if e := &s.snapshots[i]; heldByOthers(e) != want {
+			t.Errorf("%s: %v", e.Name, !want)
 		}
 	}
 }

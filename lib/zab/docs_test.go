@@ -260,7 +260,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-plan":   {"orphans", "target-state"},
 		"zab-thin":   {"explain", "picture", "every"},
 		"zab-digest": {"objects", "base-last"},
-		"zab-status": {"warn", "crit", "orphans-are", "check-holds", "verified-within", "table", "nagios", "prometheus", "zabbix"},
+		"zab-status": {"warn", "crit", "orphans-are", "check-holds", "verified-within", "table", "nagios", "prometheus", "zabbix", "html"},
 	}
 	has := map[string]bool{}
 	for _, o := range options(Program()) {

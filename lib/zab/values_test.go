@@ -79,6 +79,7 @@ var values = map[string]struct {
 	"crit":        {"3d", []string{"soon", "30", "-1d", "1d1w", huge + "d", "30x", "1.5h", "1h"}},
 	"orphans-are": {"ok", []string{"OK", "bad", "unknown", "1"}},
 	"prometheus":  {"zab.prom", freeText},
+	"html":        {"zab.html", freeText},
 
 	"base-last": {"433", []string{"x", "-1", "1.5", "0x10", "1e9", huge + "0"}},
 

@@ -64,7 +64,7 @@ var faultKinds = []struct {
 		}
 		p := m.usb
 		return &fault{touches: p.has, unjudged: true,
-			begin: func() { m.must("zpool export -f %s", p.name); p.gone = true },
+			begin: func() { m.must("%s", p.export()); p.gone = true },
 			end:   func() { m.must("zpool import -d /dev/mapper %s", p.name); p.gone = false }}
 	}},
 	{"quota of a copy", func(m *month) *fault {
@@ -322,5 +322,11 @@ func (p *pool) reimport(options string) {
 	if p.gone {
 		return
 	}
-	p.m.must("zpool export -f %[1]s && zpool import %[2]s -d /dev/mapper %[1]s", p.name, options)
+	p.m.must("%s && zpool import %s -d /dev/mapper %s", p.export(), options, p.name)
+}
+
+// export returns the command that exports the pool. A program that has just ended, or that
+// udev has started, may keep it busy for a moment.
+func (p *pool) export() string {
+	return fmt.Sprintf("for i in $(seq 50); do zpool export -f %[1]s && break; sleep 0.2; done; ! zpool list %[1]s 2>/dev/null", p.name)
 }

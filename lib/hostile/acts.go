@@ -78,8 +78,17 @@ func (c *call) takeSnapshots(names []string) (failed string) {
 	for _, n := range names {
 		ds, snap, _ := strings.Cut(n, "@")
 		d := c.h.find(ds)
-		d.Snaps = append(d.Snaps, &Snap{Name: snap, GUID: guidFor(d.GUID, n), TXG: txg, Creation: c.h.Now, Written: d.Written})
-		d.Written = 0
+		_, base := c.h.lookup(d.Origin)
+		if s := d.newest(); s != nil {
+			base = s
+		}
+		s := &Snap{Name: snap, GUID: guidFor(d.GUID, n), TXG: txg, Creation: c.h.Now, Written: d.Written}
+		if base != nil {
+			s.Data = slices.Clone(base.Data)
+		}
+		s.Data = append(s.Data, s.GUID)
+		d.Snaps = append(d.Snaps, s)
+		d.Written, d.Changed = 0, c.h.Now
 	}
 	return ""
 }
@@ -100,7 +109,7 @@ func (c *call) bookmark(of, full string) (failed string) {
 	case d.bookmark(mark) != nil:
 		return fmt.Sprintf("cannot create bookmark '%s': bookmark exists", full)
 	}
-	d.Bookmarks = append(d.Bookmarks, &Snap{Name: mark, GUID: s.GUID, TXG: s.TXG, Creation: s.Creation})
+	d.Bookmarks = append(d.Bookmarks, &Snap{Name: mark, GUID: s.GUID, TXG: s.TXG, Creation: s.Creation, Data: s.Data})
 	return ""
 }
 
@@ -163,6 +172,7 @@ func (c *call) zfsDestroy() {
 	}
 	for _, s := range gone {
 		d.removeSnap(s)
+		d.Changed = c.h.Now
 	}
 }
 
@@ -368,6 +378,7 @@ func (c *call) zfsProgram() {
 			n, _ := strconv.ParseInt(guid, 10, 64)
 			if s != nil && s.GUID == strconv.FormatUint(uint64(n), 10) && c.busy(full, s) == "" {
 				d.removeSnap(s)
+				d.Changed = c.h.Now
 				result[full] = true
 			}
 		})

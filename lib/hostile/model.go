@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -48,6 +49,9 @@ type Dataset struct {
 	Token           string
 	Snaps           []*Snap // oldest first
 	Bookmarks       []*Snap
+	// Changed is when snapshots were last made or destroyed, in seconds since the epoch; 0
+	// if not in this run.
+	Changed int64
 }
 
 // Snap is a snapshot or a bookmark; Name is the part after @ or #.
@@ -56,6 +60,39 @@ type Snap struct {
 	TXG               uint64
 	Creation, Written int64
 	Holds             []string
+	// Data is what the snapshot contains: the contents of its objects. A later snapshot has
+	// those of the one before, and one more.
+	Data []string
+}
+
+// fill gives the snapshots of the host that have none contents: those of a snapshot with
+// the same guid on the other host, if there is one.
+func (h *Host) fill(other *Host) {
+	for _, d := range h.Datasets {
+		var before []string
+		if _, s := h.lookup(d.Origin); s != nil {
+			before = s.Data
+		}
+		for _, s := range d.Snaps {
+			if x := other.byGUID(s.GUID); s.Data == nil && x != nil && x.Data != nil {
+				s.Data = x.Data
+			}
+			if s.Data == nil {
+				s.Data = append(slices.Clone(before), s.GUID)
+			}
+			before = s.Data
+		}
+	}
+}
+
+// clone returns a copy of the host that shares nothing with it.
+func (h *Host) clone() *Host {
+	b, err := json.Marshal(h)
+	c := &Host{}
+	if err != nil || json.Unmarshal(b, c) != nil {
+		panic("a host is not JSON")
+	}
+	return c
 }
 
 func (h *Host) find(name string) *Dataset {

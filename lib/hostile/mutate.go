@@ -40,6 +40,12 @@ func (c *call) mutate(l *Lie) *mutator {
 	_, fair := fairLies[l.Kind]
 	c.entry.Lie = l.Kind
 	c.entry.Said = string(m.out[:min(len(m.out), 20000)])
+	if c.sub == "send" {
+		c.entry.Sent = nil
+		if m.endless == nil && !m.hang {
+			c.entry.Sent = bytes.Clone(m.out[:min(len(m.out), 1<<20)])
+		}
+	}
 	c.entry.Fair = fair || c.sub != "send" && m.rc == 0 && !m.kill && !m.hang && m.endless == nil && fewer(c.out.Bytes(), m.out)
 	return m
 }

@@ -141,7 +141,7 @@ func (h *Host) computedProperty(d *Dataset, prop string) (string, bool) {
 		return d.Token, true
 	case "snapshots_changed":
 		if s := d.newest(); s != nil {
-			return num(s.Creation), true
+			return num(max(s.Creation, d.Changed)), true
 		}
 		return "", true
 	case "objsetid":

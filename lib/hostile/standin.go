@@ -54,6 +54,8 @@ type Entry struct {
 	// Lie is the kind of the lie that was told, Said the beginning of its text.
 	Lie  string
 	Said string
+	// Sent is the stream that a zfs send wrote.
+	Sent []byte
 	// Fair: the lie is a complete answer as an honest host would give it that has fewer
 	// datasets or snapshots, or selects fewer.
 	Fair bool

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,6 +53,9 @@ func (c *call) planStream() *stream {
 			return nil
 		}
 		st.Snaps = []*Snap{s}
+		if b := c.h.byGUID(st.From); b != nil {
+			st.FromData = len(b.Data)
+		}
 	} else {
 		if len(c.operands) == 0 {
 			c.fail("missing snapshot argument")
@@ -70,6 +74,7 @@ func (c *call) planStream() *stream {
 				return nil
 			}
 			st.From = base.GUID
+			st.FromData = len(base.Data)
 			if c.has("I") {
 				st.Snaps = nil
 				for _, x := range d.Snaps {
@@ -103,6 +108,7 @@ func (c *call) zfsSend() {
 		return
 	}
 	c.out.Write(st.encode())
+	c.entry.Sent = bytes.Clone(c.out.Bytes())
 }
 
 func (c *call) zfsReceive() {
@@ -194,12 +200,19 @@ func (c *call) receiveDataset(st *stream, name string, complete bool) {
 	}
 	d.Token = ""
 	txg := c.h.tick()
+	// An increment changes what the copy has.
+	var base []string
+	if b := c.h.byGUID(st.From); b != nil {
+		base = b.Data
+	}
 	for i, s := range st.Snaps {
 		if d.snap(s.Name) != nil {
 			c.fail("cannot receive %s stream: destination '%s@%s' already exists", what, name, s.Name)
 			return
 		}
 		n := &Snap{Name: s.Name, GUID: s.GUID, TXG: txg + uint64(i), Creation: s.Creation, Written: s.Written}
+		n.Data = slices.Concat(base[:min(len(base), st.FromData)], s.Data[min(len(s.Data), st.FromData):])
+		d.Changed = c.h.Now
 		if !c.has("h") {
 			n.Holds = slices.Clone(st.Holds)
 		}

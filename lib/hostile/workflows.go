@@ -184,6 +184,8 @@ func (w *workflow) makeHosts(rng *rand.Rand) {
 		d.StreamsToBreak = 1
 	}
 	slices.Sort(w.selected)
+	s.fill(d)
+	d.fill(s)
 }
 
 // addCopy adds to the target the copy of a dataset, with its first count snapshots.

@@ -54,6 +54,8 @@ type Head struct {
 	Flags uint32
 	// Compound makes it the beginning of a package.
 	Compound bool
+	// Payload follows the beginning; its length is a multiple of 8.
+	Payload []byte
 }
 
 // New begins a stream.
@@ -78,9 +80,14 @@ func New(guid uint64, h Head) *Stream {
 	put64(r, 40, guid)
 	put64(r, 48, h.From)
 	copy(r[56:], h.Name)
+	put32(r, 4, uint32(len(h.Payload)))
 	s.add(r)
+	s.add(h.Payload)
 	return s
 }
+
+// Begun returns the stream so far.
+func (s *Stream) Begun() []byte { return s.b }
 
 // Bytes ends the stream, and returns it.
 func (s *Stream) Bytes() []byte {
@@ -236,10 +243,8 @@ func PackageList(alone bool, props map[string]string) []byte {
 // Package returns a stream package of one dataset with properties, as zfs send -p makes
 // it; snapshots are the streams in it.
 func Package(name string, props map[string]string, snapshots ...[]byte) []byte {
-	list := PackageList(true, props)
-	b := New(0, Head{Name: name, Compound: true}).b
-	put32(b, 4, uint32(len(list)))
+	b := New(0, Head{Name: name, Compound: true, Payload: PackageList(true, props)}).b
 	end := make([]byte, recordSize)
 	put32(end, 0, 5)
-	return slices.Concat(b, list, end, slices.Concat(snapshots...), end)
+	return slices.Concat(b, end, slices.Concat(snapshots...), end)
 }

@@ -66,6 +66,11 @@ func (v *observer) checkOnTarget(c *call, e *Entry) string {
 	}
 	w, ops := v.w, c.operands
 	switch c.sub {
+	case "send":
+		if !w.proves {
+			return "zab does not send from a target"
+		}
+		return v.checkPlainSend(c, v.checkBelowTarget)
 	case "receive":
 		if c.has("A") {
 			return v.checkBelowTarget(ops[0])
@@ -114,7 +119,7 @@ func (v *observer) checkOnTarget(c *call, e *Entry) string {
 		}
 		return v.checkBelowTarget(ops[0])
 	case "hold", "release":
-		if !tagValue.MatchString(ops[0]) {
+		if !v.ownTag(ops[0]) {
 			return "a tag that is not zab's"
 		}
 		return firstReasonOf(ops[1:], v.checkBelowTarget)
@@ -172,6 +177,9 @@ func (v *observer) checkOnSource(c *call, e *Entry) string {
 	ops := c.operands
 	switch c.sub {
 	case "send":
+		if v.w.proves && !c.has("L") && !c.has("p") && !c.has("t") {
+			return v.checkPlainSend(c, v.checkSelected)
+		}
 		ds := ""
 		raw := c.has("w")
 		if c.has("t") {
@@ -219,7 +227,7 @@ func (v *observer) checkOnSource(c *call, e *Entry) string {
 		}
 		return firstReasonOf(ops, v.checkSelected)
 	case "hold", "release":
-		if !tagValue.MatchString(ops[0]) {
+		if !v.ownTag(ops[0]) {
 			return "a tag that is not zab's"
 		}
 		if c.has("r") {
@@ -250,6 +258,30 @@ func (v *observer) checkOnSource(c *call, e *Entry) string {
 	return "zab does not use this on a source"
 }
 
+// ownTag reports whether a tag of a hold is one of zab's.
+func (v *observer) ownTag(tag string) bool {
+	return tagValue.MatchString(tag) || v.w.proves && tag == differentTag
+}
+
+// checkPlainSend judges a stream that is to be digested.
+func (v *observer) checkPlainSend(c *call, where func(string) string) string {
+	for o := range c.opts {
+		if o != "i" && o != "w" {
+			return "a stream to digest with -" + o
+		}
+	}
+	names := c.operands
+	if c.has("i") {
+		names = append(names[:len(names):len(names)], c.opt("i"))
+	}
+	for _, n := range names {
+		if !strings.Contains(n, "@") {
+			return fmt.Sprintf("%q is no snapshot", n)
+		}
+	}
+	return firstReasonOf(names, where)
+}
+
 // checkRead judges a command that only reads; known is false for other commands. where
 // checks the names of datasets.
 func (v *observer) checkRead(c *call, where func(string) string) (known bool, why string) {
@@ -265,6 +297,13 @@ func (v *observer) checkRead(c *call, where func(string) string) (known bool, wh
 			})
 			names = names[1:]
 		}
+	case "date +%s":
+		return true, ""
+	case "zab-digest stream":
+		if s := c.opt("-"); s != "" && !digestOption.MatchString(s) {
+			return true, "the option --" + s
+		}
+		return true, ""
 	case "zfs list", "zfs holds", "zfs diff":
 	case "zpool get", "zpool list", "zpool status", "zpool sync":
 		if c.sub == "get" {
@@ -321,7 +360,7 @@ func (v *observer) checkBelowTarget(full string) string {
 func (v *observer) checkSelected(full string) string {
 	ds, rest, _ := strings.Cut(full, "@")
 	ds, mark, _ := strings.Cut(ds, "#")
-	if !slices.Contains(v.w.selected, ds) {
+	if !slices.Contains(v.w.selected, ds) && !(v.w.within != "" && ds == lateDataset) {
 		return fmt.Sprintf("%q is not selected", full)
 	}
 	for s := range strings.SplitSeq(rest+mark, ",") {
@@ -333,14 +372,15 @@ func (v *observer) checkSelected(full string) string {
 }
 
 var (
-	poolValue   = regexp.MustCompile(`^[0-9]{1,20}$`)
-	fromValue   = regexp.MustCompile(`^[0-9]{1,20}(,[0-9]{1,20})*$`)
-	streamValue = regexp.MustCompile(`^(none|parent|[Lwx](,[Lwx])*)$`)
-	asideValue  = regexp.MustCompile(`^(begun|done):[A-Za-z0-9_.: -]+$`)
-	otherValue  = regexp.MustCompile(`^[A-Za-z0-9_.:,+-]{1,200}$`)
-	asideName   = regexp.MustCompile(`_diverged-[0-9]{14}(-[0-9]+)?$`)
-	tagValue    = regexp.MustCompile(`^zfs_autobackup:b1(:[0-9]{1,20}(\.[0-9]{1,20})?)?$`)
-	propName    = regexp.MustCompile(`^[a-z][a-z0-9_:.-]*$`)
+	poolValue    = regexp.MustCompile(`^[0-9]{1,20}$`)
+	fromValue    = regexp.MustCompile(`^[0-9]{1,20}(,[0-9]{1,20})*$`)
+	streamValue  = regexp.MustCompile(`^(none|parent|[Lwx](,[Lwx])*)$`)
+	asideValue   = regexp.MustCompile(`^(begun|done):[A-Za-z0-9_.: -]+$`)
+	otherValue   = regexp.MustCompile(`^[A-Za-z0-9_.:,+-]{1,200}$`)
+	asideName    = regexp.MustCompile(`_diverged-[0-9]{14}(-[0-9]+)?$`)
+	tagValue     = regexp.MustCompile(`^zfs_autobackup:b1(:[0-9]{1,20}(\.[0-9]{1,20})?)?$`)
+	digestOption = regexp.MustCompile(`^base-last=[0-9]{1,20}$`)
+	propName     = regexp.MustCompile(`^[a-z][a-z0-9_:.-]*$`)
 )
 
 // harmless are the values that zab sets by its own rules on the properties of a copy.
@@ -365,6 +405,8 @@ func (v *observer) checkProperty(pv string) string {
 		rule = poolValue
 	case p == "zab:aside":
 		rule = asideValue
+	case p == proofProp:
+		rule = proofValue
 	case strings.HasPrefix(p, "zab:"):
 	case slices.Contains(harmless[p], value):
 		return ""

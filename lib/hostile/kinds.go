@@ -19,6 +19,7 @@ type lieKind struct {
 var (
 	tableLies  []lieKind // for commands that print a table
 	streamLies []lieKind // for zfs send
+	digestLies []lieKind // for zab-digest
 	changeLies []lieKind // for commands that change a host
 )
 
@@ -124,7 +125,7 @@ func init() {
 			}
 			for range 1 + m.IntN(4) {
 				p := pickOf(m, "mountpoint=/etc", "mountpoint=/\xff", "canmount=on", "sharenfs=on", "sharesmb=on", "setuid=on", "devices=on", "readonly=off", "reservation=1T", "refreservation=1T",
-					"zab:from=1,2", "zab:from=1"+strings.Repeat(",18446744073709551615", 380), "zab:stream=none", "zab:aside=begun:x", "zab:aside=done:other", "autobackup:b1=true", "autobackup:b1=bogus", "autobackup:b1=\xff", "zab:missing=1", "keylocation=file:///etc/shadow", "exec=on", "volmode=full", "snapdev=visible")
+					"zab:from=1,2", "zab:from=1"+strings.Repeat(",18446744073709551615", 380), "zab:stream=none", "zab:aside=begun:x", "zab:aside=done:other", "autobackup:b1=true", "autobackup:b1=bogus", "autobackup:b1=\xff", "zab:missing=1", "zab:verified="+proofText(s.Snaps[len(s.Snaps)-1].GUID, now.Unix(), "full"), "keylocation=file:///etc/shadow", "exec=on", "volmode=full", "snapdev=visible")
 				k, v, _ := strings.Cut(p, "=")
 				s.Props[k] = v
 			}
@@ -144,10 +145,42 @@ func init() {
 		})},
 		{"stream-plain", 1, onStream(func(m *mutator, s *stream) { s.Raw = !s.Raw })},
 		{"stream-kind", 1, onStream(func(m *mutator, s *stream) { s.Kind = "volume" })},
+		{"stream-data", 6, onStream(func(m *mutator, s *stream) {
+			x := s.Snaps[len(s.Snaps)-1]
+			if len(x.Data) <= s.FromData {
+				return
+			}
+			x.Data = slices.Clone(x.Data)
+			switch i := s.FromData + m.IntN(len(x.Data)-s.FromData); m.IntN(3) {
+			case 0:
+				x.Data = x.Data[:len(x.Data)-1]
+			case 1:
+				x.Data = append(x.Data, "one more")
+			default:
+				x.Data[i] = "something else"
+			}
+		})},
+		{"stream-bit", 2, func(m *mutator) {
+			if len(m.out) > 0 {
+				m.out[m.IntN(len(m.out))] ^= 1 << m.IntN(8)
+			}
+		}},
+		{"stream-twice", 1, func(m *mutator) { m.out = append(m.out, m.out...) }},
 		{"stream-none", 1, func(m *mutator) { m.out = nil }},
 		{"stream-garbage", 1, func(m *mutator) { m.out = bytes.Repeat([]byte{0xff, 0}, 5000) }},
 		{"endless", 1, func(m *mutator) { m.endless = bytes.Repeat([]byte("0"), 1000) }},
 	}, endings...)
+	digestLies = append([]lieKind{
+		{"digest-other", 4, field(func(m *mutator, old string) string {
+			if len(old) != 64 {
+				m.misfit = true
+			}
+			return pickOf(m, strings.Repeat("0", 64), old[:len(old)/2], strings.ToUpper(old), "", old+"00")
+		})},
+		{"digest-number", 4, func(m *mutator) { m.digestNumber() }},
+	}, slices.DeleteFunc(slices.Clone(tableLies), func(k lieKind) bool {
+		return slices.Contains([]string{"token", "deselect", "hide", "future", "swap", "swap-fields", "forged-first", "forged-last"}, k.name)
+	})...)
 	changeLies = append([]lieKind{
 		{"pretend", 6, nil}, // see skipsCommand
 		{"refuse", 3, func(m *mutator) { m.message(); m.rc = 1 }},
@@ -172,6 +205,8 @@ func liesFor(signature string) []lieKind {
 		return changeLies
 	case f[1] == "send" && !strings.Contains(signature, " -n"):
 		return streamLies
+	case f[0] == "zab-digest":
+		return digestLies
 	}
 	return tableLies
 }

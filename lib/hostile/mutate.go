@@ -95,7 +95,7 @@ func (m *mutator) rows(f func(rows []string) []string) {
 // field changes a random field of a table, often the value of a property, or a random
 // value of a JSON answer.
 func (m *mutator) field(f func(m *mutator, old string) string) {
-	if m.c.has("j") && bytes.HasPrefix(m.out, []byte("{")) {
+	if (m.c.has("j") || m.c.prog == "zab-digest") && bytes.HasPrefix(m.out, []byte("{")) {
 		m.leaf(f)
 		return
 	}
@@ -164,6 +164,17 @@ func (m *mutator) leaf(f func(m *mutator, old string) string) {
 	}
 	walk(v)
 	sets[m.IntN(len(sets))]()
+	m.out, _ = json.Marshal(v)
+	m.out = append(m.out, '\n')
+}
+
+// digestNumber changes a number of the line of zab-digest.
+func (m *mutator) digestNumber() {
+	var v map[string]any
+	if json.Unmarshal(m.out, &v) != nil {
+		return
+	}
+	v[pickOf(m, "last_object", "bytes", "stream", "objects", "version", "raw")] = pickOf[any](m, -1, 0, 1, 1e300, uint64(1)<<63, uint64(1<<64-1), true, "7", nil)
 	m.out, _ = json.Marshal(v)
 	m.out = append(m.out, '\n')
 }

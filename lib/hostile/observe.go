@@ -20,6 +20,9 @@ func observe(o, honest *outcome) []string {
 	v.checkCommands()
 	v.checkPromises()
 	v.checkExitStatus(honest)
+	v.checkProofs()
+	v.checkStatus()
+	v.checkWithin(honest)
 	v.checkTerminal()
 	if o.timeout {
 		v.add("the run did not end within %s", maxTime)
@@ -49,7 +52,7 @@ func (v *observer) add(format string, a ...any) {
 // checkExitStatus checks that the exit status is 0 only if all selected datasets were
 // backed up, as far as zab could know.
 func (v *observer) checkExitStatus(honest *outcome) {
-	if v.exit != 0 || v.w.root == "" || honest == nil {
+	if v.exit != 0 || !v.w.backsUp() || honest == nil {
 		return
 	}
 	said := func(guid string) bool {
@@ -88,7 +91,11 @@ func (v *observer) checkExitStatus(honest *outcome) {
 // checkTerminal checks that stdout and stderr have no control characters that a terminal
 // would obey.
 func (v *observer) checkTerminal() {
-	for _, t := range []struct{ where, text string }{{"stdout", v.stdout}, {"stderr", v.stderr}} {
+	out := v.stdout
+	if v.w.proves || v.w.kind == "status" && v.w.output == "" {
+		out = "" // records
+	}
+	for _, t := range []struct{ where, text string }{{"stdout", out}, {"stderr", v.stderr}} {
 		for i := 0; i < len(t.text); {
 			r, n := utf8.DecodeRuneInString(t.text[i:])
 			b := t.text[i]

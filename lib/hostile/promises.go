@@ -147,7 +147,7 @@ func (v *observer) checkCopies(after *Host) {
 		}
 		for _, s := range d.Snaps {
 			for _, h := range s.Holds {
-				if !tagValue.MatchString(h) {
+				if !v.ownTag(h) && !(before != nil && heldBefore(before, s, h)) {
 					v.add("'%s@%s' is held by %q, which came with a stream", d.Name, s.Name, h)
 				}
 			}
@@ -159,4 +159,9 @@ func (v *observer) checkCopies(after *Host) {
 			v.add("'%s' is shared because a stream said so", d.Name)
 		}
 	}
+}
+
+// heldBefore reports whether a snapshot was held by a tag before the run.
+func heldBefore(d *Dataset, s *Snap, tag string) bool {
+	return slices.ContainsFunc(d.Snaps, func(x *Snap) bool { return x.GUID == s.GUID && slices.Contains(x.Holds, tag) })
 }

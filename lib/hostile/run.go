@@ -38,7 +38,20 @@ type outcome struct {
 	canary               bool
 	memory               int64
 	left                 []string
-	quiet                time.Duration // until the last of its processes ended
+	// steps are the parts of the run.
+	steps []step
+	// digest is the path of the real zab-digest.
+	digest string
+	quiet  time.Duration // until the last of its processes ended
+}
+
+// step is one of several commands of a run, with the state after it.
+type step struct {
+	name           string
+	exit           int
+	stdout, stderr string
+	from, to       int // its entries of the log
+	src, dst       *Host
 }
 
 // before returns the host src or dst as it was before the run; after, as it was at the
@@ -60,9 +73,11 @@ func (o *outcome) after(host string) *Host {
 // runner runs workflows.
 type runner struct {
 	bin          string // the directory of the stand-ins and zab's programs
+	bare         string // the same without zab-digest
 	tmp          string
-	limited      bool // with maxAddressSpace
-	queryTimeout bool // zab has the option --query-timeout
+	programs     string // the directory of zab's programs
+	limited      bool   // with maxAddressSpace
+	queryTimeout bool   // zab has the option --query-timeout
 }
 
 // run runs a workflow with lies, in a directory named id.
@@ -73,6 +88,7 @@ func (r *runner) run(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	}
 	defer os.RemoveAll(dir)
 	conf := w.config()
+	conf.Digest = filepath.Join(r.programs, "zab-digest")
 	if lies != nil {
 		conf.Hostile, conf.Lies = w.hostile, lies
 	}
@@ -88,22 +104,51 @@ func (r *runner) run(w *workflow, lies []*Lie, id string) (*outcome, error) {
 		return nil, err
 	}
 	defer srv.close()
-	o := &outcome{w: w, lies: lies, srcBefore: w.src, dstBefore: w.dst}
+	o := &outcome{w: w, lies: lies, srcBefore: w.src, dstBefore: w.dst, digest: conf.Digest}
 	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
 	defer cancel()
 	args := append([]string{}, w.args...)
+	var limit []string
 	if slices.ContainsFunc(lies, func(l *Lie) bool { return l.Kind == "silence" }) {
-		args = append(args, "--query-timeout=2s")
+		limit = []string{"--query-timeout=2s"}
+		args = append(args, limit...)
 	}
-	args = append(args, backup)
+	operands := []string{backup}
 	if w.root != "" {
-		args = append(args, w.root)
+		operands = append(operands, w.root)
 	}
 	var out, errs bytes.Buffer
-	if w.stages {
-		o.exit, err = r.runStages(ctx, dir, args, &errs, o)
-	} else {
-		o.exit, err = r.runProgram(ctx, dir, append([]string{"zab"}, args...), nil, &out, &errs, o)
+	switch source, target := w.remoteOptions(); {
+	case w.stages:
+		o.exit, err = r.runStages(ctx, dir, append(args, operands...), &errs, o)
+	case w.kind == "verify":
+		o.exit, err = r.runChain(ctx, dir, [][]string{
+			slices.Concat([]string{"zab-select", "--target=" + w.root}, source, target, limit, []string{backup}),
+			slices.Concat([]string{"zab-plan", "--utc"}, target, limit, []string{w.root}),
+			slices.Concat([]string{"zab-verify"}, args),
+		}, &out, &errs, o)
+	case w.kind == "status" && w.number/5%3 == 0:
+		if w.output != "" {
+			args = append(args, w.output)
+		}
+		o.exit, err = r.runChain(ctx, dir, [][]string{
+			slices.Concat([]string{"zab-select", "--target=" + w.root, "--excluded"}, source, target, limit, []string{backup}),
+			slices.Concat([]string{"zab-plan", "-n", "--orphans", "--utc"}, target, limit, []string{w.root}),
+			slices.Concat([]string{"zab-status"}, args),
+		}, &out, &errs, o)
+	case w.kind == "status":
+		if w.output != "" {
+			args = append(args, w.output)
+		}
+		o.exit, err = r.runProgram(ctx, dir, slices.Concat([]string{"zab-status"}, source, target, args, operands), nil, &out, &errs, o)
+	case w.within != "":
+		err = r.runWithin(ctx, dir, args, operands, srv, o)
+		for _, s := range o.steps {
+			out.WriteString(s.stdout)
+			errs.WriteString(s.stderr)
+		}
+	default:
+		o.exit, err = r.runProgram(ctx, dir, slices.Concat([]string{"zab"}, args, operands), nil, &out, &errs, o)
 	}
 	if err != nil {
 		return nil, err
@@ -142,7 +187,11 @@ func (r *runner) runProgram(ctx context.Context, dir string, argv []string, stdi
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + r.bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + dir, "TMPDIR=" + dir,
+	bin := r.bin
+	if !o.w.digest {
+		bin = r.bare
+	}
+	cmd.Env = []string{"PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + dir, "TMPDIR=" + dir,
 		"CACHE_DIRECTORY=" + filepath.Join(dir, "cache"), "XDG_CACHE_HOME=" + filepath.Join(dir, "cache"), runEnv + "=" + dir, "TZ=UTC"}
 	if stdin != nil {
 		cmd.Stdin = stdin
@@ -208,6 +257,74 @@ func (r *runner) runStages(ctx context.Context, dir string, args []string, errs 
 	}
 	return exit, nil
 }
+
+// runChain runs stages one after the other, with the records between them in files. out
+// gets what the last one prints. It returns the highest exit status.
+func (r *runner) runChain(ctx context.Context, dir string, stages [][]string, out, errs *bytes.Buffer, o *outcome) (exit int, err error) {
+	from := os.DevNull
+	for i, argv := range stages {
+		in, err := os.Open(from)
+		if err != nil {
+			return exit, err
+		}
+		out.Reset()
+		code, err := r.runProgram(ctx, dir, argv, in, out, errs, o)
+		in.Close()
+		if err != nil {
+			return exit, err
+		}
+		exit = max(exit, code)
+		from = filepath.Join(dir, fmt.Sprintf("records%d", i))
+		if err := os.WriteFile(from, out.Bytes(), 0o600); err != nil {
+			return exit, err
+		}
+	}
+	return exit, nil
+}
+
+// runWithin runs three backups two minutes apart: one of everything, one with --within, and
+// one of everything. Before the last two, something is written to all datasets of the
+// source; before the last, a dataset is created outside of the second.
+func (r *runner) runWithin(ctx context.Context, dir string, args, operands []string, srv *server, o *outcome) error {
+	for i, name := range []string{"before", "within", "after"} {
+		srv.mu.Lock()
+		src, dst := srv.hosts["src"], srv.hosts["dst"]
+		if i > 0 {
+			src.Now, dst.Now = src.Now+120, dst.Now+120
+			for _, d := range src.Datasets {
+				d.Written += 4096
+			}
+		}
+		if i == 2 {
+			src.add(&Dataset{Name: lateDataset, GUID: guidFor(lateDataset), Written: 4096, Local: map[string]string{"autobackup:" + backup: "true"}})
+		}
+		srv.mu.Unlock()
+		argv := append([]string{"zab"}, args...)
+		argv = append(argv, "--now="+now.Add(time.Duration(i)*2*time.Minute).Format(time.RFC3339))
+		if name == "within" {
+			argv = append(argv, "--within="+o.w.within)
+		}
+		var out, errs bytes.Buffer
+		s := step{name: name}
+		s.from = srv.logged()
+		code, err := r.runProgram(ctx, dir, append(argv, operands...), nil, &out, &errs, o)
+		if err != nil {
+			return err
+		}
+		s.to = srv.logged()
+		s.exit, s.stdout, s.stderr = code, out.String(), errs.String()
+		srv.mu.Lock()
+		s.src, s.dst = src.clone(), dst.clone()
+		srv.mu.Unlock()
+		o.steps = append(o.steps, s)
+	}
+	// The last run makes good what the others could not.
+	o.exit = o.steps[2].exit
+	return nil
+}
+
+// lateDataset is created between the runs of runWithin.
+const lateDataset = "tank/late"
 
 // leftovers returns the process ids and command lines of a run's processes that still
 // exist.

@@ -74,6 +74,13 @@ func startServer(dir string, run *runConfig, hosts map[string]*Host) (*server, e
 	return s, nil
 }
 
+// logged returns how many entries the log has.
+func (s *server) logged() int {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return len(s.entries)
+}
+
 // close ends the server: later commands do nothing to the hosts.
 func (s *server) close() {
 	s.listener.Close()

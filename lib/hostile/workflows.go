@@ -43,12 +43,21 @@ type workflow struct {
 	stages   bool // run by hand, with the records in files
 	// Set by the options.
 	missing, aside, bookmark, clones, force bool
+	// proves: zab-verify runs, with --fetch or without; postpones: with a budget.
+	proves, fetch, postpones bool
+	digest                   bool // zab-digest is installed on other hosts
+	// damaged are the source datasets whose copies are not what they were.
+	damaged []string
+	// output is the option of zab-status for the form of its output.
+	output string
+	// within is the operand of --within, "" without it.
+	within string
 }
 
 // workflowCount is the number of workflows: each kind with four arrangements of hosts.
-const workflowCount = 60
+const workflowCount = 76
 
-var workflowKinds = []string{"plain", "thin", "missing", "aside", "token", "raw", "volume", "clones", "bookmark", "many", "alone", "cache", "stages", "breaks", "options"}
+var workflowKinds = []string{"plain", "thin", "missing", "aside", "token", "raw", "volume", "clones", "bookmark", "many", "alone", "cache", "stages", "breaks", "options", "verify", "proves", "status", "within"}
 
 // sharedTag is the tag of the holds that all targets share.
 const sharedTag = "zfs_autobackup:" + backup
@@ -144,7 +153,7 @@ func (w *workflow) makeHosts(rng *rand.Rand) {
 			ds.Snaps = append(ds.Snaps, &Snap{Name: snapName(count-i, 2), GUID: newGUID(), TXG: s.tick(),
 				Creation: now.AddDate(0, 0, i-count).Unix(), Written: int64(1+rng.IntN(5)) << 12})
 		}
-		if n == "tank/home/bob" && w.kind != "volume" && w.kind != "many" {
+		if n == "tank/home/bob" && !slices.Contains([]string{"volume", "many", "verify"}, w.kind) {
 			continue // not backed up yet
 		}
 		w.addCopy(ds, newGUID, count-1-rng.IntN(2), pin, srcPool)
@@ -182,10 +191,17 @@ func (w *workflow) makeHosts(rng *rand.Rand) {
 		w.selected = append(w.selected, "tank/clone")
 	case "breaks":
 		d.StreamsToBreak = 1
+	case "status", "within":
+		w.addOrphan("tank/old", newGUID, srcPool, 30)
+		c := d.find(w.root + "/tank/srv") // which is up to date
+		s.find("tank/srv").Snaps = s.find("tank/srv").Snaps[:len(c.Snaps)]
 	}
 	slices.Sort(w.selected)
 	s.fill(d)
 	d.fill(s)
+	if w.kind == "verify" || w.kind == "proves" || w.kind == "status" {
+		w.addProofs(rng)
+	}
 }
 
 // addCopy adds to the target the copy of a dataset, with its first count snapshots.
@@ -225,6 +241,53 @@ func (w *workflow) addCopy(ds *Dataset, newGUID func() string, count int, pin, s
 	}
 }
 
+// proofText is the value of zab:verified that says that a snapshot was compared.
+func proofText(guid string, at int64, how string) string {
+	full := at
+	if how == "different" {
+		full = 0
+	}
+	return fmt.Sprintf("%s:%d:%s:%d:9", guid, at, how, full)
+}
+
+// addProofs marks copies as if they had been verified, rightly or not, and damages some.
+func (w *workflow) addProofs(rng *rand.Rand) {
+	d := w.dst
+	for _, n := range w.selected {
+		c := d.find(w.copyName(n))
+		if c == nil || len(c.Snaps) == 0 {
+			continue
+		}
+		newest, at := c.newest(), now.Unix()-int64(rng.IntN(40))*86400-60
+		switch rng.IntN(8) {
+		case 0:
+			c.Local[proofProp] = proofText(newest.GUID, at, "full")
+		case 1, 2:
+			c.Local[proofProp] = proofText(c.Snaps[0].GUID, at, "full")
+		case 3: // by a wrong clock
+			c.Local[proofProp] = proofText(newest.GUID, now.Unix()+int64(1+rng.IntN(400))*86400, "full")
+		case 4: // in a stream
+			c.Received[proofProp], c.HasReceived = proofText(newest.GUID, at, "full"), true
+		case 5:
+			c.Local[proofProp] = proofText(c.Snaps[0].GUID, at, "different")
+			c.Snaps[0].Holds = append(c.Snaps[0].Holds, differentTag)
+			s := w.src.find(n).snap(c.Snaps[0].Name)
+			s.Holds = append(s.Holds, differentTag)
+		case 6: // nothing that zab writes
+			c.Local[proofProp] = newest.GUID + ":" + strconv.FormatInt(at, 10) + ":full:-1:9"
+		}
+		if w.kind == "verify" && rng.IntN(8) == 0 && c.Local[proofProp] == "" {
+			w.damaged = append(w.damaged, n)
+			newest.Data = slices.Clone(newest.Data)
+			newest.Data[rng.IntN(len(newest.Data))] = "a bad block"
+		}
+	}
+	if c := d.find(w.copyName("tank/srv")); c != nil && len(c.Snaps) > 0 && rng.IntN(2) == 0 {
+		// The copies inherit this one.
+		d.find(w.root).Local[proofProp] = proofText(c.newest().GUID, now.Unix()-60, "full")
+	}
+}
+
 // addOrphan adds a copy whose source no longer exists and whose newest snapshot is days+1
 // days old.
 func (w *workflow) addOrphan(name string, newGUID func() string, srcPool string, days int) {
@@ -238,6 +301,11 @@ func (w *workflow) addOrphan(name string, newGUID func() string, srcPool string,
 func (w *workflow) chooseOptions(rng *rand.Rand) {
 	add := func(a ...string) { w.args = append(w.args, a...) }
 	chance := func(n int) bool { return rng.IntN(n) == 0 }
+	w.digest = !chance(4)
+	if w.kind == "verify" || w.kind == "status" {
+		w.chooseOwnOptions(add, chance)
+		return
+	}
 	add("--utc", "--now=2026-03-01T12:00:00Z", "-v", fmt.Sprintf("--keep-source=%d", w.keep), fmt.Sprintf("--keep-target=%d", w.keep))
 	if w.remote["src"] {
 		add("--ssh-source=" + srcDest)
@@ -280,6 +348,20 @@ func (w *workflow) chooseOptions(rng *rand.Rand) {
 		add("--cache")
 	case "stages":
 		w.stages = true
+	case "proves":
+		w.proves, w.fetch = true, chance(2)
+		add("--verify", "--json")
+		if w.fetch {
+			add("--fetch")
+		}
+	case "within":
+		w.within = "tank/home"
+		if chance(3) {
+			w.within = "tank/srv"
+		}
+		if !chance(3) {
+			add("--cache")
+		}
 	case "options":
 		add("--rollback", "--clear-mountpoint", "--clear-refreservation", "--filter-properties=compression,quota", "--set-properties=readonly=on,atime=off")
 		if chance(2) {
@@ -287,9 +369,60 @@ func (w *workflow) chooseOptions(rng *rand.Rand) {
 			add("--force")
 		}
 	}
-	if chance(4) && !w.missing {
+	if chance(4) && !w.missing && w.within == "" {
 		add("--allow-empty")
 	}
+}
+
+// chooseOwnOptions chooses the options of zab-verify or zab-status, which run without zab.
+func (w *workflow) chooseOwnOptions(add func(a ...string), chance func(n int) bool) {
+	add("--now=2026-03-01T12:00:00Z")
+	if w.kind == "verify" {
+		w.proves, w.fetch, w.postpones = true, chance(2), chance(8)
+		add("-v", fmt.Sprintf("-j%d", 1+2*w.number%2))
+		if w.fetch {
+			add("--fetch")
+		}
+		if w.postpones {
+			add("--budget=2K")
+		}
+		if chance(3) {
+			add("--full-every=20d")
+		}
+		if chance(3) {
+			add("--oldest-first")
+		}
+		return
+	}
+	// The output does not change which commands run.
+	w.output = []string{"", "--table", "--nagios", "--prometheus=-", "--zabbix"}[w.number%5]
+	add("--utc")
+	if !chance(3) {
+		add("--verified-within=30d")
+	}
+	if chance(2) {
+		add("--check-holds")
+	}
+	if chance(3) {
+		add("--min-change=0")
+	}
+}
+
+// succeeds reports whether the exit status is 0 without lies.
+func (w *workflow) succeeds() bool { return w.kind != "status" && w.damaged == nil }
+
+// backsUp reports whether the source is backed up to the target.
+func (w *workflow) backsUp() bool { return w.root != "" && w.kind != "verify" && w.kind != "status" }
+
+// remoteOptions returns the options of the stages with the destinations of the hosts.
+func (w *workflow) remoteOptions() (source, target []string) {
+	if w.remote["src"] {
+		source = []string{"--ssh-source=" + srcDest}
+	}
+	if w.remote["dst"] {
+		target = []string{"--ssh-target=" + dstDest}
+	}
+	return source, target
 }
 
 // honestHost returns the host that tells the truth.

@@ -48,7 +48,7 @@ func (v *observer) checkStatus() {
 	case "--zabbix":
 		found = v.statusZabbix()
 	}
-	if found == nil {
+	if found == nil || v.unselected() && v.exit == 3 {
 		return
 	}
 	for _, n := range v.w.selected {
@@ -71,6 +71,15 @@ func (v *observer) checkStatus() {
 	if worst > 0 && v.exit == 0 && v.w.output != "--prometheus=-" && v.w.output != "--zabbix" {
 		v.add("exit status 0, but the worst verdict is %s", verdicts[worst])
 	}
+}
+
+// unselected reports whether zab-select failed, or in a pipeline by hand another stage, so
+// that zab-status could not know the datasets.
+func (v *observer) unselected() bool {
+	if v.exits != nil {
+		return slices.Max(v.exits[:2]) > 0 && (v.exits[0] > 0 || !strings.Contains(v.stdout, v.w.selected[0]))
+	}
+	return strings.Contains(v.stdout+v.stderr, "zab-select")
 }
 
 // recent reports whether the target has, or said that it has, a snapshot of an honest
@@ -131,7 +140,7 @@ var nagiosLine = regexp.MustCompile(`^ZAB (OK|WARNING|CRITICAL|UNKNOWN) - [^|\t]
 
 func (v *observer) statusNagios() {
 	m := nagiosLine.FindStringSubmatch(v.stdout)
-	if m == nil || strings.Count(v.stdout, "\n") != 1 || v.stderr != "" {
+	if m == nil || strings.Count(v.stdout, "\n") != 1 || v.stderr != "" && v.exits == nil {
 		v.add("not one line of Nagios: %.400q, stderr %.100q", v.stdout, v.stderr)
 		return
 	}
@@ -143,7 +152,7 @@ func (v *observer) statusNagios() {
 		n, _ := strconv.Atoi(s)
 		total += n
 	}
-	if total < len(v.w.selected) && v.w.hostile == "dst" {
+	if total < len(v.w.selected) && v.w.hostile == "dst" && !(v.unselected() && v.exit == 3) {
 		v.add("%d of %d datasets are counted: %.300q", total, len(v.w.selected), v.stdout)
 	}
 }

@@ -27,9 +27,11 @@ const (
 
 // outcome is all that is known about a run when it is over.
 type outcome struct {
-	w                    *workflow
-	lies                 []*Lie
-	exit                 int
+	w    *workflow
+	lies []*Lie
+	exit int
+	// exits are those of the stages, if they ran one after the other.
+	exits                []int
 	timeout              bool
 	stdout, stderr       string
 	log                  []Entry
@@ -136,6 +138,9 @@ func (r *runner) run(w *workflow, lies []*Lie, id string) (*outcome, error) {
 			slices.Concat([]string{"zab-plan", "-n", "--orphans", "--utc"}, target, limit, []string{w.root}),
 			slices.Concat([]string{"zab-status"}, args),
 		}, &out, &errs, o)
+		if o.exits != nil {
+			o.exit = o.exits[len(o.exits)-1]
+		}
 	case w.kind == "status":
 		if w.output != "" {
 			args = append(args, w.output)
@@ -274,6 +279,7 @@ func (r *runner) runChain(ctx context.Context, dir string, stages [][]string, ou
 			return exit, err
 		}
 		exit = max(exit, code)
+		o.exits = append(o.exits, code)
 		from = filepath.Join(dir, fmt.Sprintf("records%d", i))
 		if err := os.WriteFile(from, out.Bytes(), 0o600); err != nil {
 			return exit, err

@@ -50,7 +50,8 @@ func (o *Options) stages(args []string) []pipeline.Stage {
 }
 
 // collect starts the stages and returns their records. In failure, the records are those
-// that came, and the error says that more may be missing.
+// that came, with those of the first stage that should have come, and the error says that
+// more may be missing.
 func (o *Options) collect(ctx context.Context, env *cli.Env, args []string) (all []*record.Record, err error) {
 	stages := o.stages(args)
 	messages := &messages{to: env.Stderr}
@@ -61,6 +62,7 @@ func (o *Options) collect(ctx context.Context, env *cli.Env, args []string) (all
 	var running []*pipeline.Running
 	defer func() { pipeline.EndAll(running, nil) }()
 	var from *os.File
+	var first *copied
 	for _, s := range stages {
 		out, in, err := os.Pipe()
 		if err != nil {
@@ -81,6 +83,11 @@ func (o *Options) collect(ctx context.Context, env *cli.Env, args []string) (all
 		}
 		running = append(running, r)
 		from = out
+		if first == nil {
+			if first, from, err = copyRecords(out); err != nil {
+				return nil, err
+			}
+		}
 	}
 	defer from.Close()
 	all, err = read(ctx, from)
@@ -104,7 +111,58 @@ func (o *Options) collect(ctx context.Context, env *cli.Env, args []string) (all
 			err = fmt.Errorf("%s: %s", r.Name, first)
 		}
 	}
+	if lost := first.missing(all); len(lost) > 0 {
+		if err == nil {
+			err = fmt.Errorf("%s said nothing of '%s'", running[len(running)-1].Name, lost[0].Name)
+		}
+		all = append(all, lost...)
+	}
 	return all, err
+}
+
+// copied are the records that the first stage prints, on their way to the next.
+type copied struct {
+	text bytes.Buffer
+	done chan struct{}
+}
+
+// copyRecords passes on what comes from a pipe, which it closes, to the pipe that it
+// returns.
+func copyRecords(out *os.File) (*copied, *os.File, error) {
+	next, in, err := os.Pipe()
+	if err != nil {
+		out.Close()
+		return nil, nil, err
+	}
+	c := &copied{done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		_, _ = io.Copy(in, io.TeeReader(out, &c.text))
+		in.Close()
+		out.Close() // where the next stage has ended, the first need not go on
+	}()
+	return c, next, nil
+}
+
+// missing returns the selected datasets, and the parts of the source that could not be
+// listed, that are not among the records of the last stage.
+func (c *copied) missing(all []*record.Record) (lost []*record.Record) {
+	<-c.done
+	type id struct{ host, name string }
+	came := map[id]bool{}
+	for _, r := range all {
+		came[id{r.Host, r.Name}] = came[id{r.Host, r.Name}] || r.Type != record.TypeOrphan
+	}
+	in := record.NewReader(&c.text)
+	for {
+		r, err := in.Read()
+		if err != nil {
+			return lost // how the stage ended says whether that was all
+		}
+		if !r.Excluded && !came[id{r.Host, r.Name}] {
+			lost = append(lost, r)
+		}
+	}
 }
 
 // failed reports whether a record has an error.

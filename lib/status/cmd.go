@@ -151,9 +151,12 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 // write writes the report in the form that was asked for, and sets the exit status.
 func (o *Options) write(env *cli.Env, rep *report) error {
 	metrics := o.Prometheus != "" || o.Zabbix
-	if rep.incomplete != nil && metrics {
-		// What is missing would look as if it did not exist.
+	// What is missing would look as if it did not exist.
+	switch {
+	case metrics && rep.incomplete != nil:
 		return fmt.Errorf("no metrics were written: %w", rep.incomplete)
+	case metrics && rep.nothing:
+		return fmt.Errorf("no metrics were written: %s", rep.summary())
 	}
 	if rep.incomplete != nil && !o.Nagios {
 		env.Errorf("records may be missing: %s", rep.incomplete)

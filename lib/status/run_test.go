@@ -166,6 +166,11 @@ func TestCollect(t *testing.T) {
 		r.Target.Exists = false
 		r.Fail(record.Error{Stage: "plan", Kind: record.KindNoSpace, Message: "no space"})
 	})), "'", "")
+	both := "cat <<'END'\n"
+	for _, name := range []string{"tank/a", "tank/b"} {
+		both += lines(t, &record.Record{Type: record.TypeDataset, Backup: "b", Name: name, Selected: record.Ptr(true)})
+	}
+	both += lines(t, &record.Record{Type: record.TypeDataset, Backup: "b", Name: "tank/c", Selected: record.Ptr(false), Excluded: true}) + "END"
 	print := func(text, then string) string { return "cat >/dev/null\ncat <<'END'\n" + text + "END\n" + then }
 	for _, c := range []struct {
 		what, selects, plans, args string
@@ -177,6 +182,8 @@ func TestCollect(t *testing.T) {
 		{"plan failed without a word in a record", "exit 0", print(young, "exit 1"), "b bk", "ZAB UNKNOWN - b: 1 ok; zab-plan failed"},
 		{"plan was killed", "exit 0", print(young, "kill -9 $$"), "b bk", "ZAB UNKNOWN - b: 1 ok; zab-plan failed"},
 		{"half a line", "exit 0", "cat >/dev/null; printf '{\"zab\":1'", "b bk", "ZAB UNKNOWN - b: no dataset was found; "},
+		{"plan died before the last", both, print(young, "exit 1"), "b bk", "ZAB UNKNOWN - b: 1 unknown, 1 ok; zab-plan failed; tank/b: its snapshots were not listed | "},
+		{"plan failed for one and forgot another", both, print(broken, "exit 1"), "b bk", "ZAB CRITICAL - b: 1 crit, 1 unknown; zab-plan said nothing of 'tank/b'; "},
 		{"plan ends first", "yes", "exit 3", "b bk", "ZAB UNKNOWN"},
 		{"plan is not there", "exit 0", "", "b bk", "ZAB UNKNOWN"},
 	} {
@@ -188,6 +195,16 @@ func TestCollect(t *testing.T) {
 		out, stderr, err := run(t, "", "--nagios "+c.args)
 		if err != nil || !strings.HasPrefix(out, c.says) || stderr != "" || strings.Count(out, "\n") != 1 {
 			t.Errorf("%s: %v, %q, %q", c.what, err, out, stderr)
+		}
+	}
+}
+
+// TestNothingToMeasure checks that no metrics are written if there is no dataset: a monitor
+// would take the missing ones for ones that do not exist.
+func TestNothingToMeasure(t *testing.T) {
+	for _, o := range []string{"--prometheus=-", "--zabbix"} {
+		if out, _, err := run(t, "", o); err == nil || out != "" {
+			t.Errorf("%s: %v, %q", o, err, out)
 		}
 	}
 }

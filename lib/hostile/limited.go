@@ -57,11 +57,10 @@ func (v *observer) checkWithin(honest *outcome) {
 			}
 		}
 	}
-	for _, text := range []string{limited.stdout, limited.stderr} {
-		for _, word := range []string{"without a source", "orphan", "tank/old", "is missing"} {
-			if strings.Contains(text, word) && v.w.hostile == "dst" {
-				v.add("a limited run speaks of a copy without a source: %.300q", text)
-			}
+	for l := range strings.Lines(limited.stdout) {
+		// The report begins a line with the dataset that it is about.
+		if strings.Contains(l, "without a source") || strings.HasPrefix(l, v.w.copyName("tank/old")+":") {
+			v.add("a limited run speaks of a copy without a source: %.300q", l)
 		}
 	}
 	if limited.exit == 0 {
@@ -86,7 +85,7 @@ func (v *observer) checkStep(s, honest *step, wanted func(string) bool) {
 		return
 	}
 	for _, n := range append(slices.Clone(v.w.selected), lateDataset) {
-		if !wanted(n) || v.planted(n) {
+		if !wanted(n) || v.planted(n) || n == lateDataset && !v.w.everywhere {
 			continue
 		}
 		// Against a hostile target the honest source tells what is to be there, against a

@@ -50,8 +50,10 @@ type workflow struct {
 	damaged []string
 	// output is the option of zab-status for the form of its output.
 	output string
-	// within is the operand of --within, "" without it.
-	within string
+	// within is the operand of --within, "" without it; everywhere: otherwise all pools are
+	// searched.
+	within     string
+	everywhere bool
 }
 
 // workflowCount is the number of workflows: each kind with four arrangements of hosts.
@@ -361,6 +363,9 @@ func (w *workflow) chooseOptions(rng *rand.Rand) {
 		}
 		if !chance(3) {
 			add("--cache")
+		}
+		if w.everywhere = !chance(3); !w.everywhere {
+			add("--search-every=7d")
 		}
 	case "options":
 		add("--rollback", "--clear-mountpoint", "--clear-refreservation", "--filter-properties=compression,quota", "--set-properties=readonly=on,atime=off")

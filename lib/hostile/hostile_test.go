@@ -334,7 +334,13 @@ func hostileRun(r *runner, seed int) (*outcome, []string, error) {
 	if len(signatures) == 0 {
 		return nil, nil, fmt.Errorf("the honest run starts no command on the hostile host")
 	}
-	lies := []*Lie{draw(rng, signatures, r.queryTimeout)}
+	about := signatures
+	if compared := slices.DeleteFunc(slices.Clone(signatures), func(s string) bool {
+		return !strings.HasPrefix(s, "zab-digest") && (!strings.HasPrefix(s, "zfs send") || strings.Contains(s, " -n"))
+	}); w.proves && len(compared) > 0 && rng.IntN(2) == 0 {
+		about = compared // what zab-verify is about
+	}
+	lies := []*Lie{draw(rng, about, r.queryTimeout)}
 	if only := os.Getenv("ZAB_HOSTILE_LIE"); only != "" {
 		kind, text, _ := strings.Cut(only, "@")
 		about := slices.DeleteFunc(slices.Clone(signatures), func(s string) bool { return !strings.Contains(s, text) })

@@ -50,7 +50,16 @@ const margin = 4
 
 // maxWalk is for how many seconds the set of datasets is remembered: a dataset that
 // somebody else creates is noticed after this time at the latest.
-const maxWalk = 24 * 3600
+const maxWalk = day
+
+const day = 24 * 3600
+
+// maxUnused is for how many seconds KeepOthers keeps what no run had to do with.
+const maxUnused = 14 * day
+
+// maxOthers is how many snapshots KeepOthers keeps; a variable for tests. A host that
+// names other datasets every night must not let the file grow without end.
+var maxOthers = 1_000_000
 
 // maxFile is the longest file that is read or written, in bytes; a variable for tests. A
 // hundred thousand datasets with a hundred snapshots each take some 900 million.
@@ -89,8 +98,10 @@ type entry struct {
 	Name string `json:"name"`
 	State
 	// Since is when the state was first seen, Listed when the lists were made.
-	Since     int64             `json:"since"`
-	Listed    int64             `json:"listed"`
+	Since  int64 `json:"since"`
+	Listed int64 `json:"listed"`
+	// Used is when a run last had to do with the dataset, give or take a day.
+	Used      int64             `json:"used,omitzero"`
 	Snapshots []record.Snapshot `json:"snapshots"`
 	Bookmarks []record.Snapshot `json:"bookmarks,omitzero"`
 }
@@ -101,7 +112,8 @@ type Store struct {
 	head header
 	now  zfs.Epoch
 	have map[string]*entry
-	// used are the entries seen in this run; all others are forgotten.
+	// used are the entries seen in this run; all others are forgotten, unless KeepOthers
+	// keeps them.
 	used map[string]*entry
 }
 
@@ -276,6 +288,11 @@ func (s *Store) Get(name string, now State) (Lists, bool) {
 	if e == nil || now.Changed == Unknown || e.State != now || e.Listed < max(e.Since, e.Changed)+margin {
 		return Lists{}, false
 	}
+	if s.now.Now-e.Used > day {
+		again := *e
+		again.Used = s.now.Now
+		e = &again
+	}
 	s.used[name] = e
 	return Lists{slices.Clone(e.Snapshots), slices.Clone(e.Bookmarks)}, true
 }
@@ -290,7 +307,7 @@ func (s *Store) Put(name string, now State, l Lists) {
 	if s.now.Loads[pool] == "" {
 		return
 	}
-	e := &entry{Name: name, State: now, Since: s.now.Now, Listed: s.now.Now, Snapshots: bare(l.Snapshots), Bookmarks: bare(l.Bookmarks)}
+	e := &entry{Name: name, State: now, Since: s.now.Now, Listed: s.now.Now, Used: s.now.Now, Snapshots: bare(l.Snapshots), Bookmarks: bare(l.Bookmarks)}
 	if old := s.have[name]; old != nil && old.State == now && old.Since <= s.now.Now {
 		e.Since = old.Since
 	}
@@ -305,6 +322,21 @@ func bare(list []record.Snapshot) []record.Snapshot {
 		out[i] = record.Snapshot{Name: s.Name, GUID: s.GUID, CreateTXG: s.CreateTXG}
 	}
 	return out
+}
+
+// KeepOthers keeps the lists of datasets that this run had nothing to do with, for a
+// fortnight: a run of a part of the datasets leaves them to the next run of all. They are
+// as right then as if there had been no run between.
+func (s *Store) KeepOthers() {
+	left := maxOthers
+	for _, name := range s.Names() {
+		if e := s.have[name]; s.used[name] == nil && s.now.Now-e.Used <= maxUnused {
+			if left -= 1 + len(e.Snapshots) + len(e.Bookmarks); left < 0 {
+				return
+			}
+			s.used[name] = e
+		}
+	}
 }
 
 // Save replaces the file, unless no entry has changed and the tree was not walked in this

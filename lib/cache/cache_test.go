@@ -129,6 +129,64 @@ func TestWalk(t *testing.T) {
 }
 
 // TestForget checks that datasets not seen in a run are forgotten.
+func TestKeepFew(t *testing.T) {
+	defer func(was int) { maxOthers = was }(maxOthers)
+	for _, few := range []int{5, 6} { // one and two lists of two snapshots
+		dir, st := twice(t)
+		s := open(t, dir, at(1020))
+		s.Put("tank/a", st, Lists{Snapshots: snaps("1", "2")})
+		s.Put("tank/b", st, Lists{Snapshots: snaps("1", "2")})
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		maxOthers = few
+		s = open(t, dir, at(1030))
+		s.KeepOthers()
+		if len(s.used) != few/3 {
+			t.Errorf("%d kept, of %d", len(s.used), few)
+		}
+	}
+}
+
+// A run of a part of the datasets, as with --within, leaves the lists of the others as they
+// are, and an entry that is kept is no more believed than before.
+func TestKeepOthers(t *testing.T) {
+	changed := func(s State) State { s.Changed = 2000; return s }
+	for _, c := range []struct {
+		name       string
+		keep       bool
+		part, then int64 // when the run of a part is, and that of all
+		loads      string
+		state      func(State) State
+		want       bool
+	}{
+		{"others are kept", true, 1020, 1030, "5", nil, true},
+		{"without KeepOthers they are not", false, 1020, 1030, "5", nil, false},
+		{"a snapshot came or went meanwhile", true, 1020, 2010, "5", changed, false},
+		{"the pool was away during the run of a part", true, 1020, 1030, "6", nil, false},
+		{"nobody needed it for a fortnight", true, 1010 + maxUnused + 1, 1010 + maxUnused + 2, "5", nil, false},
+		{"almost a fortnight", true, 1010 + maxUnused, 1010 + 2*maxUnused, "5", nil, true},
+	} {
+		dir, st := twice(t)
+		e := at(c.part)
+		e.Loads = map[string]string{"tank": c.loads}
+		s := open(t, dir, e)
+		s.Put("tank/b", st, Lists{Snapshots: snaps("1")})
+		if c.keep {
+			s.KeepOthers()
+		}
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		if c.state != nil {
+			st = c.state(st)
+		}
+		if l, ok := open(t, dir, at(c.then)).Get("tank/a", st); ok != c.want || ok && !reflect.DeepEqual(l.Snapshots, snaps("1", "2")) {
+			t.Errorf("%s: %v, %v", c.name, ok, l)
+		}
+	}
+}
+
 func TestForget(t *testing.T) {
 	dir, _ := twice(t)
 	s := open(t, dir, at(1020))

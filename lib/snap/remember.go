@@ -41,6 +41,7 @@ func (s *snapper) fill(ctx context.Context, host *zfs.Host, set []*record.Record
 		}
 	}
 	if !s.env.Common.DryRun {
+		store.KeepOthers()
 		if err := store.Save(); err != nil {
 			s.env.Verbosef("%s", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -186,8 +187,8 @@ func TestObserverSees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := observe(o, o); found != nil {
-			t.Errorf("violations in an honest run: %q", found)
+		if found := observe(o, o); found != nil || o.exit != 0 {
+			t.Errorf("violations in an honest run: %q\n%s", found, story(o))
 		}
 		for _, line := range list {
 			line = strings.NewReplacer("ROOT", o.w.root, "OTHER", o.w.pool+"/other").Replace(line)
@@ -215,8 +216,123 @@ func TestObserverSees(t *testing.T) {
 			bad := *o
 			change(&bad)
 			if observe(&bad, o) == nil {
-				t.Errorf("the observer does not report the outcome '%s'", what)
+				t.Errorf("the observer does not report the outcome '%s'\n%s", what, story(&bad))
 			}
+		}
+	}
+}
+
+// TestObserverSeesWords checks that the observer reports outcomes that no run of
+// zab-verify, of zab-status and of zab with --within may have.
+func TestObserverSeesWords(t *testing.T) {
+	r, err := newRunner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := len(workflowKinds)
+	of := func(kind string, arrangement int) *outcome {
+		o, err := honestRun(r, slices.Index(workflowKinds, kind)+arrangement*count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	replace := func(old, new string) func(o *outcome) {
+		return func(o *outcome) { o.stdout = strings.ReplaceAll(o.stdout, old, new) }
+	}
+	started := func(host, line string) func(o *outcome) {
+		return func(o *outcome) {
+			line := strings.ReplaceAll(line, "ROOT", o.w.root)
+			o.log = append(slices.Clone(o.log), Entry{Host: host, Argv: append([]string{"zfs"}, strings.Split(line, " ")...)})
+		}
+	}
+	changed := func(f func(h *Host)) func(o *outcome) {
+		return func(o *outcome) { o.dstAfter = o.dstAfter.clone(); f(o.dstAfter) }
+	}
+	equal := func(o *outcome) string { // of a record that is called equal
+		for l := range strings.Lines(o.stdout) {
+			if strings.Contains(l, `"result":"equal"`) {
+				return l
+			}
+		}
+		t.Fatalf("nothing is equal\n%s", story(o))
+		return ""
+	}
+	for _, c := range []struct {
+		what   string
+		of     *outcome
+		change func(o *outcome)
+	}{
+		{"destroys a snapshot", of("verify", 0), started("dst", "destroy ROOT/tank/srv@x")},
+		{"rolls back", of("verify", 0), started("dst", "rollback ROOT/tank/srv@x")},
+		{"sets another property", of("verify", 0), started("dst", "set zab:from=1 ROOT/tank/srv")},
+		{"holds by another tag", of("verify", 0), started("dst", "hold zfs_autobackup:b1 ROOT/tank/srv@x")},
+		{"marks the source", of("verify", 1), started("src", "set zab:verified=1:2:full:2:9 tank/srv")},
+		{"sends a tree", of("verify", 1), started("src", "send -R tank/srv@x")},
+		{"sends what is not selected", of("verify", 1), started("src", "send tank/secret@x")},
+		{"another snapshot is equal", of("verify", 0), func(o *outcome) {
+			l := equal(o)
+			_, rest, _ := strings.Cut(l, `"verify":`)
+			o.stdout = strings.Replace(o.stdout, rest, regexp.MustCompile(`"guid":"[0-9]+"`).ReplaceAllString(rest, `"guid":"77"`), 1)
+		}},
+		{"equal, and nobody sent it", of("verify", 2), func(o *outcome) {
+			o.log = slices.DeleteFunc(slices.Clone(o.log), func(e Entry) bool { return e.Host == "dst" && e.Argv[1] == "send" })
+		}},
+		{"proved without a mark", of("verify", 0), func(o *outcome) {
+			o.stdout = strings.ReplaceAll(o.stdout, `"result":"equal"`, `"result":"proved"`)
+		}},
+		{"marked without a comparison", of("verify", 0), changed(func(h *Host) { h.Datasets[2].Local[proofProp] = proofText("77", now.Unix(), "full") })},
+		{"a mark of another time", of("verify", 0), changed(func(h *Host) {
+			for _, d := range h.Datasets {
+				for p, v := range d.Local {
+					if p == proofProp {
+						d.Local[p] = strings.Replace(v, fmt.Sprint(now.Unix()), "1772366399", 1)
+					}
+				}
+			}
+		})},
+		{"a dataset less", of("verify", 0), func(o *outcome) { o.stdout = strings.Replace(o.stdout, equal(o), "", 1) }},
+		{"different, and exit status 0", of("verify", 0), replace(`"result":"equal"`, `"result":"different"`)},
+		{"no record", of("proves", 0), func(o *outcome) { o.stdout += "{" }},
+		{"status holds", of("status", 1), started("dst", "hold zfs_autobackup:b1 ROOT/tank/srv@x")},
+		{"status syncs", of("status", 0), func(o *outcome) {
+			o.log = append(slices.Clone(o.log), Entry{Host: "src", Argv: []string{"zpool", "sync"}})
+		}},
+		{"status changes", of("status", 0), changed(func(h *Host) { h.Datasets[2].Local["a:b"] = "c" })},
+		{"two lines of Nagios", of("status", 0), replace("; ", "\n")},
+		{"a bar in the text", of("status", 0), replace("; ", "|")},
+		{"fewer are counted", of("status", 0), func(o *outcome) { o.stdout = strings.Replace(o.stdout, "crit=4", "crit=2", 1); o.w.hostile = "dst" }},
+		{"another verdict", of("status", 0), replace("ZAB CRITICAL", "ZAB OK")},
+		{"not in the table", of("status", 1), replace("tank/srv\n", "tank/x\n")},
+		{"well in the table", of("status", 1), func(o *outcome) {
+			o.stdout = regexp.MustCompile(`(?m)^(warn|crit)( .*tank/home/bob)$`).ReplaceAllString(o.stdout, "ok  $2")
+		}},
+		{"a line more in the table", of("status", 1), replace("VERDICT", "x\nVERDICT")},
+		{"a record less", of("status", 2), func(o *outcome) { o.w.hostile = "dst"; o.stdout = "" }},
+		{"no verdict", of("status", 2), replace(`"status":`, `"state":`)},
+		{"an item that is not quoted", of("status", 3), replace(`\"`, `"`)},
+		{"not discovered", of("status", 3), replace("tank/srv", "tank/x")},
+		{"broken metrics", of("status", 4), replace("\nzab_status_verdict{", "\nzab status{")},
+		{"a metric twice", of("status", 4), func(o *outcome) { o.stdout += o.stdout }},
+		{"speaks of an orphan", of("within", 0), func(o *outcome) { o.steps[1].stdout += "5 datasets, 1 copy without a source\n" }},
+		{"destroys outside", of("within", 0), func(o *outcome) {
+			o.steps[1].to = len(o.log) + 1
+			started("dst", "destroy ROOT/tank/old@x")(o)
+		}},
+		{"outside is gone", of("within", 0), func(o *outcome) { o.steps[1].dst.remove(o.w.root + "/tank/old") }},
+		{"outside is changed", of("within", 0), func(o *outcome) { o.steps[1].dst.find(o.w.pool + "/other").Snaps[0].Holds = []string{"x"} }},
+		{"nothing is backed up inside", of("within", 0), func(o *outcome) { o.steps[1].dst.find(o.w.copyName(o.w.within)).Snaps = nil }},
+		{"the run after misses one", of("within", 1), func(o *outcome) { o.steps[2].dst.remove(o.w.copyName("tank/home/bob")) }},
+		{"the run after takes no snapshot", of("within", 1), func(o *outcome) { o.steps[2].src.find("tank/srv").newest().Creation-- }},
+	} {
+		bad := *c.of
+		w := *c.of.w
+		bad.w, bad.steps = &w, slices.Clone(c.of.steps)
+		for i := range bad.steps {
+			bad.steps[i].src, bad.steps[i].dst = bad.steps[i].src.clone(), bad.steps[i].dst.clone()
+		}
+		if c.change(&bad); observe(&bad, c.of) == nil {
+			t.Errorf("the observer does not report the outcome '%s'\n%s", c.what, story(&bad))
 		}
 	}
 }

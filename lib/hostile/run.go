@@ -126,7 +126,7 @@ func (r *runner) run(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	case w.kind == "verify":
 		o.exit, err = r.runChain(ctx, dir, [][]string{
 			slices.Concat([]string{"zab-select", "--target=" + w.root}, source, target, limit, []string{backup}),
-			slices.Concat([]string{"zab-plan", "--utc"}, target, limit, []string{w.root}),
+			slices.Concat([]string{"zab-plan", "--utc", "--rename-aside"}, target, limit, []string{w.root}),
 			slices.Concat([]string{"zab-verify"}, args),
 		}, &out, &errs, o)
 	case w.kind == "status" && w.number/5%3 == 0:

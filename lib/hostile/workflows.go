@@ -46,7 +46,7 @@ type workflow struct {
 	// proves: zab-verify runs, with --fetch or without; postpones: with a budget.
 	proves, fetch, postpones bool
 	digest                   bool // zab-digest is installed on other hosts
-	// damaged are the source datasets whose copies are not what they were.
+	// damaged are the source datasets whose copies cannot be proved.
 	damaged []string
 	// output is the option of zab-status for the form of its output.
 	output string
@@ -278,7 +278,14 @@ func (w *workflow) addProofs(rng *rand.Rand) {
 		case 6: // nothing that zab writes
 			c.Local[proofProp] = newest.GUID + ":" + strconv.FormatInt(at, 10) + ":full:-1:9"
 		}
-		if w.kind == "verify" && rng.IntN(8) == 0 && c.Local[proofProp] == "" {
+		switch {
+		case w.kind != "verify" || c.Local[proofProp] != "":
+		case rng.IntN(12) == 0: // nothing to compare
+			w.damaged = append(w.damaged, n)
+			for _, s := range c.Snaps {
+				s.GUID = guidFor("foreign", s.GUID)
+			}
+		case rng.IntN(8) == 0:
 			w.damaged = append(w.damaged, n)
 			newest.Data = slices.Clone(newest.Data)
 			newest.Data[rng.IntN(len(newest.Data))] = "a bad block"

@@ -3,15 +3,18 @@
 // hosts. One of the two is hostile: some of its answers are falsified, as drawn from a
 // seed. An observer then judges everything that was done to the other, honest host.
 //
+// Besides zab with all its stages, workflows run zab-verify, zab-status, and a backup with
+// --within between two of everything. proofs.go, current.go and limited.go judge these.
+//
 // Goals: the stand-ins know every form of command that zab uses and report any other; the
-// same seed gives the same lies; without lies every workflow succeeds, so a run fails
-// because of a lie and not because of the model; runs are so short that an hour has tens
+// same seed gives the same lies; without lies every workflow ends as it should, so a run
+// fails because of a lie and not because of the model; runs are so short that an hour has tens
 // of thousands of them; neither pools nor root are needed.
 //
-// Non-goals: this is no implementation of ZFS. A stream is JSON and some filler in the
-// records of a real one, most properties are stored without having an effect, and
-// programs that zab does not start have no stand-in. Tests that need a real pool are
-// scripts in testdata.
+// Non-goals: this is no implementation of ZFS. A stream is JSON in the records of a real
+// one, with an object for each snapshot up to the one that it brings; most properties are
+// stored without having an effect, and programs that zab does not start have no stand-in.
+// Tests that need a real pool are scripts in testdata.
 //
 // A run is repeated by its number:
 //

@@ -291,6 +291,10 @@ func TestObserverSeesWords(t *testing.T) {
 				}
 			}
 		})},
+		{"held without a difference", of("verify", 0), changed(func(h *Host) {
+			s := h.find(h.Pools[0].Name + "/backup/tank/srv").newest()
+			s.Holds = append(s.Holds, differentTag)
+		})},
 		{"a dataset less", of("verify", 0), func(o *outcome) { o.stdout = strings.Replace(o.stdout, equal(o), "", 1) }},
 		{"different, and exit status 0", of("verify", 0), replace(`"result":"equal"`, `"result":"different"`)},
 		{"no record", of("proves", 0), func(o *outcome) { o.stdout += "{" }},

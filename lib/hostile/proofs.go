@@ -111,6 +111,7 @@ func (v *observer) checkProofs() {
 	if v.w.honestHost() == "dst" {
 		v.checkMarks(all)
 	}
+	v.checkEvidence(all)
 	if v.exit == 0 {
 		v.checkAllProved(all)
 	}
@@ -273,6 +274,27 @@ func (v *observer) checkMarks(all []*line) {
 			return r.Verify.Result == "equal" && r.Verify.GUID == m[1] && (m[3] == "increment") == (r.Verify.From != "")
 		}) && v.exit < 128 {
 			v.add("'%s' was marked %q without such a result", d.Name, is)
+		}
+	}
+}
+
+// checkEvidence judges the holds on what differs: they come with a difference that was
+// found, on the snapshot that has it, and go with a comparison that found none.
+func (v *observer) checkEvidence(all []*line) {
+	host := v.w.honestHost()
+	found := func(d *Dataset, ok func(r *line) bool) bool {
+		return slices.ContainsFunc(all, func(r *line) bool { return r.Verify != nil && r.on(host) == d.Name && ok(r) })
+	}
+	for _, d := range v.after(host).Datasets {
+		before := v.before(host).find(d.Name)
+		for _, s := range d.Snaps {
+			was, is := before != nil && heldBefore(before, s, differentTag), slices.Contains(s.Holds, differentTag)
+			switch {
+			case is && !was && !found(d, func(r *line) bool { return r.Verify.Result == "different" && r.Verify.GUID == s.GUID }) && v.exit < 128:
+				v.add("'%s@%s' is held by %s, and was not found different", d.Name, s.Name, differentTag)
+			case was && !is && !found(d, func(r *line) bool { return r.Verify.Result == "equal" }) && v.exit < 128:
+				v.add("'%s@%s' is not held by %s any more, and nothing was found equal", d.Name, s.Name, differentTag)
+			}
 		}
 	}
 }

@@ -33,6 +33,9 @@ func observe(o, honest *outcome) []string {
 	if o.memory > maxMemory {
 		v.add("a process took %d MiB of memory", o.memory>>20)
 	}
+	if strings.Contains(o.stderr, "WARNING: DATA RACE") {
+		v.add("a data race")
+	}
 	if o.canary {
 		v.add("a shell ran text that came from a host")
 	}

@@ -198,6 +198,8 @@ func (r *runner) runProgram(ctx context.Context, dir string, argv []string, stdi
 	}
 	cmd.Env = []string{"PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + dir, "TMPDIR=" + dir,
 		"CACHE_DIRECTORY=" + filepath.Join(dir, "cache"), "XDG_CACHE_HOME=" + filepath.Join(dir, "cache"), runEnv + "=" + dir, "TZ=UTC"}
+	// Otherwise programs with the race detector sleep for a second before they exit.
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=10")
 	if stdin != nil {
 		cmd.Stdin = stdin
 	}

@@ -128,7 +128,8 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// TestForget checks that datasets not seen in a run are forgotten.
+// TestKeepFew checks that a host that names other datasets every night does not make the
+// file grow without end.
 func TestKeepFew(t *testing.T) {
 	defer func(was int) { maxOthers = was }(maxOthers)
 	for _, few := range []int{5, 6} { // one and two lists of two snapshots
@@ -187,6 +188,7 @@ func TestKeepOthers(t *testing.T) {
 	}
 }
 
+// TestForget checks that datasets not seen in a run are forgotten.
 func TestForget(t *testing.T) {
 	dir, _ := twice(t)
 	s := open(t, dir, at(1020))

@@ -3,6 +3,7 @@ package months
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -155,6 +156,11 @@ func (m *month) judge(status int, report string) {
 				stopsRun = stopsRun || f.stopsRun
 			}
 		}
+		for _, p := range []*pool{s.pool, m.dst} {
+			if touching == nil && p.cramped() {
+				touching = append(touching, "no space left in "+p.name)
+			}
+		}
 		switch {
 		case unjudged:
 		case touching == nil:
@@ -167,6 +173,22 @@ func (m *month) judge(status int, report string) {
 			m.broke("'%s' is not backed up (%s; %s), and the report does not name it", s.name, why, strings.Join(touching, ", "))
 		}
 	}
+}
+
+// leastRoom is the space in bytes without which ZFS may refuse to snapshot the datasets of
+// a month: it reserves three blocks of 16 KiB for each.
+const leastRoom = 1 << 20
+
+// cramped reports whether the faults of a month together have filled a pool.
+func (p *pool) cramped() bool {
+	if p.unreadable() {
+		return false
+	}
+	for _, r := range p.m.rows("get", "-Hpo", "name,value", "available", p.name) {
+		n, err := strconv.ParseInt(r[1], 10, 64)
+		return err == nil && n < leastRoom
+	}
+	return false
 }
 
 // reportsFailure reports whether a report says that something went wrong with a dataset.

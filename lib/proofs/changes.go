@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,25 @@ const volumeSize = 4 << 20
 func (h *history) create() {
 	r := h.r
 	argv := []string{"zfs", "create", "-o", "autobackup:" + r.name() + "=true"}
-	switch h.kind = r.pick("filesystem", "filesystem", "filesystem", "filesystem", "volume", "encrypted"); h.kind {
+	h.kind = r.pick("filesystem", "filesystem", "filesystem", "clone", "promoted", "volume", "encrypted")
+	var origin *history
+	if h.kind == "clone" || h.kind == "promoted" {
+		for _, o := range r.all {
+			if o.kind == "filesystem" && o != h {
+				origin = o
+			}
+		}
+		if origin == nil {
+			h.kind = "filesystem"
+		}
+	}
+	switch h.kind {
+	case "clone", "promoted":
+		at := origin.name + "@" + filepath.Base(h.name)
+		r.do("zfs", "snapshot", at)
+		argv[1] = "clone"
+		argv = append(argv, at)
+		h.files, h.counter = slices.Clone(origin.files), origin.counter
 	case "volume":
 		argv = append(argv, "-V", fmt.Sprint(volumeSize), "-o", "volblocksize="+r.pick("4k", "16k", "64k"))
 	case "encrypted":
@@ -25,9 +44,29 @@ func (h *history) create() {
 		argv = append(argv, "-o", "acltype="+r.pick("off", "posix"))
 	}
 	r.do(append(argv, h.name)...)
+	if h.kind == "promoted" {
+		r.do("zfs", "promote", h.name)
+	}
 	for range 3 {
 		h.write(h.newFile())
 	}
+}
+
+// onFiles reports whether the dataset is a filesystem whose copy is mounted.
+func (h *history) onFiles() bool { return h.kind != "volume" && h.kind != "encrypted" }
+
+// writeToCopy writes into the copy, if there is one that is mounted, and into the source, so
+// that there is something to send.
+func (h *history) writeToCopy() {
+	dir := filepath.Join(h.r.dir, h.copy())
+	if out, _ := h.r.try("zfs", "get", "-Ho", "value", "mounted", h.copy()); out != "yes\n" {
+		return
+	}
+	h.r.do("mount", "-o", "remount,rw", dir)
+	must(os.WriteFile(filepath.Join(dir, "foreign"), []byte("foreign"), 0o600))
+	h.r.do("zpool", "sync", h.r.dst)
+	h.write(h.newFile())
+	h.r.do("zpool", "sync", h.r.src)
 }
 
 func (h *history) dir() string { return filepath.Join(h.r.dir, h.r.src, filepath.Base(h.name)) }

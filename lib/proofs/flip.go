@@ -15,11 +15,12 @@ const sector = 512
 
 // flip exports the pool of the copies, changes one bit in the data of each copy in which
 // it finds some, and imports the pool again. Data is found in the file of the pool by its
-// contents, as the source has them. What is encrypted or compressed is not found.
+// contents, as the source has them. What is encrypted or compressed is not found. A clone
+// shares data with its origin, so that both may change.
 func (r *round) flip() {
 	pieces := map[*history][]byte{}
 	for _, h := range r.all {
-		if p := h.piece(); p != nil {
+		if p := h.piece(); p != nil && !r.hidden {
 			pieces[h] = p
 		}
 	}

@@ -95,6 +95,7 @@ type round struct {
 	all      []*history
 	now      time.Time
 	options  []string // of zab-plan and zab, the same in all runs
+	hidden   bool     // the copies are encrypted
 	story    []string
 }
 
@@ -102,7 +103,7 @@ type round struct {
 type history struct {
 	r       *round
 	name    string // of the source
-	kind    string // filesystem, volume or encrypted
+	kind    string // filesystem, clone, promoted, volume or encrypted
 	files   []string
 	counter int  // numbers its files
 	flipped bool // its copy was changed below ZFS
@@ -197,10 +198,17 @@ func (r *round) setUp() {
 			"-O", "dnodesize="+r.pick("legacy", "auto"), "-O", "xattr="+r.pick("on", "sa"),
 			"-m", filepath.Join(r.dir, p), p, r.image(p))
 	}
-	// Without checksums only a comparison finds what has changed.
-	r.do("zfs", "create", "-o", "checksum="+r.pick("off", "off", "on"), r.to())
-	r.options = []string{"--filter-properties", "recordsize,compression,checksum,dnodesize"}
 	r.do("sh", "-c", "head -c 32 /dev/urandom >'"+r.dir+"/key'")
+	r.options = []string{"--filter-properties=recordsize,compression,checksum,dnodesize"}
+	// Without checksums only a comparison finds what has changed.
+	argv := []string{"zfs", "create", "-o", "checksum=" + r.pick("off", "off", "on")}
+	if r.hidden = r.oneIn(5); r.hidden {
+		argv = append(argv, "-o", "encryption=on", "-o", "keyformat=raw", "-o", "keylocation=file://"+r.dir+"/key")
+		r.options = append(r.options, "--encrypt")
+	} else if r.oneIn(2) {
+		r.options = append(r.options, "--clones=simple")
+	}
+	r.do(append(argv, r.to())...)
 	for _, h := range r.all {
 		h.create()
 	}
@@ -220,7 +228,7 @@ func (r *round) transfer() {
 	at := "--now=" + r.now.Format(time.RFC3339)
 	argv := append([]string{"zab", at, "--keep-source=2", "--keep-target=10", "--min-change=1"}, r.options...)
 	r.do("zpool", "sync", r.src)
-	switch r.rng.Intn(5) {
+	switch r.rng.Intn(6) {
 	case 0: // broken off, and resumed
 		cut := fmt.Sprint(1000 + r.rng.Intn(300000))
 		_, _ = r.try(append(argv, "--retries=0", "--recv-pipe=head -c "+cut, r.name(), r.to())...)
@@ -232,6 +240,13 @@ func (r *round) transfer() {
 		}
 		r.do("zpool", "sync", r.src)
 		argv = append(argv, "--other-snapshots")
+	case 2: // begun anew, because somebody has written to copies
+		for _, h := range r.all {
+			if h.onFiles() && !r.hidden && r.oneIn(3) {
+				h.writeToCopy()
+			}
+		}
+		argv = append(argv, "--rename-aside")
 	}
 	r.do(append(argv, r.name(), r.to())...)
 }
@@ -253,8 +268,8 @@ func (r *round) verify(options ...string) {
 	if err := os.WriteFile(plan, []byte(list), 0o600); err != nil {
 		panic(testError{err})
 	}
-	out, err := r.try("sh", "-c", `zab-plan --no-thinning "$@" <'`+plan+`' | zab-verify `+strings.Join(options, " "),
-		"sh", r.options[0], r.options[1], r.to())
+	argv := append([]string{"sh", "-c", `zab-plan --no-thinning "$@" <'` + plan + `' | zab-verify ` + strings.Join(options, " "), "sh"}, r.options...)
+	out, err := r.try(append(argv, r.to())...)
 	said := map[string]string{}
 	for line := range strings.Lines(out) {
 		var rec struct {

@@ -53,6 +53,7 @@ func (p *pool) state() string {
 // pool notices the loss at the next write, which may be zab's.
 func (p *pool) pull(seen bool) {
 	_, _ = p.m.sh("zpool sync %s", p.name)
+	p.m.readState() // the last nights may not have let it be read
 	p.gone = true
 	p.setDevice("error")
 	if !seen {

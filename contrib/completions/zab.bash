@@ -7,15 +7,15 @@
 _zab_options() {
 	case $1 in
 	# options: begin, made by go generate ./lib/completion
-	zab) echo '--allow-empty --bookmark --budget= --buffer-chunk-size= --buffer= --cache --clear-mountpoint --clear-refreservation --clones= --compress --debug --decrypt --destroy-incompatible --destroy-missing= --dry-run --encrypt --exclude-received --exclude-snapshot-pattern= --exclude-unchanged= --fetch --filter-properties= --follow-renames --force --full-every= --help --hold-format= --ignore-transfer-errors --include-received --jobs= --json --keep-source= --keep-target= --min-change= --no-guid-check --no-holds --no-progress --no-send --no-snapshot --no-thinning --now= --oldest-first --other-snapshots --post-snapshot-cmd= --pre-snapshot-cmd= --progress --property-format= --query-timeout= --rate= --recv-pipe= --rename-aside --retries= --rollback --safe-properties --search-every= --send-pipe= --set-properties= --set-snapshot-properties= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --stall-timeout= --strip-path= --utc --verbose --verify --version --within= --zfs-compressed' ;;
+	zab) echo '--allow-empty --bookmark --budget= --buffer-chunk-size= --buffer= --cache --clear-mountpoint --clear-refreservation --clones= --compress --debug --decrypt --destroy-incompatible --destroy-missing= --dry-run --encrypt --exclude-received --exclude-snapshot-pattern= --exclude-unchanged= --fetch --files --filter-properties= --follow-renames --force --full-every= --help --hold-format= --ignore-transfer-errors --include-received --jobs= --json --keep-source= --keep-target= --min-change= --no-guid-check --no-holds --no-progress --no-send --no-snapshot --no-thinning --now= --oldest-first --other-snapshots --post-snapshot-cmd= --pre-snapshot-cmd= --progress --property-format= --query-timeout= --rate= --recv-pipe= --rename-aside --retries= --rollback --safe-properties --search-every= --send-pipe= --set-properties= --set-snapshot-properties= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --stall-timeout= --strip-path= --utc --verbose --verify --version --within= --zfs-compressed' ;;
 	zab-select) echo '--all --cache --debug --dry-run --exclude-path= --exclude-received --exclude-unchanged= --excluded --help --include-received --now= --property-format= --query-timeout= --search-every= --ssh-config= --ssh-source= --ssh-target= --strip-path= --target= --verbose --version' ;;
 	zab-list) echo '--backup= --debug --depth= --dry-run --help --hold-format= --holds --no-snapshots --now= --query-timeout= --ssh-config= --ssh= --verbose --version' ;;
 	zab-snap) echo '--allow-empty --cache --debug --dry-run --exclude-snapshot-pattern= --help --min-change= --no-snapshot --now= --post-snapshot-cmd= --pre-snapshot-cmd= --query-timeout= --set-snapshot-properties= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
 	zab-plan) echo '--bookmark --cache --clear-mountpoint --clear-refreservation --clones= --debug --decrypt --destroy-incompatible --dry-run --encrypt --exclude-snapshot-pattern= --filter-properties= --follow-renames --force --help --hold-format= --keep-target= --no-guid-check --no-holds --no-thinning --now= --orphans --other-snapshots --query-timeout= --rename-aside --rollback --safe-properties --set-properties= --snapshot-format= --ssh-config= --ssh-target= --strip-path= --target-state= --utc --verbose --version --zfs-compressed' ;;
 	zab-xfer) echo '--buffer-chunk-size= --buffer= --compress --debug --dry-run --help --ignore-transfer-errors --jobs= --no-progress --now= --progress --query-timeout= --rate= --recv-pipe= --retries= --send-pipe= --ssh-config= --stall-timeout= --verbose --version' ;;
 	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --every= --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --picture --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
-	zab-verify) echo '--budget= --debug --dry-run --fetch --full-every= --help --jobs= --now= --oldest-first --query-timeout= --rate= --ssh-config= --verbose --version' ;;
-	zab-digest) echo '--base-last= --help --objects --version' ;;
+	zab-verify) echo '--budget= --debug --dry-run --fetch --files --full-every= --help --jobs= --now= --oldest-first --query-timeout= --rate= --ssh-config= --verbose --version' ;;
+	zab-digest) echo '--base-last= --files --help --objects --rate= --version' ;;
 	zab-status) echo '--check-holds --crit= --debug --dry-run --exclude-received --exclude-snapshot-pattern= --help --hold-format= --html= --include-received --keep-source= --keep-target= --min-change= --nagios --no-thinning --now= --orphans-are= --other-snapshots --prometheus= --property-format= --query-timeout= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --strip-path= --table --utc --verbose --verified-within= --version --warn= --within= --zabbix' ;;
 	# options: end
 	esac
@@ -62,7 +62,7 @@ _zab() {
 		_zab_offer < <(compgen -A hostname)
 		return
 		;;
-	--ssh-config | --target-state | --prometheus | --html)
+	--ssh-config | --target-state | --prometheus)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;

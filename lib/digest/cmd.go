@@ -1,10 +1,10 @@
 // Package digest implements zab-digest, which prints the digest of a stream that streamsum
-// computes.
+// computes, or of the files of a snapshot that filetree computes.
 //
 // Goals: no digest is printed of what was not read to the end (P12); a stream that never
-// ends can be interrupted.
+// ends can be interrupted; nobody else sees a snapshot that is mounted to read its files.
 //
-// Non-goals: it starts no program and compares nothing.
+// Non-goals: it compares nothing, and starts no program for a stream.
 package digest
 
 import (
@@ -18,14 +18,18 @@ import (
 	"syscall"
 
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/record"
 	"zab/lib/sendstream"
+	"zab/lib/stream"
 	"zab/lib/streamsum"
 )
 
 type options struct {
-	Objects bool    `long:"objects" description:"Print a line for each object, too"`
-	Base    *uint64 `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
+	Objects bool        `long:"objects" description:"Print a line for each object, or name of a file, too"`
+	Files   bool        `long:"files" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
+	Base    *uint64     `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
+	Rate    stream.Size `long:"rate" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second, such as 10M"`
 	cli.Basic
 }
 
@@ -43,17 +47,34 @@ type objectLine struct {
 func Program() cli.Program {
 	o := &options{}
 	return cli.Program{
-		Name: "zab-digest", Usage: "<STREAM",
+		Name: "zab-digest", Usage: "<STREAM", MaxArgs: 1,
 		Summary: "Reads a stream of zfs send and prints a digest of what it says, the same for a snapshot and for its copy.",
 		Options: o,
-		Check: func([]string) error {
-			if cli.IsTerminal(os.Stdin) {
-				return errors.New("a stream is read from standard input, which is a terminal: zfs send DATASET@SNAPSHOT | zab-digest")
+		Check:   o.check,
+		Run: func(ctx context.Context, env *cli.Env, args []string) error {
+			if o.Files {
+				return o.files(ctx, env, args[0])
 			}
-			return nil
+			return run(ctx, env, o)
 		},
-		Run: func(ctx context.Context, env *cli.Env, _ []string) error { return run(ctx, env, o) },
 	}
+}
+
+func (o *options) check(args []string) error {
+	switch {
+	case o.Files && len(args) == 0:
+		return errors.New("--files: the name of a snapshot is missing: zab-digest --files DATASET@SNAPSHOT")
+	case o.Files && o.Base != nil:
+		return errors.New("--base-last: is only for streams, not for --files")
+	case o.Files:
+		_, err := dataset.ParseSnapshot(args[0])
+		return err
+	case len(args) > 0:
+		return fmt.Errorf("unexpected operand %q: a stream is read from standard input; the files of a snapshot need --files", args[0])
+	case cli.IsTerminal(os.Stdin):
+		return errors.New("a stream is read from standard input, which is a terminal: zfs send DATASET@SNAPSHOT | zab-digest")
+	}
+	return nil
 }
 
 // Main runs zab-digest and returns its exit status.
@@ -67,6 +88,10 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 	if o.Base != nil {
 		how.Base = *o.Base
 	}
+	in := env.Stdin
+	if o.Rate > 0 {
+		in = stream.NewLimiter(int64(o.Rate)).Reader(in, ctx.Done())
+	}
 	if o.Objects {
 		how.Each = func(s streamsum.Object) error {
 			return out.Encode(objectLine{"object", s.Number, s.Type, s.Bytes, s.Digest.String()})
@@ -79,7 +104,7 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 	// In the background, so that a signal ends a command that waits for the stream.
 	read := make(chan answer, 1)
 	go func() {
-		res, err := streamsum.Read(env.Stdin, how)
+		res, err := streamsum.Read(in, how)
 		read <- answer{res, err}
 	}()
 	var res answer

@@ -169,7 +169,7 @@ func (k ErrorKind) Hint() string { return hints[k] }
 const goesOn = "run again: the stream goes on where it broke off"
 
 var hints = map[ErrorKind]string{
-	KindDifferent:      "the data is as it was, and both snapshots are held with the tag zab:different; look at 'zpool status -v' on both sides, compare the files, and see zab-verify(8) for how to get a good copy",
+	KindDifferent:      "the data is as it was, and both snapshots are held with the tag zab:different; look at 'zpool status -v' on both sides, compare the files with 'zab-verify --files', and see zab-verify(8) for how to get a good copy",
 	KindUnproved:       "see zab-verify(8) for what can be compared",
 	KindUnreachable:    "check that the host is up and that 'ssh -o BatchMode=yes HOST true' works for this user",
 	KindAuth:           "install this user's ssh key on the host; zab never asks for a password",

@@ -61,6 +61,8 @@ type Verify struct {
 	// Result is VerifyEqual, VerifyProved, VerifyDifferent, VerifyUnproved or
 	// VerifyPostponed.
 	Result string `json:"result"`
+	// Method is VerifyByFiles; absent if streams were compared.
+	Method string `json:"method,omitzero"`
 	// Why is why nothing was proved, or why the comparison was postponed.
 	Why string `json:"why,omitzero"`
 	// Snapshot is the name of the snapshot that was compared, GUID its guid.
@@ -74,15 +76,19 @@ type Verify struct {
 	// Fetched are the sides, source and target, whose stream was sent to this machine to
 	// be digested here.
 	Fetched []string `json:"fetched,omitzero"`
-	// Digest is the digest of both streams, in hexadecimal; absent if they differ.
+	// Digest is the digest of both streams, or of the files of both sides, in hexadecimal;
+	// absent if they differ.
 	Digest string `json:"digest,omitzero"`
-	// Bytes is the length of the source's stream, Seconds the duration of the comparison.
+	// Bytes is the length of the source's stream, or of the contents of its files; Seconds
+	// the duration of the comparison.
 	Bytes   *int64   `json:"bytes,omitzero"`
 	Seconds *float64 `json:"seconds,omitzero"`
 	// Objects are the first objects that differ.
 	Objects []DifferentObject `json:"objects,omitzero"`
-	// At and Full are the times of the latest proof and of the latest one in full, in
-	// seconds since the epoch; absent if there is none.
+	// Files are the first names that differ, where files were compared.
+	Files []DifferentFile `json:"files,omitzero"`
+	// At and Full are the times of the latest proof by streams and of the latest one in
+	// full, in seconds since the epoch; absent if there is none.
 	At   *int64 `json:"at,omitzero"`
 	Full *int64 `json:"full,omitzero"`
 	// Unknown are the fields that this version does not know.
@@ -97,6 +103,24 @@ const (
 	VerifyUnproved  = "unproved"  // nothing could be compared
 	VerifyPostponed = "postponed" // the budget was spent
 )
+
+// VerifyByFiles is the value of Verify.Method where the files of both sides were compared,
+// not their streams.
+const VerifyByFiles = "files"
+
+// DifferentFile is a name in the tree of a snapshot that its copy does not have in the same
+// form.
+type DifferentFile struct {
+	// Path is the path of the file within the filesystem, with escapes: see filetree.Escape.
+	Path string `json:"path"`
+	// Where is source or target if only that side has the name; absent if both have it.
+	Where string `json:"where,omitzero"`
+	// What is what differs, in words of filetree.Difference; absent if only one side has
+	// the name.
+	What []string `json:"what,omitzero"`
+	// Unknown are the fields that this version does not know.
+	Unknown jsontext.Value `json:",embed"`
+}
 
 // DifferentObject is an object of a snapshot that its copy does not have in the same form.
 type DifferentObject struct {

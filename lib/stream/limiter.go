@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"io"
 	"sync"
 	"time"
 )
@@ -44,6 +45,27 @@ func (p *Limiter) Take(n int, stop <-chan struct{}) bool {
 	wait := p.next.Sub(now)
 	p.mu.Unlock()
 	return wait <= 0 || p.sleep(wait, stop)
+}
+
+// Reader returns a reader that keeps the rate. It ends with io.ErrUnexpectedEOF if stop was
+// closed.
+func (p *Limiter) Reader(in io.Reader, stop <-chan struct{}) io.Reader {
+	return &slowReader{in, p, stop}
+}
+
+type slowReader struct {
+	in   io.Reader
+	rate *Limiter
+	stop <-chan struct{}
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	p = p[:min(len(p), s.rate.Chunk())]
+	n, err := s.in.Read(p)
+	if n > 0 && !s.rate.Take(n, s.stop) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // Return gives back n bytes that were taken and not used.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -39,27 +40,54 @@ type state struct {
 	again int64
 }
 
-// choose returns the comparison that proves the newest common snapshot of a record, nil if
-// it is proved. why is why nothing can be compared, kind the kind of that error.
-func choose(r *record.Record, s state) (t *task, kind record.ErrorKind, why string) {
+// newest returns the comparison in full of the newest snapshot that both sides have. why is
+// why nothing can be compared, kind the kind of that error.
+func newest(r *record.Record) (t *task, txg uint64, kind record.ErrorKind, why string) {
 	if r.Target == nil {
-		return nil, record.KindUnproved, "the record does not say where the copy is"
+		return nil, 0, record.KindUnproved, "the record does not say where the copy is"
 	}
 	if r.Name == r.Target.Name && r.Host == r.Target.Host {
-		return nil, record.KindUnproved, "it is named as its own source"
+		return nil, 0, record.KindUnproved, "it is named as its own source"
 	}
-	newest, ok := chain.Find(r.Snapshots, nil, r.Target.Snapshots)
+	base, ok := chain.Find(r.Snapshots, nil, r.Target.Snapshots)
 	if !ok {
-		return nil, record.KindUnproved, "it has no snapshot in common with its source"
+		return nil, 0, record.KindUnproved, "it has no snapshot in common with its source"
 	}
-	t = &task{source: newest.Source, target: r.Target.Snapshots[newest.Target].Name, guid: newest.GUID}
+	return &task{source: base.Source, target: r.Target.Snapshots[base.Target].Name, guid: base.GUID}, base.TXG, "", ""
+}
+
+// chooseFiles returns the comparison of the files of the newest snapshot that both sides
+// have, and errors like newest.
+func chooseFiles(r *record.Record, copy record.Facts) (t *task, kind record.ErrorKind, why string) {
+	if t, _, kind, why = newest(r); t == nil {
+		return nil, kind, why
+	}
+	locked := func(f *record.Facts) bool { return f.Encrypted() && f.KeyStatus != "available" }
+	switch {
+	case r.Kind != "filesystem":
+		return nil, record.KindUnproved, fmt.Sprintf("it is a %s, which has no files", cmp.Or(r.Kind, "dataset of an unknown kind"))
+	case locked(&r.Facts):
+		return nil, record.KindKey, fmt.Sprintf("the files of '%s' cannot be read, because its key is not loaded", r.Name)
+	case locked(&copy):
+		return nil, record.KindKey, fmt.Sprintf("the files of '%s' cannot be read, because its key is not loaded", r.Target.Name)
+	}
+	return t, "", ""
+}
+
+// choose returns the comparison of streams that proves the newest common snapshot of a
+// record, nil if it is proved. The errors are like those of newest.
+func choose(r *record.Record, s state) (t *task, kind record.ErrorKind, why string) {
+	t, txg, kind, why := newest(r)
+	if t == nil {
+		return nil, kind, why
+	}
 	if s.proof != nil && s.proof.How != record.ProofDifferent && s.proof.Full > s.again {
 		of := func(x record.Snapshot) bool { return x.GUID == s.proof.GUID }
 		from, there := slices.IndexFunc(r.Snapshots, of), slices.IndexFunc(r.Target.Snapshots, of)
 		switch {
-		case s.proof.GUID == newest.GUID:
+		case s.proof.GUID == t.guid:
 			return nil, "", ""
-		case from >= 0 && there >= 0 && r.Snapshots[from].TXG() < newest.TXG:
+		case from >= 0 && there >= 0 && r.Snapshots[from].TXG() < txg:
 			t.sourceFrom, t.targetFrom, t.fromGUID, t.last = r.Snapshots[from].Name, r.Target.Snapshots[there].Name, s.proof.GUID, s.proof.Last
 		}
 	}

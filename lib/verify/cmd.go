@@ -3,10 +3,12 @@
 //
 // Goals: nothing is called equal that was not read to the end on both sides (P12); what was
 // proved is marked on the copy, and later proofs read only what changed since; a
-// difference is an error that names the objects.
+// difference is an error that names the objects. With --files, what users see of both sides
+// is compared instead, which proves less.
 //
-// Non-goals: it repairs and destroys nothing, and mounts nothing to compare it; ZFS mounts a
-// snapshot of the source below .zfs where files that differ are looked for.
+// Non-goals: it repairs and destroys nothing, and mounts nothing by itself; with --files
+// zab-digest mounts the snapshots, where nobody else sees them, and ZFS mounts a snapshot of
+// the source below .zfs where files that differ are looked for.
 package verify
 
 import (
@@ -24,16 +26,17 @@ import (
 
 // Verify holds the options that the wrapper shares with zab-verify.
 type Verify struct {
+	Files     bool          `long:"files" section:"verification" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
 	Fetch     bool          `long:"fetch" section:"verification" description:"Have the streams of other hosts sent here, and do not use the zab-digest that is installed there"`
 	FullEvery *schedule.Age `long:"full-every" section:"verification" value-name:"AGE" unquote:"false" description:"Compare a copy in full if that was last done AGE ago or longer, such as 30d"`
-	Budget    stream.Size   `long:"budget" section:"verification" value-name:"SIZE" unquote:"false" description:"Begin no comparison after that many bytes of the sources' streams were compared"`
+	Budget    stream.Size   `long:"budget" section:"verification" value-name:"SIZE" unquote:"false" description:"Begin no comparison after that many bytes of the sources' streams, or files, were compared"`
 	Oldest    bool          `long:"oldest-first" section:"verification" description:"Begin with the copies that were not compared for the longest time"`
 }
 
 type options struct {
 	cli.Common
 	Verify
-	Rate stream.Size `long:"rate" section:"verification" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second of the streams that are digested here, such as 10M"`
+	Rate stream.Size `long:"rate" section:"verification" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second of the streams, or files, that are digested here, such as 10M"`
 	Jobs int         `short:"j" long:"jobs" section:"verification" value-name:"N" default:"1" base:"10" description:"How many copies to compare at the same time"`
 }
 
@@ -51,10 +54,24 @@ func Program() cli.Program {
 			if o.Jobs < 1 || o.Jobs > maxJobs {
 				return fmt.Errorf("--jobs: %d is not a number from 1 to %d", o.Jobs, maxJobs)
 			}
-			return nil
+			return o.checkFiles()
 		},
 		Run: func(ctx context.Context, env *cli.Env, _ []string) error { return o.run(ctx, env) },
 	}
+}
+
+// checkFiles refuses what has no meaning for files: they are read where they are, in full,
+// and no mark tells when that was done.
+func (o *options) checkFiles() error {
+	for _, of := range []struct {
+		name  string
+		given bool
+	}{{"fetch", o.Fetch}, {"full-every", o.FullEvery != nil}, {"oldest-first", o.Oldest}} {
+		if o.Files && of.given {
+			return fmt.Errorf("--%s: is only for streams, not for --files", of.name)
+		}
+	}
+	return nil
 }
 
 // Main runs zab-verify and returns its exit status.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"zab/lib/record"
 	"zab/lib/sendstream"
-	"zab/lib/stream"
 	"zab/lib/streamsum"
 	"zab/lib/zfs"
 )
@@ -25,6 +25,8 @@ type end struct {
 	raw                     bool
 	last                    uint64
 }
+
+func (e *end) name() string { return e.dataset + "@" + e.snapshot }
 
 func (e *end) argv() []string { return zfs.PlainSendArgv(e.dataset, e.from, e.snapshot, e.raw) }
 
@@ -111,17 +113,16 @@ type outcome struct {
 	fetched []string
 }
 
-// compare compares the streams of both ends, which are read at the same time.
-func (v *verifier) compare(ctx context.Context, r *record.Record, t *task) (outcome, error) {
+// bothEnds calls digest for both ends at the same time. The error is that of the end that
+// failed first.
+func bothEnds[T any](ctx context.Context, ends [2]*end, digest func(context.Context, *end) (T, error)) (sums [2]T, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ends := v.ends(r, t)
-	var sums [2]sum
 	var errs [2]error
 	var all sync.WaitGroup
 	for i, e := range ends {
 		all.Go(func() {
-			if sums[i], errs[i] = v.digest(ctx, e); errs[i] != nil {
+			if sums[i], errs[i] = digest(ctx, e); errs[i] != nil {
 				cancel(errOther)
 			}
 		})
@@ -129,8 +130,18 @@ func (v *verifier) compare(ctx context.Context, r *record.Record, t *task) (outc
 	all.Wait()
 	for i := range errs {
 		if errs[i] != nil && !errors.Is(errs[i], errOther) {
-			return outcome{}, fmt.Errorf("cannot read '%s@%s': %w", ends[i].dataset, ends[i].snapshot, errs[i])
+			return sums, fmt.Errorf("cannot read '%s': %w", ends[i].name(), errs[i])
 		}
+	}
+	return sums, nil
+}
+
+// compare compares the streams of both ends, which are read at the same time.
+func (v *verifier) compare(ctx context.Context, r *record.Record, t *task) (outcome, error) {
+	ends := v.ends(r, t)
+	sums, err := bothEnds(ctx, ends, v.digest)
+	if err != nil {
+		return outcome{}, err
 	}
 	out := outcome{equal: sums[0].Digest == sums[1].Digest && sums[0].Kind == sums[1].Kind, digest: sums[0].Digest,
 		last: max(sums[0].Last, sums[1].Last, t.last), bytes: sums[0].Stream}
@@ -149,65 +160,64 @@ func (v *verifier) limited(ctx context.Context, in io.Reader) io.Reader {
 	if v.limiter == nil {
 		return in
 	}
-	return &slowReader{in, v.limiter, ctx.Done()}
+	return v.limiter.Reader(in, ctx.Done())
 }
 
-type slowReader struct {
-	in   io.Reader
-	rate *stream.Limiter
-	stop <-chan struct{}
-}
-
-func (s *slowReader) Read(p []byte) (int, error) {
-	p = p[:min(len(p), s.rate.Chunk())]
-	n, err := s.in.Read(p)
-	if n > 0 && !s.rate.Take(n, s.stop) {
-		return 0, io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-// maxObjects is how many of the objects that differ are named.
-const maxObjects = 20
+// maxDifferences is how many of the objects, or files, that differ are named.
+const maxDifferences = 20
 
 // differences returns the first objects that differ between both ends, which are read once
 // more, and whether there are others. Both streams are digested here.
 func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (list []record.DifferentObject, more bool, err error) {
+	read := func(ctx context.Context, e *end, each func(streamsum.Object) error) error {
+		o := e.options()
+		o.Each = each
+		return e.host.Send(ctx, e.argv(), func(in io.Reader) error {
+			_, err := streamsum.Read(v.limited(ctx, in), o)
+			return err
+		})
+	}
+	byNumber := func(a, b *streamsum.Object) int { return cmp.Compare(a.Number, b.Number) }
+	err = readBoth(ctx, v.ends(r, t), read, byNumber, func(a, b *streamsum.Object) bool {
+		if a != nil && b != nil && a.Digest == b.Digest {
+			return true
+		}
+		if more = len(list) == maxDifferences; !more {
+			list = append(list, record.DifferentObject{Object: int64(cmp.Or(a, b).Number), Where: where(a, b)})
+		}
+		return !more
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return list, more, nil
+}
+
+// readBoth reads both ends at the same time, and calls each with what they have, in the
+// order of both, until it returns false; see merge. read calls its each in that order.
+func readBoth[T any](ctx context.Context, ends [2]*end, read func(ctx context.Context, e *end, each func(T) error) error, order func(a, b *T) int, each func(source, target *T) bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ends := v.ends(r, t)
-	var chans [2]chan streamsum.Object
+	var chans [2]chan T
 	var all sync.WaitGroup
 	for i, e := range ends {
-		chans[i] = make(chan streamsum.Object, 1024)
+		chans[i] = make(chan T, 1024)
 		all.Go(func() {
 			defer close(chans[i])
-			o := e.options()
-			o.Each = func(x streamsum.Object) error {
+			err := read(ctx, e, func(x T) error {
 				select {
 				case chans[i] <- x:
 					return nil
 				case <-ctx.Done():
 					return context.Cause(ctx)
 				}
-			}
-			err := e.host.Send(ctx, e.argv(), func(in io.Reader) error {
-				_, err := streamsum.Read(v.limited(ctx, in), o)
-				return err
 			})
 			if err != nil {
-				cancel(err) // before the channel looks as if the side had no more objects
+				cancel(err) // before the channel looks as if the side had no more
 			}
 		})
 	}
-	add := func(number uint64, where string) bool {
-		if more = len(list) == maxObjects; !more {
-			list = append(list, record.DifferentObject{Object: int64(number), Where: where})
-		}
-		return !more
-	}
-	merge(chans[0], chans[1], add)
-	if more {
+	if !merge(chans[0], chans[1], order, each) {
 		cancel(errEnough)
 	}
 	for _, c := range chans {
@@ -216,38 +226,60 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 	}
 	all.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, errEnough) {
-		return nil, false, err
+		return err
 	}
-	return list, more, nil
+	return nil
 }
 
 var errEnough = errors.New("enough was found")
 
-// merge calls add with the objects that differ, in the order of their numbers, until it
-// returns false.
-func merge(source, target <-chan streamsum.Object, add func(number uint64, where string) bool) {
-	a, inA := <-source
-	b, inB := <-target
-	for inA || inB {
-		ok := true
-		switch {
-		case !inB || inA && a.Number < b.Number:
-			ok = add(a.Number, record.SideSource)
-			a, inA = <-source
-		case !inA || b.Number < a.Number:
-			ok = add(b.Number, record.SideTarget)
-			b, inB = <-target
-		default:
-			if a.Digest != b.Digest {
-				ok = add(a.Number, "")
-			}
-			a, inA = <-source
-			b, inB = <-target
+// merge calls each with what is in both channels at the same place of their order, or in one
+// of them, where the other is nil. It returns false when each has.
+func merge[T any](source, target <-chan T, order func(a, b *T) int, each func(source, target *T) bool) bool {
+	next := func(c <-chan T) *T {
+		if x, ok := <-c; ok {
+			return &x
 		}
-		if !ok {
-			return
+		return nil
+	}
+	a, b := next(source), next(target)
+	for a != nil || b != nil {
+		turn := 0
+		switch {
+		case b == nil:
+			turn = -1
+		case a == nil:
+			turn = 1
+		default:
+			turn = order(a, b)
+		}
+		x, y := a, b
+		if turn <= 0 {
+			a = next(source)
+		} else {
+			x = nil
+		}
+		if turn >= 0 {
+			b = next(target)
+		} else {
+			y = nil
+		}
+		if !each(x, y) {
+			return false
 		}
 	}
+	return true
+}
+
+// where returns which side alone has something, "" if both have it.
+func where[T any](source, target *T) string {
+	switch {
+	case target == nil:
+		return record.SideSource
+	case source == nil:
+		return record.SideTarget
+	}
+	return ""
 }
 
 // refused reports whether an error means that a stream says what cannot be compared, or is

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,6 +118,10 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 		s.again = v.now().Unix() - v.o.FullEvery.Seconds()
 	}
 	t, kind, why := choose(r, s)
+	if v.o.Files {
+		out.Method = record.VerifyByFiles
+		t, kind, why = chooseFiles(r, j.copy)
+	}
 	what := "'" + r.Name + "'"
 	if r.Target != nil {
 		what = "'" + r.Target.Name + "'"
@@ -146,7 +151,11 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 	if v.env.Common.DryRun {
 		out.Result, out.Why = record.VerifyPostponed, "this is a dry run"
 		for _, e := range v.ends(r, t) {
-			v.env.Verbosef("would digest %s", e.host.Show(e.argv()...))
+			argv := e.argv()
+			if v.o.Files {
+				argv = []string{"zab-digest", "--files", e.name()}
+			}
+			v.env.Verbosef("would digest %s", e.host.Show(argv...))
 		}
 		return
 	}
@@ -158,7 +167,11 @@ func (v *verifier) verify(ctx context.Context, j *job) {
 func (v *verifier) prove(ctx context.Context, j *job, t *task, what string) {
 	r, out := j.r, j.r.Verify
 	begin := time.Now()
-	res, err := v.compare(ctx, r, t)
+	compare := v.compare
+	if v.o.Files {
+		compare = v.compareFiles
+	}
+	res, err := compare(ctx, r, t)
 	v.spend(res.bytes)
 	if err == nil && !res.equal && t.increment() {
 		// Two sides can remember differently when a hole was made, so increments of
@@ -186,7 +199,14 @@ func (v *verifier) prove(ctx context.Context, j *job, t *task, what string) {
 		v.different(ctx, j, t, proof, what)
 		return
 	}
-	out.Result, out.Digest, out.At, out.Full = record.VerifyEqual, res.digest, &proof.At, &proof.Full
+	out.Result, out.Digest = record.VerifyEqual, res.digest
+	if v.o.Files {
+		// No mark: neither may an increment begin with what streams did not prove, nor does
+		// that disprove a difference that they found.
+		v.env.Verbosef("the files of %s are equal to those of '%s@%s'", what, r.Name, t.source)
+		return
+	}
+	out.At, out.Full = &proof.At, &proof.Full
 	v.env.Verbosef("%s is equal to '%s@%s'", what, r.Name, t.source)
 	if j.differed() {
 		v.releaseEvidence(ctx, r, j.proof.GUID)
@@ -206,11 +226,16 @@ func (v *verifier) broken(ctx context.Context, r *record.Record, out *record.Ver
 	switch {
 	case ctx.Err() != nil:
 		kind, out.Why = record.KindInterrupted, context.Cause(ctx).Error()
+	case v.o.Files && kind == record.KindPermission:
+		hint = zfs.HintOfFiles(err)
 	case errors.As(err, &mine):
-		kind = mine.Kind
+		kind, hint = mine.Kind, mine.Hint
 	default:
 		if h, ok := refused(err); ok {
 			kind, hint = record.KindUnproved, h
+			if r.Kind == "filesystem" {
+				hint = cmp.Or(hint, kind.Hint()) + "; 'zab-verify --files' may prove that the files are equal"
+			}
 		}
 	}
 	v.fail(r, kind, fmt.Sprintf("cannot verify %s: %s", what, out.Why), hint)
@@ -231,15 +256,24 @@ func (v *verifier) different(ctx context.Context, j *job, t *task, proof record.
 			v.env.Warnf("what differs in %s is not held, so that a schedule may destroy it: %s", what, err)
 		}
 	}
-	list, more, err := v.differences(ctx, r, t)
-	if err != nil {
-		v.env.Warnf("cannot tell in which objects %s differs: %s", what, err)
-	}
-	v.findPaths(ctx, r, t, list)
-	out.Objects = list
 	message := fmt.Sprintf("%s is not equal to '%s@%s'", what, r.Name, t.source)
-	if len(list) > 0 {
-		message += ": they differ in " + names(list, more)
+	if v.o.Files {
+		list, more, err := v.differentFiles(ctx, r, t)
+		if err != nil {
+			v.env.Warnf("cannot tell in which files %s differs: %s", what, err)
+		}
+		if out.Files = list; len(list) > 0 {
+			message += ": they differ in " + fileNames(list, more)
+		}
+	} else {
+		list, more, err := v.differences(ctx, r, t)
+		if err != nil {
+			v.env.Warnf("cannot tell in which objects %s differs: %s", what, err)
+		}
+		v.findPaths(ctx, r, t, list)
+		if out.Objects = list; len(list) > 0 {
+			message += ": they differ in " + names(list, more)
+		}
 	}
 	if unmarked != nil {
 		message += fmt.Sprintf("; that cannot be noted on the copy (%s), so a later run without --full-every may not find it", unmarked)

@@ -133,7 +133,7 @@ func (o *Options) check(args []string) error {
 	for _, of := range []struct {
 		name  string
 		given bool
-	}{{"fetch", o.Fetch}, {"full-every", o.FullEvery != nil}, {"budget", o.Budget > 0}, {"oldest-first", o.Oldest}} {
+	}{{"files", o.Files}, {"fetch", o.Fetch}, {"full-every", o.FullEvery != nil}, {"budget", o.Budget > 0}, {"oldest-first", o.Oldest}} {
 		if of.given && !o.Prove {
 			return fmt.Errorf("--%s: nothing is compared without --verify", of.name)
 		}

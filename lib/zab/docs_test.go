@@ -215,7 +215,7 @@ func TestDocsOptionsAgree(t *testing.T) {
 				shorts[o.ShortName] = o.LongName
 			}
 			m := meaning{string(o.ShortName), o.ValueName, strings.Join(o.Default, ","), o.Description}
-			if name == "zab-verify" && (o.LongName == "rate" || o.LongName == "jobs") {
+			if name == "zab-digest" && o.LongName == "rate" || name == "zab-verify" && (o.LongName == "rate" || o.LongName == "jobs") {
 				continue // of what it reads, not of what is sent
 			}
 			if other, ok := all[o.LongName]; ok && other != m {
@@ -230,7 +230,7 @@ func TestDocsOptionsAgree(t *testing.T) {
 // TestDocsOptionTextsAgree checks that the pages describe an option in the same words,
 // except where the descriptions have to differ.
 func TestDocsOptionTextsAgree(t *testing.T) {
-	differ := []string{"dry-run", "verbose", "debug", "now", "rate", "jobs", "min-change", "within"}
+	differ := []string{"dry-run", "files", "verbose", "debug", "now", "rate", "jobs", "min-change", "within"}
 	// Pages refer differently to their own sections and to those of other pages.
 	see := regexp.MustCompile(`See\n\.Sx [^\n]*\n(in\n\.Xr [^\n]*\n)?`)
 	first := map[string]string{}
@@ -329,7 +329,7 @@ func TestDocsRecordFields(t *testing.T) {
 		"Conflicts":               {record.Conflict{}},
 		"Results":                 {record.Result{}},
 		"Verdicts":                {record.Thin{}, record.Verdict{}, record.Wait{}},
-		"Verification":            {record.Verify{}, record.DifferentObject{}},
+		"Verification":            {record.Verify{}, record.DifferentObject{}, record.DifferentFile{}},
 		"The status":              {record.Status{}, record.Misplaced{}},
 		"Errors":                  {record.Error{}},
 	} {

@@ -331,6 +331,8 @@ func (r *report) summaryLine(rec *record.Record) (line string, idle bool) {
 		how := "in full"
 		if v.From != "" {
 			how = "what changed since @" + v.From
+		} else if v.Method == record.VerifyByFiles {
+			how = "the files"
 		}
 		add("proved equal (%s)", how)
 	} else if v != nil && v.Result == record.VerifyPostponed && !r.o.DryRun {

@@ -257,7 +257,8 @@ var shapes = map[string]func(string) bool{
 	"mounted":  oneOf("yes", "no"),
 	"canmount": oneOf("on", "off", "noauto"),
 	"readonly": oneOf("on", "off"),
-	"zoned":    oneOf("on", "off"),
+	"xattr":    isWord, "acltype": isWord,
+	"zoned": oneOf("on", "off"),
 
 	"receive_resume_token": isTokenText,
 	ChangedProp:            isAmount,

@@ -1,0 +1,89 @@
+package digest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"zab/lib/cli"
+	"zab/lib/dataset"
+	"zab/lib/filetree"
+	"zab/lib/record"
+	"zab/lib/stream"
+	"zab/lib/zfs"
+)
+
+// files prints the digest of the files of a snapshot of this machine.
+func (o *options) files(ctx context.Context, env *cli.Env, name string) error {
+	point, err := dataset.ParseSnapshot(name)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(env.Stdout)
+	how := filetree.Options{}
+	if o.Rate > 0 {
+		limiter := stream.NewLimiter(int64(o.Rate))
+		how.Took = func(n int) error {
+			if !limiter.Take(n, ctx.Done()) {
+				return context.Cause(ctx)
+			}
+			return nil
+		}
+	}
+	if o.Objects {
+		how.Each = func(e *filetree.Entry) error {
+			if _, err := fmt.Fprintln(w, e); err != nil {
+				return &record.OutputError{Err: err}
+			}
+			return nil
+		}
+	}
+	type answer struct {
+		line filetree.Line
+		err  error
+	}
+	// In the background, so that a signal ends a command that waits for its pool.
+	read := make(chan answer, 1)
+	go func() {
+		line, err := digestFiles(ctx, env.Machine.Host(""), point, how)
+		read <- answer{line, err}
+	}()
+	var res answer
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case res = <-read:
+	}
+	var out *record.OutputError
+	switch {
+	case errors.As(res.err, &out):
+		return written(env, out.Err)
+	case res.err != nil:
+		_ = w.Flush() // the lines before tell where it stopped
+		return &record.Error{Message: fmt.Sprintf("cannot digest the files of '%s': %s", point, res.err), Hint: zfs.HintOfFiles(res.err)}
+	}
+	b, err := json.Marshal(res.line)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s\n", b) // Flush returns its error
+	return written(env, w.Flush())
+}
+
+// digestFiles mounts a snapshot and reads its files.
+func digestFiles(ctx context.Context, h *zfs.Host, p dataset.Point, how filetree.Options) (filetree.Line, error) {
+	f, err := h.OpenFiles(ctx, p)
+	if err != nil {
+		return filetree.Line{}, err
+	}
+	res, err := filetree.Read(ctx, f.Top, how)
+	if e := f.Close(ctx); err == nil {
+		err = e
+	}
+	if err != nil {
+		return filetree.Line{}, err
+	}
+	return filetree.NewLine(p.String(), f.GUID, f.XAttr, f.ACLType, res), nil
+}

@@ -289,3 +289,9 @@ func TestPostponed(t *testing.T) {
 		t.Errorf("%+v, %+v\n%s\n%s", r.Error, r.Verify, stderr, w.read("log"))
 	}
 }
+
+func (w *world) remove(name string) {
+	if err := os.Remove(filepath.Join(w.dir, name)); err != nil {
+		w.t.Fatal(err)
+	}
+}

@@ -93,7 +93,7 @@ func (t *tree) read() error {
 			here, above = above[len(above)-1], above[:len(above)-1]
 			up, err := reopen(dir, "..", here.ino)
 			if err != nil {
-				return &PathError{Escape(here.path), err}
+				return &PathError{Escape(cmp.Or(strings.TrimSuffix(here.path, "/"), ".")), err}
 			}
 			dir.Close()
 			dir = up
@@ -375,8 +375,11 @@ func readLink(dir *os.File, name string, st *unix.Statx_t) (string, error) {
 func attributes(dir *os.File, name string) (string, error) {
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 	b, err := grown(func(b []byte) (int, error) { return unix.Llistxattr(path, b) })
-	if errors.Is(err, unix.EOPNOTSUPP) {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
 		return "", nil
+	case errors.Is(err, unix.E2BIG):
+		return "", errors.New("the names of its extended attributes are more than Linux lists")
 	}
 	if err != nil || len(b) == 0 {
 		return "", err

@@ -228,3 +228,20 @@ func TestFilesUsage(t *testing.T) {
 		}
 	}
 }
+
+// The files of another host are read there.
+func TestFilesFar(t *testing.T) {
+	w := newWorld(t, "1=11").digests()
+	w.r.Target.Host = "far"
+	w.files("tank/a@1", "11", nil, entry("x", "1"))
+	w.files("backup/a@1", "11", nil, entry("x", "1"))
+	if r, stderr := w.verify("--files", "--rate=3M"); r.Error != nil || r.Verify.Result != record.VerifyEqual || len(r.Verify.Fetched) > 0 ||
+		!strings.Contains(w.read("log"), "zab-digest --files backup/a@1\n") || !strings.Contains(w.read("log"), "zab-digest --files --rate=3145728 tank/a@1\n") {
+		t.Errorf("%+v, %+v, %s\n%s", r.Error, r.Verify, w.read("log"), stderr)
+	}
+	w.remove("zab-digest")
+	w.r.Host, w.r.Verify, w.r.Error = "far", nil, nil
+	if r, stderr := w.verify("--files"); r.Error == nil || r.Error.Kind != record.KindUnproved || !strings.Contains(stderr, "zab-digest is not installed on far\nzab-verify: hint: files are read where they are") {
+		t.Errorf("%+v\n%s", r.Error, stderr)
+	}
+}

@@ -86,7 +86,7 @@ func errRoot(snapshot string, err error) error {
 // HintOfFiles is HintOf for errors of OpenFiles and DigestFiles.
 func HintOfFiles(err error) string {
 	if KindOf(err) == record.KindPermission {
-		return "the files of a snapshot can only be read by root, or with CAP_SYS_ADMIN: 'zfs allow' does not suffice"
+		return "the files of a snapshot can only be read by root, or with CAP_SYS_ADMIN: 'zfs allow' does not suffice; a unit of systemd needs RestrictNamespaces=mnt, or none"
 	}
 	return HintOf(err)
 }

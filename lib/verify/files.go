@@ -50,12 +50,13 @@ func (v *verifier) fileOptions(ends [2]*end, e *end) []string {
 
 // readFiles has the host of an end digest its files. each, if not nil, is called for each
 // name in the order of the tree.
-func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each func(filetree.Entry) error) (l filetree.Line, err error) {
+func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each func(filetree.Entry) error) (filetree.Line, error) {
 	if each != nil {
 		options = append(options, "--objects")
 	}
+	var l filetree.Line
 	last, ended := "", false
-	err = e.host.DigestFiles(ctx, e.name(), options, func(line string) error {
+	err := e.host.DigestFiles(ctx, e.name(), options, func(line string) (err error) {
 		if ended {
 			return errors.New("there is a line behind that of the digest")
 		}

@@ -8,7 +8,6 @@
 package digest
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,10 +25,11 @@ import (
 )
 
 type options struct {
-	Objects bool        `long:"objects" description:"Print a line for each object, or name of a file, too"`
-	Files   bool        `long:"files" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
-	Base    *uint64     `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
-	Rate    stream.Size `long:"rate" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second, such as 10M"`
+	Objects bool         `long:"objects" description:"Print a line for each object, or name of a file, too"`
+	Files   bool         `long:"files" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
+	Base    *uint64      `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
+	Rate    stream.Size  `long:"rate" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second, such as 10M"`
+	Every   cli.Duration `long:"progress-every" value-name:"DURATION" unquote:"false" default:"0" description:"Print a line this often in which something was read, such as 10s; 0 is never"`
 	cli.Basic
 }
 
@@ -81,14 +81,15 @@ func (o *options) check(args []string) error {
 func Main(args []string) int { return cli.Main(Program(), args) }
 
 func run(ctx context.Context, env *cli.Env, o *options) error {
-	w := bufio.NewWriter(env.Stdout)
+	w := newLines(env.Stdout)
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
 	how := streamsum.Options{Base: math.MaxUint64}
 	if o.Base != nil {
 		how.Base = *o.Base
 	}
-	in := env.Stdin
+	p := o.progress(w)
+	in := p.reader(env.Stdin)
 	if o.Rate > 0 {
 		in = stream.NewLimiter(int64(o.Rate)).Reader(in, ctx.Done())
 	}
@@ -107,11 +108,9 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 		res, err := streamsum.Read(in, how)
 		read <- answer{res, err}
 	}()
-	var res answer
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case res = <-read:
+	res, err := await(ctx, p, read)
+	if err != nil {
+		return err
 	}
 	var bad *sendstream.ReadError
 	switch {

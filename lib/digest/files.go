@@ -1,7 +1,6 @@
 package digest
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,25 +20,30 @@ func (o *options) files(ctx context.Context, env *cli.Env, name string) error {
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriter(env.Stdout)
-	how := filetree.Options{}
+	w := newLines(env.Stdout)
+	p := o.progress(w)
+	var limiter *stream.Limiter
 	if o.Rate > 0 {
-		limiter := stream.NewLimiter(int64(o.Rate))
-		how.Took = func(n int) error {
-			if !limiter.Take(n, ctx.Done()) {
+		limiter = stream.NewLimiter(int64(o.Rate))
+	}
+	how := filetree.Options{
+		Took: func(n int) error {
+			p.add(n)
+			if limiter != nil && !limiter.Take(n, ctx.Done()) {
 				return context.Cause(ctx)
 			}
 			return nil
-		}
-	}
-	if o.Objects {
-		how.Each = func(e *filetree.Entry) error {
+		},
+		Each: func(e *filetree.Entry) error {
+			p.add(1)
+			if !o.Objects {
+				return nil
+			}
 			if _, err := fmt.Fprintln(w, e); err != nil {
 				return &record.OutputError{Err: err}
 			}
 			return nil
-		}
-	}
+		}}
 	type answer struct {
 		line filetree.Line
 		err  error
@@ -50,11 +54,9 @@ func (o *options) files(ctx context.Context, env *cli.Env, name string) error {
 		line, err := digestFiles(ctx, env.Machine.Host(""), point, how)
 		read <- answer{line, err}
 	}()
-	var res answer
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case res = <-read:
+	res, err := await(ctx, p, read)
+	if err != nil {
+		return err
 	}
 	var out *record.OutputError
 	switch {

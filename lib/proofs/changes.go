@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // This file makes the datasets and changes them.
@@ -154,10 +152,7 @@ func (h *history) changeFile() {
 	case "truncate":
 		must(os.Truncate(path, r.rng.Int63n(600000)))
 	case "hole":
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		must(err)
-		must(unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, r.rng.Int63n(200000), 1+r.rng.Int63n(200000)))
-		must(f.Close())
+		r.do("fallocate", "-p", "-o", fmt.Sprint(r.rng.Int63n(200000)), "-l", fmt.Sprint(1+r.rng.Int63n(200000)), path)
 	case "remove":
 		must(os.Remove(path))
 		h.files = append(h.files[:i], h.files[i+1:]...)
@@ -180,7 +175,7 @@ func (h *history) changeFile() {
 		t := time.Unix(r.rng.Int63n(2e9), r.rng.Int63n(1e9))
 		must(os.Chtimes(path, t, t))
 	case "attribute":
-		must(unix.Setxattr(path, fmt.Sprintf("user.a%d", r.rng.Intn(4)), h.random(1+r.rng.Intn(20000)), 0))
+		must(setAttribute(path, fmt.Sprintf("a%d", r.rng.Intn(4)), h.random(1+r.rng.Intn(20000))))
 	case "many":
 		must(os.MkdirAll(path+".many", 0o755))
 		for range r.rng.Intn(150) {

@@ -4,7 +4,7 @@
 // copy below ZFS, and each of these copies must be found.
 //
 //	proofs.go   rounds of histories, side by side on two pools; the judgement
-//	changes.go  the properties of a dataset; what is changed in it
+//	changes.go  the properties of a dataset; what is changed in it (xattr_*.go: attributes)
 //	flip.go     the bit that is changed below ZFS
 //
 // Goals: no copy that differs is called equal, and none that is equal is called different;

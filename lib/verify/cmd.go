@@ -36,8 +36,9 @@ type Verify struct {
 type options struct {
 	cli.Common
 	Verify
-	Rate stream.Size `long:"rate" section:"verification" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second of the streams, or files, that are digested here, such as 10M"`
-	Jobs int         `short:"j" long:"jobs" section:"verification" value-name:"N" default:"1" base:"10" description:"How many copies to compare at the same time"`
+	Stall cli.Duration `long:"stall-timeout" section:"verification" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer or comparison in which no byte has moved for that long, such as 10m; 0 is never"`
+	Rate  stream.Size  `long:"rate" section:"verification" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second of the streams, or files, that are digested here, such as 10M"`
+	Jobs  int          `short:"j" long:"jobs" section:"verification" value-name:"N" default:"1" base:"10" description:"How many copies to compare at the same time"`
 }
 
 // maxJobs is more than any machine can do at the same time.

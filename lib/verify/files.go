@@ -10,15 +10,17 @@ import (
 
 	"zab/lib/filetree"
 	"zab/lib/record"
+	"zab/lib/zfs"
 )
 
 // compareFiles compares the files of both ends, which are read at the same time.
 func (v *verifier) compareFiles(ctx context.Context, r *record.Record, t *task) (outcome, error) {
 	ends := v.ends(r, t)
+	ctx, unwatch := v.watch(ctx, ends)
 	sums, err := bothEnds(ctx, ends, func(ctx context.Context, e *end) (filetree.Line, error) {
 		return v.readFiles(ctx, e, v.fileOptions(ends, e), nil)
 	})
-	if err != nil {
+	if err = unwatch(err); err != nil {
 		return outcome{}, err
 	}
 	a, b := sums[0], sums[1]
@@ -54,9 +56,15 @@ func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each
 	if each != nil {
 		options = append(options, "--objects")
 	}
+	if every := e.watch.every(); every > 0 {
+		options = append(options, "--progress-every="+every.String())
+	}
 	var l filetree.Line
 	last, ended := "", false
 	err := e.host.DigestFiles(ctx, e.name(), options, func(line string) (err error) {
+		if e.watch.alive(); strings.HasPrefix(line, zfs.ProgressLine) {
+			return nil
+		}
 		if ended {
 			return errors.New("there is a line behind that of the digest")
 		}
@@ -93,6 +101,7 @@ func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each
 // more, and whether there are others.
 func (v *verifier) differentFiles(ctx context.Context, r *record.Record, t *task) (list []record.DifferentFile, more bool, err error) {
 	ends := v.ends(r, t)
+	ctx, unwatch := v.watch(ctx, ends)
 	read := func(ctx context.Context, e *end, each func(filetree.Entry) error) error {
 		_, err := v.readFiles(ctx, e, v.fileOptions(ends, e), each)
 		return err
@@ -110,7 +119,7 @@ func (v *verifier) differentFiles(ctx context.Context, r *record.Record, t *task
 		}
 		return !more
 	})
-	if err != nil {
+	if err = unwatch(err); err != nil {
 		return nil, false, err
 	}
 	return list, more, nil

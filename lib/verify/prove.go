@@ -24,6 +24,7 @@ type end struct {
 	guid, fromGUID          string
 	raw                     bool
 	last                    uint64
+	watch                   *watch
 }
 
 func (e *end) name() string { return e.dataset + "@" + e.snapshot }
@@ -56,7 +57,7 @@ func (v *verifier) digest(ctx context.Context, e *end) (sum, error) {
 		if e.from != "" {
 			last = &e.last
 		}
-		text, err := e.host.Digest(ctx, argv, last)
+		text, err := e.host.Digest(ctx, argv, last, e.watch.every(), e.watch.alive)
 		if err != nil {
 			return sum{}, err
 		}
@@ -70,7 +71,7 @@ func (v *verifier) digest(ctx context.Context, e *end) (sum, error) {
 	}
 	var res streamsum.Result
 	err := e.host.Send(ctx, argv, func(in io.Reader) (err error) {
-		res, err = streamsum.Read(v.limited(ctx, in), e.options())
+		res, err = streamsum.Read(e.watch.reader(v.limited(ctx, in)), e.options())
 		return err
 	})
 	if err != nil {
@@ -139,8 +140,9 @@ func bothEnds[T any](ctx context.Context, ends [2]*end, digest func(context.Cont
 // compare compares the streams of both ends, which are read at the same time.
 func (v *verifier) compare(ctx context.Context, r *record.Record, t *task) (outcome, error) {
 	ends := v.ends(r, t)
+	ctx, unwatch := v.watch(ctx, ends)
 	sums, err := bothEnds(ctx, ends, v.digest)
-	if err != nil {
+	if err = unwatch(err); err != nil {
 		return outcome{}, err
 	}
 	out := outcome{equal: sums[0].Digest == sums[1].Digest && sums[0].Kind == sums[1].Kind, digest: sums[0].Digest,
@@ -173,12 +175,14 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 		o := e.options()
 		o.Each = each
 		return e.host.Send(ctx, e.argv(), func(in io.Reader) error {
-			_, err := streamsum.Read(v.limited(ctx, in), o)
+			_, err := streamsum.Read(e.watch.reader(v.limited(ctx, in)), o)
 			return err
 		})
 	}
 	byNumber := func(a, b *streamsum.Object) int { return cmp.Compare(a.Number, b.Number) }
-	err = readBoth(ctx, v.ends(r, t), read, byNumber, func(a, b *streamsum.Object) bool {
+	ends := v.ends(r, t)
+	ctx, unwatch := v.watch(ctx, ends)
+	err = readBoth(ctx, ends, read, byNumber, func(a, b *streamsum.Object) bool {
 		if a != nil && b != nil && a.Digest == b.Digest {
 			return true
 		}
@@ -187,7 +191,7 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 		}
 		return !more
 	})
-	if err != nil {
+	if err = unwatch(err); err != nil {
 		return nil, false, err
 	}
 	return list, more, nil

@@ -31,7 +31,7 @@ type Options struct {
 	NoProgress   bool         `long:"no-progress" description:"Show no progress"`
 	Jobs         jobs         `short:"j" long:"jobs" section:"stream" value-name:"N" unquote:"false" description:"Send that many datasets at once (default: 4, but no two long streams)"`
 	Retries      int          `long:"retries" section:"stream" value-name:"N" default:"2" base:"10" description:"Retry a transfer that many times if it fails for a transient reason, such as a lost connection"`
-	Stall        cli.Duration `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer in which no byte has moved for that long, such as 10m; 0 is never"`
+	Stall        cli.Duration `long:"stall-timeout" section:"stream" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer or comparison in which no byte has moved for that long, such as 10m; 0 is never"`
 }
 
 // The largest sizes accepted, in bytes: larger ones cannot be meant.

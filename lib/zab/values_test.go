@@ -65,6 +65,7 @@ var values = map[string]struct {
 	"recv-pipe":         {"cat", freeText},
 	"jobs":              {"4", []string{"x", "-1", "0", huge, "1e9", "1000000", "1.5", "0x10"}},
 	"retries":           {"0", []string{"x", "-1", huge, "1e9", "1000000", "1.5", "0x10"}},
+	"progress-every":    {"10s", []string{"soon", "-1", "-1s", "10", huge, huge + "s", "1e9s", "10d", "1m x", "1ns"}},
 	"stall-timeout":     {"10m", []string{"soon", "-1", "-1s", "10", huge, huge + "s", "1e9s", "10d", "1m x", "1ns"}},
 
 	"keep-source":     {"10,1d1w", badSchedules},

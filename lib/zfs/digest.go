@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"zab/lib/record"
@@ -61,23 +62,34 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 }
 
 // digestLine prints the digest of a stream of the host's own zfs, or nothing if zab-digest
-// is not installed there. Its first argument is the option --base-last or empty; those of
-// zfs send follow.
-const digestLine = `command -v zab-digest >/dev/null 2>&1 || exit 0; b=$1; shift; zfs send "$@" | zab-digest $b`
+// is not installed there. Its first argument has the options of zab-digest, in one word;
+// those of zfs send follow.
+const digestLine = `command -v zab-digest >/dev/null 2>&1 || exit 0; o=$1; shift; zfs send "$@" | zab-digest $o`
+
+// ProgressLine is how a line of zab-digest --progress-every begins.
+const ProgressLine = `{"type":"progress",`
 
 // Digest has the host compute the digest of one of its streams. argv is from
 // PlainSendArgv; last is the option --base-last of zab-digest, if not nil. The line is what
-// zab-digest prints, without its newline; "" if the host does not have the program.
-func (h *Host) Digest(ctx context.Context, argv []string, last *uint64) (line string, err error) {
+// zab-digest prints, without its newline; "" if the host does not have the program. With
+// every, alive is called about as often, as long as the stream is read.
+func (h *Host) Digest(ctx context.Context, argv []string, last *uint64, every time.Duration, alive func()) (line string, err error) {
 	if err := CheckArgv(argv); err != nil {
 		return "", err
 	}
-	option := ""
+	var options []string
 	if last != nil {
-		option = "--base-last=" + strconv.FormatUint(*last, 10)
+		options = append(options, "--base-last="+strconv.FormatUint(*last, 10))
 	}
-	script := append([]string{"/bin/sh", "-c", digestLine, "zab", option}, argv[2:]...)
-	err = h.do(ctx, call{argv: script, left: maxFew.allow(), row: func(l string) error {
+	if every > 0 {
+		options = append(options, "--progress-every="+every.String())
+	}
+	script := append([]string{"/bin/sh", "-c", digestLine, "zab", strings.Join(options, " ")}, argv[2:]...)
+	err = h.do(ctx, call{argv: script, left: maxAnswer.allow(), row: func(l string) error {
+		if every > 0 && strings.HasPrefix(l, ProgressLine) {
+			alive()
+			return nil
+		}
 		if line != "" {
 			return errors.New("it has more than one line")
 		}

@@ -179,9 +179,7 @@ func init() {
 		})},
 		{"digest-number", 4, func(m *mutator) { m.digestNumber() }},
 	}, slices.DeleteFunc(slices.Clone(tableLies), func(k lieKind) bool {
-		// A host that is silent instead of printing a digest is waited for, as
-		// zab-verify(8) says: it may have much to read.
-		return slices.Contains([]string{"token", "deselect", "hide", "future", "swap", "swap-fields", "forged-first", "forged-last", "silence"}, k.name)
+		return slices.Contains([]string{"token", "deselect", "hide", "future", "swap", "swap-fields", "forged-first", "forged-last"}, k.name)
 	})...)
 	changeLies = append([]lieKind{
 		{"pretend", 6, nil}, // see skipsCommand

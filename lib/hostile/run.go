@@ -114,6 +114,9 @@ func (r *runner) run(w *workflow, lies []*Lie, id string) (*outcome, error) {
 	if slices.ContainsFunc(lies, func(l *Lie) bool { return l.Kind == "silence" }) {
 		limit = []string{"--query-timeout=2s"}
 		args = append(args, limit...)
+		if w.kind == "verify" || w.kind == "proves" {
+			args = append(args, "--stall-timeout=2s")
+		}
 	}
 	operands := []string{backup}
 	if w.root != "" {

@@ -322,6 +322,10 @@ func (p *pool) reimport(options string) {
 	if p.gone {
 		return
 	}
+	if p.unsteady {
+		p.restore() // it may be suspended, and could not be exported then
+		defer p.setDevice("flakey")
+	}
 	p.m.must("%s && zpool import %s -d /dev/mapper %s", p.export(), options, p.name)
 }
 

@@ -98,27 +98,16 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 			return out.Encode(objectLine{"object", s.Number, s.Type, s.Bytes, s.Digest.String()})
 		}
 	}
-	type answer struct {
-		streamsum.Result
-		err error
-	}
-	// In the background, so that a signal ends a command that waits for the stream.
-	read := make(chan answer, 1)
-	go func() {
-		res, err := streamsum.Read(in, how)
-		read <- answer{res, err}
-	}()
-	res, err := await(ctx, p, read)
-	if err != nil {
-		return err
-	}
+	res, err := await(ctx, p, func() (streamsum.Result, error) { return streamsum.Read(in, how) })
 	var bad *sendstream.ReadError
 	switch {
-	case errors.As(res.err, &bad):
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &bad):
 		_ = w.Flush() // the lines of the objects before tell where it stopped
 		return &record.Error{Message: fmt.Sprintf("cannot digest the stream: %s", bad), Hint: bad.Hint}
-	case res.err != nil:
-		return written(env, res.err)
+	case err != nil:
+		return written(env, err)
 	}
 	_ = out.Encode(res.Line()) // Flush returns its error
 	return written(env, w.Flush())

@@ -44,29 +44,18 @@ func (o *options) files(ctx context.Context, env *cli.Env, name string) error {
 			}
 			return nil
 		}}
-	type answer struct {
-		line filetree.Line
-		err  error
-	}
-	// In the background, so that a signal ends a command that waits for its pool.
-	read := make(chan answer, 1)
-	go func() {
-		line, err := digestFiles(ctx, env.Machine.Host(""), point, how)
-		read <- answer{line, err}
-	}()
-	res, err := await(ctx, p, read)
-	if err != nil {
-		return err
-	}
+	line, err := await(ctx, p, func() (filetree.Line, error) { return digestFiles(ctx, env.Machine.Host(""), point, how) })
 	var out *record.OutputError
 	switch {
-	case errors.As(res.err, &out):
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &out):
 		return written(env, out.Err)
-	case res.err != nil:
+	case err != nil:
 		_ = w.Flush() // the lines before tell where it stopped
-		return &record.Error{Message: fmt.Sprintf("cannot digest the files of '%s': %s", point, res.err), Hint: zfs.HintOfFiles(res.err)}
+		return &record.Error{Message: fmt.Sprintf("cannot digest the files of '%s': %s", point, err), Hint: zfs.HintOfFiles(err)}
 	}
-	b, err := json.Marshal(res.line)
+	b, err := json.Marshal(line)
 	if err != nil {
 		return err
 	}

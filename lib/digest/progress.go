@@ -66,9 +66,16 @@ func (p *progress) say() {
 	}
 }
 
-// await returns what comes from a channel, or the cause if the context ends first, and
-// prints the progress meanwhile.
-func await[T any](ctx context.Context, p *progress, from <-chan T) (got T, err error) {
+// await returns what read returns, and prints the progress meanwhile. It does not wait for
+// read if the context ends, whose cause it returns then: a pool or a pipe may never answer.
+func await[T any](ctx context.Context, p *progress, read func() (T, error)) (got T, err error) {
+	done := make(chan struct{})
+	var res T
+	var failed error
+	go func() {
+		defer close(done)
+		res, failed = read()
+	}()
 	var tick <-chan time.Time
 	if p.every > 0 {
 		t := time.NewTicker(p.every)
@@ -79,8 +86,8 @@ func await[T any](ctx context.Context, p *progress, from <-chan T) (got T, err e
 		select {
 		case <-ctx.Done():
 			return got, context.Cause(ctx)
-		case got = <-from:
-			return got, nil
+		case <-done:
+			return res, failed
 		case <-tick:
 			p.say()
 		}

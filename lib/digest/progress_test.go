@@ -19,11 +19,6 @@ func TestProgress(t *testing.T) {
 		o.Every.Duration = 10 * time.Second
 		p := o.progress(newLines(&out))
 		in, feed := io.Pipe()
-		read := make(chan int64, 1)
-		go func() {
-			n, _ := io.Copy(io.Discard, p.reader(in))
-			read <- n
-		}()
 		go func() {
 			_, _ = feed.Write(make([]byte, 100))
 			time.Sleep(35 * time.Second)
@@ -31,7 +26,7 @@ func TestProgress(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			feed.Close()
 		}()
-		got, err := await(context.Background(), p, read)
+		got, err := await(context.Background(), p, func() (int64, error) { return io.Copy(io.Discard, p.reader(in)) })
 		want := "{\"type\":\"progress\",\"read\":100}\n{\"type\":\"progress\",\"read\":107}\n"
 		if err != nil || got != 107 || out.String() != want {
 			t.Errorf("%d, %v, %q", got, err, out.String())
@@ -39,18 +34,20 @@ func TestProgress(t *testing.T) {
 		// An end from outside is not waited for.
 		ctx, cancel := context.WithCancelCause(context.Background())
 		cancel(io.ErrClosedPipe)
-		if _, err := await(ctx, p, read); err != io.ErrClosedPipe {
+		never := make(chan struct{})
+		defer close(never)
+		if _, err := await(ctx, p, func() (int, error) { <-never; return 0, nil }); err != io.ErrClosedPipe {
 			t.Errorf("%v", err)
 		}
 		// Without the option there is no line.
 		out.Reset()
 		p = (&options{}).progress(newLines(&out))
-		read <- 1
-		if _, err := p.reader(strings.NewReader("x")).Read(make([]byte, 1)); err != nil {
-			t.Error(err)
-		}
-		if _, err := await(context.Background(), p, read); err != nil || out.Len() > 0 {
-			t.Errorf("%v, %q", err, out.String())
+		n, err := await(context.Background(), p, func() (int, error) {
+			defer time.Sleep(time.Hour)
+			return p.reader(strings.NewReader("x")).Read(make([]byte, 1))
+		})
+		if n != 1 || err != nil || out.Len() > 0 {
+			t.Errorf("%d, %v, %q", n, err, out.String())
 		}
 	})
 }

@@ -109,9 +109,3 @@ func varied(data []byte) bool {
 	}
 	return n > 150
 }
-
-func must(err error) {
-	if err != nil {
-		panic(testError{err})
-	}
-}

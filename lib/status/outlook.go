@@ -26,17 +26,9 @@ type outlook struct {
 // outlook returns the outlook of the backup of a name, from a time in seconds since the
 // epoch on.
 func (o *Options) outlook(backup string, now int64) (*outlook, error) {
-	format, err := o.Format(backup)
+	rules, err := thin.NewRules(o, &o.Source, &o.Target, backup, now)
 	if err != nil {
 		return nil, err
-	}
-	tag, err := o.HoldTag(backup)
-	if err != nil {
-		return nil, err
-	}
-	rules := &thin.Rules{Source: &o.Source.Keep, Target: o.KeepTarget(), Format: format, HoldTag: tag, Now: now}
-	if o.NoThinning {
-		rules.Source = nil
 	}
 	return &outlook{rules, thin.NewForecaster(rules, now+span)}, nil
 }

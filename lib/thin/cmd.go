@@ -60,23 +60,14 @@ func Program() cli.Program {
 func Main(args []string) int { return cli.Main(Program(), args) }
 
 func (o *Options) rules(backup string, now int64) (*Rules, error) {
-	format, err := o.Format(backup)
+	r, err := NewRules(o, &o.Source, &o.Target, backup, now)
 	if err != nil {
 		return nil, err
 	}
-	property, err := o.Property(backup)
-	if err != nil {
+	if r.Property, err = o.Property(backup); err != nil {
 		return nil, err
 	}
-	tag, err := o.HoldTag(backup)
-	if err != nil {
-		return nil, err
-	}
-	r := &Rules{Source: &o.Source.Keep, Target: o.KeepTarget(), Format: format, Property: property, HoldTag: tag,
-		Now: now, Bookmark: o.Bookmark, DryRun: o.DryRun}
-	if o.NoThinning {
-		r.Source = nil
-	}
+	r.Bookmark, r.DryRun = o.Bookmark, o.DryRun
 	return r, nil
 }
 

@@ -35,6 +35,31 @@ type Rules struct {
 	times map[string]namedTime
 }
 
+// Naming is the part of a command's options that says how a backup names its snapshots and
+// holds.
+type Naming interface {
+	Format(backup string) (snapname.Format, error)
+	HoldTag(backup string) (string, error)
+}
+
+// NewRules returns the rules for the snapshots of a backup at a time in seconds since the
+// epoch, for a backup whose schedules alone decide.
+func NewRules(names Naming, source *schedule.Source, target *schedule.Target, backup string, now int64) (*Rules, error) {
+	format, err := names.Format(backup)
+	if err != nil {
+		return nil, err
+	}
+	tag, err := names.HoldTag(backup)
+	if err != nil {
+		return nil, err
+	}
+	r := &Rules{Source: &source.Keep, Target: target.KeepTarget(), Format: format, HoldTag: tag, Now: now}
+	if target.NoThinning {
+		r.Source = nil
+	}
+	return r, nil
+}
+
 // namedTime is the time in the name of a snapshot, if it is ours.
 type namedTime struct {
 	at   int64

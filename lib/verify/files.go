@@ -10,7 +10,6 @@ import (
 
 	"zab/lib/filetree"
 	"zab/lib/record"
-	"zab/lib/zfs"
 )
 
 // compareFiles compares the files of both ends, which are read at the same time.
@@ -56,15 +55,10 @@ func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each
 	if each != nil {
 		options = append(options, "--objects")
 	}
-	if every := e.watch.every(); every > 0 {
-		options = append(options, "--progress-every="+every.String())
-	}
 	var l filetree.Line
 	last, ended := "", false
-	err := e.host.DigestFiles(ctx, e.name(), options, func(line string) (err error) {
-		if e.watch.alive(); strings.HasPrefix(line, zfs.ProgressLine) {
-			return nil
-		}
+	err := e.host.DigestFiles(ctx, e.name(), options, e.watch.signs(), func(line string) (err error) {
+		e.watch.alive()
 		if ended {
 			return errors.New("there is a line behind that of the digest")
 		}

@@ -57,7 +57,7 @@ func (v *verifier) digest(ctx context.Context, e *end) (sum, error) {
 		if e.from != "" {
 			last = &e.last
 		}
-		text, err := e.host.Digest(ctx, argv, last, e.watch.every(), e.watch.alive)
+		text, err := e.host.Digest(ctx, argv, last, e.watch.signs())
 		if err != nil {
 			return sum{}, err
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"zab/lib/record"
+	"zab/lib/zfs"
 )
 
 // This file ends a comparison that does not go on, as when a pool does not answer or a host
@@ -50,12 +51,12 @@ func (w *watch) alive() {
 	}
 }
 
-// every is how often programs out of sight should give a sign of life; 0 for never.
-func (w *watch) every() time.Duration {
+// signs asks programs out of sight for signs of life.
+func (w *watch) signs() zfs.Signs {
 	if w == nil {
-		return 0
+		return zfs.Signs{}
 	}
-	return max(w.limit/4, time.Second)
+	return zfs.Signs{Every: max(w.limit/4, time.Second), Alive: w.alive}
 }
 
 // reader returns a reader of which each byte is a sign of life.

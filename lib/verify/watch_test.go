@@ -24,7 +24,7 @@ func TestWatch(t *testing.T) {
 		v := &verifier{o: o}
 		ends := [2]*end{{}, {}}
 		ctx, unwatch := v.watch(context.Background(), ends)
-		if every := ends[0].watch.every(); every <= 0 || every > o.Stall.Duration/2 {
+		if every := ends[0].watch.signs().Every; every <= 0 || every > o.Stall.Duration/2 {
 			t.Errorf("a sign of life every %s", every)
 		}
 		for range 3 {
@@ -65,7 +65,7 @@ func TestWatch(t *testing.T) {
 		ctx, unwatch = v.watch(context.Background(), ends)
 		time.Sleep(1000 * time.Hour)
 		ends[0].watch.alive()
-		if ctx.Err() != nil || unwatch(nil) != nil || ends[0].watch.every() != 0 {
+		if ctx.Err() != nil || unwatch(nil) != nil || ends[0].watch.signs().Every != 0 {
 			t.Error("watched without the option")
 		}
 	})
@@ -115,5 +115,14 @@ func TestStall(t *testing.T) {
 		if c.digest != "" && !strings.Contains(w.read("options"), "--progress-every=") {
 			t.Errorf("%s: zab-digest got %q", c.what, w.read("options"))
 		}
+	}
+	// A sign that nobody asked for is no answer.
+	w := newWorld(t, "1=11")
+	w.write("tank_a@1", streamOf(11, 0, "x"))
+	w.r.Target.Host = "far"
+	w.write("answer", append(answer, '\n'))
+	w.write("zab-digest", []byte("#!/bin/sh\ncd \"$POOL\"\necho '{\"type\":\"progress\",\"read\":5}'; cat answer\n"))
+	if r, _ := w.verify(); r.Error == nil || r.Verify.Result != record.VerifyUnproved {
+		t.Errorf("%+v", r.Verify)
 	}
 }

@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -66,35 +67,58 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 // those of zfs send follow.
 const digestLine = `command -v zab-digest >/dev/null 2>&1 || exit 0; o=$1; shift; zfs send "$@" | zab-digest $o`
 
-// ProgressLine is how a line of zab-digest --progress-every begins.
-const ProgressLine = `{"type":"progress",`
+// Signs asks zab-digest for signs of life, which come about every Every for as long as it
+// reads; each calls Alive. The zero value asks for none.
+type Signs struct {
+	Every time.Duration
+	Alive func()
+}
+
+// options are those of zab-digest.
+func (s Signs) options() []string {
+	if s.Every == 0 {
+		return nil
+	}
+	return []string{"--progress-every=" + s.Every.String()}
+}
+
+// without returns a function for the lines of zab-digest that calls row with those that are
+// no signs. A sign that nobody asked for is a line like any other.
+func (s Signs) without(row func(line string) error) func(line string) error {
+	if s.Every == 0 {
+		return row
+	}
+	return func(line string) error {
+		var sign struct {
+			Type string `json:"type"`
+			Read int64  `json:"read"`
+		}
+		if !strings.HasPrefix(line, `{"type":"progress",`) || json.Unmarshal([]byte(line), &sign) != nil || sign.Read <= 0 {
+			return row(line)
+		}
+		s.Alive()
+		return nil
+	}
+}
 
 // Digest has the host compute the digest of one of its streams. argv is from
 // PlainSendArgv; last is the option --base-last of zab-digest, if not nil. The line is what
-// zab-digest prints, without its newline; "" if the host does not have the program. With
-// every, alive is called about as often, as long as the stream is read.
-func (h *Host) Digest(ctx context.Context, argv []string, last *uint64, every time.Duration, alive func()) (line string, err error) {
+// zab-digest prints, without its newline; "" if the host does not have the program.
+func (h *Host) Digest(ctx context.Context, argv []string, last *uint64, signs Signs) (line string, err error) {
 	if err := CheckArgv(argv); err != nil {
 		return "", err
 	}
-	var options []string
+	options := signs.options()
 	if last != nil {
 		options = append(options, "--base-last="+strconv.FormatUint(*last, 10))
 	}
-	if every > 0 {
-		options = append(options, "--progress-every="+every.String())
-	}
 	script := append([]string{"/bin/sh", "-c", digestLine, "zab", strings.Join(options, " ")}, argv[2:]...)
-	err = h.do(ctx, call{argv: script, left: maxAnswer.allow(), row: func(l string) error {
-		if every > 0 && strings.HasPrefix(l, ProgressLine) {
-			alive()
-			return nil
-		}
+	err = h.do(ctx, call{argv: script, left: maxFew.allow(), row: signs.without(func(l string) error {
 		if line != "" {
 			return errors.New("it has more than one line")
 		}
 		line = l
 		return nil
-	}})
+	})})
 	return line, err
 }

@@ -1,6 +1,5 @@
 // Package zfstest imitates zfs for tests: it makes resume tokens, including ones that zfs
-// never makes, and has scripts that answer zfs get and stand in for
-// ssh.
+// never makes, and has scripts that answer zfs get and stand in for ssh.
 package zfstest
 
 import (

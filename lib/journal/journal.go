@@ -218,15 +218,7 @@ func escape(dir string) string {
 // read returns the names in a file that were begun and not completed. An incomplete last
 // line is ignored.
 func read(path, key string) map[string]bool {
-	st, err := os.Lstat(path)
-	if err != nil || !st.Mode().IsRegular() || st.Size() > most {
-		return nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	first, rest, _ := strings.Cut(string(data), "\n")
+	first, rest, _ := strings.Cut(string(readFile(path)), "\n")
 	if first != key {
 		return nil
 	}

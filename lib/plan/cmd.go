@@ -34,6 +34,7 @@ type Plan struct {
 	OtherSnapshots bool         `long:"other-snapshots" section:"sent" description:"Send all snapshots, not only ours"`
 	NoGUIDCheck    bool         `long:"no-guid-check" section:"sent" description:"Find the newest common snapshot by name instead of guid; dangerous"`
 	NoHolds        bool         `long:"no-holds" section:"sent" description:"Put no holds on the newest common snapshots"`
+	SharedHolds    bool         `long:"shared-holds" section:"sent" description:"Put zfs-autobackup's hold, too, which all targets share, for a zfs-autobackup that thins the same snapshots"`
 	snapname.Holding
 	ClearRefreservation bool     `long:"clear-refreservation" section:"sent" description:"Set refreservation=none on the target"`
 	ClearMountpoint     bool     `long:"clear-mountpoint" section:"sent" often:"yes" description:"Set canmount=noauto on the target"`

@@ -142,7 +142,7 @@ func (p *planner) putRight(d *draft) []record.Step {
 	}
 	var steps []record.Step
 	hold := func(side, dataset, name, guid string) {
-		for _, tag := range d.tags() {
+		for _, tag := range d.holdTags(p.o.SharedHolds) {
 			if !slices.Contains(d.leftHolds[side][name], tag) {
 				steps = append(steps, record.Step{Do: record.DoHold, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag,
 					Why: "a run did not come to its end"})

@@ -58,13 +58,15 @@ func TestLeft(t *testing.T) {
 		{"before the holds", "", []string{"pool/b/a"},
 			[]string{"tank/a@b-3 " + pin, "tank/a@b-2 " + pin, "tank/a@b-2 " + shared, "pool/b/a@b-2 " + pin, "pool/b/a@b-2 " + shared},
 			[]string{
-				"hold tank/a@b-3 " + shared, "hold pool/b/a@b-3 " + pin, "hold pool/b/a@b-3 " + shared,
+				"hold pool/b/a@b-3 " + pin,
 				"release tank/a@b-2 " + shared, "release tank/a@b-2 " + pin, "release pool/b/a@b-2 " + shared, "release pool/b/a@b-2 " + pin,
 			}, 3},
 		{"between the holds and the releases", "", []string{"pool/b/a"},
 			[]string{"tank/a@b-3 " + pin, "tank/a@b-3 " + shared, "pool/b/a@b-3 " + pin, "pool/b/a@b-3 " + shared, "tank/a@b-2 " + pin, "pool/b/a@b-2 " + pin},
 			[]string{"release tank/a@b-2 " + pin, "release pool/b/a@b-2 " + pin}, 3},
 		{"after runs without holds", "", []string{"pool/b/a"}, nil,
+			[]string{"hold tank/a@b-3 " + pin, "hold pool/b/a@b-3 " + pin}, 2},
+		{"and with shared ones", "--shared-holds", []string{"pool/b/a"}, nil,
 			[]string{"hold tank/a@b-3 " + pin, "hold tank/a@b-3 " + shared, "hold pool/b/a@b-3 " + pin, "hold pool/b/a@b-3 " + shared}, 2},
 		// P1: the shared tag may be for the other target; on a snapshot without a pin
 		// of ours, for any target.

@@ -8,8 +8,9 @@ import (
 )
 
 // holds returns the steps that move our holds from the old newest common snapshot to
-// the new one, on both sides. The pin is put first and released last. In a run without
-// holds, the holds of earlier runs are released as the base moves on.
+// the new one, on both sides. The pin is put first and released last. The tag that all
+// targets share is released where zfs-autobackup or an earlier version has put it. In a run
+// without holds, the holds of earlier runs are released as the base moves on.
 func (p *planner) holds(d *draft) []record.Step {
 	r, t := d.r, d.r.Target
 	if len(d.wanted) == 0 {
@@ -22,19 +23,19 @@ func (p *planner) holds(d *draft) []record.Step {
 		return p.holdAgain(d)
 	}
 	to := d.newest()
-	tags := d.tags()
+	put, tags := d.holdTags(p.o.SharedHolds), d.tags()
 	var steps []record.Step
 	each := func(do, side, dataset, name, guid string, tags []string) {
 		for _, tag := range tags {
 			steps = append(steps, record.Step{Do: do, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag,
-				IfHeld: do == record.DoRelease && p.o.NoHolds})
+				IfHeld: do == record.DoRelease && (p.o.NoHolds || !slices.Contains(put, tag))})
 		}
 	}
 	if !p.o.NoHolds {
 		if !p.bookmarksBase(d) {
-			each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID, tags)
+			each(record.DoHold, record.SideSource, r.Name, to.Name, to.GUID, put)
 		}
-		each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID, tags)
+		each(record.DoHold, record.SideTarget, t.Name, to.Name, to.GUID, put)
 	}
 	slices.Reverse(tags)
 	stays := map[string]bool{to.GUID: true}

@@ -120,7 +120,17 @@ func (p *planner) oldPin(n naming) string {
 	return p.targetPin(n).String()
 }
 
-// tags returns the tags of our holds, the pin first.
+// holdTags returns the tags with which a base is held, the pin first: the pin alone, unless
+// it is not known or zfs-autobackup is to find its own tag.
+func (d *draft) holdTags(shared bool) []string {
+	tags := d.tags()
+	if !shared {
+		tags = tags[:1]
+	}
+	return tags
+}
+
+// tags returns the tags that a base may be held with for this target, the pin first.
 func (d *draft) tags() []string {
 	if own := d.r.Target.OwnTag(); own != "" {
 		return []string{own, d.hold}

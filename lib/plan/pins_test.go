@@ -33,10 +33,10 @@ func TestPinsOfPools(t *testing.T) {
 		bookmark                bool
 		want                    string
 	}{
-		{"as it was", "b-1 b-2", "9", "9", false, "hold s PIN.9, hold s T, hold t PIN.9, hold t T, release s T, release s PIN.9, release t T, release t PIN.9"},
-		{"an earlier version's", "b-1 b-2", "9", "", false, "hold s PIN.9, hold s T, hold t PIN.9, hold t T, release s T, release s PIN.9, release s PIN, release t T, release t PIN.9, release t PIN"},
-		{"that of the disk that it was split off from", "b-1 b-2", "9", "8", false, "hold s PIN.9, hold s T, hold t PIN.9, hold t T, release s T, release s PIN.9, release t T, release t PIN.9, release t PIN.8"},
-		{"of a pool that is not known", "b-1 b-2", "", "8", false, "hold s PIN, hold s T, hold t PIN, hold t T, release s T, release s PIN, release t T, release t PIN"},
+		{"as it was", "b-1 b-2", "9", "9", false, "hold s PIN.9, hold t PIN.9, release s T, release s PIN.9, release t T, release t PIN.9"},
+		{"an earlier version's", "b-1 b-2", "9", "", false, "hold s PIN.9, hold t PIN.9, release s T, release s PIN.9, release s PIN, release t T, release t PIN.9, release t PIN"},
+		{"that of the disk that it was split off from", "b-1 b-2", "9", "8", false, "hold s PIN.9, hold t PIN.9, release s T, release s PIN.9, release t T, release t PIN.9, release t PIN.8"},
+		{"of a pool that is not known", "b-1 b-2", "", "8", false, "hold s PIN, hold t PIN, release s T, release s PIN, release t T, release t PIN"},
 		{"nothing to send, as it was", "b-1", "9", "9", false, ""},
 		{"nothing to send, an earlier version's", "b-1", "9", "", false, "hold s PIN.9, hold t PIN.9, mark zab:pool=9, release s PIN, release t PIN"},
 		{"nothing to send, split off", "b-1", "9", "8", false, "hold s PIN.9, hold t PIN.9, mark zab:pool=9, release t PIN.8"},

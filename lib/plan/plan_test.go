@@ -172,10 +172,11 @@ func text(steps []record.Step) string {
 		case record.DoAbortResume:
 			out = append(out, "abort")
 		case record.DoHold, record.DoRelease:
-			if strings.Count(s.Tag, ":") > 1 || s.IfHeld {
-				continue // pins and possible holds of earlier runs: see TestPins
+			step := s.Do + " " + side + " " + s.Snapshot
+			if s.IfHeld || len(out) > 0 && out[len(out)-1] == step {
+				continue // possible holds of earlier runs: see TestPins
 			}
-			out = append(out, s.Do+" "+side+" "+s.Snapshot)
+			out = append(out, step)
 		default:
 			out = append(out, s.Do+" "+s.Snapshot)
 		}
@@ -270,29 +271,38 @@ func TestPins(t *testing.T) {
 	r := plan(t, "", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
 	pin := "zfs_autobackup:b:" + state[0].GUID
 	var got []string
-	for _, s := range r.Steps[1:] {
-		got = append(got, s.Do+" "+s.Side+" "+s.Snapshot+" "+s.Tag)
+	steps := func(r *record.Record) (list []string) {
+		for _, s := range r.Steps[1:] {
+			list = append(list, fmt.Sprint(s.Do, " ", s.Side, " ", s.Snapshot, " ", s.Tag, " ", s.IfHeld))
+		}
+		return list
 	}
 	want := []string{
-		"hold source b-2 " + pin, "hold source b-2 zfs_autobackup:b",
-		"hold target b-2 " + pin, "hold target b-2 zfs_autobackup:b",
-		"release source b-1 zfs_autobackup:b", "release source b-1 " + pin,
-		"release target b-1 zfs_autobackup:b", "release target b-1 " + pin,
+		"hold source b-2 " + pin + " false", "hold target b-2 " + pin + " false",
+		"release source b-1 zfs_autobackup:b true", "release source b-1 " + pin + " false",
+		"release target b-1 zfs_autobackup:b true", "release target b-1 " + pin + " false",
 	}
-	if !slices.Equal(got, want) || r.Target.Pin != pin {
+	if got = steps(r); !slices.Equal(got, want) || r.Target.Pin != pin {
 		t.Errorf("%q, pin %q", got, r.Target.Pin)
+	}
+	// Where zfs-autobackup is to find its own tag, it is put, too.
+	r = plan(t, "--shared-holds", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
+	want = []string{
+		"hold source b-2 " + pin + " false", "hold source b-2 zfs_autobackup:b false",
+		"hold target b-2 " + pin + " false", "hold target b-2 zfs_autobackup:b false",
+		"release source b-1 zfs_autobackup:b false", "release source b-1 " + pin + " false",
+		"release target b-1 zfs_autobackup:b false", "release target b-1 " + pin + " false",
+	}
+	if got = steps(r); !slices.Equal(got, want) {
+		t.Errorf("with --shared-holds: %q", got)
 	}
 	// In a run without holds, the holds that earlier runs may have left are released.
 	r = plan(t, "--no-holds", state, source("tank/a", "b-1 b-2")).of(t, "tank/a")
-	got = nil
-	for _, s := range r.Steps[1:] {
-		got = append(got, fmt.Sprint(s.Do, " ", s.Side, " ", s.Snapshot, " ", s.Tag, " ", s.IfHeld))
-	}
 	want = []string{
 		"release source b-1 zfs_autobackup:b true", "release source b-1 " + pin + " true",
 		"release target b-1 zfs_autobackup:b true", "release target b-1 " + pin + " true",
 	}
-	if !slices.Equal(got, want) || r.Target.Pin != "" || r.Target.OldPin != pin {
+	if got = steps(r); !slices.Equal(got, want) || r.Target.Pin != "" || r.Target.OldPin != pin {
 		t.Errorf("without holds: %q, pin %q, old pin %q", got, r.Target.Pin, r.Target.OldPin)
 	}
 }
@@ -404,7 +414,7 @@ func TestBookmarksTooLong(t *testing.T) {
 		for _, s := range r.Steps {
 			if b := bookmarkText(&s); b != "" {
 				got = append(got, b)
-			} else if s.Do == record.DoHold && strings.Count(s.Tag, ":") == 1 {
+			} else if s.Do == record.DoHold {
 				got = append(got, text([]record.Step{s}))
 			}
 		}

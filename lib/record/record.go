@@ -245,8 +245,7 @@ type Target struct {
 	// ElsewhereGUID is the guid of the newest snapshot that Elsewhere has in common with
 	// the source, if Elsewhere keeps its name.
 	ElsewhereGUID string `json:"elsewhere_guid,omitzero"`
-	// Pin is the tag of the holds for this target alone, in addition to the tag that all
-	// targets of a backup share.
+	// Pin is the tag of the holds for this target alone: see chain.Pin.
 	Pin string `json:"pin,omitzero"`
 	// OldPin is that tag in a run that places no holds: snapshots still held by it are
 	// released when they are not needed any more.
@@ -361,7 +360,8 @@ type Step struct {
 	// OnlyRead: roll back only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
 	// IfHeld: release only tags that the snapshot has, and the tag that all targets share
-	// only if no other target's tag is on it; an impossible release is not an error.
+	// only if no other target's tag is on it; in a run without holds, an impossible
+	// release is not an error.
 	IfHeld bool `json:"if_held,omitzero"`
 	// Undo is which changes may be rolled back if the receive finds the target modified,
 	// by writes that were not yet on disk when the plan was made: UndoChanges or

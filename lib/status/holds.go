@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -144,7 +145,7 @@ func readTags(ctx context.Context, host *zfs.Host, datasets map[string][]*side) 
 	return nil
 }
 
-// misplaced returns the holds that one side lacks on its base, and those for this target
+// misplaced returns the hold that one side lacks on its base, and those for this target
 // that are left on older snapshots. shared is the tag of all targets of the backup, own
 // that of this one. A hold on a newer snapshot is no fault: it is about to be sent. Nor is
 // the shared tag where another target's is.
@@ -162,7 +163,7 @@ func misplaced(s *side, shared string, own chain.Pin) (list []record.Misplaced) 
 		}
 		if name == s.base {
 			if !slices.ContainsFunc(tags, func(tag string) bool { return tag == shared || mine(tag) }) {
-				list = append(list, record.Misplaced{Side: s.name, Snapshot: name, Tag: shared, Missing: true})
+				list = append(list, record.Misplaced{Side: s.name, Snapshot: name, Tag: cmp.Or(own.String(), shared), Missing: true})
 			}
 			continue
 		}

@@ -236,7 +236,7 @@ func TestMisplaced(t *testing.T) {
 	}{
 		"in place":                  {"b-2", map[string][]string{"b-2": {shared, pin}}, nil},
 		"one of both suffices":      {"b-2", map[string][]string{"b-2": {former}}, nil},
-		"missing":                   {"b-2", map[string][]string{"b-2": {"keep", other}}, []string{"b-2 !" + shared}},
+		"missing":                   {"b-2", map[string][]string{"b-2": {"keep", other}}, []string{"b-2 !" + pin}},
 		"left over":                 {"b-2", map[string][]string{"b-1": {shared, pin, "keep"}, "b-2": {pin}}, []string{"b-1 " + shared, "b-1 " + pin}},
 		"another target's":          {"b-2", map[string][]string{"b-1": {shared, other}, "b-2": {shared}}, nil},
 		"about to be sent":          {"b-2", map[string][]string{"b-2": {shared}, "b-3": {pin}}, nil},

@@ -105,10 +105,18 @@ func Main(args []string) int { return cli.Main(Program(), args) }
 func Run(ctx context.Context, env *cli.Env, o *Options) error {
 	x := &stage{env: env, o: o, locks: &lock.Table{}}
 	x.journal.Say = env.Verbosef
-	if dir, err := cache.Dir(); err == nil && !env.Common.DryRun {
-		x.journal.Dir = dir
+	if dir, err := cache.Dir(); err == nil {
+		x.pinned.Dir = dir
+		if !env.Common.DryRun {
+			x.journal.Dir = dir
+		}
 	}
 	defer x.journal.Close()
+	defer func() {
+		if err := x.pinned.Save(); err != nil {
+			env.Verbosef("cannot note which snapshots are held: %s", err)
+		}
+	}()
 	if r := o.Stream.Rate; r > 0 {
 		x.limiter = stream.NewLimiter(int64(r))
 	}

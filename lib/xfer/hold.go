@@ -157,7 +157,7 @@ func (h held) recordResult(do string, err error) {
 		e = wrap(e, "cannot %s '%s'", do, h.full)
 		res.Message = e.Error()
 		switch {
-		case s.IfHeld:
+		case s.IfHeld && h.j.r.Target.Pin == "":
 			h.j.r.Warn("%s", e)
 		case !h.j.readOnly(s, e):
 			fail(h.j.r, e)
@@ -225,14 +225,44 @@ func (j *job) unprotected() bool { return j.r.Target.Pin == "" && j.bookmarksBas
 type sided struct{ side, full string }
 
 // ifHeld returns the full names, each once, of the snapshots on a side that the record's
-// IfHeld steps release.
-func ifHeld(r *record.Record, side string) (full []string) {
-	for i := range r.Steps {
-		if s := &r.Steps[i]; s.IfHeld && s.Side == side && !slices.Contains(full, s.Dataset+"@"+s.Snapshot) {
+// IfHeld steps release and whose holds have to be looked at.
+func (j *job) ifHeld(side string) (full []string) {
+	for i := range j.r.Steps {
+		s := &j.r.Steps[i]
+		if s.IfHeld && s.Side == side && !j.hasPinAlone(s) && !slices.Contains(full, s.Dataset+"@"+s.Snapshot) {
 			full = append(full, s.Dataset+"@"+s.Snapshot)
 		}
 	}
 	return full
+}
+
+// hasPinAlone reports whether a step releases the tag that all targets share, and the
+// snapshot has been noted to be held for this target by the pin alone.
+func (j *job) hasPinAlone(s *record.Step) bool {
+	t := j.r.Target
+	return t.OwnTag() != "" && !isPin(j.r, s.Tag) && j.x.pinned.Has(t.OwnTag(), t.Name, s.GUID)
+}
+
+// notePinned notes the new base if it is held for the target by the pin alone. A base that
+// was there before may have other tags.
+func (j *job) notePinned() {
+	t := j.r.Target
+	alone, shared := "", false
+	for i, res := range j.results {
+		if s := &j.r.Steps[i]; s.Do == record.DoHold && s.Side == record.SideTarget && res.Done {
+			if s.Tag != t.Pin {
+				shared = true
+			} else if slices.ContainsFunc(sent(j.r), func(to record.Snapshot) bool { return to.GUID == s.GUID }) {
+				alone = s.GUID
+			}
+		}
+	}
+	switch {
+	case shared:
+		j.x.pinned.Forget(t.Pin, t.Name)
+	case alone != "":
+		j.x.pinned.Put(t.Pin, t.Name, alone)
+	}
 }
 
 // findAlso looks snapshots up by their full names, and those in held with their number of
@@ -276,8 +306,10 @@ func (j *job) holdCount(s *record.Step) int64 {
 }
 
 // released reports whether an IfHeld step has nothing to release, because its snapshot is
-// known to have no holds.
-func (j *job) released(s *record.Step) bool { return s.IfHeld && j.holdCount(s) == 0 }
+// known to have no holds, or not this one.
+func (j *job) released(s *record.Step) bool {
+	return s.IfHeld && (j.hasPinAlone(s) || j.holdCount(s) == 0)
+}
 
 // listTags asks for the tags on the snapshots that IfHeld steps release and that may be
 // held, with one program for each host that has such snapshots.
@@ -345,7 +377,9 @@ func (j *job) letsGo(s *record.Step) bool {
 	tags, known := j.tags[sided{s.Side, s.Dataset + "@" + s.Snapshot}]
 	switch {
 	case !known:
-		return own(s.Tag)
+		// A run that holds bases was the only one to know for whom the tag stands. It
+		// protects nobody else: their pins do.
+		return own(s.Tag) || j.r.Target.Pin != ""
 	case own(s.Tag):
 		return slices.Contains(tags, s.Tag)
 	}
@@ -360,6 +394,9 @@ func (j *job) letsGo(s *record.Step) bool {
 // step. It asks zfs for the tags if they are not known.
 func (j *job) wouldRelease(ctx context.Context, s *record.Step) bool {
 	full := s.Dataset + "@" + s.Snapshot
+	if j.hasPinAlone(s) {
+		return false
+	}
 	if _, known := j.tags[sided{s.Side, full}]; !known {
 		host := j.side(s)
 		found, err := host.FindHeld(ctx, []string{full})

@@ -190,6 +190,74 @@ func TestOldHolds(t *testing.T) {
 	}
 }
 
+// alone returns a record whose base moves from one snapshot to another, held by the pin
+// alone. Another's shared tag is to be released from the former base.
+func alone(from, fromGUID, to, toGUID string) *record.Record {
+	r := onward("a", true)
+	r.Steps = slices.DeleteFunc(r.Steps, func(s record.Step) bool { return s.Do == record.DoHold && s.Tag != ownTag })
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		switch s.Do {
+		case record.DoReceive:
+			s.From, s.FromGUID, s.To, s.ToGUID = from, fromGUID, to, toGUID
+		case record.DoHold:
+			s.Snapshot, s.GUID = to, toGUID
+		case record.DoRelease:
+			s.Snapshot, s.GUID, s.IfHeld = from, fromGUID, s.Tag != ownTag
+		}
+	}
+	base, next := record.Snapshot{Name: from, GUID: fromGUID, CreateTXG: "1", Ours: true}, record.Snapshot{Name: to, GUID: toGUID, CreateTXG: "2", Ours: true}
+	r.Snapshots, r.Target.Snapshots = []record.Snapshot{base, next}, []record.Snapshot{base}
+	return r
+}
+
+// The tag that all targets share is released with the first base that zfs-autobackup or an
+// earlier version has held, and looked for whenever this machine has not put the holds. A
+// base that it has held with the pin alone is not looked at (P4).
+func TestSharedHold(t *testing.T) {
+	const shared = "zfs_autobackup:b"
+	p := newHeldPool(t, hold("src/a@old", shared, ownTag)+hold("dst/a@old", shared), "")
+	run := func(r *record.Record) (did []string, looked bool) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(p.dir, "log"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := carryOut(t, r)[0]
+		if got.Error != nil || slices.ContainsFunc(got.Results, func(x record.Result) bool { return !x.Done }) || len(got.Results) != len(r.Steps) {
+			t.Errorf("%+v %+v", got.Error, got.Results)
+		}
+		did, _ = p.log(t)
+		log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+		return slices.DeleteFunc(did, func(line string) bool { return !strings.HasPrefix(line, "release ") }),
+			strings.Contains(string(log), "userrefs") || strings.Contains(string(log), "\nholds ")
+	}
+	both := "release " + ownTag + " src/a@old dst/a@old"
+	if did, looked := run(alone("old", "3", "s", "7")); !slices.Equal(did, []string{"release " + shared + " src/a@old dst/a@old", both}) || !looked {
+		t.Errorf("the first run: %q, looked: %v", did, looked)
+	}
+	if did, looked := run(alone("s", "7", "m", "6")); !slices.Equal(did, []string{"release " + ownTag + " src/a@s dst/a@s"}) || looked {
+		t.Errorf("the second run: %q, looked: %v", did, looked)
+	}
+	// Somebody else has moved the base, to a snapshot that was never noted.
+	if did, looked := run(alone("old", "3", "s", "7")); len(did) != 2 || !looked {
+		t.Errorf("after a run of zfs-autobackup: %q, looked: %v", did, looked)
+	}
+	// A base with both tags is not noted.
+	r := alone("s", "7", "m", "6")
+	for _, s := range r.Steps {
+		if s.Do == record.DoHold {
+			s.Tag = shared
+			r.Steps = append(r.Steps, s)
+		}
+	}
+	if _, looked := run(r); looked {
+		t.Error("the base was noted, and looked at")
+	}
+	if _, looked := run(alone("m", "6", "s", "7")); !looked {
+		t.Error("a base with the shared tag was not looked at")
+	}
+}
+
 // An old hold that cannot be released, as on a read-only pool, is no failure of a run
 // that asked for no holds.
 func TestOldHoldThatStays(t *testing.T) {

@@ -25,6 +25,8 @@ type stage struct {
 	locks       *lock.Table
 	// journal notes the copies whose holds the next run may have to put right.
 	journal journal.Journal
+	// pinned notes which bases have no tag but the pin.
+	pinned journal.Pinned
 	// parents has the errors of the create-parent steps, each of which is executed once
 	// even if many records have it; reserved has the reservations of pools listed so far.
 	parents  onceMap[location, error]
@@ -199,6 +201,7 @@ func (x *stage) end(j *job) {
 	}
 	if r.Error == nil && r.Target.Pin != "" && !j.leftHold {
 		x.journal.Done(chain.WithoutPool(r.Target.Pin), r.Target.Name)
+		j.notePinned()
 	}
 	j.unlock()
 	j.progress.Done()

@@ -67,7 +67,7 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		for _, s := range sent(j.r) {
 			look.Add(host, snapshot{j, s.Full(j.r.Name), s.GUID})
 		}
-		for _, full := range ifHeld(j.r, record.SideSource) {
+		for _, full := range j.ifHeld(record.SideSource) {
 			old.Add(host, snapshot{j: j, full: full})
 		}
 	}

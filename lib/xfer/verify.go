@@ -27,12 +27,12 @@ func verify(ctx context.Context, batch []*job) {
 				}
 				names = append(names, s.Dataset+"@"+s.To)
 			}
-			old = append(old, ifHeld(j.r, record.SideTarget)...)
+			old = append(old, j.ifHeld(record.SideTarget)...)
 		}
 		found, err := findAlso(ctx, host, names, old)
 		for _, j := range jobs {
 			if err == nil {
-				for _, full := range ifHeld(j.r, record.SideTarget) {
+				for _, full := range j.ifHeld(record.SideTarget) {
 					j.setHoldCount(record.SideTarget, full, found)
 				}
 			}

@@ -67,6 +67,7 @@ func (h *history) drawAttempt() *attempt {
 	may(3, "-j", strconv.Itoa(1+h.rng.Intn(4)))
 	may(6, "--clear-mountpoint")
 	may(12, "--rate", pick(h, "500k", "2M"))
+	may(4, "--shared-holds")
 	if h.mayOmitHolds {
 		may(3, "--no-holds")
 	}

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func (h *history) change() {
 	d := pick(h, all...)
 	f := pick(h, fs...)
 	h.serial++
-	switch h.rng.Intn(22) {
+	switch h.rng.Intn(24) {
 	case 0, 1, 2, 3, 4:
 		h.write(f, 20000+h.rng.Intn(300000))
 	case 5:
@@ -81,7 +82,33 @@ func (h *history) change() {
 		} else {
 			h.sh("zfs inherit autobackup:%s %s", h.backup, quote(f.name+"/none"))
 		}
+	case 22:
+		h.moveOn(w, f)
+	case 23:
+		h.sh("rm -f %s/cache/pinned-*", h.dir)
 	}
+}
+
+// moveOn sends a new snapshot of a filesystem to its copy and moves the shared hold, as
+// zfs-autobackup does, which knows nothing of the holds for single targets.
+func (h *history) moveOn(w *world, d *dataset) {
+	if len(h.targets) > 1 || h.encryption != "" || d.selected != "true" {
+		return // the shared hold does not say for which target it is
+	}
+	c := w.datasets[h.targets[0]+"/"+d.name]
+	b := commonBase(d, c)
+	if b.guid == "" || d.find(b.guid) == nil || c.token != "-" || c.newest().guid != b.guid {
+		return
+	}
+	h.advanceClock()
+	name := h.backup + "-" + h.now.Format("20060102150405")
+	tag := "zfs_autobackup:" + h.backup
+	if slices.Contains(h.options, "--hold-format") {
+		tag = "mine_" + h.backup
+	}
+	base, next := quote(d.name+"@"+d.find(b.guid).name), quote(d.name+"@"+name)
+	h.sh("zfs snapshot %[1]s && { zfs send -p -i %[2]s %[1]s | zfs receive -u %[3]s; } && { zfs hold %[5]s %[1]s %[4]s; zfs release %[5]s %[2]s %[6]s; }",
+		next, base, quote(c.name), quote(c.name+"@"+name), tag, quote(c.name+"@"+c.newest().name))
 }
 
 // write writes a file of random bytes to a mounted filesystem.

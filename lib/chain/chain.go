@@ -27,27 +27,30 @@ func (b Base) Bookmark() bool { return b.Source[0] == '#' }
 // snapshot is preferred to a bookmark of the same guid, because only a snapshot can begin
 // a stream of several snapshots.
 func Find(snapshots, bookmarks, target []record.Snapshot) (Base, bool) {
-	at := make(map[string]Base, len(snapshots)+len(bookmarks))
+	at := make(map[string]int, len(snapshots)+len(bookmarks)) // indexes: snapshots, then bookmarks
 	for i := range bookmarks {
-		if b := &bookmarks[i]; b.GUID != "" {
-			at[b.GUID] = Base{Source: "#" + b.Name, GUID: b.GUID, TXG: b.TXG()}
-		}
+		at[bookmarks[i].GUID] = len(snapshots) + i
 	}
 	for i := range snapshots {
-		if s := &snapshots[i]; s.GUID != "" {
-			at[s.GUID] = Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG()}
-		}
+		at[snapshots[i].GUID] = i
 	}
+	delete(at, "")
 	// The age decides, not the place, because a record may have been made by hand.
-	var base Base
-	has := false
+	source, common := 0, -1
 	for i := range target {
-		if b, ok := at[target[i].GUID]; ok && (!has || target[i].TXG() >= target[base.Target].TXG()) {
-			base, has = b, true
-			base.Target = i
+		if k, ok := at[target[i].GUID]; ok && (common < 0 || target[i].TXG() >= target[common].TXG()) {
+			source, common = k, i
 		}
 	}
-	return base, has
+	switch {
+	case common < 0:
+		return Base{}, false
+	case source < len(snapshots):
+		s := &snapshots[source]
+		return Base{Source: s.Name, GUID: s.GUID, TXG: s.TXG(), Target: common}, true
+	}
+	b := &bookmarks[source-len(snapshots)]
+	return Base{Source: "#" + b.Name, GUID: b.GUID, TXG: b.TXG(), Target: common}, true
 }
 
 // FindByName is Find by name alone, for users who ask for that; the guid is the source's.

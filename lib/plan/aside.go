@@ -81,9 +81,9 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	// clones need stay wanted.
 	old := d.wanted
 	d.wanted = p.choose(d)
-	for i := range old {
+	for _, i := range old {
 		if r.Snapshots[i].Needed != "" {
-			d.wanted[i] = true
+			d.want(i)
 		}
 	}
 	if d.has {

@@ -75,12 +75,12 @@ func (p *planner) clones(list []*draft) {
 		s := &o.r.Snapshots[k]
 		_, there := o.copied(s.GUID)
 		switch {
-		case there || o.wanted[k]:
+		case there || o.wants(k):
 		case o.r.Error != nil:
 			no("'%s' is in trouble itself", ds)
 			continue
 		case !o.has || s.TXG() > o.base.TXG:
-			o.wanted[k] = true
+			o.want(k)
 		default:
 			no("the copy of '%s' is beyond that snapshot and does not have it", ds)
 			continue

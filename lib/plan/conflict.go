@@ -141,7 +141,7 @@ func (p *planner) diverged(d *draft) ([]record.Step, *record.Conflict) {
 		return nil, c
 	}
 	coming := map[string]bool{}
-	for i := range d.wanted {
+	for _, i := range d.wanted {
 		coming[r.Snapshots[i].Name] = true
 	}
 	for _, s := range t.Snapshots[:d.base.Target+1] {

@@ -44,9 +44,9 @@ func looked(t *testing.T, list []*draft) (sets []int, before map[string]int) {
 }
 
 func draftTo(target string, wanted bool) *draft {
-	d := &draft{r: &record.Record{Target: &record.Target{Name: target}}, wanted: map[int]bool{}}
+	d := &draft{r: &record.Record{Target: &record.Target{Name: target}}}
 	if wanted {
-		d.wanted[0] = true
+		d.want(0)
 	}
 	return d
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"zab/lib/chain"
 	"zab/lib/record"
@@ -74,10 +75,10 @@ func (p *planner) findBase(d *draft) {
 	}
 }
 
-// choose returns the indexes in r.Snapshots of the snapshots to send: those newer than
+// choose returns the indexes in r.Snapshots of the snapshots to send, sorted: those newer than
 // the base that are ours (or all, with --other-snapshots), except those that the
 // target's schedule would destroy on arrival.
-func (p *planner) choose(d *draft) map[int]bool {
+func (p *planner) choose(d *draft) []int {
 	r := d.r
 	var want []int
 	for i := range r.Snapshots {
@@ -89,21 +90,15 @@ func (p *planner) choose(d *draft) map[int]bool {
 			want = append(want, i)
 		}
 	}
-	out := map[int]bool{}
-	if len(want) == 0 {
-		return out
-	}
-	if p.keep == nil {
-		for _, i := range want {
-			out[i] = true
-		}
-		return out
+	if len(want) == 0 || p.keep == nil {
+		return want
 	}
 	// Decide as if all had been sent: first the target's snapshots, then those that
 	// would be sent. The order replaces createtxg, because each pool counts its own
 	// transaction groups.
-	var all []schedule.Snapshot
-	var index []int
+	most := len(r.Target.Snapshots) + len(want)
+	all, index := make([]schedule.Snapshot, 0, most), make([]int, 0, most)
+	chosen := make([]bool, len(r.Snapshots))
 	add := func(s *record.Snapshot, i int) {
 		t, ok := d.format.Time(s.Name)
 		if !ok {
@@ -119,15 +114,15 @@ func (p *planner) choose(d *draft) map[int]bool {
 		if r.Snapshots[i].Ours {
 			add(&r.Snapshots[i], i)
 		} else {
-			out[i] = true
+			chosen[i] = true
 		}
 	}
 	for n, v := range p.keep.Decide(all, p.now) {
 		if index[n] >= 0 && v.Keep {
-			out[index[n]] = true
+			chosen[index[n]] = true
 		}
 	}
 	// The newest is always sent: it is the next base.
-	out[want[len(want)-1]] = true
-	return out
+	chosen[want[len(want)-1]] = true
+	return slices.DeleteFunc(want, func(i int) bool { return !chosen[i] })
 }

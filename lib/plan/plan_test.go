@@ -1413,7 +1413,7 @@ func TestNoResume(t *testing.T) {
 	for _, able := range []bool{true, false} {
 		p := &planner{o: &Options{}, inv: newInventory(nil, "backup", nil),
 			features: func(_, _, _ string) zfs.Features { return zfs.Features{Resumable: able} }}
-		d := &draft{r: source("tank/a", "b-1"), wanted: map[int]bool{0: true}}
+		d := &draft{r: source("tank/a", "b-1"), wanted: []int{0}}
 		d.r.Target = &record.Target{Name: "backup/tank/a"}
 		steps := p.streams(d)
 		if len(steps) != 1 || steps[0].NoResume == able || (len(d.r.Warnings) == 0) != able {

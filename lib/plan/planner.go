@@ -81,10 +81,10 @@ type draft struct {
 
 	// Set by match, and by setAside where another dataset takes the target's place: base
 	// is the incremental base, if has is true; wanted are the indexes in r.Snapshots of
-	// those to send.
+	// those to send, sorted.
 	base   chain.Base
 	has    bool
-	wanted map[int]bool
+	wanted []int
 	// unfinished are the steps left by a run that died while it set the target aside.
 	unfinished *unfinishedAside
 
@@ -113,10 +113,26 @@ type draft struct {
 	// Set by finish. replaced reports whether the target is set aside, so that the
 	// streams are received into another dataset than the one whose properties are known.
 	replaced bool
+	// movesBack reports whether the steps move datasets back from below a copy that was set
+	// aside.
+	movesBack bool
 	// believed is the warning about the snapshots that --destroy-incompatible destroys.
 	believed string
 	// loud are the warnings that are printed even without --verbose.
 	loud []string
+}
+
+// wants reports whether the snapshot with this index is to be sent.
+func (d *draft) wants(i int) bool {
+	_, found := slices.BinarySearch(d.wanted, i)
+	return found
+}
+
+// want adds the snapshot with this index to those to be sent.
+func (d *draft) want(i int) {
+	if at, found := slices.BinarySearch(d.wanted, i); !found {
+		d.wanted = slices.Insert(d.wanted, at, i)
+	}
 }
 
 // sends reports whether something is to be sent.
@@ -131,16 +147,12 @@ func (d *draft) unshared() bool {
 
 // newest returns the newest snapshot to be sent. There must be at least one.
 func (d *draft) newest() record.Snapshot {
-	newest := -1
-	for i := range d.wanted {
-		newest = max(newest, i)
-	}
-	return d.r.Snapshots[newest]
+	return d.r.Snapshots[d.wanted[len(d.wanted)-1]]
 }
 
 // longest returns the longest full name, on the target, of the snapshots to be sent.
 func (d *draft) longest() (full string) {
-	for i := range d.wanted {
+	for _, i := range d.wanted {
 		if n := d.r.Snapshots[i].Full(d.r.Target.Name); len(n) > len(full) {
 			full = n
 		}

@@ -45,7 +45,7 @@ func (p *planner) token(d *draft) (abort bool, reason string) {
 
 // cut returns the streams that bring the wanted snapshots.
 func (p *planner) cut(d *draft) []chain.Stream {
-	all := chain.Streams(d.r.Snapshots, func(i int) bool { return d.wanted[i] }, d.base, d.has)
+	all := chain.Streams(d.r.Snapshots, d.wants, d.base, d.has)
 	if d.origin != nil {
 		chain.FromOrigin(all, d.origin.from, d.origin.guid())
 	}

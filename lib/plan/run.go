@@ -392,6 +392,7 @@ func (r *run) write(ctx context.Context) error {
 		if err := write(x); err != nil {
 			return err
 		}
+		x.Steps = nil // they can take more memory than all else, and no other plan needs them
 	}
 	return r.writeOrphans(w)
 }

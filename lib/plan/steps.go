@@ -22,6 +22,7 @@ func (p *planner) finish(d *draft) {
 		steps = []record.Step{}
 	}
 	d.r.Steps = steps
+	d.movesBack = slices.ContainsFunc(steps, func(s record.Step) bool { return s.Do == record.DoRenameBack })
 }
 
 // steps returns the steps of a record: those that bring the copy to its place, those that

@@ -161,7 +161,7 @@ func (p *planner) checkPlace(d *draft) *record.Error {
 		if at == nil {
 			continue
 		}
-		if up := p.drafts[name[:i]]; up != nil && up.r.Error == nil && slices.ContainsFunc(up.r.Steps, func(s record.Step) bool { return s.Do == record.DoRenameBack }) {
+		if up := p.drafts[name[:i]]; up != nil && up.r.Error == nil && up.movesBack {
 			continue
 		}
 		e := p.failure(record.KindParentFailed, fmt.Sprintf("cannot back up '%s' to '%s': an earlier run set '%s' aside as '%s' with all below it, and this run does not finish that", d.r.Name, name, name[:i], at.Name),

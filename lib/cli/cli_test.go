@@ -388,7 +388,7 @@ var readers = map[string]func(context.Context, *Env, func(string) error) error{
 		return e.Each(ctx, record.NewWriter(io.Discard), func(r *record.Record) error { return f(names([]*record.Record{r})) })
 	},
 	"All": func(ctx context.Context, e *Env, f func(string) error) error {
-		all, _, err := e.All(ctx)
+		all, _, err := e.All(ctx, nil)
 		for _, r := range all {
 			if err := f(names([]*record.Record{r})); err != nil {
 				return err
@@ -450,7 +450,7 @@ func TestBadLine(t *testing.T) {
 		}
 	}
 	e, _ := env(strings.NewReader(input("a") + "oops\n"))
-	if all, bad, err := e.All(t.Context()); len(all) != 1 || bad == nil || err != nil {
+	if all, bad, err := e.All(t.Context(), nil); len(all) != 1 || bad == nil || err != nil {
 		t.Errorf("All: %v, %v, %v", all, bad, err)
 	}
 }

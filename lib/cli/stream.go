@@ -96,9 +96,10 @@ func (e *Env) Each(ctx context.Context, w *record.Writer, f func(*record.Record)
 	}
 }
 
-// All reads every record, including those that Skip excludes. bad is the error of a line
-// that was not understood; it has been reported.
-func (e *Env) All(ctx context.Context) (all []*record.Record, bad error, err error) {
+// All reads every record, including those that Skip excludes, and calls got, if it is not
+// nil, with each when it has been read. bad is the error of a line that was not
+// understood; it has been reported.
+func (e *Env) All(ctx context.Context, got func(*record.Record)) (all []*record.Record, bad error, err error) {
 	ch := e.records(ctx)
 	for {
 		select {
@@ -111,6 +112,9 @@ func (e *Env) All(ctx context.Context) (all []*record.Record, bad error, err err
 			case in.err != nil:
 				e.BadInput(in.err)
 				return all, in.err, nil
+			}
+			if got != nil {
+				got(in.rec)
 			}
 			all = append(all, in.rec)
 		}

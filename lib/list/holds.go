@@ -38,7 +38,9 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 	for _, h := range got {
 		s := at[h.Snapshot]
 		// Anybody's tags may be in any encoding; ours are ASCII.
-		s.Holds = append(s.Holds, strings.ToValidUTF8(h.Tag, "\uFFFD"))
+		x := s.Rare()
+		x.Holds = append(x.Holds, strings.ToValidUTF8(h.Tag, "\uFFFD"))
+		s.SetRare(x)
 		held := record.Held{Tag: h.Tag}
 		if m := shared.FindString(h.Tag); m == "" {
 			continue
@@ -52,7 +54,8 @@ func (o *Options) holds(ctx context.Context, env *cli.Env, tree []*record.Record
 		if !h.Since.IsZero() {
 			held.Since = record.Ptr(h.Since.Unix())
 		}
-		s.Held = append(s.Held, held)
+		x.Held = append(x.Held, held)
+		s.SetRare(x)
 	}
 	if !pins {
 		return nil
@@ -71,8 +74,8 @@ func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []
 	})
 	var pools []string
 	for _, s := range snapshots {
-		for i := range s.Held {
-			if h := &s.Held[i]; h.TargetPoolGUID != "" {
+		for _, h := range s.Rare().Held {
+			if h.TargetPoolGUID != "" {
 				for _, name := range datasets[h.TargetGUID] {
 					if !slices.Contains(pools, zfs.Pool(name)) {
 						pools = append(pools, zfs.Pool(name))
@@ -96,8 +99,10 @@ func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []
 		env.Warnf("cannot tell which targets %s does not know: %s", host, err)
 	}
 	for _, s := range snapshots {
-		for i := range s.Held {
-			h := &s.Held[i]
+		x := s.Rare()
+		x.Held = slices.Clone(x.Held)
+		for i := range x.Held {
+			h := &x.Held[i]
 			if h.TargetGUID == "" {
 				continue
 			}
@@ -110,6 +115,7 @@ func findTargets(ctx context.Context, env *cli.Env, host *zfs.Host, snapshots []
 				h.Known = record.Ptr(h.Target != "")
 			}
 		}
+		s.SetRare(x)
 	}
 	return nil
 }

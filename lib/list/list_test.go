@@ -113,7 +113,7 @@ func TestTree(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	r := out[1]
-	if len(r.Snapshots) != 2 || r.Snapshots[0].Name != "s1" || *r.Snapshots[0].UserRefs != 1 || *r.Snapshots[1].Written != 10 || *r.Snapshots[1].Creation != 1700000002 || r.Snapshots[0].Held != nil {
+	if len(r.Snapshots) != 2 || r.Snapshots[0].Name != "s1" || *r.Snapshots[0].UserRefs != 1 || *r.Snapshots[1].Written != 10 || *r.Snapshots[1].Creation != 1700000002 || r.Snapshots[0].Rare().Held != nil {
 		t.Errorf("%+v", r.Snapshots)
 	}
 	if len(r.Bookmarks) != 1 || r.Bookmarks[0].Name != "m" || r.Bookmarks[0].UserRefs != nil || r.Bookmarks[0].Written != nil {
@@ -176,7 +176,7 @@ func TestHolds(t *testing.T) {
 		}
 		var got []string
 		for _, s := range out[1].Snapshots {
-			for _, h := range s.Held {
+			for _, h := range s.Rare().Held {
 				since, known := "-", "-"
 				if h.Since != nil {
 					if since = "at"; *h.Since != at {
@@ -192,7 +192,7 @@ func TestHolds(t *testing.T) {
 		if strings.Join(got, "\n") != strings.Join(c.want, "\n") {
 			t.Errorf("%s:\n%q\n%q", c.args, got, c.want)
 		}
-		if all := out[1].Snapshots[1].Holds; len(all) != 3 {
+		if all := out[1].Snapshots[1].Rare().Holds; len(all) != 3 {
 			t.Errorf("%s: all holds are %q", c.args, all)
 		}
 	}
@@ -207,7 +207,7 @@ func TestHoldsOfAnyBytes(t *testing.T) {
 	if err != nil || stderr != "" || len(out) != 2 {
 		t.Fatalf("%d records, %q, %v", len(out), stderr, err)
 	}
-	if got := out[1].Snapshots[1].Holds; !slices.Contains(got, "f\uFFFDr immer") || out[1].Error != nil {
+	if got := out[1].Snapshots[1].Rare().Holds; !slices.Contains(got, "f\uFFFDr immer") || out[1].Error != nil {
 		t.Errorf("%q, %v", got, out[1].Error)
 	}
 }
@@ -223,7 +223,7 @@ func TestHoldsByPool(t *testing.T) {
 			t.Errorf("%q, %v", log, err)
 			continue
 		}
-		h := out[1].Snapshots[0].Held
+		h := out[1].Snapshots[0].Rare().Held
 		if len(h) != 1 || h[0].TargetGUID != "9270436180317845291" || h[0].TargetPoolGUID != pool || *h[0].Known != known || (h[0].Target == "usb/backup") != known {
 			t.Errorf("%s: %+v", pool, h)
 		}

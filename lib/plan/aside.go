@@ -82,7 +82,7 @@ func (p *planner) setAside(d *draft, c *record.Conflict) (before, after []record
 	old := d.wanted
 	d.wanted = p.choose(d)
 	for _, i := range old {
-		if r.Snapshots[i].Needed != "" {
+		if r.Snapshots[i].Rare().Needed != "" {
 			d.want(i)
 		}
 	}

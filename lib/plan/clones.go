@@ -85,7 +85,9 @@ func (p *planner) clones(list []*draft) {
 			no("the copy of '%s' is beyond that snapshot and does not have it", ds)
 			continue
 		}
-		s.Needed = r.Name
+		x := s.Rare()
+		x.Needed = r.Name
+		s.SetRare(x)
 		d.origin = &origin{of: o, at: k, from: r.Origin}
 	}
 }

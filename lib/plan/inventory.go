@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -112,18 +113,20 @@ func readInventory(path, target string, excluded func(string) bool) (*inventory,
 		return nil, fmt.Errorf("cannot read the state of the target: %w", err)
 	}
 	defer f.Close()
-	all, err := record.NewReader(f).ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the state of the target from '%s': %w", path, err)
-	}
 	s := newInventory(nil, target, excluded)
-	for _, r := range all {
-		if dataset.Within(r.Name, target) {
+	for in := record.NewReader(f); ; {
+		r, err := in.Read()
+		switch {
+		case err == io.EOF:
+			return s, nil
+		case err != nil:
+			return nil, fmt.Errorf("cannot read the state of the target from '%s': %w", path, err)
+		case dataset.Within(r.Name, target):
+			r.ForgetLine() // records of the inventory are never written
 			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
 			s.add(r)
 		}
 	}
-	return s, nil
 }
 
 // unreadable returns the name and the error of a copy that cannot be read, or of a

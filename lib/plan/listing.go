@@ -37,6 +37,8 @@ func listInventory(ctx context.Context, host *zfs.Host, target string, excluded 
 
 func (s *inventory) list(ctx context.Context) error {
 	o := zfs.ListOptions{Types: zfs.Datasets | zfs.Snapshots, Depth: -1}
+	var lists record.Collector
+	defer lists.End()
 	return s.host.List(ctx, []string{s.target}, o, func(row zfs.Row) error {
 		r := s.datasets[row.Dataset]
 		if r == nil {
@@ -45,7 +47,7 @@ func (s *inventory) list(ctx context.Context) error {
 		switch e := row.Entry(); {
 		case row.Snapshot != "":
 			if !s.excluded(e.Full(r.Name)) {
-				r.Snapshots = append(r.Snapshots, e)
+				lists.Snapshot(r, e)
 			}
 		default:
 			r.GUID, r.CreateTXG = row.GUID, row.CreateTXG

@@ -39,7 +39,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 	r := &run{o: o, env: env, host: env.Machine.Host(string(o.SSHTarget)), target: target, failed: map[*record.Record]bool{}}
 	listed := r.startListing(ctx, o.Excludes)
 	var bad, err error
-	if r.all, bad, err = env.All(ctx); err != nil {
+	if r.all, bad, err = env.All(ctx, forgetLine); err != nil {
 		return err
 	}
 	r.whole = bad == nil
@@ -65,6 +65,14 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 		return err
 	}
 	return r.plan(ctx)
+}
+
+// forgetLine frees the line of a record that takes part: it gets a target or an error, so
+// it is not written as it was read.
+func forgetLine(x *record.Record) {
+	if !x.Skip() && x.Type == record.TypeDataset {
+		x.ForgetLine()
+	}
 }
 
 // listing is the inventory as it was first listed, or the error. With --cache, memory is

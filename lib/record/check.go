@@ -260,8 +260,7 @@ func (c *checker) snapshots(field, of string, list []Snapshot) {
 			c.amount(field+".written", s.Written)
 			c.amount(field+".userrefs", s.UserRefs)
 		}
-		for k := range s.Held {
-			h := &s.Held[k]
+		for _, h := range s.Rare().Held {
 			c.tag(field+".held.tag", h.Tag)
 			c.guid(field+".held.target_guid", h.TargetGUID)
 			c.guid(field+".held.target_pool_guid", h.TargetPoolGUID)

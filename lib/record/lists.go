@@ -137,28 +137,25 @@ type scanner struct {
 	s   string
 	i   int
 	bad bool
-	// Numbers and words come from larger allocations, because a number is kept by its
-	// address.
+	// Words come from larger allocations.
+	words []string
+	// numbers has the numbers of the list that is being parsed, because a number is kept
+	// by its address.
 	numbers []int64
-	words   []string
 }
 
 // Lists grow in pooled slices and are then copied to slices of exactly their size: a
 // stage may keep all records of a run.
 var (
-	snapshotRoom = sync.Pool{New: func() any { return new([]Snapshot) }}
-	verdictRoom  = sync.Pool{New: func() any { return new([]Verdict) }}
+	snapshotRooms = sync.Pool{New: func() any { return &snapshotRoom{list: []Snapshot{}} }}
+	verdictRooms  = sync.Pool{New: func() any { return new([]Verdict) }}
 )
 
-// settle returns a copy of the list of exactly its size, and puts the slice back into its
-// pool.
-func settle[T any](room *sync.Pool, at *[]T, list []T) []T {
-	out := make([]T, len(list))
-	copy(out, list)
-	clear(list)
-	*at = list[:0]
-	room.Put(at)
-	return out
+// snapshotRoom is where a list of snapshots grows.
+type snapshotRoom struct {
+	list      []Snapshot
+	numbers   []int64
+	compactor Compactor
 }
 
 func (p *scanner) has(s string) bool {
@@ -212,10 +209,7 @@ func (p *scanner) number() *int64 {
 		return nil
 	}
 	n, _ := strconv.ParseInt(s, 10, 64)
-	if len(p.numbers) == cap(p.numbers) {
-		p.numbers = make([]int64, 0, 64)
-	}
-	p.numbers = append(p.numbers, n)
+	p.numbers = append(p.numbers, n) // earlier numbers stay where they are if it moves
 	return &p.numbers[len(p.numbers)-1]
 }
 
@@ -278,9 +272,12 @@ func (p *scanner) texts() []string {
 }
 
 func (p *scanner) snapshots() []Snapshot {
-	room := snapshotRoom.Get().(*[]Snapshot)
-	out := *room
+	room := snapshotRooms.Get().(*snapshotRoom)
+	defer snapshotRooms.Put(room)
+	p.numbers = room.numbers[:0]
+	out := room.list[:0]
 	var s *Snapshot
+	var x Rare
 	fields := func(key string) uint {
 		switch key {
 		case "name":
@@ -308,25 +305,30 @@ func (p *scanner) snapshots() []Snapshot {
 			s.Virtual = p.flag()
 			return 128
 		case "needed":
-			s.Needed = p.text()
+			x.Needed = p.text()
 			return 256
 		case "holds":
-			s.Holds = p.texts()
+			x.Holds = p.texts()
 			return 512
 		}
 		return 0
 	}
 	p.list(func() {
 		out = append(out, Snapshot{})
-		s = &out[len(out)-1]
+		s, x = &out[len(out)-1], Rare{}
 		p.object(fields)
+		s.SetRare(x)
 	})
-	return settle(&snapshotRoom, room, out)
+	list := room.compactor.Compact(out)
+	clear(out)
+	room.list, room.numbers = out, p.numbers
+	return list
 }
 
 func (p *scanner) verdicts() []Verdict {
-	room := verdictRoom.Get().(*[]Verdict)
-	out := *room
+	room := verdictRooms.Get().(*[]Verdict)
+	defer verdictRooms.Put(room)
+	out := (*room)[:0]
 	var v *Verdict
 	fields := func(key string) uint {
 		switch key {
@@ -350,7 +352,11 @@ func (p *scanner) verdicts() []Verdict {
 		v = &out[len(out)-1]
 		p.object(fields)
 	})
-	return settle(&verdictRoom, room, out)
+	list := make([]Verdict, len(out))
+	copy(list, out)
+	clear(out)
+	*room = out
+	return list
 }
 
 // withoutLists returns a copy of the record with empty lists in place of those that can be
@@ -444,7 +450,8 @@ func appendSnapshots(b []byte, list []Snapshot) ([]byte, bool) {
 	b = append(b, '[')
 	for i := range list {
 		s := &list[i]
-		if len(s.Unknown) > 0 || s.Held != nil {
+		x := s.Rare()
+		if len(x.Unknown) > 0 || x.Held != nil {
 			return b, false
 		}
 		if i > 0 {
@@ -466,9 +473,9 @@ func appendSnapshots(b []byte, list []Snapshot) ([]byte, bool) {
 		b = appendNumber(b, `,"creation":`, s.Creation)
 		b = appendNumber(b, `,"written":`, s.Written)
 		b = appendNumber(b, `,"userrefs":`, s.UserRefs)
-		if s.Holds != nil {
+		if x.Holds != nil {
 			var ok bool
-			b, ok = appendTexts(b, `,"holds":[`, s.Holds)
+			b, ok = appendTexts(b, `,"holds":[`, x.Holds)
 			good = good && ok
 		}
 		if s.Ours {
@@ -477,8 +484,8 @@ func appendSnapshots(b []byte, list []Snapshot) ([]byte, bool) {
 		if s.Virtual {
 			b = append(b, `,"virtual":true`...)
 		}
-		if s.Needed != "" {
-			text(`,"needed":"`, s.Needed)
+		if x.Needed != "" {
+			text(`,"needed":"`, x.Needed)
 		}
 		if !good {
 			return b, false

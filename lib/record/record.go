@@ -167,32 +167,6 @@ type Facts struct {
 // Encrypted reports whether the data is stored encrypted.
 func (f *Facts) Encrypted() bool { return f.Encryption != "" && f.Encryption != "off" }
 
-// Snapshot is a snapshot or bookmark of the record's dataset.
-type Snapshot struct {
-	// Name is the part after @ or #.
-	Name      string `json:"name"`
-	GUID      string `json:"guid,omitzero"`
-	CreateTXG string `json:"createtxg,omitzero"`
-	Creation  *int64 `json:"creation,omitzero"`
-	// Written is the number of bytes written since the previous snapshot.
-	Written *int64 `json:"written,omitzero"`
-	// UserRefs is the number of holds.
-	UserRefs *int64 `json:"userrefs,omitzero"`
-	// Holds are the tags of the holds, where they were listed.
-	Holds []string `json:"holds,omitzero"`
-	// Held are our own holds among them, with their details.
-	Held []Held `json:"held,omitzero"`
-	// Ours: the name matches the snapshot format of the record's backup.
-	Ours bool `json:"ours,omitzero"`
-	// Virtual: a dry run would have made the snapshot; it has no guid.
-	Virtual bool `json:"virtual,omitzero"`
-	// Needed is the clone to be made in this run from the copy of this snapshot, which
-	// therefore must be kept on both sides.
-	Needed string `json:"needed,omitzero"`
-	// Unknown are the fields that this version does not know.
-	Unknown jsontext.Value `json:",embed"`
-}
-
 // Held is a hold of ours.
 type Held struct {
 	Tag string `json:"tag"`

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -67,7 +66,7 @@ func (r *Reader) Next() (parse func() (*Record, error), err error) {
 	}
 	n := r.line
 	return func() (*Record, error) {
-		rec, err := Parse(line)
+		rec, err := parseLine(line)
 		if err != nil {
 			return nil, &InputError{n, err}
 		}
@@ -77,19 +76,23 @@ func (r *Reader) Next() (parse func() (*Record, error), err error) {
 }
 
 // readLine returns one line of any length, without its newline.
-func (r *Reader) readLine() ([]byte, error) {
+func (r *Reader) readLine() (string, error) {
 	r.line++
-	line, err := r.r.ReadBytes('\n')
+	line, err := r.r.ReadString('\n')
 	switch {
 	case err == nil:
 		return line[:len(line)-1], nil
 	case errors.Is(err, io.EOF) && len(line) == 0:
-		return nil, io.EOF
+		return "", io.EOF
 	case errors.Is(err, io.EOF):
-		return nil, &InputError{r.line, errors.New("the record is cut off: no newline ends it")}
+		return "", &InputError{r.line, errors.New("the record is cut off: no newline ends it")}
 	}
-	return nil, fmt.Errorf("cannot read records: %w", err)
+	return "", fmt.Errorf("cannot read records: %w", err)
 }
+
+// ForgetLine frees the line from which the record was read, for a stage that keeps many
+// records and will change this one, so that it will not be passed on as it was read.
+func (r *Record) ForgetLine() { r.raw = "" }
 
 // ReadAll reads all remaining records. On an error it returns those before it, too.
 func (r *Reader) ReadAll() ([]*Record, error) {
@@ -107,14 +110,16 @@ func (r *Reader) ReadAll() ([]*Record, error) {
 }
 
 // Parse parses one line, given without its newline, and checks the record.
-func Parse(line []byte) (*Record, error) {
-	if len(bytes.TrimSpace(line)) == 0 {
+func Parse(line []byte) (*Record, error) { return parseLine(string(line)) }
+
+func parseLine(line string) (*Record, error) {
+	if strings.TrimSpace(line) == "" {
 		return nil, errors.New("an empty line is not a record")
 	}
 	rec, ok := parseCut(line)
 	if !ok {
-		rec = &Record{raw: string(line)}
-		if err := json.Unmarshal(line, rec); err != nil {
+		rec = &Record{raw: line}
+		if err := json.Unmarshal([]byte(line), rec); err != nil {
 			return nil, tidy(err)
 		}
 	}
@@ -126,9 +131,9 @@ func Parse(line []byte) (*Record, error) {
 
 // parseCut parses a line whose long lists are in the form that zab writes. It returns
 // false for any other line, which may still be a record.
-func parseCut(line []byte) (*Record, bool) {
-	rec := &Record{raw: string(line)}
-	lists, ok := cut(rec.raw)
+func parseCut(line string) (*Record, bool) {
+	rec := &Record{raw: line}
+	lists, ok := cut(line)
 	if !ok {
 		return nil, false
 	}
@@ -222,7 +227,7 @@ func (w *Writer) writeCut(r *Record) bool {
 	return marshal(&w.rest, c) == nil && withLists(&w.buf, w.rest.String(), r)
 }
 
-// Pass writes a record byte for byte as it was read.
+// Pass writes a record byte for byte as it was read, unless its line was forgotten.
 func (w *Writer) Pass(r *Record) error {
 	if r.raw == "" {
 		return w.Write(r)
@@ -253,17 +258,3 @@ func (e *OutputError) Error() string {
 }
 
 func (e *OutputError) Unwrap() error { return e.Err }
-
-// Full returns the snapshot's full name on dataset.
-func (s *Snapshot) Full(dataset string) string { return dataset + "@" + s.Name }
-
-// TXG returns createtxg as a number; 0 if it is absent.
-func (s *Snapshot) TXG() uint64 { return txg(s.CreateTXG) }
-
-// TXG returns createtxg as a number; 0 if it is absent.
-func (f *Facts) TXG() uint64 { return txg(f.CreateTXG) }
-
-func txg(s string) uint64 {
-	n, _ := strconv.ParseUint(s, 10, 64)
-	return n
-}

@@ -19,6 +19,12 @@ import (
 // absent. Only fields whose text is checked are known by name, so that a new field is
 // covered as soon as it exists.
 func fill(t *rapid.T, v reflect.Value, path string) {
+	if s, ok := v.Addr().Interface().(*Snapshot); ok {
+		var f SnapshotFields
+		fill(t, reflect.ValueOf(&f).Elem(), path)
+		*s = f.Snapshot()
+		return
+	}
 	for i := range v.NumField() {
 		f, ft := v.Field(i), v.Type().Field(i)
 		if ft.Anonymous {

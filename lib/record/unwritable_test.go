@@ -27,7 +27,10 @@ func TestUnwritable(t *testing.T) {
 		{"a value that is no UTF-8", func(r *Record) { r.MountPoint = "/\xff" }, "field mountpoint: ", true},
 		{"one further in", func(r *Record) { r.Steps = []Step{{Do: DoReceive}, {Do: DoReceive, Flags: []string{"-L", "\xff"}}} }, "field steps[1].flags[1]: ", true},
 		{"one beside a long list", func(r *Record) { r.Snapshots, r.MountPoint = long, "\xff" }, "field mountpoint: ", true},
-		{"one in a long list", func(r *Record) { r.Snapshots = append(long[:8:8], Snapshot{Name: "x", Holds: []string{"\xff"}}) }, "field snapshots[8].holds[0]: ", true},
+		{"one in a long list", func(r *Record) {
+			x := SnapshotFields{Name: "x", Holds: []string{"\xff"}}
+			r.Snapshots = append(long[:8:8], x.Snapshot())
+		}, "field snapshots[8].holds[0]: ", true},
 		{"a value that is no number", func(r *Record) { r.Results = []Result{{Do: DoReceive, Seconds: Ptr(math.NaN())}} }, "field results[0].seconds: ", true},
 		{"a value that is too long", func(r *Record) {
 			r.Steps = []Step{{Do: DoMark, Set: []string{"a:b=" + strings.Repeat("x", 9000)}}}

@@ -85,7 +85,7 @@ func (s *settings) UnmarshalFlag(list string) error {
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env) error {
-	all, bad, err := env.All(ctx)
+	all, bad, err := env.All(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -186,11 +186,13 @@ func isPin(tag, shared string, own chain.Pin) bool {
 func (s *side) noteHolds(shared string, own chain.Pin) {
 	for i := range s.snapshots {
 		e := &s.snapshots[i]
-		e.Holds, e.Held = s.tags[e.Name], nil
-		for _, tag := range e.Holds {
+		x := e.Rare()
+		x.Holds, x.Held = s.tags[e.Name], nil
+		for _, tag := range x.Holds {
 			if tag == shared || isPin(tag, shared, own) {
-				e.Held = append(e.Held, record.Held{Tag: tag})
+				x.Held = append(x.Held, record.Held{Tag: tag})
 			}
 		}
+		e.SetRare(x)
 	}
 }

@@ -165,8 +165,8 @@ func (l *outlook) side(list []record.Snapshot, goes []int64) prospect {
 // heldByOthers reports whether a snapshot has a hold that the backup will not release, as
 // far as the record says.
 func heldByOthers(s *record.Snapshot) bool {
-	if s.Holds != nil {
-		return len(s.Holds) > len(s.Held)
+	if x := s.Rare(); x.Holds != nil {
+		return len(x.Holds) > len(x.Held)
 	}
 	return s.UserRefs != nil && *s.UserRefs > 0
 }

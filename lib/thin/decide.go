@@ -106,8 +106,9 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 	}
 	clones := map[string]string{}
 	for i := range r.Snapshots {
-		if s := &r.Snapshots[i]; s.Needed != "" && s.GUID != "" {
-			clones[s.GUID] = s.Needed
+		s := &r.Snapshots[i]
+		if clone := s.Rare().Needed; clone != "" && s.GUID != "" {
+			clones[s.GUID] = clone
 		}
 	}
 	isOrigin := func(s *record.Snapshot) []string {

@@ -85,7 +85,8 @@ func simplified(r *record.Record) *record.Record {
 		out := make([]record.Snapshot, len(from))
 		for i := range from {
 			s := &from[i]
-			out[i] = record.Snapshot{Name: s.Name, GUID: guid(s.GUID), Needed: s.Needed, Virtual: s.Virtual}
+			out[i] = record.Snapshot{Name: s.Name, GUID: guid(s.GUID), Virtual: s.Virtual}
+			out[i].SetRare(record.Rare{Needed: s.Rare().Needed})
 			if at, ok := slices.BinarySearch(txgs, order(s)); ok && !s.Virtual && s.CreateTXG != "" {
 				out[i].CreateTXG = strconv.Itoa(at + 1)
 			}
@@ -127,7 +128,7 @@ func situation(sim *record.Record, course Course) string {
 			text(s.GUID)
 			text(s.CreateTXG)
 			flags := int64(0)
-			for bit, set := range []bool{s.UserRefs != nil, s.Virtual, s.Needed != ""} {
+			for bit, set := range []bool{s.UserRefs != nil, s.Virtual, s.Rare().Needed != ""} {
 				if set {
 					flags |= 1 << bit
 				}
@@ -178,7 +179,7 @@ func (f *Forecaster) simulate(r *record.Record, course Course) Fates {
 	}
 	r.Steps = nil
 	for i := range source.list {
-		source.list[i].Needed = "" // the first run makes the clone
+		source.list[i].SetRare(record.Rare{}) // the first run makes the clone
 	}
 	made := uint64(0)
 	for now := next - (next-f.rules.Now)/course.Run*course.Run; now <= f.until; now += course.Run {

@@ -98,7 +98,7 @@ type job struct {
 }
 
 func (o *options) run(ctx context.Context, env *cli.Env) error {
-	all, _, err := env.All(ctx)
+	all, _, err := env.All(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -322,7 +322,7 @@ func TestDocsRecordFields(t *testing.T) {
 	for heading, structs := range map[string][]any{
 		"The record":              {record.Record{}},
 		"Facts":                   {record.Facts{}},
-		"Snapshots and bookmarks": {record.Snapshot{}, record.Held{}},
+		"Snapshots and bookmarks": {record.SnapshotFields{}, record.Held{}},
 		"The snapshot made":       {record.Made{}},
 		"The target":              {record.Target{}, record.Resume{}},
 		"Steps":                   {record.Step{}},

@@ -28,17 +28,19 @@ func (h *Host) Fill(ctx context.Context, set []*record.Record, excluded func(ful
 		r.Snapshots, r.Bookmarks = []record.Snapshot{}, []record.Snapshot{}
 	}
 	o := ListOptions{Types: Snapshots | Bookmarks, Depth: 1}
+	var lists record.Collector
 	err = h.List(ctx, names, o, func(row Row) error {
 		r := byName[row.Dataset]
 		switch e := row.Entry(); {
 		case r == nil:
 		case row.Bookmark != "":
-			r.Bookmarks = append(r.Bookmarks, e)
+			lists.Bookmark(r, e)
 		case !excluded(e.Full(r.Name)):
-			r.Snapshots = append(r.Snapshots, e)
+			lists.Snapshot(r, e)
 		}
 		return nil
 	})
+	lists.End()
 	for _, r := range set {
 		SortByAge(r.Snapshots)
 		SortByAge(r.Bookmarks)

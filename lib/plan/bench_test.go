@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 
 // BenchmarkPlan measures all of zab-plan with the target's state in a file: datasets
 // with the given number of snapshots each, of which the target lacks the newest.
+// B/snapshot is the memory in use for each snapshot of either side.
 func BenchmarkPlan(b *testing.B) {
-	for _, size := range []struct{ datasets, snapshots int }{{1, 100}, {1, 10000}, {100, 100}, {1000, 100}} {
+	for _, size := range []struct{ datasets, snapshots int }{{1, 100}, {1, 10000}, {100, 100}, {1000, 10}, {1000, 100}} {
 		b.Run(fmt.Sprintf("%dx%d", size.datasets, size.snapshots), func(b *testing.B) {
 			var in, have bytes.Buffer
 			source, target := record.NewWriter(&in), record.NewWriter(&have)
@@ -49,17 +51,44 @@ func BenchmarkPlan(b *testing.B) {
 			}
 			b.SetBytes(int64(in.Len()))
 			b.ReportAllocs()
-			for b.Loop() {
+			run := func(out io.Writer) {
 				p := Program()
 				o := p.Options.(*Options)
 				if _, err := p.Parser().ParseArgs([]string{"--target-state", file, "--utc"}); err != nil {
 					b.Fatal(err)
 				}
-				env := &cli.Env{Program: "zab-plan", Common: &o.Common, Machine: &zfs.Machine{}, Stdin: bytes.NewReader(in.Bytes()), Stdout: io.Discard, Stderr: io.Discard, Now: time.Unix(now, 0)}
+				env := &cli.Env{Program: "zab-plan", Common: &o.Common, Machine: &zfs.Machine{}, Stdin: bytes.NewReader(in.Bytes()), Stdout: out, Stderr: io.Discard, Now: time.Unix(now, 0)}
 				if err := p.Run(context.Background(), env, []string{"vault"}); err != nil {
 					b.Fatal(err)
 				}
 			}
+			for b.Loop() {
+				run(io.Discard)
+			}
+			b.StopTimer()
+			m := liveHeap{before: heap()}
+			run(&m)
+			b.ReportMetric(float64(m.most)/float64(size.datasets*(2*size.snapshots-1)), "B/snapshot")
 		})
 	}
+}
+
+// liveHeap measures, when the first record is written, how much more memory is in use than
+// before. All records are in memory then.
+type liveHeap struct{ before, most int64 }
+
+func (m *liveHeap) Write(b []byte) (int, error) {
+	if m.most == 0 {
+		m.most = heap() - m.before
+	}
+	return len(b), nil
+}
+
+// heap returns the bytes in use.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // pools are emptied by the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

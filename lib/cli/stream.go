@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"zab/lib/record"
@@ -118,6 +120,14 @@ func (e *Env) All(ctx context.Context, got func(*record.Record)) (all []*record.
 			}
 			all = append(all, in.rec)
 		}
+	}
+}
+
+// SpareMemory is called by commands that keep all records: garbage may take only half as
+// much memory as they do, not as much again, unless the environment says otherwise.
+func SpareMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
 	}
 }
 

@@ -3,8 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -31,11 +29,7 @@ type run struct {
 }
 
 func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
-	if os.Getenv("GOGC") == "" {
-		// All records are held until the plan is made, so garbage may take only half as
-		// much memory as they do, not as much again.
-		debug.SetGCPercent(50)
-	}
+	cli.SpareMemory()
 	r := &run{o: o, env: env, host: env.Machine.Host(string(o.SSHTarget)), target: target, failed: map[*record.Record]bool{}}
 	listed := r.startListing(ctx, o.Excludes)
 	var bad, err error

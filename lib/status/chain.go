@@ -183,7 +183,7 @@ func read(ctx context.Context, in io.Reader) (all []*record.Record, err error) {
 	}
 	done := make(chan got, 1)
 	go func() {
-		all, err := record.NewReader(in).ReadAll()
+		all, err := readAll(in)
 		done <- got{all, err}
 	}()
 	select {
@@ -191,6 +191,21 @@ func read(ctx context.Context, in io.Reader) (all []*record.Record, err error) {
 		return g.all, g.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	}
+}
+
+func readAll(in io.Reader) (all []*record.Record, err error) {
+	for from := record.NewReader(in); ; {
+		r, err := from.Read()
+		switch {
+		case err == io.EOF:
+			return all, nil
+		case err != nil:
+			return all, err
+		case !r.Skip() && r.Type == record.TypeDataset:
+			r.ForgetLine() // it gets a status, so it is not written as it was read
+		}
+		all = append(all, r)
 	}
 }
 

@@ -138,6 +138,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 		_, err := fmt.Fprint(env.Stdout, pipeline.Text(o.wholePipeline(args)))
 		return err
 	}
+	cli.SpareMemory()
 	all, incomplete, err := o.records(ctx, env, args)
 	if err != nil {
 		return err

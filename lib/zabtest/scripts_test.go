@@ -83,31 +83,35 @@ func TestScripts(t *testing.T) {
 
 // slow has the scripts that take longest, with about how many seconds, so that all parts of
 // the scripts take about as long. A script that is not here takes usual seconds.
-var slow = map[string]int{"digest_equal": 110, "field_listing": 72, "ssh_cut": 62, "bookmarks": 60, "opt_safe": 60, "xfer_retry": 56, "opt_errors": 52,
-	"crypt_encrypt": 49, "crypt_none": 46, "clones": 44, "field_snapshots": 41, "budget_new": 41, "xfer_trouble": 40, "zab_programs": 40, "cache": 40,
-	"crypt_decrypt": 37, "aside_raw": 35, "aside_killed": 35, "xfer_resume": 34, "jobs": 33, "field_identity": 32, "zab_remote": 31, "crypt_change": 30}
+var slow = map[string]int{"digest_equal": 120, "bookmarks": 74, "field_listing": 72, "opt_safe": 66, "zab_programs": 40, "ssh_cut": 40, "opt_errors": 20,
+	"xfer_retry": 44, "crypt_encrypt": 36, "clones": 44, "budget_new": 41, "crypt_none": 38, "cache": 40, "crypt_decrypt": 34, "field_snapshots": 36,
+	"aside_raw": 22, "aside_killed": 35, "field_identity": 32, "zab_remote": 31, "crypt_change": 30, "jobs": 26, "aside_base": 29, "missing_states": 28,
+	"two_hosts": 28, "holds_together": 28, "xfer_trouble": 22, "field_written": 27, "hold_before_send": 26, "crypt_tree": 26, "aside_killed_full": 26,
+	"field_killed": 25, "xfer_resume": 22, "relay_rotate": 24}
 
-const usual = 15
+const usual = 13
+
+// What the first and the last part have besides scripts, in seconds; see contrib/make/test.
+const (
+	monthsTime  = 50 // the first
+	tortureTime = 76 // the last, with the proofs
+)
 
 // shardOf returns the k-th of n parts, as "k/n" says, of the scripts in a directory. The
-// slowest script goes to the first part, and each further one to the part that takes the
-// shortest time so far. The slowest come last, since of tests that may run in parallel the
-// last usually begin first.
+// slowest script goes to the part that takes the shortest time so far, and so does each
+// further one. The slowest come last, since of tests that may run in parallel the last
+// usually begin first.
 func shardOf(dir, shard string) (part []string, err error) {
-	var k, n int
-	if _, err := fmt.Sscanf(shard, "%d/%d", &k, &n); err != nil || k < 1 || k > n {
-		return nil, fmt.Errorf("-shard %q is not a part such as 1/2", shard)
+	k, n, err := parseShard(shard)
+	if err != nil {
+		return nil, err
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		return nil, fmt.Errorf("no scripts in %s: %v", dir, err)
 	}
-	seconds := func(file string) int {
-		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
-		return cmp.Or(slow[name], usual)
-	}
 	slices.SortStableFunc(files, func(a, b string) int { return seconds(b) - seconds(a) })
-	load := make([]int, n)
+	load := otherLoad(n)
 	for _, f := range files {
 		i := slices.Index(load, slices.Min(load))
 		load[i] += seconds(f)
@@ -117,6 +121,26 @@ func shardOf(dir, shard string) (part []string, err error) {
 	}
 	slices.Reverse(part)
 	return part, nil
+}
+
+func parseShard(shard string) (k, n int, err error) {
+	if _, err := fmt.Sscanf(shard, "%d/%d", &k, &n); err != nil || k < 1 || k > n {
+		return 0, 0, fmt.Errorf("-shard %q is not a part such as 1/2", shard)
+	}
+	return k, n, nil
+}
+
+// seconds returns about how long a script takes.
+func seconds(file string) int {
+	return cmp.Or(slow[strings.TrimSuffix(filepath.Base(file), ".txtar")], usual)
+}
+
+// otherLoad returns the seconds that each of n parts takes without scripts.
+func otherLoad(n int) []int {
+	load := make([]int, n)
+	load[0] += monthsTime
+	load[n-1] += tortureTime
+	return load
 }
 
 // condition decides the conditions of scripts: [zfs], [snapshots_changed], [many].

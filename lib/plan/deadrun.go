@@ -155,8 +155,9 @@ func (p *planner) putRight(d *draft) []record.Step {
 	}
 	base := t.Snapshots[d.base.Target]
 	hold(record.SideTarget, t.Name, base.Name, base.GUID)
-	steps = append(steps, p.letGo(d, func(side, guid string) bool {
-		return guid == d.base.GUID && onSource || side == record.SideTarget && guid == base.GUID
+	steps = append(steps, p.letGo(d, func(side string, s *record.Snapshot) bool {
+		return s.GUID == d.base.GUID && onSource || side == record.SideTarget && s.GUID == base.GUID ||
+			side == record.SideSource && s.TXG() > d.base.TXG
 	})...)
 	if len(steps) == 0 {
 		// The holds are right already. A step that changes nothing makes zab-xfer note
@@ -171,8 +172,9 @@ func (p *planner) putRight(d *draft) []record.Step {
 // letGo returns the steps that release snapshots which are still held for this target,
 // as the pin shows, and are not needed. The shared tag is released with the pin if
 // nobody else holds the snapshot, because it does not say for which target it is (P1).
-// stays reports whether a snapshot is still needed.
-func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.Step {
+// stays reports whether a snapshot is still needed. One of the source that is newer than the
+// base must stay: another run to the same target may be about to send it.
+func (p *planner) letGo(d *draft, stays func(side string, s *record.Snapshot) bool) []record.Step {
 	if d.leftHolds == nil {
 		return nil
 	}
@@ -188,7 +190,7 @@ func (p *planner) letGo(d *draft, stays func(side, guid string) bool) []record.S
 			own := func(tag string) bool {
 				return tag == t.Pin || tag == mine.Former() || of.side == record.SideTarget && mine.OfCopy(tag)
 			}
-			if !slices.ContainsFunc(has, own) || stays(of.side, s.GUID) {
+			if !slices.ContainsFunc(has, own) || stays(of.side, s) {
 				continue
 			}
 			others := slices.ContainsFunc(has, func(tag string) bool { return tag != d.hold && !own(tag) })

@@ -49,7 +49,9 @@ func (p *planner) holds(d *draft) []record.Step {
 		stays[old.GUID] = true
 		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID, slices.Concat(tags, target))
 	}
-	return append(steps, p.letGo(d, func(_, guid string) bool { return stays[guid] })...)
+	return append(steps, p.letGo(d, func(side string, s *record.Snapshot) bool {
+		return stays[s.GUID] || side == record.SideSource && s.TXG() > to.TXG()
+	})...)
 }
 
 // holdAgain returns the steps, for a record with nothing to send, that hold the base

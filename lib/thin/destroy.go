@@ -188,17 +188,24 @@ func guids(list []record.Snapshot) map[string]string {
 // release leaves such holds. Holds for another target, such as a disk that is away, stay
 // (P1), and so do zfs-autobackup's own, which do not say for which target they stand. It
 // returns the full names of the snapshots that are free of holds now.
+//
+// A hold on a snapshot that is newer than the base is no leftover to be released: another
+// run to the same target may have put it, which is at work or has moved the base since the
+// snapshots were listed (P1). It goes when the base has moved past it.
 func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask, now map[string]record.Snapshot) (map[string]bool, error) {
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
 	copies := map[string]bool{} // the snapshots of the target
+	newer := map[string]bool{}  // those newer than the base
 	for _, o := range list {
 		if o.r.Target == nil || o.r.Target.OwnTag() == "" || o.r.Type != record.TypeDataset {
 			continue
 		}
+		older := o.olderThanBase()
 		for _, n := range o.doomed {
 			full := o.dataset + "@" + n
 			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
+				newer[full] = !older(&s)
 				held = append(held, full)
 				pin[full] = o.r.Target.OwnTag()
 				copies[full] = o.list == &o.r.Target.Snapshots
@@ -223,7 +230,7 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask,
 	noteWaits(list, holders, pin, tag, copies)
 	for _, h := range holders {
 		switch {
-		case isPin(pin[h.Snapshot], h.Tag, copies[h.Snapshot]):
+		case isPin(pin[h.Snapshot], h.Tag, copies[h.Snapshot]) && !newer[h.Snapshot]:
 			pinned[h.Snapshot] = append(pinned[h.Snapshot], h.Tag)
 		case h.Tag == tag[h.Snapshot]:
 		default:
@@ -268,6 +275,18 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask,
 		}
 	}
 	return free, ctxCause(ctx)
+}
+
+// olderThanBase returns a function that reports whether a snapshot of the task's dataset is
+// the base, which goes only where a bookmark stands for it, or older.
+func (o *pruneTask) olderThanBase() func(*record.Snapshot) bool {
+	t := o.r.Target
+	base, has := chain.Find(o.r.Snapshots, o.r.Bookmarks, t.Snapshots)
+	txg := base.TXG
+	if has && o.list == &t.Snapshots {
+		txg = t.Snapshots[base.Target].TXG()
+	}
+	return func(s *record.Snapshot) bool { return has && s.TXG() <= txg }
 }
 
 // withPool adds the guid of the target's pool to those of the pins, by snapshot, that

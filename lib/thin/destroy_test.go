@@ -339,6 +339,26 @@ func TestLeftHoldsNothingSent(t *testing.T) {
 	}
 }
 
+// P1: this target's pin on a snapshot newer than the base may be that of another run to it,
+// which has held what it sends, or has moved the base since the snapshots were listed.
+func TestHoldsOfAnotherRun(t *testing.T) {
+	p := newPool(t)
+	r := both("tank/a", "9! 8 7! 6", "8")
+	p.has(t, r)
+	asListed(r)
+	r.Target.Pin = "zfs_autobackup:b:77"
+	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
+	p.held(t, hold(ours(9), "zfs_autobackup:b:77")+hold(ours(7), "zfs_autobackup:b:77"))
+	out, _, stderr := run(t, "--keep-source=1", lines(t, r))
+	want := []string{"release zfs_autobackup:b tank/a@" + ours(9), "release zfs_autobackup:b:77 tank/a@" + ours(9), "destroy tank/a@" + ours(9)}
+	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
+		t.Errorf("%q, %s", got, stderr)
+	}
+	if v := verdict(t, out[0].Thin.Source, ours(7)); !v.Keep || v.Why[0] != "held" || len(out[0].Thin.Waits) != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
 func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 	p := newPool(t)
 	r := both("tank/a", "9! 8! 7! 6! 5", "5")

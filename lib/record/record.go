@@ -333,9 +333,9 @@ type Step struct {
 	Bytes *int64 `json:"bytes,omitzero"`
 	// OnlyRead: roll back only if nothing but access times has changed.
 	OnlyRead bool `json:"only_read,omitzero"`
-	// IfHeld: release only tags that the snapshot has, and the tag that all targets share
-	// only if no other target's tag is on it; in a run without holds, an impossible
-	// release is not an error.
+	// IfHeld: release only tags that the snapshot has. In a run without holds, the tag
+	// that all targets share is released only if no other target's tag is on the
+	// snapshot, and an impossible release is not an error.
 	IfHeld bool `json:"if_held,omitzero"`
 	// Undo is which changes may be rolled back if the receive finds the target modified,
 	// by writes that were not yet on disk when the plan was made: UndoChanges or

@@ -364,9 +364,10 @@ func (j *job) setTags(s *record.Step, found map[string][]string) {
 	j.tags[sided{s.Side, full}] = found[full]
 }
 
-// letsGo reports whether an IfHeld step is to release its tag. The shared tag stays if
-// the pin of another target is on the snapshot, since the shared tag may stand for that
-// target (P1), and if the tags are not known.
+// letsGo reports whether an IfHeld step is to release its tag. In a run without holds the
+// shared tag stays if the pin of another target is on the snapshot, since the shared tag may
+// stand for that target (P1), and if the tags are not known. In other runs it goes, as the
+// pin does: the other target has a pin of its own, and may have noted that it needs no more.
 func (j *job) letsGo(s *record.Step) bool {
 	// On the source, a pin with the guid of another pool may be for the disk that the
 	// target was split off from.
@@ -387,7 +388,7 @@ func (j *job) letsGo(s *record.Step) bool {
 		_, _, pin := chain.PinTarget(tag, s.Tag)
 		return pin && !own(tag)
 	})
-	return slices.Contains(tags, s.Tag) && !others
+	return slices.Contains(tags, s.Tag) && (!others || j.r.Target.Pin != "")
 }
 
 // wouldRelease reports, for a dry run, whether a run would release the tag of an IfHeld

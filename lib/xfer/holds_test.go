@@ -216,7 +216,7 @@ func alone(from, fromGUID, to, toGUID string) *record.Record {
 // base that it has held with the pin alone is not looked at (P4).
 func TestSharedHold(t *testing.T) {
 	const shared = "zfs_autobackup:b"
-	p := newHeldPool(t, hold("src/a@old", shared, ownTag)+hold("dst/a@old", shared), "")
+	p := newHeldPool(t, hold("src/a@old", shared, ownTag, "zfs_autobackup:b:78")+hold("dst/a@old", shared), "")
 	run := func(r *record.Record) (did []string, looked bool) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(p.dir, "log"), nil, 0o600); err != nil {

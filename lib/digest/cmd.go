@@ -18,6 +18,7 @@ import (
 
 	"zab/lib/cli"
 	"zab/lib/dataset"
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 	"zab/lib/sendstream"
 	"zab/lib/stream"
@@ -25,11 +26,12 @@ import (
 )
 
 type options struct {
-	Objects bool         `long:"objects" description:"Print a line for each object, or name of a file, too"`
-	Files   bool         `long:"files" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
-	Base    *uint64      `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
-	Rate    stream.Size  `long:"rate" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second, such as 10M"`
-	Every   cli.Duration `long:"progress-every" value-name:"DURATION" unquote:"false" default:"0" description:"Print a line this often in which something was read, such as 10s; 0 is never"`
+	Objects bool          `long:"objects" description:"Print a line for each object, or name of a file, too"`
+	Files   bool          `long:"files" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
+	Hash    hashfunc.Func `long:"hash" value-name:"FUNCTION" default:"sha256" unquote:"false" description:"Hash function of all digests: sha256, or blake3, which is faster where the processor has no instructions for SHA-256"`
+	Base    *uint64       `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
+	Rate    stream.Size   `long:"rate" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second, such as 10M"`
+	Every   cli.Duration  `long:"progress-every" value-name:"DURATION" unquote:"false" default:"0" description:"Print a line this often in which something was read, such as 10s; 0 is never"`
 	cli.Basic
 }
 
@@ -84,7 +86,7 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 	w := newLines(env.Stdout)
 	out := json.NewEncoder(w)
 	out.SetEscapeHTML(false)
-	how := streamsum.Options{Base: math.MaxUint64}
+	how := streamsum.Options{Hash: o.Hash, Base: math.MaxUint64}
 	if o.Base != nil {
 		how.Base = *o.Base
 	}

@@ -27,6 +27,7 @@ func (o *options) files(ctx context.Context, env *cli.Env, name string) error {
 		limiter = stream.NewLimiter(int64(o.Rate))
 	}
 	how := filetree.Options{
+		Hash: o.Hash,
 		Took: func(n int) error {
 			p.add(n)
 			if limiter != nil && !limiter.Take(n, ctx.Done()) {

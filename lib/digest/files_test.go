@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"zab/lib/cli"
+	"zab/lib/sendstream/streamtest"
+	"zab/lib/streamsum"
 	"zab/lib/zfs"
 )
 
@@ -33,6 +35,33 @@ func TestCheck(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", args, err)
 		}
+	}
+}
+
+// The option --hash is that of all digests of a stream, and of the line.
+func TestHash(t *testing.T) {
+	data := streamtest.Recorded(t, "../sendstream/testdata/plain.gz")
+	seen := map[string]bool{}
+	for _, c := range []struct{ args, algorithm string }{{"--objects", "sha256"}, {"--objects --hash=sha256", "sha256"}, {"--objects --hash=blake3", "blake3"}} {
+		p := Program()
+		if _, err := p.Parser().ParseArgs(strings.Fields(c.args)); err != nil {
+			t.Fatal(err)
+		}
+		o := p.Options.(*options)
+		var out bytes.Buffer
+		env := &cli.Env{Program: "zab-digest", Common: &cli.Common{}, Machine: &zfs.Machine{}, Stdin: bytes.NewReader(data), Stdout: &out}
+		if err := p.Run(context.Background(), env, nil); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		l, err := streamsum.ParseLine(lines[len(lines)-1], o.Hash)
+		if err != nil || len(lines) != 9 || l.Algorithm != c.algorithm {
+			t.Errorf("%s: %v\n%s", c.args, err, out.String())
+		}
+		seen[out.String()] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("%d different outputs", len(seen))
 	}
 }
 

@@ -12,7 +12,6 @@
 package filetree
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -21,13 +20,11 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/hashfunc"
 )
 
 // Version is that of the form that is digested. zab-digest(8) describes it.
 const Version = 1
-
-// Algorithm is the hash function of all digests.
-const Algorithm = "sha256"
 
 // The kinds of entries.
 const (
@@ -201,12 +198,12 @@ type Line struct {
 
 // NewLine returns the line of a tree that was read.
 func NewLine(name, guid, xattr, acltype string, r Result) Line {
-	return Line{"files", Version, Algorithm, name, guid, xattr, acltype, r.Entries, r.Bytes, r.Digest.String()}
+	return Line{"files", Version, r.Hash.String(), name, guid, xattr, acltype, r.Entries, r.Bytes, r.Digest.String()}
 }
 
 // ParseLine parses a line that zab-digest --files printed. A digest of another form than this
-// version computes is an error.
-func ParseLine(text string) (l Line, err error) {
+// version computes, or with another hash function, is an error.
+func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
 		return Line{}, fmt.Errorf("it is not the digest of files: %w", err)
 	}
@@ -214,8 +211,8 @@ func ParseLine(text string) (l Line, err error) {
 	switch {
 	case l.Type != "files":
 		return Line{}, fmt.Errorf("it is not the digest of files: its type is %.40q", l.Type)
-	case l.Version != Version || l.Algorithm != Algorithm:
-		return Line{}, fmt.Errorf("zab-digest there computes version %d with %.40q, and this version of zab version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, Algorithm)
+	case l.Version != Version || l.Algorithm != hash.String():
+		return Line{}, fmt.Errorf("zab-digest there computes version %d with %.40q, and this version of zab version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, hash)
 	case err != nil || len(sum) != len(Sum{}):
 		return Line{}, fmt.Errorf("%.100q is not a digest", l.Digest)
 	case l.Entries < 1 || l.Bytes < 0:
@@ -228,7 +225,7 @@ func ParseLine(text string) (l Line, err error) {
 }
 
 // Sum is a digest.
-type Sum [sha256.Size]byte
+type Sum [hashfunc.Size]byte
 
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
 
@@ -238,11 +235,14 @@ type Result struct {
 	Entries int64
 	// Bytes is the length of the contents of all files.
 	Bytes  int64
+	Hash   hashfunc.Func
 	Digest Sum
 }
 
 // Options are what a Read does besides.
 type Options struct {
+	// Hash computes all digests.
+	Hash hashfunc.Func
 	// Each, if set, is called for each entry in the order of the tree. Its error ends the
 	// reading.
 	Each func(*Entry) error

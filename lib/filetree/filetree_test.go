@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"zab/lib/hashfunc"
 )
 
 func TestEscape(t *testing.T) {
@@ -88,13 +90,13 @@ func TestDifference(t *testing.T) {
 
 func TestParseLine(t *testing.T) {
 	good := `{"type":"files","version":1,"algorithm":"sha256","name":"a@b","guid":"5","xattr":"on","acltype":"off","entries":1,"bytes":0,"digest":"` + strings.Repeat("0", 64) + `"}`
-	if l, err := ParseLine(good); err != nil || l.GUID != "5" || l.XAttr != "on" {
+	if l, err := ParseLine(good, hashfunc.SHA256); err != nil || l.GUID != "5" || l.XAttr != "on" {
 		t.Errorf("%+v, %v", l, err)
 	}
-	for _, c := range [][2]string{{`"files"`, `"digest"`}, {`"version":1`, `"version":2`}, {"sha256", "md5"}, {`"5"`, `"0"`}, {`"5"`, `"x"`},
+	for _, c := range [][2]string{{`"files"`, `"digest"`}, {`"version":1`, `"version":2`}, {"sha256", "md5"}, {"sha256", "blake3"}, {`"5"`, `"0"`}, {`"5"`, `"x"`},
 		{`"entries":1`, `"entries":0`}, {`"bytes":0`, `"bytes":-1`}, {"000", "0"}, {"}", ""}} {
 		bad := strings.Replace(good, c[0], c[1], 1)
-		if l, err := ParseLine(bad); err == nil {
+		if l, err := ParseLine(bad, hashfunc.SHA256); err == nil {
 			t.Errorf("%s: %+v", bad, l)
 		}
 	}

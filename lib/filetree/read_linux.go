@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -17,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"zab/lib/hashfunc"
 )
 
 // Read reads the tree below a directory and returns its digest. It needs /proc, for the
@@ -24,25 +25,27 @@ import (
 //
 // The tree must not change meanwhile; a change that is noticed is an error.
 func Read(ctx context.Context, top *os.File, o Options) (Result, error) {
-	t := &tree{ctx: ctx, o: o, top: top, hash: sha256.New(), buffer: make([]byte, 1<<20), left: cmp.Or(o.Names, maxNames), links: map[uint64]*links{}}
+	t := &tree{ctx: ctx, o: o, top: top, hash: o.Hash.New(), content: o.Hash.New(), buffer: make([]byte, 1<<20), left: cmp.Or(o.Names, maxNames), links: map[uint64]*links{}}
 	if err := t.read(); err != nil {
 		return Result{}, err
 	}
 	t.hash.Sum(t.res.Digest[:0])
+	t.res.Hash = o.Hash
 	return t.res, nil
 }
 
 // tree is the state of a Read.
 type tree struct {
-	ctx    context.Context
-	o      Options
-	top    *os.File
-	hash   hash.Hash
-	res    Result
-	buffer []byte
-	left   int64 // bytes that further names may take
-	dev    uint64
-	links  map[uint64]*links // by inode
+	ctx     context.Context
+	o       Options
+	top     *os.File
+	hash    hash.Hash
+	content hash.Hash // of one file after the other
+	res     Result
+	buffer  []byte
+	left    int64 // bytes that further names may take
+	dev     uint64
+	links   map[uint64]*links // by inode
 }
 
 // links is a file with several names.
@@ -259,7 +262,7 @@ func (t *tree) entry(dir *os.File, name, path string, st *unix.Statx_t) error {
 		e.Device = fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor)
 	}
 	if err == nil {
-		e.Attributes, err = attributes(dir, cmp.Or(name, "."))
+		e.Attributes, err = attributes(dir, cmp.Or(name, "."), t.o.Hash)
 	}
 	if err != nil {
 		if t.ctx.Err() != nil {
@@ -327,7 +330,7 @@ func (t *tree) file(dir *os.File, name string, e *Entry, st *unix.Statx_t) error
 		return errChanged
 	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // only for speed
-	h := sha256.New()
+	t.content.Reset()
 	for {
 		n, err := 0, error(nil)
 		err = again(func() (err error) { n, err = unix.Read(int(f.Fd()), t.buffer); return err })
@@ -337,7 +340,7 @@ func (t *tree) file(dir *os.File, name string, e *Entry, st *unix.Statx_t) error
 		if n <= 0 {
 			break
 		}
-		h.Write(t.buffer[:n])
+		t.content.Write(t.buffer[:n])
 		e.Size += int64(n)
 		t.res.Bytes += int64(n)
 		if t.o.Took != nil {
@@ -352,7 +355,7 @@ func (t *tree) file(dir *os.File, name string, e *Entry, st *unix.Statx_t) error
 	if uint64(e.Size) != st.Size {
 		return errChanged
 	}
-	e.Content = hex.EncodeToString(h.Sum(nil))
+	e.Content = hex.EncodeToString(t.content.Sum(nil))
 	return nil
 }
 
@@ -372,7 +375,7 @@ func readLink(dir *os.File, name string, st *unix.Statx_t) (string, error) {
 //
 // The kernel is told the directory below /proc, because there is no call for a name in an
 // open directory before Linux 6.13, and what is no file or directory must not be opened.
-func attributes(dir *os.File, name string) (string, error) {
+func attributes(dir *os.File, name string, sum hashfunc.Func) (string, error) {
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 	b, err := grown(func(b []byte) (int, error) { return unix.Llistxattr(path, b) })
 	switch {
@@ -386,7 +389,7 @@ func attributes(dir *os.File, name string) (string, error) {
 	}
 	names := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 	slices.Sort(names)
-	h := sha256.New()
+	h := sum.New()
 	add := func(b []byte) {
 		_ = binary.Write(h, binary.LittleEndian, uint64(len(b)))
 		h.Write(b)

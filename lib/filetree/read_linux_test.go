@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"zab/lib/hashfunc"
 )
 
 // tree returns the entries below a directory, and the digest.
@@ -23,7 +25,7 @@ func treeOf(t *testing.T, dir string, o Options) (list []Entry, res Result, err 
 		t.Fatal(err)
 	}
 	defer top.Close()
-	h := sha256.New()
+	h := o.Hash.New()
 	o.Each = func(e *Entry) error {
 		list = append(list, *e)
 		if parsed, err := ParseEntry(e.String()); err != nil || parsed != *e {
@@ -89,12 +91,27 @@ func TestRead(t *testing.T) {
 	must(t, os.Chmod(b, 0o755))
 	fill(t, a)
 	fill(t, b)
-	list, one, err := treeOf(t, a, Options{})
+	_, same, err := treeOf(t, a, Options{})
 	must(t, err)
 	_, two, err := treeOf(t, b, Options{})
 	must(t, err)
-	if one != two || one.Bytes != 3<<20+5+1 {
-		t.Errorf("%+v, %+v", one, two)
+	if same != two || same.Bytes != 3<<20+5+1 {
+		t.Errorf("%+v, %+v", same, two)
+	}
+	// another hash function is that of all digests
+	attributes := unix.Setxattr(filepath.Join(a, "sub/file"), "user.a", []byte("b"), 0) == nil
+	list, one, err := treeOf(t, a, Options{})
+	must(t, err)
+	others, three, err := treeOf(t, a, Options{Hash: hashfunc.BLAKE3})
+	must(t, err)
+	if three.Digest == one.Digest || NewLine("a@b", "1", "on", "off", three).Algorithm != "blake3" || len(others) != len(list) {
+		t.Errorf("%+v", three)
+	}
+	for i, e := range others {
+		sum := hashfunc.BLAKE3.Sum([]byte("hello"))
+		if e.Path == "sub/file" && (e.Content != hex.EncodeToString(sum[:]) || attributes && (e.Attributes == "" || e.Attributes == list[i].Attributes)) {
+			t.Errorf("%+v, %+v", e, list[i])
+		}
 	}
 	have := map[string]Entry{}
 	for _, e := range list {

@@ -300,8 +300,10 @@ func (v *observer) checkRead(c *call, where func(string) string) (known bool, wh
 	case "date +%s":
 		return true, ""
 	case "zab-digest stream":
-		if s := c.opt("-"); s != "" && !digestOption.MatchString(s) {
-			return true, "the option --" + s
+		for _, s := range c.opts["-"] {
+			if !digestOption.MatchString(s) {
+				return true, "the option --" + s
+			}
 		}
 		return true, ""
 	case "zfs list", "zfs holds", "zfs diff":
@@ -379,7 +381,7 @@ var (
 	otherValue   = regexp.MustCompile(`^[A-Za-z0-9_.:,+-]{1,200}$`)
 	asideName    = regexp.MustCompile(`_diverged-[0-9]{14}(-[0-9]+)?$`)
 	tagValue     = regexp.MustCompile(`^zfs_autobackup:b1(:[0-9]{1,20}(\.[0-9]{1,20})?)?$`)
-	digestOption = regexp.MustCompile(`^base-last=[0-9]{1,20}$`)
+	digestOption = regexp.MustCompile(`^(base-last=[0-9]{1,20}|hash=blake3)$`)
 	propName     = regexp.MustCompile(`^[a-z][a-z0-9_:.-]*$`)
 )
 

@@ -79,6 +79,8 @@ type Verify struct {
 	// Digest is the digest of both streams, or of the files of both sides, in hexadecimal;
 	// absent if they differ.
 	Digest string `json:"digest,omitzero"`
+	// Algorithm is the hash function of the digest, a name of hashfunc.
+	Algorithm string `json:"algorithm,omitzero"`
 	// Bytes is the length of the source's stream, or of the contents of its files; Seconds
 	// the duration of the comparison.
 	Bytes   *int64   `json:"bytes,omitzero"`

@@ -7,10 +7,8 @@ import (
 	"strconv"
 
 	"zab/lib/dataset"
+	"zab/lib/hashfunc"
 )
-
-// Algorithm is the hash function of the digest.
-const Algorithm = "sha256"
 
 // Line is a Result as zab-digest prints it; zab-digest(8) describes the fields.
 type Line struct {
@@ -31,7 +29,7 @@ type Line struct {
 
 // Line returns the result as zab-digest prints it.
 func (r *Result) Line() Line {
-	l := Line{Type: "digest", Version: Version, Algorithm: Algorithm, Name: r.Name, GUID: strconv.FormatUint(r.GUID, 10),
+	l := Line{Type: "digest", Version: Version, Algorithm: r.Hash.String(), Name: r.Name, GUID: strconv.FormatUint(r.GUID, 10),
 		Kind: "filesystem", Raw: r.Raw, Objects: r.Objects, Last: r.Last, Bytes: r.Bytes, Stream: r.Stream, Digest: r.Digest.String()}
 	if r.Volume {
 		l.Kind = "volume"
@@ -43,8 +41,8 @@ func (r *Result) Line() Line {
 }
 
 // ParseLine parses a line that another host's zab-digest printed. A digest of another form
-// than this version computes is an error.
-func ParseLine(text string) (l Line, err error) {
+// than this version computes, or with another hash function, is an error.
+func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
 		return Line{}, fmt.Errorf("it is not the line of a digest: %w", err)
 	}
@@ -61,8 +59,8 @@ func ParseLine(text string) (l Line, err error) {
 	switch {
 	case l.Type != "digest":
 		return Line{}, fmt.Errorf("it is not the line of a digest: its type is %.40q", l.Type)
-	case l.Version != Version || l.Algorithm != Algorithm:
-		return Line{}, fmt.Errorf("zab-digest there computes version %d with %.40q, and this version of zab version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, Algorithm)
+	case l.Version != Version || l.Algorithm != hash.String():
+		return Line{}, fmt.Errorf("zab-digest there computes version %d with %.40q, and this version of zab version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, hash)
 	case err != nil || len(sum) != len(Sum{}):
 		return Line{}, fmt.Errorf("%.100q is not a digest", l.Digest)
 	case l.Stream < 0 || l.Bytes < 0 || l.Objects < 0:

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"zab/lib/hashfunc"
 	"zab/lib/sendstream"
 )
 
@@ -17,13 +18,19 @@ func TestLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := string(b)
-	if l, err := ParseLine(good); err != nil || l != r.Line() {
+	if l, err := ParseLine(good, hashfunc.SHA256); err != nil || l != r.Line() {
 		t.Errorf("%s: %+v, %v", good, l, err)
+	}
+	r.Hash = hashfunc.BLAKE3
+	b, _ = json.Marshal(r.Line())
+	if l, err := ParseLine(string(b), hashfunc.BLAKE3); err != nil || l.Algorithm != "blake3" {
+		t.Errorf("%s: %+v, %v", b, l, err)
 	}
 	for _, c := range []struct{ old, new string }{
 		{`"type":"digest"`, `"type":"object"`},
 		{`"version":1`, `"version":2`},
 		{`"sha256"`, `"md5"`},
+		{`"sha256"`, `"blake3"`},
 		{`"guid":"7"`, `"guid":"-7"`},
 		{`"from_guid":"6"`, `"from_guid":"x"`},
 		{`"stream":1000`, `"stream":-1`},
@@ -33,7 +40,7 @@ func TestLine(t *testing.T) {
 		{good, ``},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
-		if l, err := ParseLine(text); err == nil || text == good {
+		if l, err := ParseLine(text, hashfunc.SHA256); err == nil || text == good {
 			t.Errorf("%s: %+v", text, l)
 		}
 	}

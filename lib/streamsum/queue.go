@@ -1,11 +1,12 @@
 package streamsum
 
 import (
-	"crypto/sha256"
 	"hash"
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"zab/lib/hashfunc"
 )
 
 // queue computes the digests of pieces on all processors, and does what is to be done with
@@ -28,7 +29,7 @@ type task struct {
 	do    func(*task) error
 }
 
-func newQueue() *queue {
+func newQueue(sum hashfunc.Func) *queue {
 	workers := min(runtime.GOMAXPROCS(0), 8)
 	n := 2*workers + 2
 	q := &queue{idle: make(chan *task, n), work: make(chan *task, n), order: make(chan *task, 64), done: make(chan struct{})}
@@ -38,7 +39,7 @@ func newQueue() *queue {
 	for range workers {
 		go func() {
 			for t := range q.work {
-				t.sum = sha256.Sum256(t.piece)
+				t.sum = sum.Sum(t.piece)
 				t.ready.Done()
 			}
 		}()

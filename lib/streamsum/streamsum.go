@@ -15,7 +15,6 @@
 package streamsum
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -23,8 +22,10 @@ import (
 	"hash"
 	"io"
 	"math"
+	"sync"
 
 	"zab/lib/dataset"
+	"zab/lib/hashfunc"
 	"zab/lib/sendstream"
 )
 
@@ -42,7 +43,7 @@ const (
 )
 
 // Sum is a digest.
-type Sum [sha256.Size]byte
+type Sum [hashfunc.Size]byte
 
 // String returns the digest in hexadecimal.
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
@@ -58,6 +59,7 @@ type Result struct {
 	Bytes int64
 	// Stream is the length of the stream in bytes.
 	Stream int64
+	Hash   hashfunc.Func
 	Digest Sum
 }
 
@@ -74,6 +76,8 @@ type Object struct {
 
 // Options say how to read a stream.
 type Options struct {
+	// Hash computes all digests.
+	Hash hashfunc.Func
 	// Base is the highest number of an object in the base of an increment, or
 	// math.MaxUint64 if it is not known. What an increment says of free objects after it is
 	// left out: files that were created and removed since the base leave it on the source
@@ -91,7 +95,7 @@ func Read(in io.Reader, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	d := &digester{r: r, o: o, all: sha256.New(), queue: newQueue()}
+	d := &digester{r: r, o: o, all: o.Hash.New(), queue: newQueue(o.Hash)}
 	err = d.read()
 	if e := d.queue.close(); e != nil {
 		return Result{}, e
@@ -99,7 +103,7 @@ func Read(in io.Reader, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	d.res.Header, d.res.Stream = r.Header, r.Offset()
+	d.res.Header, d.res.Stream, d.res.Hash = r.Header, r.Offset(), o.Hash
 	d.all.Sum(d.res.Digest[:0])
 	return d.res, nil
 }
@@ -114,6 +118,7 @@ type digester struct {
 	queue *queue
 	res   Result
 	all   hash.Hash
+	spare sync.Pool // of hashes of objects: those of BLAKE3 take 10 KiB
 
 	now  *object // the one that records are about, nil between objects
 	next uint64  // objects with lower numbers were dealt with
@@ -208,7 +213,7 @@ func (d *digester) object(rec *sendstream.Record) error {
 	case d.r.Header.Raw && (number < d.block.from || number >= d.block.to):
 		return d.fail("object %d is not in the block of objects before it", number)
 	}
-	o := &object{Object: Object{Number: number, Type: rec.U32(16)}, hash: sha256.New(), end: math.MaxUint64}
+	o := &object{Object: Object{Number: number, Type: rec.U32(16)}, hash: d.newHash(), end: math.MaxUint64}
 	d.now, d.next = o, number+slots
 	d.res.Objects, d.res.Last = d.res.Objects+1, number
 
@@ -230,6 +235,16 @@ func (d *digester) object(rec *sendstream.Record) error {
 	// What pads the buffer to a multiple of eight bytes says nothing.
 	d.entry(o.hash, b[:n+int(bonus)])
 	return nil
+}
+
+// newHash returns the hash for an object.
+func (d *digester) newHash() hash.Hash {
+	h, ok := d.spare.Get().(hash.Hash)
+	if !ok {
+		return d.o.Hash.New()
+	}
+	h.Reset()
+	return h
 }
 
 // freeObjects digests that objects are no more; adjacent ranges are joined.
@@ -445,6 +460,7 @@ func (d *digester) closeObject() {
 	d.settle(o)
 	d.queue.do(func() error {
 		o.hash.Sum(o.Digest[:0])
+		d.spare.Put(o.hash)
 		d.all.Write(entry(o.Digest[:], 'N', o.Number))
 		if d.o.Each == nil {
 			return nil

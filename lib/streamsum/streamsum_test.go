@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"zab/lib/hashfunc"
 	"zab/lib/sendstream"
 	"zab/lib/sendstream/streamtest"
 )
@@ -38,6 +39,10 @@ func TestRecorded(t *testing.T) {
 	if err != nil || res.Digest.String() != want || res.Name != "s/tiny@3" || res.GUID != 2272757818685884915 || res.Volume || res.Raw ||
 		res.Objects != 8 || res.Bytes != 34977 || res.Stream != 48824 {
 		t.Errorf("%+v, %s, %v", res, res.Digest, err)
+	}
+	other, err := Read(bytes.NewReader(recorded(t)), Options{Hash: hashfunc.BLAKE3})
+	if err != nil || other.Digest.String() != "99d563bb8c5eef1d9c7227de4e7a1b2f4b3020d6424fe44ed66096ca9baa5341" || other.Hash != hashfunc.BLAKE3 || other.Bytes != res.Bytes {
+		t.Errorf("%+v, %s, %v", other, other.Digest, err)
 	}
 	if len(objects) != 8 || !slices.IsSorted(objects) || objects[7] != res.Last {
 		t.Errorf("%d", objects)
@@ -405,13 +410,28 @@ func benchStream() []byte {
 	return s.Bytes()
 }
 
+// smallFiles is a stream with an object for every 4 KiB.
+func smallFiles() []byte {
+	s := streamtest.New(9, streamtest.Head{})
+	data := pattern(4<<10, 7)
+	for i := range uint64(4096) {
+		s.Object(2+i, 4<<10, "bonus").Write(2+i, 0, data)
+	}
+	return s.Bytes()
+}
+
 func BenchmarkRead(b *testing.B) {
-	stream := benchStream()
-	b.SetBytes(int64(len(stream)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Read(bytes.NewReader(stream), unknown); err != nil {
-			b.Fatal(err)
+	for _, hash := range []hashfunc.Func{hashfunc.SHA256, hashfunc.BLAKE3} {
+		for what, stream := range map[string][]byte{"large": benchStream(), "small": smallFiles()} {
+			b.Run(hash.String()+"/"+what, func(b *testing.B) {
+				b.SetBytes(int64(len(stream)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := Read(bytes.NewReader(stream), Options{Hash: hash}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"zab/lib/cli"
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 	"zab/lib/schedule"
 	"zab/lib/stream"
@@ -39,6 +40,8 @@ type options struct {
 	Stall cli.Duration `long:"stall-timeout" section:"verification" value-name:"DURATION" unquote:"false" default:"0" description:"End a transfer or comparison in which no byte has moved for that long, such as 10m; 0 is never"`
 	Rate  stream.Size  `long:"rate" section:"verification" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second of the streams, or files, that are digested here, such as 10M"`
 	Jobs  int          `short:"j" long:"jobs" section:"verification" value-name:"N" default:"1" base:"10" description:"How many copies to compare at the same time"`
+
+	hash hashfunc.Func // of all digests, as long as both hosts know it
 }
 
 // maxJobs is more than any machine can do at the same time.
@@ -46,7 +49,7 @@ const maxJobs = 1000
 
 // Program describes zab-verify.
 func Program() cli.Program {
-	o := &options{}
+	o := &options{hash: hashfunc.Fast()}
 	return cli.Program{
 		Name: "zab-verify", MaxArgs: 0, ReadsRecords: true,
 		Summary: "Compare the copies of the records read with their sources, and mark those that are equal.",
@@ -85,7 +88,8 @@ type verifier struct {
 	limiter *stream.Limiter
 
 	mu    sync.Mutex
-	spent int64 // bytes of the sources' streams
+	hash  hashfunc.Func // of the comparisons that begin
+	spent int64         // bytes of the sources' streams
 }
 
 // job is a record that is to be verified.
@@ -102,7 +106,7 @@ func (o *options) run(ctx context.Context, env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	v := &verifier{o: o, env: env}
+	v := &verifier{o: o, env: env, hash: o.hash}
 	if o.Rate > 0 {
 		v.limiter = stream.NewLimiter(int64(o.Rate))
 	}

@@ -14,12 +14,10 @@ import (
 
 // compareFiles compares the files of both ends, which are read at the same time.
 func (v *verifier) compareFiles(ctx context.Context, r *record.Record, t *task) (outcome, error) {
-	ends := v.ends(r, t)
-	ctx, unwatch := v.watch(ctx, ends)
-	sums, err := bothEnds(ctx, ends, func(ctx context.Context, e *end) (filetree.Line, error) {
-		return v.readFiles(ctx, e, v.fileOptions(ends, e), nil)
+	_, sums, err := digestBoth(ctx, v, r, t, func(ctx context.Context, e *end) (filetree.Line, error) {
+		return v.readFiles(ctx, e, v.fileOptions(r, e), nil)
 	})
-	if err = unwatch(err); err != nil {
+	if err != nil {
 		return outcome{}, err
 	}
 	a, b := sums[0], sums[1]
@@ -33,17 +31,17 @@ func (v *verifier) compareFiles(ctx context.Context, r *record.Record, t *task) 
 				Hint:    fmt.Sprintf("give '%s' the same %s as '%s' has, and compare them again", r.Target.Name, p.name, r.Name)}
 		}
 	}
-	return outcome{equal: a.Digest == b.Digest, digest: a.Digest, bytes: a.Bytes}, nil
+	return outcome{equal: a.Digest == b.Digest, digest: a.Digest, algorithm: a.Algorithm, bytes: a.Bytes}, nil
 }
 
 // fileOptions are the options of zab-digest for one of both ends: --rate is divided among
 // the programs that may run here at the same time.
-func (v *verifier) fileOptions(ends [2]*end, e *end) []string {
+func (v *verifier) fileOptions(r *record.Record, e *end) []string {
 	if v.o.Rate == 0 || !e.host.Here() {
 		return nil
 	}
 	programs := int64(v.o.Jobs)
-	if ends[0].host == ends[1].host {
+	if r.Host == r.Target.Host {
 		programs *= 2
 	}
 	return []string{"--rate=" + strconv.FormatInt(max(1, int64(v.o.Rate)/programs), 10)}
@@ -57,14 +55,14 @@ func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each
 	}
 	var l filetree.Line
 	last, ended := "", false
-	err := e.host.DigestFiles(ctx, e.name(), options, e.watch.signs(), func(line string) (err error) {
+	err := e.host.DigestFiles(ctx, e.name(), e.hash, options, e.watch.signs(), func(line string) (err error) {
 		e.watch.alive()
 		if ended {
 			return errors.New("there is a line behind that of the digest")
 		}
 		if each == nil || strings.HasPrefix(line, `{"type":"files"`) {
 			ended = true
-			l, err = filetree.ParseLine(line)
+			l, err = filetree.ParseLine(line, e.hash)
 			return err
 		}
 		x, err := filetree.ParseEntry(line)
@@ -97,7 +95,7 @@ func (v *verifier) differentFiles(ctx context.Context, r *record.Record, t *task
 	ends := v.ends(r, t)
 	ctx, unwatch := v.watch(ctx, ends)
 	read := func(ctx context.Context, e *end, each func(filetree.Entry) error) error {
-		_, err := v.readFiles(ctx, e, v.fileOptions(ends, e), each)
+		_, err := v.readFiles(ctx, e, v.fileOptions(r, e), each)
 		return err
 	}
 	order := func(a, b *filetree.Entry) int { return filetree.Compare(a.Path, b.Path) }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"zab/lib/filetree"
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 )
 
@@ -75,6 +76,28 @@ func TestFilesEqual(t *testing.T) {
 	w.write("log", nil)
 	if r, stderr := w.verify("--files", "-n", "-v"); r.Verify.Result != record.VerifyPostponed || !strings.Contains(stderr, "would digest zab-digest --files 'tank/a@2'") && !strings.Contains(stderr, "would digest zab-digest --files tank/a@2") || strings.Contains(w.read("log"), "zab-digest") {
 		t.Errorf("%+v, %s, %s", r.Verify, stderr, w.read("log"))
+	}
+}
+
+// A zab-digest of an earlier version has the files digested anew, on both sides.
+func TestFilesHash(t *testing.T) {
+	w := newWorld(t, "1=11").digests()
+	w.hash = hashfunc.BLAKE3
+	blake3 := func(l *filetree.Line) { l.Algorithm = "blake3" }
+	for _, side := range []string{"tank/a@1", "backup/a@1"} {
+		w.files(side, "11", blake3, entry("x", "1"))
+	}
+	if r, stderr := w.verify("--files"); r.Error != nil || r.Verify.Result != record.VerifyEqual || r.Verify.Algorithm != "blake3" || strings.Count(w.read("log"), "--files --hash=blake3 ") != 2 {
+		t.Errorf("%+v, %+v, %s, %s", r.Error, r.Verify, stderr, w.read("log"))
+	}
+	w.files("backup/a@1", "11", nil, entry("x", "1"))
+	if r, stderr := w.verify("--files"); r.Error == nil || r.Verify.Result != record.VerifyUnproved || !strings.Contains(stderr, "install the same version") {
+		t.Errorf("%+v, %+v, %s", r.Error, r.Verify, stderr)
+	}
+	w.files("tank/a@1", "11", nil, entry("x", "1"))
+	w.write("zab-digest", []byte(strings.Replace(filesStandIn, "\ncase", "\ncase $* in *--hash*) echo \"zab-digest: unknown option '--hash'\" >&2; exit 2; esac\ncase", 1)))
+	if r, stderr := w.verify("--files"); r.Error != nil || r.Verify.Result != record.VerifyEqual || r.Verify.Algorithm != "sha256" {
+		t.Errorf("%+v, %+v, %s", r.Error, r.Verify, stderr)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 	"zab/lib/sendstream"
 	"zab/lib/streamsum"
@@ -24,6 +25,7 @@ type end struct {
 	guid, fromGUID          string
 	raw                     bool
 	last                    uint64
+	hash                    hashfunc.Func // the same for both
 	watch                   *watch
 }
 
@@ -37,7 +39,9 @@ func (v *verifier) ends(r *record.Record, t *task) [2]*end {
 		{host: v.env.Machine.Host(r.Host), side: record.SideSource, dataset: r.Name, from: t.sourceFrom, snapshot: t.source},
 		{host: v.env.Machine.Host(r.Target.Host), side: record.SideTarget, dataset: r.Target.Name, from: t.targetFrom, snapshot: t.target},
 	}
+	hash := v.hashing()
 	for _, e := range both {
+		e.hash = hash
 		e.guid, e.fromGUID, e.raw, e.last = t.guid, t.fromGUID, t.raw, t.last
 	}
 	return both
@@ -57,12 +61,12 @@ func (v *verifier) digest(ctx context.Context, e *end) (sum, error) {
 		if e.from != "" {
 			last = &e.last
 		}
-		text, err := e.host.Digest(ctx, argv, last, e.watch.signs())
+		text, err := e.host.Digest(ctx, argv, e.hash, last, e.watch.signs())
 		if err != nil {
 			return sum{}, err
 		}
 		if text != "" {
-			l, err := streamsum.ParseLine(text)
+			l, err := streamsum.ParseLine(text, e.hash)
 			if err != nil {
 				return sum{}, fmt.Errorf("cannot use what zab-digest on %s printed: %w", e.host, err)
 			}
@@ -82,7 +86,7 @@ func (v *verifier) digest(ctx context.Context, e *end) (sum, error) {
 }
 
 func (e *end) options() streamsum.Options {
-	o := streamsum.Options{Base: math.MaxUint64}
+	o := streamsum.Options{Hash: e.hash, Base: math.MaxUint64}
 	if e.from != "" {
 		o.Base = e.last
 	}
@@ -107,11 +111,35 @@ func (e *end) check(l *streamsum.Line) error {
 
 // outcome is what a comparison found.
 type outcome struct {
-	equal   bool
-	digest  string
-	last    uint64
-	bytes   int64
-	fetched []string
+	equal             bool
+	digest, algorithm string
+	last              uint64
+	bytes             int64
+	fetched           []string
+}
+
+// hashing returns the hash function of the next comparison.
+func (v *verifier) hashing() hashfunc.Func {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.hash
+}
+
+// digestBoth has digest digest both ends of a comparison at the same time. If one of their
+// hosts knows SHA-256 alone, this comparison and all that follow use that.
+func digestBoth[T any](ctx context.Context, v *verifier, r *record.Record, t *task, digest func(context.Context, *end) (T, error)) (ends [2]*end, sums [2]T, err error) {
+	for {
+		ends = v.ends(r, t)
+		watched, unwatch := v.watch(ctx, ends)
+		sums, err = bothEnds(watched, ends, digest)
+		if err = unwatch(err); !errors.Is(err, zfs.ErrHash) {
+			return ends, sums, err
+		}
+		v.env.Verbosef("%s; so does this run", err)
+		v.mu.Lock()
+		v.hash = hashfunc.SHA256
+		v.mu.Unlock()
+	}
 }
 
 // bothEnds calls digest for both ends at the same time. The error is that of the end that
@@ -139,13 +167,11 @@ func bothEnds[T any](ctx context.Context, ends [2]*end, digest func(context.Cont
 
 // compare compares the streams of both ends, which are read at the same time.
 func (v *verifier) compare(ctx context.Context, r *record.Record, t *task) (outcome, error) {
-	ends := v.ends(r, t)
-	ctx, unwatch := v.watch(ctx, ends)
-	sums, err := bothEnds(ctx, ends, v.digest)
-	if err = unwatch(err); err != nil {
+	ends, sums, err := digestBoth(ctx, v, r, t, v.digest)
+	if err != nil {
 		return outcome{}, err
 	}
-	out := outcome{equal: sums[0].Digest == sums[1].Digest && sums[0].Kind == sums[1].Kind, digest: sums[0].Digest,
+	out := outcome{equal: sums[0].Digest == sums[1].Digest && sums[0].Kind == sums[1].Kind, digest: sums[0].Digest, algorithm: sums[0].Algorithm,
 		last: max(sums[0].Last, sums[1].Last, t.last), bytes: sums[0].Stream}
 	for i, s := range sums {
 		if s.fetched {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zab/lib/cli"
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 	"zab/lib/sendstream/streamtest"
 	"zab/lib/streamsum"
@@ -47,9 +48,10 @@ esac
 
 // world is a directory with the streams of both sides, and the record of the copy.
 type world struct {
-	t   *testing.T
-	dir string
-	r   *record.Record
+	t    *testing.T
+	dir  string
+	r    *record.Record
+	hash hashfunc.Func
 }
 
 func newWorld(t *testing.T, names string) *world {
@@ -95,6 +97,7 @@ func (w *world) verify(args ...string) (r *record.Record, stderr string) {
 	w.t.Helper()
 	p := Program()
 	o := p.Options.(*options)
+	o.hash = w.hash // whatever processor this is
 	if _, err := p.Parser().ParseArgs(args); err != nil {
 		w.t.Fatal(err)
 	}
@@ -258,6 +261,50 @@ func TestFar(t *testing.T) {
 		}
 		if kind != c.kind || strings.Join(r.Verify.Fetched, " ") != c.fetched || (kind == "") != (r.Verify.Result == record.VerifyEqual) {
 			t.Errorf("%s: %+v, %+v\n%s", c.what, r.Error, r.Verify, stderr)
+		}
+	}
+}
+
+// Both sides are digested with the same hash function: that which is fast here, or SHA-256
+// where the zab-digest of one host knows no other.
+func TestHash(t *testing.T) {
+	data := streamOf(11, 0, "x")
+	for _, hash := range []hashfunc.Func{hashfunc.SHA256, hashfunc.BLAKE3} {
+		res, err := streamsum.Read(bytes.NewReader(data), streamsum.Options{Hash: hash})
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, _ := json.Marshal(res.Line())
+		old, _ := streamsum.Read(bytes.NewReader(data), streamsum.Options{})
+		oldLine, _ := json.Marshal(old.Line())
+		const refuse = `case $* in *--hash*) echo "zab-digest: unknown option '--hash'" >&2; exit 2; esac`
+		for _, c := range []struct {
+			what, before, prints string // what zab-digest does there
+			used                 hashfunc.Func
+			calls                int
+			kind                 record.ErrorKind
+		}{
+			{"the same version", "", string(line), hash, 1, ""},
+			{"an earlier version", refuse, string(oldLine), hashfunc.SHA256, 1 + int(hash), ""},
+			{"another function than was asked for", "", strings.Replace(string(line), hash.String(), (1 - hash).String(), 1), hash, 1, record.KindOther},
+			{"another error", "echo 'zab-digest: no' >&2; exit 2", "", hash, 1, record.KindOther},
+		} {
+			w := newWorld(t, "1=11")
+			w.hash = hash
+			w.r.Target.Host = "far"
+			w.write("tank_a@1", data)
+			w.write("backup_a@1", data)
+			w.write("zab-digest", []byte("#!/bin/sh\ncat >/dev/null\necho \"$*\" >>\"$POOL/digests\"\n"+c.before+"\necho '"+c.prints+"'\n"))
+			r, stderr := w.verify()
+			kind := record.ErrorKind("")
+			if r.Error != nil {
+				kind = r.Error.Kind
+			}
+			calls := w.read("digests")
+			if kind != c.kind || strings.Count(calls, "\n") != c.calls || strings.Count(calls, "--hash=blake3") != int(hash) ||
+				kind == "" && (r.Verify.Result != record.VerifyEqual || r.Verify.Algorithm != c.used.String() || r.Verify.Fetched != nil) {
+				t.Errorf("%s, %s: %+v, %+v, called with %q\n%s", hash, c.what, r.Error, r.Verify, calls, stderr)
+			}
 		}
 	}
 }

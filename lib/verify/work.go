@@ -199,7 +199,7 @@ func (v *verifier) prove(ctx context.Context, j *job, t *task, what string) {
 		v.different(ctx, j, t, proof, what)
 		return
 	}
-	out.Result, out.Digest = record.VerifyEqual, res.digest
+	out.Result, out.Digest, out.Algorithm = record.VerifyEqual, res.digest, res.algorithm
 	if v.o.Files {
 		// No mark: neither may an increment begin with what streams did not prove, nor does
 		// that disprove a difference that they found.

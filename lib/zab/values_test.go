@@ -51,6 +51,7 @@ var values = map[string]struct {
 
 	"strip-path":        {"1", []string{"x", "-1", huge, "1e9", "1000000", "1.5", "0x10"}},
 	"hold-format":       {"keep:{}", []string{".{}", "-{}", "a\nb", "a\x01b", long}},
+	"hash":              {"blake3", []string{"x", "BLAKE3", "sha-256", "sha512", "-1", huge, "sha256,blake3"}},
 	"clones":            {"simple", []string{"x", "always", "Simple", "-1", huge, "simple,never"}},
 	"filter-properties": {"mountpoint,a:b", []string{",", "a,", ",a", "a,,b", "a=b", "a b", "a$b", "-F", long, "a\nb"}},
 	"set-properties": {"readonly=on,a:b=c=d", []string{",", "a", "a=b,", ",a=b", "=b", "a=b,c", "-F=x", "a b=c", "a$b=c", "a=" + strings.Repeat("x", 9000), "atime=on,atime=off",

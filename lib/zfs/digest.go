@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 )
 
@@ -82,6 +83,27 @@ func (s Signs) options() []string {
 	return []string{"--progress-every=" + s.Every.String()}
 }
 
+// ErrHash is the error of a zab-digest that knows no other hash function than SHA-256, as
+// that of an earlier version.
+var ErrHash = errors.New("zab-digest there computes SHA-256 alone")
+
+// hashOptions are those of zab-digest: none for SHA-256, which every version computes.
+func hashOptions(hash hashfunc.Func) []string {
+	if hash == hashfunc.SHA256 {
+		return nil
+	}
+	return []string{"--hash=" + hash.String()}
+}
+
+// hashError returns ErrHash if zab-digest did not know the option of hashOptions, else err.
+func hashError(hash hashfunc.Func, err error) error {
+	var e *Error
+	if hash != hashfunc.SHA256 && errors.As(err, &e) && e.Complete() && e.says("unknown option '--hash'") {
+		return ErrHash
+	}
+	return err
+}
+
 // without returns a function for the lines of zab-digest that calls row with those that are
 // no signs. A sign that nobody asked for is a line like any other.
 func (s Signs) without(row func(line string) error) func(line string) error {
@@ -103,12 +125,13 @@ func (s Signs) without(row func(line string) error) func(line string) error {
 
 // Digest has the host compute the digest of one of its streams. argv is from
 // PlainSendArgv; last is the option --base-last of zab-digest, if not nil. The line is what
-// zab-digest prints, without its newline; "" if the host does not have the program.
-func (h *Host) Digest(ctx context.Context, argv []string, last *uint64, signs Signs) (line string, err error) {
+// zab-digest prints, without its newline; "" if the host does not have the program. The
+// error is ErrHash if that does not know the hash function.
+func (h *Host) Digest(ctx context.Context, argv []string, hash hashfunc.Func, last *uint64, signs Signs) (line string, err error) {
 	if err := CheckArgv(argv); err != nil {
 		return "", err
 	}
-	options := signs.options()
+	options := append(hashOptions(hash), signs.options()...)
 	if last != nil {
 		options = append(options, "--base-last="+strconv.FormatUint(*last, 10))
 	}
@@ -120,5 +143,5 @@ func (h *Host) Digest(ctx context.Context, argv []string, last *uint64, signs Si
 		line = l
 		return nil
 	})})
-	return line, err
+	return line, hashError(hash, err)
 }

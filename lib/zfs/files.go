@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"zab/lib/dataset"
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 )
 
@@ -98,8 +99,9 @@ const filesLine = `d=$1; shift; [ -n "$d" ] && [ -x "$d" ] || d=zab-digest; comm
 // DigestFiles has the host compute the digest of the files of one of its snapshots, by
 // zab-digest --files with further options. On this machine, too, that is a process of its
 // own, which can be left behind if its pool does not answer. row is called with each line
-// that it prints but signs of life, and never if the host does not have the program.
-func (h *Host) DigestFiles(ctx context.Context, snapshot string, options []string, signs Signs, row func(line string) error) error {
+// that it prints but signs of life, and never if the host does not have the program. The
+// error is ErrHash if that does not know the hash function.
+func (h *Host) DigestFiles(ctx context.Context, snapshot string, hash hashfunc.Func, options []string, signs Signs, row func(line string) error) error {
 	if _, err := dataset.ParseSnapshot(snapshot); err != nil {
 		return badArgument(err)
 	}
@@ -107,8 +109,8 @@ func (h *Host) DigestFiles(ctx context.Context, snapshot string, options []strin
 	if self, err := os.Executable(); err == nil && h.Here() {
 		beside = filepath.Join(filepath.Dir(self), "zab-digest")
 	}
-	argv := slices.Concat([]string{"/bin/sh", "-c", filesLine, "zab", beside}, options, signs.options(), []string{snapshot})
-	err := h.do(ctx, call{argv: argv, row: signs.without(row)})
+	argv := slices.Concat([]string{"/bin/sh", "-c", filesLine, "zab", beside}, hashOptions(hash), options, signs.options(), []string{snapshot})
+	err := hashError(hash, h.do(ctx, call{argv: argv, row: signs.without(row)}))
 	var e *Error
 	if errors.As(err, &e) {
 		// The caller says the same, and has hints of its own.

@@ -212,7 +212,7 @@ func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 	case l.Type != "files":
 		return Line{}, fmt.Errorf("it is not the digest of files: its type is %.40q", l.Type)
 	case l.Version != Version || l.Algorithm != hash.String():
-		return Line{}, fmt.Errorf("zab-digest there computes version %d with %.40q, and this version of zab version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, hash)
+		return Line{}, fmt.Errorf("zab-digest there computed version %d with %.40q, and was asked for version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, hash)
 	case err != nil || len(sum) != len(Sum{}):
 		return Line{}, fmt.Errorf("%.100q is not a digest", l.Digest)
 	case l.Entries < 1 || l.Bytes < 0:

@@ -12,7 +12,6 @@
 package filetree
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -207,14 +206,14 @@ func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
 		return Line{}, fmt.Errorf("it is not the digest of files: %w", err)
 	}
-	sum, err := hex.DecodeString(l.Digest)
+	answered, digest := hash.CheckAnswer(l.Version, Version, l.Algorithm), hashfunc.CheckSum(l.Digest)
 	switch {
 	case l.Type != "files":
 		return Line{}, fmt.Errorf("it is not the digest of files: its type is %.40q", l.Type)
-	case l.Version != Version || l.Algorithm != hash.String():
-		return Line{}, fmt.Errorf("zab-digest there computed version %d with %.40q, and was asked for version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, hash)
-	case err != nil || len(sum) != len(Sum{}):
-		return Line{}, fmt.Errorf("%.100q is not a digest", l.Digest)
+	case answered != nil:
+		return Line{}, answered
+	case digest != nil:
+		return Line{}, digest
 	case l.Entries < 1 || l.Bytes < 0:
 		return Line{}, errors.New("it has a number that is none of files")
 	}
@@ -224,11 +223,6 @@ func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 	return l, nil
 }
 
-// Sum is a digest.
-type Sum [hashfunc.Size]byte
-
-func (s Sum) String() string { return hex.EncodeToString(s[:]) }
-
 // Result is a tree that was read to its end.
 type Result struct {
 	// Entries is the number of its names, with the top.
@@ -236,7 +230,7 @@ type Result struct {
 	// Bytes is the length of the contents of all files.
 	Bytes  int64
 	Hash   hashfunc.Func
-	Digest Sum
+	Digest hashfunc.Sum
 }
 
 // Options are what a Read does besides.

@@ -1,9 +1,13 @@
-// Package hashfunc has the hash functions of digests: their names, and which of them this
-// machine is fast at.
+// Package hashfunc has what the digests of streams and those of files have in common: the
+// hash functions, by name, and which of them this machine is fast at; sums; and the check
+// that a digest was computed as it was asked for.
+//
+// Non-goals: what is digested, and in which form.
 package hashfunc
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash"
 	"runtime"
@@ -23,6 +27,29 @@ const (
 
 // Size is the length of all sums in bytes.
 const Size = 32
+
+// Sum is a digest.
+type Sum [Size]byte
+
+// String returns the digest in hexadecimal.
+func (s Sum) String() string { return hex.EncodeToString(s[:]) }
+
+// CheckSum returns an error unless text is a digest in hexadecimal.
+func CheckSum(text string) error {
+	if sum, err := hex.DecodeString(text); err != nil || len(sum) != Size {
+		return fmt.Errorf("%.100q is not a digest", text)
+	}
+	return nil
+}
+
+// CheckAnswer returns an error unless zab-digest, which was asked for a version of a form
+// and for this hash function, answered with those.
+func (f Func) CheckAnswer(version, asked int, algorithm string) error {
+	if version != asked || algorithm != f.String() {
+		return fmt.Errorf("zab-digest there computed version %d with %.40q, and was asked for version %d with %s: install the same version of zab on both hosts", version, algorithm, asked, f)
+	}
+	return nil
+}
 
 // String returns the name, as UnmarshalFlag takes it.
 func (f Func) String() string {
@@ -51,7 +78,7 @@ func (f Func) New() hash.Hash {
 }
 
 // Sum returns the sum of p.
-func (f Func) Sum(p []byte) [Size]byte {
+func (f Func) Sum(p []byte) Sum {
 	if f == BLAKE3 {
 		return blake3.Sum256(p)
 	}

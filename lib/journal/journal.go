@@ -1,11 +1,15 @@
-// Package journal notes on this machine which copies a run works on, so that the next run
-// knows on which copies a killed run may not have moved the holds. Asking zfs for the
-// holds of every copy would cost a healthy run more than all its other queries.
+// Package journal keeps notes on this machine that say where a look at the holds is worth
+// it. Asking zfs for the holds of every copy would cost a healthy run more than all its
+// other queries.
 //
-// Goals: a run that ended well leaves no file; the file may be deleted, truncated or
-// corrupted at any time, since it only says where to look.
+// A Journal notes which copies a run works on, so that the next run knows on which copies a
+// killed run may not have moved the holds; a run that ended well leaves no file. Pinned
+// notes which snapshots need no look, because they were held by the pin alone.
 //
-// Non-goals: the journal does not record which work was done; the pools show that.
+// Goals: every file may be deleted, truncated or corrupted at any time; a missing note costs
+// a look, no more.
+//
+// Non-goals: the notes do not record which work was done; the pools show that.
 package journal
 
 import (
@@ -132,9 +136,12 @@ func Left(dir, key string) map[string]bool {
 	return left
 }
 
-func prefix(key string) string {
+func prefix(key string) string { return fileName("unfinished", key) + "-" }
+
+// fileName returns the name of a file of a kind for a key, which may contain anything.
+func fileName(kind, key string) string {
 	sum := sha256.Sum256([]byte(key))
-	return "unfinished-" + hex.EncodeToString(sum[:8]) + "-"
+	return kind + "-" + hex.EncodeToString(sum[:8])
 }
 
 func open(dir, key string) (*file, error) {
@@ -215,15 +222,29 @@ func escape(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
+// readNotes returns what follows the first line of a file, which is the key; "" if the file
+// is another key's, cannot be read, is no regular file or is too large.
+func readNotes(path, key string) string {
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() || st.Size() > most {
+		return ""
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	first, rest, _ := strings.Cut(string(data), "\n")
+	if first != key {
+		return ""
+	}
+	return rest
+}
+
 // read returns the names in a file that were begun and not completed. An incomplete last
 // line is ignored.
 func read(path, key string) map[string]bool {
-	first, rest, _ := strings.Cut(string(readFile(path)), "\n")
-	if first != key {
-		return nil
-	}
 	left := map[string]bool{}
-	for line := range strings.Lines(rest) {
+	for line := range strings.Lines(readNotes(path, key)) {
 		name, whole := strings.CutSuffix(line, "\n")
 		switch {
 		case !whole || len(name) < 2:

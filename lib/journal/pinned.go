@@ -2,11 +2,8 @@ package journal
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,10 +15,9 @@ import (
 )
 
 // Pinned are notes on this machine of which snapshots were held for a target by its pin
-// alone. Snapshots held by zfs-autobackup, or by earlier versions of zab, also have the tag
-// that all targets share. Whether a snapshot has it, only a look at its holds tells, which
-// opens the dataset on each side; the notes save that look as long as nobody else moves the
-// holds. A missing note costs a look, no more.
+// alone. Snapshots held by zfs-autobackup, or by earlier versions of zab, have the tag that
+// all targets share. Only a look at its holds tells whether a snapshot has that, and opens
+// the dataset on each side; the notes save the look as long as nobody else moves the holds.
 //
 // The zero value with a Dir is ready to use; without Dir nothing is noted. It may be used by
 // several goroutines.
@@ -113,20 +109,12 @@ func (p *Pinned) Save() error {
 	return errors.Join(errs...)
 }
 
-func (p *Pinned) path(pin string) string {
-	sum := sha256.Sum256([]byte(pin))
-	return filepath.Join(p.Dir, "pinned-"+hex.EncodeToString(sum[:8]))
-}
+func (p *Pinned) path(pin string) string { return filepath.Join(p.Dir, fileName("pinned", pin)) }
 
 // readPinned returns the notes of a file. Lines that are not understood are ignored.
 func readPinned(path, pin string) map[string]base {
 	all := map[string]base{}
-	data := readFile(path)
-	first, rest, _ := strings.Cut(string(data), "\n")
-	if first != pin {
-		return all
-	}
-	for line := range strings.Lines(rest) {
+	for line := range strings.Lines(readNotes(path, pin)) {
 		line, whole := strings.CutSuffix(line, "\n")
 		f := strings.Split(line, "\t")
 		if !whole || len(f) != 3 {
@@ -139,20 +127,6 @@ func readPinned(path, pin string) map[string]base {
 		}
 	}
 	return all
-}
-
-// readFile returns the content of a file; nil if it cannot be read, is no regular file or
-// is too large.
-func readFile(path string) []byte {
-	st, err := os.Lstat(path)
-	if err != nil || !st.Mode().IsRegular() || st.Size() > most {
-		return nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	return data
 }
 
 func today() int64 { return time.Now().Unix() / (24 * 3600) }

@@ -142,7 +142,7 @@ func (p *planner) putRight(d *draft) []record.Step {
 	}
 	var steps []record.Step
 	hold := func(side, dataset, name, guid string) {
-		for _, tag := range d.holdTags(p.o.SharedHolds) {
+		for _, tag := range p.holdTags(d) {
 			if !slices.Contains(d.leftHolds[side][name], tag) {
 				steps = append(steps, record.Step{Do: record.DoHold, Side: side, Dataset: dataset, Snapshot: name, GUID: guid, Tag: tag,
 					Why: "a run did not come to its end"})
@@ -155,9 +155,8 @@ func (p *planner) putRight(d *draft) []record.Step {
 	}
 	base := t.Snapshots[d.base.Target]
 	hold(record.SideTarget, t.Name, base.Name, base.GUID)
-	steps = append(steps, p.letGo(d, func(side string, s *record.Snapshot) bool {
-		return s.GUID == d.base.GUID && onSource || side == record.SideTarget && s.GUID == base.GUID ||
-			side == record.SideSource && s.TXG() > d.base.TXG
+	steps = append(steps, p.letGo(d, d.base.TXG, func(side, guid string) bool {
+		return guid == d.base.GUID && onSource || side == record.SideTarget && guid == base.GUID
 	})...)
 	if len(steps) == 0 {
 		// The holds are right already. A step that changes nothing makes zab-xfer note
@@ -172,9 +171,10 @@ func (p *planner) putRight(d *draft) []record.Step {
 // letGo returns the steps that release snapshots which are still held for this target,
 // as the pin shows, and are not needed. The shared tag is released with the pin if
 // nobody else holds the snapshot, because it does not say for which target it is (P1).
-// stays reports whether a snapshot is still needed. One of the source that is newer than the
-// base must stay: another run to the same target may be about to send it.
-func (p *planner) letGo(d *draft, stays func(side string, s *record.Snapshot) bool) []record.Step {
+// stays reports whether a snapshot is still needed. A snapshot of the source that is newer
+// than the base that the steps leave, whose createtxg is baseTXG, stays held: another run to
+// the same target may be about to send it.
+func (p *planner) letGo(d *draft, baseTXG uint64, stays func(side, guid string) bool) []record.Step {
 	if d.leftHolds == nil {
 		return nil
 	}
@@ -190,7 +190,7 @@ func (p *planner) letGo(d *draft, stays func(side string, s *record.Snapshot) bo
 			own := func(tag string) bool {
 				return tag == t.Pin || tag == mine.Former() || of.side == record.SideTarget && mine.OfCopy(tag)
 			}
-			if !slices.ContainsFunc(has, own) || stays(of.side, s) {
+			if !slices.ContainsFunc(has, own) || stays(of.side, s.GUID) || of.side == record.SideSource && s.TXG() > baseTXG {
 				continue
 			}
 			others := slices.ContainsFunc(has, func(tag string) bool { return tag != d.hold && !own(tag) })

@@ -23,7 +23,7 @@ func (p *planner) holds(d *draft) []record.Step {
 		return p.holdAgain(d)
 	}
 	to := d.newest()
-	put, tags := d.holdTags(p.o.SharedHolds), d.tags()
+	put, tags := p.holdTags(d), d.tags()
 	var steps []record.Step
 	each := func(do, side, dataset, name, guid string, tags []string) {
 		for _, tag := range tags {
@@ -49,9 +49,7 @@ func (p *planner) holds(d *draft) []record.Step {
 		stays[old.GUID] = true
 		each(record.DoRelease, record.SideTarget, t.Name, old.Name, old.GUID, slices.Concat(tags, target))
 	}
-	return append(steps, p.letGo(d, func(side string, s *record.Snapshot) bool {
-		return stays[s.GUID] || side == record.SideSource && s.TXG() > to.TXG()
-	})...)
+	return append(steps, p.letGo(d, to.TXG(), func(_, guid string) bool { return stays[guid] })...)
 }
 
 // holdAgain returns the steps, for a record with nothing to send, that hold the base

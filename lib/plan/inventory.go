@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -114,19 +113,17 @@ func readInventory(path, target string, excluded func(string) bool) (*inventory,
 	}
 	defer f.Close()
 	s := newInventory(nil, target, excluded)
-	for in := record.NewReader(f); ; {
-		r, err := in.Read()
-		switch {
-		case err == io.EOF:
-			return s, nil
-		case err != nil:
+	for r, err := range record.NewReader(f).Records() {
+		if err != nil {
 			return nil, fmt.Errorf("cannot read the state of the target from '%s': %w", path, err)
-		case dataset.Within(r.Name, target):
+		}
+		if dataset.Within(r.Name, target) {
 			r.ForgetLine() // records of the inventory are never written
 			r.Snapshots = slices.DeleteFunc(r.Snapshots, func(x record.Snapshot) bool { return excluded(x.Full(r.Name)) })
 			s.add(r)
 		}
 	}
+	return s, nil
 }
 
 // unreadable returns the name and the error of a copy that cannot be read, or of a

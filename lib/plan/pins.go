@@ -100,10 +100,10 @@ func (p *planner) formerPins(d *draft) (source, target []string) {
 
 // pin returns the tag of holds for this target alone; "" without holds.
 //
-// All targets of a backup share zfs-autobackup's tag. If two of them had the same base
-// and one has moved on, only the pin says that the other, which may be a disk in a
-// safe, still needs the base (promise P1). And because each of our holds comes with a
-// pin, holds left by a killed run can be told from those of other targets.
+// zfs-autobackup's tag is the same for all targets of a backup. If two of them had the same
+// base and one has moved on, only the pin says that the other, which may be a disk in a
+// safe, still needs the base (promise P1). And the pin tells holds that a killed run left
+// from those of other targets.
 func (p *planner) pin(n naming) string {
 	if p.o.NoHolds {
 		return ""
@@ -120,11 +120,11 @@ func (p *planner) oldPin(n naming) string {
 	return p.targetPin(n).String()
 }
 
-// holdTags returns the tags with which a base is held, the pin first: the pin alone, unless
-// it is not known or zfs-autobackup is to find its own tag.
-func (d *draft) holdTags(shared bool) []string {
+// holdTags returns the tags with which this run holds a base: the pin, or the shared tag
+// where the pin is not known; with --shared-holds both, the pin first.
+func (p *planner) holdTags(d *draft) []string {
 	tags := d.tags()
-	if !shared {
+	if !p.o.SharedHolds {
 		tags = tags[:1]
 	}
 	return tags

@@ -64,7 +64,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, target string) error {
 // forgetLine frees the line of a record that takes part: it gets a target or an error, so
 // it is not written as it was read.
 func forgetLine(x *record.Record) {
-	if !x.Skip() && x.Type == record.TypeDataset {
+	if x.TakesPart() {
 		x.ForgetLine()
 	}
 }
@@ -182,7 +182,7 @@ func (r *run) failAll(e record.Error) error {
 		switch {
 		case r.failed[x]:
 			write = w.Write
-		case !x.Skip() && x.Type == record.TypeDataset:
+		case x.TakesPart():
 			x.Fail(e)
 			write = w.Write
 		}
@@ -199,7 +199,7 @@ func (r *run) listSources(ctx context.Context) error {
 	var set []*record.Record
 	virtual := map[*record.Record][]record.Snapshot{}
 	for _, x := range r.all {
-		if !x.Skip() && x.Type == record.TypeDataset && (x.Snapshots == nil || r.o.needsRelist(x, r.inv.datasets[r.names[x]])) {
+		if x.TakesPart() && (x.Snapshots == nil || r.o.needsRelist(x, r.inv.datasets[r.names[x]])) {
 			x.Remembered = false
 			virtual[x] = slices.DeleteFunc(slices.Clone(x.Snapshots), func(s record.Snapshot) bool { return !s.Virtual })
 			set = append(set, x)

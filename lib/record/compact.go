@@ -109,7 +109,8 @@ func (c *Collector) settle(list, rows []Snapshot) []Snapshot {
 	return append(list, c.compactor.Compact(rows)...)
 }
 
-// clone returns a copy that shares no text with x.
+// clone returns a copy with texts of its own. Held and Unknown need none: lists with these
+// are not cut from a line, but decoded, which copies.
 func (x *Rare) clone() Rare {
 	c := *x
 	c.Needed = strings.Clone(c.Needed)

@@ -564,5 +564,8 @@ func (r *Record) Skip() bool {
 	return r.Error != nil || r.Selected != nil && !*r.Selected
 }
 
+// TakesPart reports whether a stage that works on datasets has to do with the record.
+func (r *Record) TakesPart() bool { return r.Type == TypeDataset && !r.Skip() }
+
 // Ptr returns a pointer to a copy of v, for fields that may be absent.
 func Ptr[T any](v T) *T { return &v }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -94,19 +95,27 @@ func (r *Reader) readLine() (string, error) {
 // records and will change this one, so that it will not be passed on as it was read.
 func (r *Record) ForgetLine() { r.raw = "" }
 
-// ReadAll reads all remaining records. On an error it returns those before it, too.
-func (r *Reader) ReadAll() ([]*Record, error) {
-	var all []*Record
-	for {
-		rec, err := r.Read()
-		if err == io.EOF {
-			return all, nil
+// Records returns the remaining records; an error ends them.
+func (r *Reader) Records() iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		for {
+			rec, err := r.Read()
+			if err == io.EOF || !yield(rec, err) || err != nil {
+				return
+			}
 		}
+	}
+}
+
+// ReadAll reads all remaining records. On an error it returns those before it, too.
+func (r *Reader) ReadAll() (all []*Record, err error) {
+	for rec, err := range r.Records() {
 		if err != nil {
 			return all, err
 		}
 		all = append(all, rec)
 	}
+	return all, nil
 }
 
 // Parse parses one line, given without its newline, and checks the record.

@@ -195,18 +195,16 @@ func read(ctx context.Context, in io.Reader) (all []*record.Record, err error) {
 }
 
 func readAll(in io.Reader) (all []*record.Record, err error) {
-	for from := record.NewReader(in); ; {
-		r, err := from.Read()
-		switch {
-		case err == io.EOF:
-			return all, nil
-		case err != nil:
+	for r, err := range record.NewReader(in).Records() {
+		if err != nil {
 			return all, err
-		case !r.Skip() && r.Type == record.TypeDataset:
+		}
+		if r.TakesPart() {
 			r.ForgetLine() // it gets a status, so it is not written as it was read
 		}
 		all = append(all, r)
 	}
+	return all, nil
 }
 
 // messages passes on what stages say, and remembers the beginning.

@@ -1,7 +1,6 @@
 package streamsum
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -46,7 +45,6 @@ func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
 		return Line{}, fmt.Errorf("it is not the line of a digest: %w", err)
 	}
-	sum, err := hex.DecodeString(l.Digest)
 	guids := []string{l.GUID}
 	if l.FromGUID != "" {
 		guids = append(guids, l.FromGUID)
@@ -56,13 +54,14 @@ func ParseLine(text string, hash hashfunc.Func) (l Line, err error) {
 			return Line{}, err
 		}
 	}
+	answered, digest := hash.CheckAnswer(l.Version, Version, l.Algorithm), hashfunc.CheckSum(l.Digest)
 	switch {
 	case l.Type != "digest":
 		return Line{}, fmt.Errorf("it is not the line of a digest: its type is %.40q", l.Type)
-	case l.Version != Version || l.Algorithm != hash.String():
-		return Line{}, fmt.Errorf("zab-digest there computed version %d with %.40q, and was asked for version %d with %s: install the same version of zab on both hosts", l.Version, l.Algorithm, Version, hash)
-	case err != nil || len(sum) != len(Sum{}):
-		return Line{}, fmt.Errorf("%.100q is not a digest", l.Digest)
+	case answered != nil:
+		return Line{}, answered
+	case digest != nil:
+		return Line{}, digest
 	case l.Stream < 0 || l.Bytes < 0 || l.Objects < 0:
 		return Line{}, fmt.Errorf("it has a negative number")
 	}

@@ -24,7 +24,7 @@ type queue struct {
 type task struct {
 	buf   []byte // nil if there is no piece
 	piece []byte
-	sum   Sum
+	sum   hashfunc.Sum
 	ready sync.WaitGroup
 	do    func(*task) error
 }

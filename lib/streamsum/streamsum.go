@@ -16,7 +16,6 @@ package streamsum
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -42,12 +41,6 @@ const (
 	maxBonus = 16 << 10
 )
 
-// Sum is a digest.
-type Sum [hashfunc.Size]byte
-
-// String returns the digest in hexadecimal.
-func (s Sum) String() string { return hex.EncodeToString(s[:]) }
-
 // Result is what a stream says.
 type Result struct {
 	sendstream.Header
@@ -60,7 +53,7 @@ type Result struct {
 	// Stream is the length of the stream in bytes.
 	Stream int64
 	Hash   hashfunc.Func
-	Digest Sum
+	Digest hashfunc.Sum
 }
 
 // Object is what a stream says of one object.
@@ -71,7 +64,7 @@ type Object struct {
 	Type uint32
 	// Bytes is the number of bytes of data that were digested, without holes.
 	Bytes  int64
-	Digest Sum
+	Digest hashfunc.Sum
 }
 
 // Options say how to read a stream.

@@ -17,7 +17,7 @@ import (
 
 var unknown = Options{Base: math.MaxUint64}
 
-func digest(t testing.TB, stream []byte) Sum {
+func digest(t testing.TB, stream []byte) hashfunc.Sum {
 	t.Helper()
 	res, err := Read(bytes.NewReader(stream), unknown)
 	if err != nil {
@@ -152,7 +152,7 @@ func TestDifferent(t *testing.T) {
 	data := pattern(8192, 5)
 	changed := slices.Clone(data)
 	changed[8191] ^= 1
-	seen := map[Sum]string{}
+	seen := map[hashfunc.Sum]string{}
 	for _, c := range []struct {
 		what string
 		head streamtest.Head

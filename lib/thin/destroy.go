@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 
 	"zab/lib/chain"
 	"zab/lib/record"
@@ -196,16 +197,16 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask,
 	var held []string
 	pin, tag := map[string]string{}, map[string]string{}
 	copies := map[string]bool{} // the snapshots of the target
-	newer := map[string]bool{}  // those newer than the base
+	newer := map[string]bool{}  // those of either side that are newer than the base
 	for _, o := range list {
 		if o.r.Target == nil || o.r.Target.OwnTag() == "" || o.r.Type != record.TypeDataset {
 			continue
 		}
-		older := o.olderThanBase()
+		isNewer := sync.OnceValue(o.newerThanBase)
 		for _, n := range o.doomed {
 			full := o.dataset + "@" + n
 			if s := now[full]; s.UserRefs != nil && *s.UserRefs > 0 {
-				newer[full] = !older(&s)
+				newer[full] = isNewer()(&s)
 				held = append(held, full)
 				pin[full] = o.r.Target.OwnTag()
 				copies[full] = o.list == &o.r.Target.Snapshots
@@ -277,16 +278,16 @@ func (t *thinner) release(ctx context.Context, host *zfs.Host, list []pruneTask,
 	return free, ctxCause(ctx)
 }
 
-// olderThanBase returns a function that reports whether a snapshot of the task's dataset is
-// the base, which goes only where a bookmark stands for it, or older.
-func (o *pruneTask) olderThanBase() func(*record.Snapshot) bool {
+// newerThanBase returns a function that reports whether a snapshot of the task's dataset is
+// newer than the base. Without a base all are.
+func (o *pruneTask) newerThanBase() func(*record.Snapshot) bool {
 	t := o.r.Target
 	base, has := chain.Find(o.r.Snapshots, o.r.Bookmarks, t.Snapshots)
 	txg := base.TXG
 	if has && o.list == &t.Snapshots {
 		txg = t.Snapshots[base.Target].TXG()
 	}
-	return func(s *record.Snapshot) bool { return has && s.TXG() <= txg }
+	return func(s *record.Snapshot) bool { return !has || s.TXG() > txg }
 }
 
 // withPool adds the guid of the target's pool to those of the pins, by snapshot, that

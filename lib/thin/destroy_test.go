@@ -321,17 +321,28 @@ func TestLeftHolds(t *testing.T) {
 	t.Run("no holds", func(t *testing.T) { leftHolds(t, func(to *record.Target, tag string) { to.OldPin = tag }) })
 }
 
+// pinned returns the record of tank/a as it was listed, with snapshots as in both and the
+// given holds, lines of zfs holds; the target's pin is zfs_autobackup:b:77.
+func (p *pool) pinned(t *testing.T, source, target string, holds ...string) *record.Record {
+	t.Helper()
+	r := both("tank/a", source, target)
+	p.has(t, r)
+	asListed(r)
+	r.Target.Pin = "zfs_autobackup:b:77"
+	p.held(t, strings.Join(holds, ""))
+	return r
+}
+
+// holdOf returns the line of zfs holds for a tag on the snapshot of tank/a that is so many
+// days old.
+func holdOf(days int, tag string) string { return "tank/a@" + ours(days) + "\t" + tag + "\tnow\n" }
+
 // Left holds are released also where nothing was sent, so that the record lacks the guid
 // of the target's pool.
 func TestLeftHoldsNothingSent(t *testing.T) {
 	p := newPool(t)
 	p.program(t, "zpool", "#!/bin/sh\neval pool=\\${$#}; for w in $(echo \"$5\" | tr , ' '); do [ $w = guid ] && v=5 || v=enabled; printf '%s\\t%s\\t%s\\n' $pool $w $v; done\n")
-	r := both("tank/a", "9! 8! 7", "7")
-	p.has(t, r)
-	asListed(r)
-	r.Target.Pin = "zfs_autobackup:b:77"
-	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
-	p.held(t, hold(ours(9), "zfs_autobackup:b:77.6")+hold(ours(8), "zfs_autobackup:b:77.5"))
+	r := p.pinned(t, "9! 8! 7", "7", holdOf(9, "zfs_autobackup:b:77.6"), holdOf(8, "zfs_autobackup:b:77.5"))
 	_, _, stderr := run(t, "--keep-source=1", lines(t, r))
 	want := []string{"release zfs_autobackup:b tank/a@" + ours(8), "release zfs_autobackup:b:77.5 tank/a@" + ours(8), "destroy tank/a@" + ours(8)}
 	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
@@ -343,12 +354,7 @@ func TestLeftHoldsNothingSent(t *testing.T) {
 // which has held what it sends, or has moved the base since the snapshots were listed.
 func TestHoldsOfAnotherRun(t *testing.T) {
 	p := newPool(t)
-	r := both("tank/a", "9! 8 7! 6", "8")
-	p.has(t, r)
-	asListed(r)
-	r.Target.Pin = "zfs_autobackup:b:77"
-	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
-	p.held(t, hold(ours(9), "zfs_autobackup:b:77")+hold(ours(7), "zfs_autobackup:b:77"))
+	r := p.pinned(t, "9! 8 7! 6", "8", holdOf(9, "zfs_autobackup:b:77"), holdOf(7, "zfs_autobackup:b:77"))
 	out, _, stderr := run(t, "--keep-source=1", lines(t, r))
 	want := []string{"release zfs_autobackup:b tank/a@" + ours(9), "release zfs_autobackup:b:77 tank/a@" + ours(9), "destroy tank/a@" + ours(9)}
 	if got := p.log(t); !slices.Equal(got, want) || stderr != "" {
@@ -401,13 +407,8 @@ func leftHolds(t *testing.T, own func(to *record.Target, tag string)) {
 // assigned to neither; and two runs of zab-thin list each hold once.
 func TestWaits(t *testing.T) {
 	p := newPool(t)
-	r := both("tank/a", "8! 7! 6", "6")
-	p.has(t, r)
-	asListed(r)
-	r.Target.Pin = "zfs_autobackup:b:77"
-	hold := func(snapshot, tag string) string { return "tank/a@" + snapshot + "\t" + tag + "\tnow\n" }
-	p.held(t, hold(ours(8), "zfs_autobackup:b")+hold(ours(8), "zfs_autobackup:b:78")+hold(ours(8), "zfs_autobackup:b:79")+
-		hold(ours(7), "zfs_autobackup:b")+hold(ours(7), "zfs_autobackup:b:78")+hold(ours(7), "mine"))
+	r := p.pinned(t, "8! 7! 6", "6", holdOf(8, "zfs_autobackup:b"), holdOf(8, "zfs_autobackup:b:78"), holdOf(8, "zfs_autobackup:b:79"),
+		holdOf(7, "zfs_autobackup:b"), holdOf(7, "zfs_autobackup:b:78"), holdOf(7, "mine"))
 	out, _, _ := run(t, "--keep-source=1", lines(t, r))
 	out, _, _ = run(t, "--keep-source=1", lines(t, out[0]))
 	var got []string
@@ -427,12 +428,8 @@ func TestWaits(t *testing.T) {
 // which target the shared hold stands.
 func TestLeftHoldThatStays(t *testing.T) {
 	p := newPool(t)
-	r := both("tank/a", "8! 7! 6", "6")
-	p.has(t, r)
-	asListed(r)
-	r.Target.Pin = "zfs_autobackup:b:77"
+	r := p.pinned(t, "8! 7! 6", "6", holdOf(7, "zfs_autobackup:b"), holdOf(7, "zfs_autobackup:b:77"))
 	full := "tank/a@" + ours(7)
-	p.held(t, full+"\tzfs_autobackup:b\tSun\n"+full+"\tzfs_autobackup:b:77\tSun\n")
 	p.write(t, "trouble", "release zfs_autobackup:b tank*|Timeout, server vault not responding.\n")
 	out, _, _ := run(t, "--keep-source=1", lines(t, r))
 	if got := p.log(t); !slices.Equal(got, []string{"release zfs_autobackup:b " + full}) {

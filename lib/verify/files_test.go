@@ -32,7 +32,7 @@ func (w *world) files(snapshot, guid string, edit func(*filetree.Line), entries 
 		text += e.String() + "\n"
 	}
 	fmt.Fprint(h, text)
-	l := filetree.NewLine(snapshot, guid, "on", "posix", filetree.Result{Entries: int64(1 + len(entries)), Bytes: 7, Digest: filetree.Sum(h.Sum(nil))})
+	l := filetree.NewLine(snapshot, guid, "on", "posix", filetree.Result{Entries: int64(1 + len(entries)), Bytes: 7, Digest: hashfunc.Sum(h.Sum(nil))})
 	if edit != nil {
 		edit(&l)
 	}

@@ -20,7 +20,7 @@ import (
 func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*job) {
 	var hosts groups.Of[string, *job]
 	for _, r := range all {
-		if r.Skip() || r.Type != record.TypeDataset {
+		if !r.TakesPart() {
 			continue
 		}
 		j := &job{r: r, done: make(chan struct{})}

@@ -364,10 +364,11 @@ func (j *job) setTags(s *record.Step, found map[string][]string) {
 	j.tags[sided{s.Side, full}] = found[full]
 }
 
-// letsGo reports whether an IfHeld step is to release its tag. In a run without holds the
-// shared tag stays if the pin of another target is on the snapshot, since the shared tag may
-// stand for that target (P1), and if the tags are not known. In other runs it goes, as the
-// pin does: the other target has a pin of its own, and may have noted that it needs no more.
+// letsGo reports whether an IfHeld step is to release its tag. A run that holds bases by
+// pins releases the shared tag, whichever pins are on the snapshot: other targets are
+// protected by theirs, and those that have noted that they need no more never look for the
+// shared tag. A run without holds leaves it if the pin of another target is on the snapshot,
+// since it may stand for that target (P1), and if the tags are not known.
 func (j *job) letsGo(s *record.Step) bool {
 	// On the source, a pin with the guid of another pool may be for the disk that the
 	// target was split off from.
@@ -378,9 +379,7 @@ func (j *job) letsGo(s *record.Step) bool {
 	tags, known := j.tags[sided{s.Side, s.Dataset + "@" + s.Snapshot}]
 	switch {
 	case !known:
-		// A run that holds bases was the only one to know for whom the tag stands. It
-		// protects nobody else: their pins do.
-		return own(s.Tag) || j.r.Target.Pin != ""
+		return own(s.Tag) || j.r.Target.Pin != "" // it is no error if there is no such tag
 	case own(s.Tag):
 		return slices.Contains(tags, s.Tag)
 	}

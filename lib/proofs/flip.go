@@ -55,6 +55,9 @@ func (r *round) flip() {
 	must(unix.Munmap(image))
 	must(f.Close())
 	r.do("zpool", "import", "-d", r.dir, r.dst)
+	if r.hidden {
+		r.do("zfs", "load-key", r.dst+"/to")
+	}
 }
 
 // piece returns a sector of data that the newest snapshot has, and that is not likely to

@@ -118,8 +118,9 @@ func Decide(r *record.Record, rules *Rules) *record.Thin {
 		return nil
 	}
 	if r.Type == record.TypeDataset && r.Snapshots != nil && rules.Source != nil {
+		// Once the dataset has a copy at its place, the other one needs no base.
 		moved := ""
-		if r.Target != nil {
+		if r.Target != nil && !has && !(rules.DryRun && len(pending) > 0 && shown(r)) {
 			moved = r.Target.ElsewhereGUID
 		}
 		alone := r.Target == nil

@@ -16,6 +16,7 @@ func (h *history) create() {
 	r := h.r
 	argv := []string{"zfs", "create", "-o", "autobackup:" + r.name() + "=true"}
 	h.kind = r.pick("filesystem", "filesystem", "filesystem", "clone", "promoted", "volume", "encrypted")
+	h.first = h
 	var origin *history
 	if h.kind == "clone" || h.kind == "promoted" {
 		for _, o := range r.all {
@@ -33,7 +34,7 @@ func (h *history) create() {
 		r.do("zfs", "snapshot", at)
 		argv[1] = "clone"
 		argv = append(argv, at)
-		h.files, h.counter = slices.Clone(origin.files), origin.counter
+		h.files, h.counter, h.first = slices.Clone(origin.files), origin.counter, origin.first
 	case "volume":
 		argv = append(argv, "-V", fmt.Sprint(volumeSize), "-o", "volblocksize="+r.pick("4k", "16k", "64k"))
 	case "encrypted":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,8 +16,8 @@ const sector = 512
 
 // flip exports the pool of the copies, changes one bit in the data of each copy in which
 // it finds some, and imports the pool again. Data is found in the file of the pool by its
-// contents, as the source has them. What is encrypted or compressed is not found. A clone
-// shares data with its origin, so that both may change.
+// contents, as the source has them. What is encrypted or compressed is not found. Clones
+// have data in common, stored once or several times, so that more than one copy changes.
 func (r *round) flip() {
 	pieces := map[*history][]byte{}
 	for _, h := range r.all {
@@ -44,10 +45,14 @@ func (r *round) flip() {
 				break
 			}
 			image[from+i+at] ^= bit
-			h.flipped = true
+			for _, relative := range r.all {
+				relative.flipped = relative.flipped || relative.first == h.first && relative.has(piece)
+			}
 			r.story = append(r.story, fmt.Sprintf("# one bit of '%s' is changed at %d", h.copy(), from+i+at))
 			from += i + sector
 		}
+	}
+	for _, h := range r.all {
 		if h.flipped {
 			r.sum.Flipped++
 		}
@@ -61,22 +66,9 @@ func (r *round) flip() {
 }
 
 // piece returns a sector of data that the newest snapshot has, and that is not likely to
-// be anywhere else; nil if none was found in some tries.
+// be anywhere but in its clones; nil if none was found in some tries.
 func (h *history) piece() []byte {
-	var files []string
-	switch h.kind {
-	case "encrypted":
-		return nil
-	case "volume":
-		files = []string{h.device()}
-	default:
-		must(filepath.WalkDir(h.dir(), func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() && !strings.Contains(path, ".many/") {
-				files = append(files, path)
-			}
-			return err
-		}))
-	}
+	files := h.data()
 	for range 60 {
 		if len(files) == 0 {
 			break
@@ -98,6 +90,33 @@ func (h *history) piece() []byte {
 		}
 	}
 	return nil
+}
+
+// data returns the paths of what has the data of the newest snapshot.
+func (h *history) data() []string {
+	var files []string
+	switch h.kind {
+	case "encrypted":
+	case "volume":
+		files = []string{h.device()}
+	default:
+		must(filepath.WalkDir(h.dir(), func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && !strings.Contains(path, ".many/") {
+				files = append(files, path)
+			}
+			return err
+		}))
+	}
+	return files
+}
+
+// has reports whether the newest snapshot has a piece.
+func (h *history) has(piece []byte) bool {
+	return slices.ContainsFunc(h.data(), func(file string) bool {
+		data, err := os.ReadFile(file)
+		must(err)
+		return bytes.Contains(data, piece)
+	})
 }
 
 // varied reports whether data looks random.

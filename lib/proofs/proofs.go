@@ -105,8 +105,9 @@ type history struct {
 	name    string // of the source
 	kind    string // filesystem, clone, promoted, volume or encrypted
 	files   []string
-	counter int  // numbers its files
-	flipped bool // its copy was changed below ZFS
+	counter int      // numbers its files
+	first   *history // whose data it began with, being a clone, of a clone maybe; else itself
+	flipped bool     // its copy was changed below ZFS
 }
 
 func newRound(c *Config, sum *Result, seed int64, histories int) *round {

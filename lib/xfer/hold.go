@@ -244,24 +244,31 @@ func (j *job) hasPinAlone(s *record.Step) bool {
 }
 
 // notePinned notes the new base if it is held for the target by the pin alone. A base that
-// was there before may have other tags.
+// was there before may have other tags, and so may a snapshot of the source that had the pin
+// before: it was the base of a copy under another name, or of a run with --shared-holds that
+// was killed.
 func (j *job) notePinned() {
 	t := j.r.Target
-	alone, shared := "", false
+	alone, moved, shared := "", false, false
 	for i, res := range j.results {
-		if s := &j.r.Steps[i]; s.Do == record.DoHold && s.Side == record.SideTarget && res.Done {
-			if s.Tag != t.Pin {
-				shared = true
-			} else if slices.ContainsFunc(sent(j.r), func(to record.Snapshot) bool { return to.GUID == s.GUID }) {
-				alone = s.GUID
-			}
+		s := &j.r.Steps[i]
+		if s.Do != record.DoHold || s.Side != record.SideTarget || !res.Done {
+			continue
+		}
+		moved = true
+		if s.Tag != t.Pin {
+			shared = true
+		} else if slices.ContainsFunc(sent(j.r), func(to record.Snapshot) bool {
+			return to.GUID == s.GUID && slices.Contains(j.holds.fresh, to.Full(j.r.Name))
+		}) {
+			alone = s.GUID
 		}
 	}
 	switch {
-	case shared:
-		j.x.pinned.Forget(t.Pin, t.Name)
-	case alone != "":
+	case alone != "" && !shared:
 		j.x.pinned.Put(t.Pin, t.Name, alone)
+	case moved:
+		j.x.pinned.Forget(t.Pin, t.Name)
 	}
 }
 

@@ -53,6 +53,14 @@ list)
 		esac
 	done
 	exit $rc;;
+hold)
+	rc=0 tag=$2
+	shift 2
+	for a; do
+		! grep -q "^$a$tab$tag$tab" held ||
+			{ echo "cannot hold snapshot '$a': tag already exists on this dataset" >&2; rc=1; }
+	done
+	exit $rc;;
 holds)
 	for a; do grep "^$a$tab" held; done
 	exit 0;;
@@ -255,6 +263,14 @@ func TestSharedHold(t *testing.T) {
 	}
 	if _, looked := run(alone("m", "6", "s", "7")); !looked {
 		t.Error("a base with the shared tag was not looked at")
+	}
+	// Nor is one that was the base of a copy under another name, and had the pin before.
+	if err := os.WriteFile(filepath.Join(p.dir, "held"), []byte(hold("src/a@s", shared, ownTag)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(alone("old", "3", "s", "7"))
+	if did, looked := run(alone("s", "7", "m", "6")); !looked || !slices.Contains(did, "release "+shared+" src/a@s") {
+		t.Errorf("a base that was held before: %q, looked: %v", did, looked)
 	}
 }
 

@@ -111,7 +111,7 @@ func TestPoolStates(t *testing.T) {
 			text string
 			n    int // -1: no answer
 		}{
-			{`tank\tONLINE\n$import-ffff888127731840-usb2\tONLINE\nusb\tSUSPENDED\nold\tUNAVAIL\nfar\t-\n`, 4}, {"", 0},
+			{`tank\tONLINE\n$import-ffff888127731840-usb2\tONLINE\nusb\tSUSPENDED\nold\tUNAVAIL\n-\t-\nfar\t-\n`, 4}, {"", 0}, {`-\tONLINE\n`, -1},
 			{`tank\n`, -1}, {`tank/a\tONLINE\n`, -1}, {`tank\tONLINE\ntank\tONLINE\n`, -1}, {`tank\tall is well\n`, -1}, {`-r\tONLINE\n`, -1}, {`$tank\tONLINE\n`, -1},
 		} {
 			t.Setenv("TEXT", c.text)

@@ -19,6 +19,7 @@ import (
 	"zab/lib/cli"
 	"zab/lib/dataset"
 	"zab/lib/hashfunc"
+	"zab/lib/pipesize"
 	"zab/lib/record"
 	"zab/lib/sendstream"
 	"zab/lib/stream"
@@ -91,6 +92,9 @@ func run(ctx context.Context, env *cli.Env, o *options) error {
 		how.Base = *o.Base
 	}
 	p := o.progress(w)
+	if f, ok := env.Stdin.(*os.File); ok {
+		pipesize.Enlarge(f)
+	}
 	in := p.reader(env.Stdin)
 	if o.Rate > 0 {
 		in = stream.NewLimiter(int64(o.Rate)).Reader(in, ctx.Done())

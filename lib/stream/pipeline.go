@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"zab/lib/pipesize"
 	"zab/lib/proc"
 	"zab/lib/record"
 	"zab/lib/zfs"
@@ -368,7 +369,7 @@ func build(links []Link) (children []*child, relays []*relay, err error) {
 		if err != nil {
 			return children, relays, fmt.Errorf("cannot make a pipe: %w", err)
 		}
-		enlargePipe(w)
+		pipesize.Enlarge(w)
 		if l.Program != nil {
 			children[len(children)-1].cmd.Stdout = w
 		} else {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"zab/lib/pipesize"
 )
 
 // Relay is a place in the chain where this process itself stands between two programs: it
@@ -44,7 +46,7 @@ type Relay struct {
 }
 
 const (
-	pipeSize     = 1 << 20
+	pipeSize     = pipesize.Large
 	defaultChunk = 128 << 10
 )
 
@@ -104,7 +106,7 @@ func (j *Relay) run(dst, src *os.File) error {
 	}
 	switch {
 	case err != nil:
-	case j.Buffer > 0 && !setPipeSize(src, j.Buffer):
+	case j.Buffer > 0 && !pipesize.Set(src, j.Buffer):
 		err = j.ringed(dst, in, cmp.Or(j.Chunk, defaultChunk))
 	case in != io.Reader(src):
 		err = j.direct(newCopier(dst, in), pipeSize, false)
@@ -115,7 +117,7 @@ func (j *Relay) run(dst, src *os.File) error {
 		if j.Buffer > 0 && j.Chunk > 0 {
 			chunk = max(j.Chunk, os.Getpagesize())
 		}
-		room := isLargePipe(dst) && isLargePipe(src)
+		room := pipesize.IsLarge(dst) && pipesize.IsLarge(src)
 		m, free := newOwnMover(dst, src, j.stopped)
 		err = j.direct(m, chunk, room)
 		free()

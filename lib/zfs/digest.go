@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zab/lib/hashfunc"
+	"zab/lib/pipesize"
 	"zab/lib/record"
 )
 
@@ -39,6 +40,7 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 	if err != nil {
 		return err
 	}
+	pipesize.Enlarge(r)
 	done := make(chan error, 1)
 	go func() {
 		err := read(r)

@@ -22,19 +22,33 @@ const maxPools = 10_000
 
 // PoolStates returns the state of every pool that the host has imported, such as ONLINE
 // or SUSPENDED, by name, including the pools that zfs silently leaves out of its
-// listings. It starts no program here on Linux, and one elsewhere; neither way reads from
-// a pool, so neither waits for a suspended one.
+// listings. It starts no program here on Linux, and one elsewhere, up to three times if pools
+// go away meanwhile; neither way reads from a pool, so neither waits for a suspended one.
 func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 	if states, told := h.toldStates(); told {
 		return states, nil
 	}
-	states := map[string]string{}
-	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
-	err := h.askFew(ctx, func(line string) error {
-		name, state, ok := strings.Cut(line, "\t")
-		if isTrial(name) || line == "-\t-" {
-			return nil // the second is a pool that went away while zpool listed it
+	for range 2 {
+		states, nameless, err := h.listPools(ctx)
+		if !nameless {
+			return states, err
 		}
+	}
+	states, _, err := h.listPools(ctx)
+	return states, err
+}
+
+// listPools asks zpool for the states of all pools. nameless is true if its answer could not
+// be used because a pool has no name in it, as one that goes away while zpool lists it.
+func (h *Host) listPools(ctx context.Context) (states map[string]string, nameless bool, err error) {
+	states = map[string]string{}
+	argv := []string{"zpool", "list", "-Hp", "-o", "name,health"}
+	err = h.askFew(ctx, func(line string) error {
+		name, state, ok := strings.Cut(line, "\t")
+		if isTrial(name) {
+			return nil
+		}
+		nameless = nameless || line == "-\t-"
 		if _, err := dataset.ParseName(name); err != nil || !ok || strings.Contains(name, "/") || !isState(state) {
 			return fmt.Errorf("%q is not a pool with its state", cutText(line))
 		}
@@ -47,9 +61,9 @@ func (h *Host) PoolStates(ctx context.Context) (map[string]string, error) {
 		return nil
 	}, argv...)
 	if err != nil {
-		return nil, err
+		return nil, nameless, err
 	}
-	return states, nil
+	return states, false, nil
 }
 
 // toldStates returns the pool states that this machine's kernel reports; told is false if

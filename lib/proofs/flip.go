@@ -38,23 +38,22 @@ func (r *round) flip() {
 		if piece == nil {
 			continue
 		}
-		at, bit := r.rng.Intn(len(piece)), byte(1)<<r.rng.Intn(8)
+		at, bit, found := r.rng.Intn(len(piece)), byte(1)<<r.rng.Intn(8), false
 		for from := 0; ; {
 			i := bytes.Index(image[from:], piece)
 			if i < 0 {
 				break
 			}
 			image[from+i+at] ^= bit
-			for _, relative := range r.all {
-				relative.flipped = relative.flipped || relative.first == h.first && relative.has(piece)
-			}
+			found = true
 			r.story = append(r.story, fmt.Sprintf("# one bit of '%s' is changed at %d", h.copy(), from+i+at))
 			from += i + sector
 		}
-	}
-	for _, h := range r.all {
-		if h.flipped {
-			r.sum.Flipped++
+		for _, relative := range r.all {
+			if found && relative.first == h.first && !relative.flipped && relative.has(piece) {
+				relative.flipped = true
+				r.sum.Flipped++
+			}
 		}
 	}
 	must(unix.Munmap(image))

@@ -1,10 +1,11 @@
 // Package bench measures zab and other tools that do the same work on real pools:
 //
 //	floor        plain zfs commands written by hand, without any unnecessary check:
-//	             the cost of ZFS itself
+//	             the cost of ZFS itself; floor -j 4 sends four datasets at a time
 //	zab          as users run it; zab -j 1 and others where that makes a difference
 //	syncoid      if it is installed
-//	bzfs, zelta  if there are checkouts of them
+//	bzfs, zelta, zfs-autobackup
+//	             if there are checkouts of them
 //
 // All tools begin each run with identical pools, which are restored from copies of their
 // files. They take turns, so that other load on the machine affects all of them alike. A
@@ -50,8 +51,8 @@ type Config struct {
 	// Cases and Tools are patterns of path.Match, such as one/local, large or zab*. With
 	// none, all are measured, except that workload.usual leaves out some cases.
 	Cases, Tools []string
-	// Bzfs and Zelta are directories with checkouts; "" if there is none.
-	Bzfs, Zelta string
+	// Bzfs, Zelta and Autobackup are directories with checkouts; "" if there is none.
+	Bzfs, Zelta, Autobackup string
 	// Size is the number of datasets, snapshots or MiB; 0 for the sizes of the scale.
 	Size int
 	// Delay is the round trip time of the slow network.

@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 // ZAB_BENCH_SCALE is small or full, ZAB_BENCH_REPS the number of repetitions,
 // ZAB_BENCH_ONLY selects cases, such as one/local,large/*, ZAB_BENCH_TOOLS tools, such as
 // floor,zab*, ZAB_BENCH_SIZE is the number of datasets, snapshots or MiB, ZAB_BENCH_DELAY
-// the round trip time of the slow network. ZAB_BENCH_BZFS and ZAB_BENCH_ZELTA are directories
-// with checkouts of these tools.
+// the round trip time of the slow network. ZAB_BENCH_BZFS, ZAB_BENCH_ZELTA and
+// ZAB_BENCH_AUTOBACKUP are directories with checkouts of these tools.
 func TestBench(t *testing.T) {
 	results := os.Getenv("ZAB_BENCH")
 	if results == "" {
@@ -103,7 +103,7 @@ func readConfig(t *testing.T, results string) Config {
 		}
 		return dir
 	}
-	c.Bzfs, c.Zelta = checkout("ZAB_BENCH_BZFS"), checkout("ZAB_BENCH_ZELTA")
+	c.Bzfs, c.Zelta, c.Autobackup = checkout("ZAB_BENCH_BZFS"), checkout("ZAB_BENCH_ZELTA"), checkout("ZAB_BENCH_AUTOBACKUP")
 	if s := os.Getenv("ZAB_BENCH_DELAY"); s != "" {
 		if c.Delay, err = time.ParseDuration(s); err != nil {
 			t.Fatalf("ZAB_BENCH_DELAY: %v", err)

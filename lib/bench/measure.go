@@ -111,8 +111,8 @@ func (b *bench) reset(c *cell, tl tool) error {
 	begun := time.Now()
 	b.restore(c.w, c.n)
 	var err error
-	for i := 0; tl.warm && i < 2 && err == nil; i++ {
-		_, _, err = b.runTool(c, tl, false)
+	for i := 0; tl.warm != nil && i < 2 && err == nil; i++ {
+		_, _, err = b.runTool(c, tool{argv: tl.warm, env: tl.env}, false)
 	}
 	if c.w.crowd > 0 {
 		// Mounting a crowd takes longer than most runs, so it counts for the budget.

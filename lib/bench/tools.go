@@ -14,9 +14,10 @@ type tool struct {
 	name string
 	argv []string
 	env  []string // what it has in its environment besides bench.env
-	// warm: the tool has a cache, so it is run twice before the measurement; once is not
-	// enough, since zab caches only lists of datasets that have not changed for a while.
-	warm bool
+	// warm is a command that fills the cache of the tool and takes no snapshots; it runs
+	// twice before the measurement, since zab caches only lists of datasets that have not
+	// changed for a while. Nil for a tool without a cache.
+	warm []string
 }
 
 // floor returns the tool floor, a script of plain commands; R runs the rest of its line on
@@ -46,18 +47,27 @@ const (
 func (b *bench) tools(zab []string, send string) func(p place, n int) []tool {
 	return func(p place, _ int) []tool {
 		body := "zfs list -Hpro name,guid -t filesystem,snapshot $SRC/d >$ROOT/floor.src\nR zfs list -Hpro name,guid -t filesystem,snapshot $DST/backup/$SRC >/dev/null\n"
-		if send != "" {
-			body = "zfs snapshot -r $SRC/d@floor\n" + body + "for d in $(cut -f 1 $ROOT/floor.src | grep -v @); do " + send + "; done\n"
-		}
 		list := []tool{b.floor(p, body)}
+		if send != "" {
+			body = "zfs snapshot -r $SRC/d@floor\n" + body + "cut -f 1 $ROOT/floor.src | grep -v @ >$ROOT/floor.names\n"
+			list = []tool{
+				b.floor(p, body+"for d in $(cat $ROOT/floor.names); do "+send+"; done\n"),
+				// The copy of the parent must exist. A failure shows in what the copies lack.
+				b.floor(p, body+"d=$SRC/d; "+send+"\nfor i in 0 1 2 3; do for d in $(awk \"NR > 1 && NR % 4 == $i\" $ROOT/floor.names); do "+send+"; done & done; wait\n"),
+			}
+			list[1].name += " -j 4"
+		}
 		var side []string
 		if p.host != "" {
 			side = []string{"--ssh-config", p.conf, "--ssh-target", p.host}
 		}
 		for _, o := range zab {
 			argv := append(append([]string{"zab"}, side...), strings.Fields(strings.ReplaceAll(o, "$SRC", b.src))...)
-			list = append(list, tool{name: strings.TrimSpace("zab " + label(o)), argv: append(argv, "bench", b.dst+"/backup"),
-				warm: slices.Contains(argv, "--cache")})
+			tl := tool{name: strings.TrimSpace("zab " + label(o)), argv: append(argv, "bench", b.dst+"/backup")}
+			if slices.Contains(argv, "--cache") {
+				tl.warm = tl.argv
+			}
+			list = append(list, tl)
 		}
 		for _, o := range b.others {
 			tl := o.command(b, p, send != "")
@@ -121,31 +131,20 @@ var others = []other{
 			return tool{argv: append(argv, b.src+"/d", b.copyOf(p))}
 		},
 	},
+	{name: "bzfs", missing: bzfsMissing, command: bzfs()},
+	{name: "bzfs --cache-snapshots", missing: bzfsMissing, command: bzfs("--cache-snapshots")},
 	{
-		name: "bzfs",
+		name: "zfs-autobackup",
 		missing: func(b *bench) string {
-			if !exists(b.Bzfs, "bzfs_main/bzfs.py") {
-				return "ZAB_BENCH_BZFS names no checkout of it"
-			}
-			if zabtest.LookPath(b.path, "python3") == "" {
-				return "there is no python3"
-			}
-			// What an installation does, so that the first run does not.
-			if out, err := b.sh("python3 -m compileall -q '" + b.Bzfs + "/bzfs_main'"); err != nil {
-				return "python3 cannot compile it: " + out
-			}
-			return ""
+			return pythonMissing(b, b.Autobackup, "zfs_autobackup", "ZAB_BENCH_AUTOBACKUP")
 		},
 		command: func(b *bench, p place, snapshot bool) tool {
-			argv := []string{"python3", "-m", "bzfs_main.bzfs", "--quiet", "--recursive", "--compression-program=-", "--log-dir=" + b.root + "/bzfs-logs"}
-			if snapshot {
-				argv = append(argv, "--create-src-snapshots", "--create-src-snapshots-plan={'bench':{'':{'adhoc':1}}}")
-			}
+			// It takes a snapshot where something was written.
+			argv := []string{"python3", "-m", "zfs_autobackup.ZfsAutobackup", "--no-progress"}
 			if p.host != "" {
-				// A connection that stays open would help the next run.
-				argv = append(argv, "--ssh-dst-config-file="+p.conf, "--ssh-cipher="+cipher, "--ssh-exit-on-shutdown")
+				argv = append(argv, "--ssh-config", p.conf, "--ssh-target", p.host)
 			}
-			return tool{argv: append(argv, b.src+"/d", b.copyOf(p)), env: []string{"PYTHONPATH=" + b.Bzfs, "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1"}}
+			return tool{argv: append(argv, "bench", b.dst+"/backup"), env: pythonEnv(b.Autobackup)}
 		},
 	},
 	{
@@ -169,6 +168,51 @@ var others = []other{
 			return tool{argv: append(argv, b.src+"/d", b.copyOf(p)), env: env}
 		},
 	},
+}
+
+// bzfs returns a function that returns the command of bzfs with options.
+func bzfs(options ...string) func(b *bench, p place, snapshot bool) tool {
+	return func(b *bench, p place, snapshot bool) tool {
+		argv := append([]string{"python3", "-m", "bzfs_main.bzfs", "--quiet", "--recursive", "--compression-program=-", "--log-dir=" + b.root + "/bzfs-logs"}, options...)
+		if p.host != "" {
+			// A connection that stays open would help the next run.
+			argv = append(argv, "--ssh-dst-config-file="+p.conf, "--ssh-cipher="+cipher, "--ssh-exit-on-shutdown")
+		}
+		argv = append(argv, b.src+"/d", b.copyOf(p))
+		tl := tool{argv: argv, env: pythonEnv(b.Bzfs)}
+		if len(options) > 0 {
+			tl.warm = argv
+		}
+		if snapshot {
+			tl.argv = append(slices.Clone(argv), "--create-src-snapshots", "--create-src-snapshots-plan={'bench':{'':{'adhoc':1}}}")
+		}
+		return tl
+	}
+}
+
+func bzfsMissing(b *bench) string {
+	return pythonMissing(b, b.Bzfs, "bzfs_main", "ZAB_BENCH_BZFS")
+}
+
+// pythonMissing returns why the tool cannot be measured whose package is in a checkout that
+// the variable names.
+func pythonMissing(b *bench, checkout, pkg, variable string) string {
+	if !exists(checkout, pkg+"/__init__.py") {
+		return variable + " names no checkout of it"
+	}
+	if zabtest.LookPath(b.path, "python3") == "" {
+		return "there is no python3"
+	}
+	// What an installation does, so that the first run does not.
+	if out, err := b.sh("python3 -m compileall -q '" + checkout + "/" + pkg + "'"); err != nil {
+		return "python3 cannot compile it: " + out
+	}
+	return ""
+}
+
+// pythonEnv returns the variables for a tool of a checkout.
+func pythonEnv(checkout string) []string {
+	return []string{"PYTHONPATH=" + checkout, "PYTHONSAFEPATH=1", "PYTHONNOUSERSITE=1"}
 }
 
 // exists reports whether a directory is given and has a file.

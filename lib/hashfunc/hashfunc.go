@@ -85,13 +85,13 @@ func (f Func) Sum(p []byte) Sum {
 	return sha256.Sum256(p)
 }
 
-// Fast returns SHA256 where this machine computes that with instructions of its processor,
-// and BLAKE3 on any other amd64. There BLAKE3 takes a sixth of the time with AVX2, and two
-// thirds without. Other processors mostly have the instructions, and the library for BLAKE3
-// no code of its own for them.
+// Fast returns the one that this machine computes in less time. On amd64 with AVX2 BLAKE3
+// takes half the time of SHA-256 by instructions of its own, and a sixth of it without them;
+// without either set of instructions two thirds. The library for BLAKE3 has no code for other
+// processors, most of which have the instructions for SHA-256.
 func Fast() Func {
 	// crypto/sha256 uses the instructions only together with AVX.
-	if runtime.GOARCH == "amd64" && !cpuid.CPU.Supports(cpuid.AVX, cpuid.SHA) {
+	if runtime.GOARCH == "amd64" && (cpuid.CPU.Supports(cpuid.AVX2) || !cpuid.CPU.Supports(cpuid.AVX, cpuid.SHA)) {
 		return BLAKE3
 	}
 	return SHA256

@@ -86,16 +86,11 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 // zfs's order, with all facts that records have. It starts one zfs program, or two with
 // snapshots.
 func Tree(ctx context.Context, host *zfs.Host, roots []string, depth int, snapshots bool) ([]*record.Record, error) {
-	datasets, err := host.GetDepth(ctx, zfs.FactProps, roots, depth)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the datasets of %s: %w", host, err)
-	}
 	var out []*record.Record
 	byName := map[string]*record.Record{}
-	for i := range datasets {
-		d := &datasets[i]
+	err := host.GetEach(ctx, zfs.FactProps, roots, depth, func(d zfs.Dataset) {
 		if byName[d.Name] != nil {
-			continue // roots may overlap
+			return // roots may overlap
 		}
 		r := &record.Record{Type: record.TypeDataset, Host: host.Dest, Name: d.Name, Facts: d.Facts()}
 		if snapshots {
@@ -103,6 +98,9 @@ func Tree(ctx context.Context, host *zfs.Host, roots []string, depth int, snapsh
 		}
 		byName[d.Name] = r
 		out = append(out, r)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the datasets of %s: %w", host, err)
 	}
 	if !snapshots {
 		return out, nil

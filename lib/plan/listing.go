@@ -65,7 +65,8 @@ func (s *inventory) mend(ctx context.Context, names map[*record.Record]string) e
 	}
 	list := append(s.withParents(names), s.target)
 	slices.Sort(list)
-	found, _, unread, err := s.host.Readable(ctx, []string{"guid", "createtxg"}, list, 0)
+	var found []zfs.Dataset
+	_, unread, err := s.host.Readable(ctx, []string{"guid", "createtxg"}, list, 0, func(d zfs.Dataset) { found = append(found, d) })
 	if err != nil {
 		return err
 	}
@@ -159,14 +160,13 @@ func (s *inventory) readAsides(ctx context.Context) error {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names) // one place may have several that were set aside
-	got, _, unread, err := s.host.Readable(ctx, zfs.FactProps, names, 0)
+	_, unread, err := s.host.Readable(ctx, zfs.FactProps, names, 0, func(d zfs.Dataset) {
+		if r := s.datasets[d.Name]; r != nil {
+			r.Facts = d.Facts()
+		}
+	})
 	if err != nil {
 		return err
-	}
-	for i := range got {
-		if r := s.datasets[got[i].Name]; r != nil {
-			r.Facts = got[i].Facts()
-		}
 	}
 	for _, u := range unread {
 		if u.Name == "" {

@@ -31,6 +31,16 @@ func BenchmarkSelect(b *testing.B) {
 	}
 }
 
+// TestMemory checks that a dataset takes little more memory than its Candidate, the rows
+// that its facts are parts of, and its reason.
+func TestMemory(t *testing.T) {
+	each := keptOf(t, 2000)
+	if each > 1300 {
+		t.Errorf("a dataset takes %.0f bytes", each)
+	}
+	t.Logf("%.0f bytes for each dataset", each)
+}
+
 // keptOf returns how many bytes zab-select has in use for each of so many datasets.
 func keptOf(tb testing.TB, datasets int) float64 {
 	m := liveHeap{before: heap()}

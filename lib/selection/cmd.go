@@ -120,7 +120,7 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 	if err := o.findCopies(ctx, env, rules, slices.Concat(all.around, datasets)); err != nil {
 		return err
 	}
-	verdicts, warnings, errs := rules.Decide(all.around, datasets)
+	warnings, errs := rules.Decide(all.around, datasets)
 	for _, w := range warnings {
 		env.Warnf("%s", w)
 	}
@@ -135,44 +135,44 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 	pools := map[string]string{}
 	for _, d := range slices.Concat(all.around, datasets) {
 		if !strings.Contains(d.Name, "/") {
-			pools[d.Name] = d.Props["guid"].Value
+			pools[d.Name] = d.GUID
 		}
 	}
-	var out []*record.Record
+	var out []*Candidate
 	set, selected, copies := false, 0, 0
-	for i, v := range verdicts {
-		set = set || !v.Unset && !v.Illegal
-		if v.Selected {
+	for _, d := range datasets {
+		set = set || !d.Unset && !d.Illegal
+		if d.Selected {
 			selected++
 		}
-		if v.Copy {
+		if d.Copy {
 			copies++
 		}
 		// zfs's own temporary datasets are nobody's data.
-		if strings.Contains(datasets[i].Name, "%") || !v.Selected && !o.All && !(o.Excluded && v.Excluded) {
-			if !v.Unset {
-				env.Verbosef("'%s': %s", datasets[i].Name, v.Reason)
+		if strings.Contains(d.Name, "%") || !d.Selected && !o.All && !(o.Excluded && d.Excluded) {
+			if !d.Unset {
+				env.Verbosef("'%s': %s", d.Name, d.Reason)
 			}
 			continue
 		}
-		out = append(out, &record.Record{
-			Type: record.TypeDataset, Backup: backup, Host: host.Dest,
-			Name: datasets[i].Name, Facts: datasets[i].Facts(),
-			PoolGUID: pools[zfs.Pool(datasets[i].Name)],
-			Selected: &v.Selected, Reason: v.Reason, Excluded: v.Excluded, Partial: all.roots != nil,
-		})
+		out = append(out, d)
 	}
 	if roots != nil && set {
-		for _, root := range all.bare(verdicts) {
+		for _, root := range all.bare() {
 			env.Warnf("nothing at or below '%s' has the property '%s'", root, rules.Property)
 		}
 	}
 	w := env.Writer(env.Stdout)
-	for _, r := range Sort(out) {
-		if *r.Selected {
-			env.Verbosef("'%s': selected, %s", r.Name, r.Reason)
+	for _, d := range Sort(out) {
+		if d.Selected {
+			env.Verbosef("'%s': selected, %s", d.Name, d.Reason)
 		}
-		if err := w.Write(r); err != nil {
+		err := w.Write(&record.Record{
+			Type: record.TypeDataset, Backup: backup, Host: host.Dest,
+			Name: d.Name, Facts: d.Facts, PoolGUID: pools[zfs.Pool(d.Name)],
+			Selected: &d.Selected, Reason: d.Reason, Excluded: d.Excluded, Partial: all.roots != nil,
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -268,14 +268,14 @@ func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing
 	if err := l.get(ctx, above, depth); err != nil {
 		return cannotList(l.host, err)
 	}
-	at := slices.IndexFunc(l.datasets, func(d zfs.Dataset) bool { return d.Name == target })
+	at := slices.IndexFunc(l.datasets, func(d *Candidate) bool { return d.Name == target })
 	if at < 0 {
 		// Its absence from a list proves nothing, so zfs is asked for it by name.
 		if err := o.findTarget(ctx, env, l.rules); err != nil {
 			return err
 		}
 	} else {
-		l.rules.Target, l.rules.TargetGUID = target, l.datasets[at].Props["guid"].Value
+		l.rules.Target, l.rules.TargetGUID = target, l.datasets[at].GUID
 	}
 	path, tops := around(l.datasets, target)
 	l.datasets = path
@@ -302,19 +302,19 @@ func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing
 
 // whole lists all pools, and tries again, up to three times in all, if a pool went away
 // meanwhile: zfs fails then, even if that pool is none of ours.
-func whole(list func() ([]zfs.Dataset, error)) (out []zfs.Dataset, err error) {
+func whole(list func() error) (err error) {
 	for range 3 {
-		if out, err = list(); zfs.KindOf(err) != record.KindNotFound {
+		if err = list(); zfs.KindOf(err) != record.KindNotFound {
 			break
 		}
 	}
-	return out, err
+	return err
 }
 
 // around splits a listing down to the depth of the target: path has the target and the
 // datasets above it, roots the names of the topmost others, at or below which all other
 // datasets are.
-func around(shallow []zfs.Dataset, target string) (path []zfs.Dataset, roots []string) {
+func around(shallow []*Candidate, target string) (path []*Candidate, roots []string) {
 	for _, d := range shallow {
 		up := d.Name[:max(0, strings.LastIndexByte(d.Name, '/'))]
 		switch {
@@ -343,13 +343,13 @@ func (o *Options) findTarget(ctx context.Context, env *cli.Env, rules *Rules) er
 	case err != nil:
 		return fmt.Errorf("cannot look up the target '%s': %w", target, err)
 	}
-	rules.Target, rules.TargetGUID = target, got[0].Props["guid"].Value
+	rules.Target, rules.TargetGUID = target, got[0].Facts().GUID
 	return nil
 }
 
 // findCopies asks for the pools of the target's host, if any of the datasets may be a
 // copy that came from there.
-func (o *Options) findCopies(ctx context.Context, env *cli.Env, rules *Rules, datasets []zfs.Dataset) error {
+func (o *Options) findCopies(ctx context.Context, env *cli.Env, rules *Rules, datasets []*Candidate) error {
 	if o.Target == "" || o.IncludeReceived || !rules.Copies(datasets) {
 		return nil
 	}

@@ -97,6 +97,14 @@ func rows(t *testing.T, lines ...string) string {
 	return b.String()
 }
 
+func order(records []*record.Record) string {
+	var out []string
+	for _, r := range records {
+		out = append(out, r.Name)
+	}
+	return strings.Join(out, " ")
+}
+
 // One program is started, and there is a record for each selected dataset, in the order
 // in which they can be received.
 func TestRun(t *testing.T) {
@@ -182,9 +190,9 @@ func TestAround(t *testing.T) {
 		{"like its beginning", "p p/a p/ab p/ab/c", "p/a", "p p/a", "p/ab"},
 		{"nothing else", "p p/a", "p/a", "p p/a", ""},
 	} {
-		var shallow []zfs.Dataset
+		var shallow []*Candidate
 		for _, n := range strings.Fields(c.datasets) {
-			shallow = append(shallow, zfs.Dataset{Name: n})
+			shallow = append(shallow, &Candidate{Name: n})
 		}
 		path, roots := around(shallow, c.target)
 		var names []string

@@ -35,6 +35,16 @@ type Rules struct {
 	oneHost bool
 }
 
+// Candidate is a dataset that was listed, with what its verdict and its record need. A
+// search keeps those of all pools.
+type Candidate struct {
+	Name string
+	record.Facts
+	// Prop is the value of the selecting property.
+	Prop zfs.Value
+	Verdict
+}
+
 // Verdict is whether a dataset is selected, and why.
 type Verdict struct {
 	Selected bool
@@ -159,9 +169,9 @@ func (r *Rules) back(name, source, from string, f *record.Facts) string {
 
 // here returns the rules with the target excluded, if it is on the host of the datasets:
 // among them, with the same guid.
-func (r *Rules) here(datasets []zfs.Dataset) *Rules {
-	same := r.Target != "" && slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
-		return d.Name == r.Target && d.Props["guid"].Value == r.TargetGUID
+func (r *Rules) here(datasets []*Candidate) *Rules {
+	same := r.Target != "" && slices.ContainsFunc(datasets, func(d *Candidate) bool {
+		return d.Name == r.Target && d.GUID == r.TargetGUID
 	})
 	if !same {
 		return r
@@ -175,10 +185,10 @@ func (r *Rules) here(datasets []zfs.Dataset) *Rules {
 // ownPools returns TargetPools for a target on the host of the datasets: the target's
 // pool alone, with its guid from the listing. It returns nil if the target is on another
 // host, or its pool is not listed.
-func (r *Rules) ownPools(datasets []zfs.Dataset) map[string]string {
+func (r *Rules) ownPools(datasets []*Candidate) map[string]string {
 	pool := zfs.Pool(r.Target)
-	if i := slices.IndexFunc(datasets, func(d zfs.Dataset) bool { return d.Name == pool }); i >= 0 && r.here(datasets).oneHost {
-		return map[string]string{pool: datasets[i].Props["guid"].Value}
+	if i := slices.IndexFunc(datasets, func(d *Candidate) bool { return d.Name == pool }); i >= 0 && r.here(datasets).oneHost {
+		return map[string]string{pool: datasets[i].GUID}
 	}
 	return nil
 }
@@ -195,13 +205,11 @@ func (r *Rules) excludedBy(name string) (path string, excluded bool) {
 
 // Copies reports whether any of the datasets, except the target and its descendants, may
 // be left out as a copy that came from the target's host.
-func (r *Rules) Copies(datasets []zfs.Dataset) bool {
+func (r *Rules) Copies(datasets []*Candidate) bool {
 	r = r.here(datasets)
-	return slices.ContainsFunc(datasets, func(d zfs.Dataset) bool {
-		v := d.Props[r.Property]
-		f := d.Facts()
+	return slices.ContainsFunc(datasets, func(d *Candidate) bool {
 		_, excluded := r.excludedBy(d.Name)
-		return f.From != "" && v.Source != "-" && v.Source != "local" && !excluded
+		return d.From != "" && d.Prop.Source != "-" && d.Prop.Source != "local" && !excluded
 	})
 }
 
@@ -219,23 +227,20 @@ func (e *illegalValue) Error() string {
 	return fmt.Sprintf("cannot select by '%s' of '%s': the value %q is none of true, false, child, parent", e.property, e.dataset, e.value)
 }
 
-// Decide returns the verdicts on datasets of a host, given in zfs's order, where parents
+// Decide sets the verdicts on datasets of a host, given in zfs's order, where parents
 // come before their children. Those of around, which come before all, matter for others
 // only: the datasets that inherit from them, and the question whether the target is on
 // this host. Every illegal value is named once: one that was set here is an error; one
 // that was received is a warning, because another host chose it, and the datasets that
 // have it are not selected.
-func (r *Rules) Decide(around, datasets []zfs.Dataset) (verdicts []Verdict, warnings, errs []error) {
-	verdicts = make([]Verdict, len(datasets))
+func (r *Rules) Decide(around, datasets []*Candidate) (warnings, errs []error) {
 	source := map[string]string{}
 	seen := map[illegalValue]bool{}
 	all := slices.Concat(around, datasets)
 	r = r.here(all)
-	for i := range all {
-		d := &all[i]
-		v := d.Props[r.Property]
-		from, inherited := strings.CutPrefix(v.Source, "inherited from ")
-		src := v.Source
+	for i, d := range all {
+		from, inherited := strings.CutPrefix(d.Prop.Source, "inherited from ")
+		src := d.Prop.Source
 		if inherited {
 			src = "local"
 			if s, ok := source[from]; ok {
@@ -248,8 +253,7 @@ func (r *Rules) Decide(around, datasets []zfs.Dataset) (verdicts []Verdict, warn
 		if i < len(around) {
 			continue
 		}
-		f := d.Facts()
-		verdict, err := r.decide(d.Name, v.Value, src, from, &f)
+		verdict, err := r.decide(d.Name, d.Prop.Value, src, from, &d.Facts)
 		if e, ok := err.(*illegalValue); ok && !seen[*e] {
 			seen[*e] = true
 			if e.received {
@@ -258,19 +262,19 @@ func (r *Rules) Decide(around, datasets []zfs.Dataset) (verdicts []Verdict, warn
 				errs = append(errs, err)
 			}
 		}
-		verdicts[i-len(around)] = verdict
+		d.Verdict = verdict
 	}
-	return verdicts, warnings, errs
+	return warnings, errs
 }
 
-// Sort orders records by createtxg, oldest first, except that a dataset always
+// Sort orders datasets by createtxg, oldest first, except that a dataset always
 // comes after its parents and after the dataset of its origin: a rename can
 // put an old dataset below a new one, and a promotion can make an old dataset
 // the clone of a new one. A promotion can even make a dataset the clone of one of its
 // children; then the parent comes first, because the child cannot exist without it.
-func Sort(records []*record.Record) []*record.Record {
-	byAge := slices.Clone(records)
-	slices.SortStableFunc(byAge, func(a, b *record.Record) int {
+func Sort(datasets []*Candidate) []*Candidate {
+	byAge := slices.Clone(datasets)
+	slices.SortStableFunc(byAge, func(a, b *Candidate) int {
 		if x, y := a.TXG(), b.TXG(); x != y {
 			if x < y {
 				return -1
@@ -279,39 +283,39 @@ func Sort(records []*record.Record) []*record.Record {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	byName := make(map[string]*record.Record, len(records))
-	for _, r := range records {
-		byName[r.Name] = r
+	byName := make(map[string]*Candidate, len(datasets))
+	for _, d := range datasets {
+		byName[d.Name] = d
 	}
-	out := make([]*record.Record, 0, len(records))
-	state := make(map[*record.Record]int, len(records)) // 1: under way, 2: placed
-	var place func(r *record.Record)
-	place = func(r *record.Record) {
-		if state[r] != 0 {
+	out := make([]*Candidate, 0, len(datasets))
+	state := make(map[*Candidate]int, len(datasets)) // 1: under way, 2: placed
+	var place func(d *Candidate)
+	place = func(d *Candidate) {
+		if state[d] != 0 {
 			return
 		}
-		state[r] = 1
-		for p := range above(r, byName) {
+		state[d] = 1
+		for p := range above(d, byName) {
 			place(p)
 		}
-		if ds, _, ok := strings.Cut(r.Origin, "@"); ok {
-			if o := byName[ds]; o != nil && !below(o, byName, state) {
+		if origin, _, ok := strings.Cut(d.Origin, "@"); ok {
+			if o := byName[origin]; o != nil && !below(o, byName, state) {
 				place(o)
 			}
 		}
-		state[r] = 2
-		out = append(out, r)
+		state[d] = 2
+		out = append(out, d)
 	}
-	for _, r := range byAge {
-		place(r)
+	for _, d := range byAge {
+		place(d)
 	}
 	return out
 }
 
-// above yields the records of the datasets above r, the outermost first.
-func above(r *record.Record, byName map[string]*record.Record) iter.Seq[*record.Record] {
-	return func(yield func(*record.Record) bool) {
-		for name := range dataset.Ancestors(r.Name) {
+// above yields the datasets above d, the outermost first.
+func above(d *Candidate, byName map[string]*Candidate) iter.Seq[*Candidate] {
+	return func(yield func(*Candidate) bool) {
+		for name := range dataset.Ancestors(d.Name) {
 			if p := byName[name]; p != nil && !yield(p) {
 				return
 			}
@@ -319,9 +323,9 @@ func above(r *record.Record, byName map[string]*record.Record) iter.Seq[*record.
 	}
 }
 
-// below reports whether r is below a dataset whose placing is under way.
-func below(r *record.Record, byName map[string]*record.Record, state map[*record.Record]int) bool {
-	for p := range above(r, byName) {
+// below reports whether d is below a dataset whose placing is under way.
+func below(d *Candidate, byName map[string]*Candidate, state map[*Candidate]int) bool {
+	for p := range above(d, byName) {
 		if state[p] == 1 {
 			return true
 		}

@@ -38,6 +38,25 @@ func tree(text string) []zfs.Dataset {
 	return out
 }
 
+// candidates returns what is kept of datasets.
+func candidates(datasets []zfs.Dataset) (out []*Candidate) {
+	keep := (&listing{rules: &Rules{Property: prop}}).appendTo(&out)
+	for _, d := range datasets {
+		keep(d)
+	}
+	return out
+}
+
+// decide returns the verdicts on datasets.
+func decide(r *Rules, around, datasets []zfs.Dataset) (verdicts []Verdict, warnings, errs []error) {
+	list := candidates(datasets)
+	warnings, errs = r.Decide(candidates(around), list)
+	for _, d := range list {
+		verdicts = append(verdicts, d.Verdict)
+	}
+	return verdicts, warnings, errs
+}
+
 // Values, the datasets they are set on, their sources and the options select as in
 // zfs-autobackup 3.3 (ZfsDataset.is_selected).
 func TestDecide(t *testing.T) {
@@ -70,7 +89,7 @@ func TestDecide(t *testing.T) {
 	} {
 		c.rules.Property = prop
 		datasets := tree(c.tree)
-		verdicts, _, errs := c.rules.Decide(nil, datasets)
+		verdicts, _, errs := decide(&c.rules, nil, datasets)
 		var got []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -89,8 +108,8 @@ func TestDecide(t *testing.T) {
 
 // The reason names the value, the dataset it is set on, and the rule that decided.
 func TestReasons(t *testing.T) {
-	r := Rules{Property: prop, ExcludePaths: []string{"tank/backup"}, ExcludeReceived: true, ExcludeUnchanged: 10}
-	verdicts, _, errs := r.Decide(nil, tree(`
+	r := &Rules{Property: prop, ExcludePaths: []string{"tank/backup"}, ExcludeReceived: true, ExcludeUnchanged: 10}
+	verdicts, _, errs := decide(r, nil, tree(`
 tank true local 10
 tank/a true ^tank 3
 tank/b false local 10
@@ -121,8 +140,8 @@ tank/f - - 10`))
 
 // Any other value is an error that names the dataset on which it was set, once.
 func TestIllegalValues(t *testing.T) {
-	r := Rules{Property: prop}
-	_, _, errs := r.Decide(nil, tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child local"))
+	r := &Rules{Property: prop}
+	_, _, errs := decide(r, nil, tree("tank yes local\ntank/a yes ^tank\ntank/b yes ^tank\ntank/c True local\npool true local\npool/x false,child local"))
 	var got []string
 	for _, e := range errs {
 		got = append(got, e.Error())
@@ -137,7 +156,7 @@ func TestIllegalValues(t *testing.T) {
 	}
 	// An empty value, or one that only looks right, selects nothing.
 	for _, v := range []string{"", "true ", "tr\tue", "true\n", "1", "on"} {
-		verdicts, _, errs := r.Decide(nil, []zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
+		verdicts, _, errs := decide(r, nil, []zfs.Dataset{{Name: "tank", Props: map[string]zfs.Value{prop: {Value: v, Source: "local"}}}})
 		if len(errs) != 1 || verdicts[0].Selected {
 			t.Errorf("%q: %+v, %v", v, verdicts, errs)
 		}
@@ -147,10 +166,10 @@ func TestIllegalValues(t *testing.T) {
 // An illegal value can be any bytes, and the reason is valid UTF-8 all the same, as a
 // record's text has to be.
 func TestIllegalValueOfAnyBytes(t *testing.T) {
-	r := Rules{Property: prop}
+	r := &Rules{Property: prop}
 	for value, shown := range map[string]string{"a\xff": `"a\xff"`, "\x1b[2J": `"\x1b[2J"`, "ja": `"ja"`, "naïf": `"naïf"`} {
 		datasets := []zfs.Dataset{{Name: "bk", Props: map[string]zfs.Value{prop: {Value: value, Source: "received"}}}}
-		verdicts, warnings, errs := r.Decide(nil, datasets)
+		verdicts, warnings, errs := decide(r, nil, datasets)
 		want := "autobackup:b=" + shown + ", set here, received: not selected, for the value is none of true, false, child, parent"
 		if len(errs) > 0 || len(warnings) != 1 || verdicts[0].Reason != want || !utf8.ValidString(warnings[0].Error()) {
 			t.Errorf("%q: %q, %v, %v", value, verdicts[0].Reason, warnings, errs)
@@ -168,7 +187,7 @@ func TestIllegalValueReceived(t *testing.T) {
 		warnings int
 	}{{Rules{}, 2}, {Rules{ExcludePaths: []string{"bk/a"}}, 1}, {Rules{ExcludeReceived: true}, 0}} {
 		c.rules.Property = prop
-		verdicts, warnings, errs := c.rules.Decide(nil, tree(text))
+		verdicts, warnings, errs := decide(&c.rules, nil, tree(text))
 		if len(errs) > 0 || len(warnings) != c.warnings {
 			t.Errorf("%+v: %v, %v", c, warnings, errs)
 		}
@@ -189,14 +208,14 @@ func TestIllegalValueReceived(t *testing.T) {
 	}
 }
 
-func newRecord(name, txg, origin string) *record.Record {
-	return &record.Record{Type: record.TypeDataset, Name: name, Facts: record.Facts{CreateTXG: txg, Origin: origin}}
+func candidate(name, txg, origin string) *Candidate {
+	return &Candidate{Name: name, Facts: record.Facts{CreateTXG: txg, Origin: origin}}
 }
 
-func order(records []*record.Record) string {
+func inOrder(datasets []*Candidate) string {
 	var out []string
-	for _, r := range records {
-		out = append(out, r.Name)
+	for _, d := range datasets {
+		out = append(out, d.Name)
 	}
 	return strings.Join(out, " ")
 }
@@ -216,12 +235,12 @@ func TestSort(t *testing.T) {
 		{"and by a detour", "a:1:b/c@s a/d:2 b:3:a/d@s b/c:4", "b b/c a a/d"},
 		{"no age at all", "b a", "a b"},
 	} {
-		var in []*record.Record
+		var in []*Candidate
 		for _, w := range strings.Fields(c.in) {
 			f := append(strings.Split(w, ":"), "", "")
-			in = append(in, newRecord(f[0], f[1], f[2]))
+			in = append(in, candidate(f[0], f[1], f[2]))
 		}
-		if got := order(Sort(in)); got != c.want {
+		if got := inOrder(Sort(in)); got != c.want {
 			t.Errorf("%s: %q, should be %q", c.what, got, c.want)
 		}
 	}
@@ -234,7 +253,7 @@ func TestSortProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		// made has the datasets in an order in which they could have been made as they
 		// are now: each has its parents and origin among those before it.
-		var made []*record.Record
+		var made []*Candidate
 		seen := map[string]bool{}
 		for i := range rapid.IntRange(0, 12).Draw(t, "datasets") {
 			name := fmt.Sprint("p", rapid.IntRange(0, 2).Draw(t, "pool"))
@@ -245,7 +264,7 @@ func TestSortProperties(t *testing.T) {
 				name += "/gap"
 			}
 			name += fmt.Sprint("/d", rapid.IntRange(0, 20).Draw(t, "name"))
-			if seen[name] || slices.ContainsFunc(made, func(r *record.Record) bool { return strings.HasPrefix(r.Name, name+"/") }) {
+			if seen[name] || slices.ContainsFunc(made, func(d *Candidate) bool { return strings.HasPrefix(d.Name, name+"/") }) {
 				continue
 			}
 			seen[name] = true
@@ -254,7 +273,7 @@ func TestSortProperties(t *testing.T) {
 				origin = rapid.SampledFrom(made).Draw(t, "origin").Name + "@s"
 			}
 			// Renames and promotions leave any age anywhere.
-			made = append(made, newRecord(name, strconv.Itoa(rapid.IntRange(1, 15).Draw(t, "createtxg")), origin))
+			made = append(made, candidate(name, strconv.Itoa(rapid.IntRange(1, 15).Draw(t, "createtxg")), origin))
 		}
 		in := made
 		if len(made) > 0 {
@@ -269,9 +288,9 @@ func TestSortProperties(t *testing.T) {
 			at[r.Name] = i
 		}
 		if len(at) != len(made) {
-			t.Fatalf("%q", order(got))
+			t.Fatalf("%q", inOrder(got))
 		}
-		fine := func(list []*record.Record) string {
+		fine := func(list []*Candidate) string {
 			at := map[string]int{}
 			for i, r := range list {
 				at[r.Name] = i
@@ -290,20 +309,20 @@ func TestSortProperties(t *testing.T) {
 			return ""
 		}
 		if wrong := fine(got); wrong != "" {
-			t.Fatalf("%s: %q", wrong, order(got))
+			t.Fatalf("%s: %q", wrong, inOrder(got))
 		}
-		if again := Sort(slices.Clone(made)); order(again) != order(got) {
-			t.Fatalf("%q, but read in another order %q", order(again), order(got))
+		if again := Sort(slices.Clone(made)); inOrder(again) != inOrder(got) {
+			t.Fatalf("%q, but read in another order %q", inOrder(again), inOrder(got))
 		}
 		byAge := slices.Clone(made)
-		slices.SortFunc(byAge, func(a, b *record.Record) int {
+		slices.SortFunc(byAge, func(a, b *Candidate) int {
 			if x, y := a.TXG(), b.TXG(); x != y {
 				return int(x) - int(y)
 			}
 			return strings.Compare(a.Name, b.Name)
 		})
-		if fine(byAge) == "" && order(byAge) != order(got) {
-			t.Fatalf("%q, though by age it is %q", order(got), order(byAge))
+		if fine(byAge) == "" && inOrder(byAge) != inOrder(got) {
+			t.Fatalf("%q, though by age it is %q", inOrder(got), inOrder(byAge))
 		}
 	})
 }
@@ -313,9 +332,9 @@ func TestSortProperties(t *testing.T) {
 func TestSortInCircles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := rapid.SliceOfNDistinct(rapid.StringMatching(`[ab](/[ab]){0,3}`), 0, 10, rapid.ID).Draw(t, "names")
-		var in []*record.Record
+		var in []*Candidate
 		for _, n := range names {
-			in = append(in, newRecord(n, strconv.Itoa(rapid.IntRange(1, 9).Draw(t, "createtxg")), rapid.SampledFrom(names).Draw(t, "origin")+"@s"))
+			in = append(in, candidate(n, strconv.Itoa(rapid.IntRange(1, 9).Draw(t, "createtxg")), rapid.SampledFrom(names).Draw(t, "origin")+"@s"))
 		}
 		seen := map[string]bool{}
 		for _, r := range Sort(in) {
@@ -359,7 +378,7 @@ func TestDecideCopies(t *testing.T) {
 		up := tree("up true local")
 		d := tree("up/copy true " + c.source)
 		d[0].Props[zfs.FromProp] = zfs.Value{Value: c.from, Source: strings.Replace(c.fromSource, "^", "inherited from ", 1)}
-		got, _, errs := c.rules.Decide(nil, append(up, d...))
+		got, _, errs := decide(&c.rules, nil, append(up, d...))
 		if len(errs) > 0 {
 			t.Fatal(c.what, errs)
 		}
@@ -392,12 +411,12 @@ func TestDecideRow(t *testing.T) {
 		{"four/bk", "one one/a two/bk/one two/bk/one/a three/bk/one three/bk/two two/begun"},
 		{"one/a", "one two/begun"},
 	} {
-		r := Rules{Property: prop, Target: c.target, TargetGUID: at[c.target]}
-		r.TargetPools = r.ownPools(all)
+		r := &Rules{Property: prop, Target: c.target, TargetGUID: at[c.target]}
+		r.TargetPools = r.ownPools(candidates(all))
 		if pool := zfs.Pool(c.target); len(r.TargetPools) != 1 || r.TargetPools[pool] != at[pool] {
 			t.Errorf("%s: pools %v", c.target, r.TargetPools)
 		}
-		verdicts, _, _ := r.Decide(nil, all)
+		verdicts, _, _ := decide(r, nil, all)
 		var names []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -410,14 +429,14 @@ func TestDecideRow(t *testing.T) {
 	}
 	// A copy whose first stream has begun has no mark yet, and is left out, but not with
 	// --include-received.
-	r := Rules{Property: prop, Target: "two/again", TargetGUID: at["two/again"], IncludeReceived: true}
-	verdicts, _, _ := r.Decide(nil, all)
+	r := &Rules{Property: prop, Target: "two/again", TargetGUID: at["two/again"], IncludeReceived: true}
+	verdicts, _, _ := decide(r, nil, all)
 	if last := verdicts[len(verdicts)-1]; !last.Selected {
 		t.Errorf("with --include-received: %+v", last)
 	}
 	// A target of that name on another host is none of these.
-	r = Rules{Property: prop, Target: "two/bk", TargetGUID: "5"}
-	if p := r.ownPools(all); p != nil {
+	r = &Rules{Property: prop, Target: "two/bk", TargetGUID: "5"}
+	if p := r.ownPools(candidates(all)); p != nil {
 		t.Errorf("%v", p)
 	}
 }
@@ -429,8 +448,8 @@ func TestDecideTarget(t *testing.T) {
 		all[i].Props["guid"] = zfs.Value{Value: strconv.Itoa(100 + i), Source: "-"}
 	}
 	for guid, want := range map[string]string{"101": "tank tank/backups", "5": "tank tank/backup tank/backup/x tank/backups"} {
-		r := Rules{Target: "tank/backup", TargetGUID: guid, Property: prop}
-		verdicts, _, _ := r.Decide(nil, all)
+		r := &Rules{Target: "tank/backup", TargetGUID: guid, Property: prop}
+		verdicts, _, _ := decide(r, nil, all)
 		var names []string
 		for i, v := range verdicts {
 			if v.Selected {
@@ -451,7 +470,7 @@ func TestSetAsideIsNoSource(t *testing.T) {
 		all[i+1].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "local"}
 	}
 	all[3].Props[zfs.AsideProp] = zfs.Value{Value: "done:a", Source: "received"}
-	verdicts, _, errs := (&Rules{Property: prop}).Decide(nil, all)
+	verdicts, _, errs := decide(&Rules{Property: prop}, nil, all)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

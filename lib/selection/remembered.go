@@ -289,13 +289,11 @@ func (m *memory) differs(l *listing) error {
 
 // places returns those of the datasets on which the property is set, unless they are
 // excluded, or are the target or below it.
-func (l *listing) places(datasets []zfs.Dataset) (out []place) {
+func (l *listing) places(datasets []*Candidate) (out []place) {
 	rules := l.rules.here(slices.Concat(l.around, l.datasets))
-	for i := range datasets {
-		d := &datasets[i]
-		v := d.Props[rules.Property]
-		if _, excluded := rules.excludedBy(d.Name); !excluded && (v.Source == "local" || v.Source == "received") {
-			out = append(out, place{d.Name, d.Props["guid"].Value, v.Value == "false"})
+	for _, d := range datasets {
+		if _, excluded := rules.excludedBy(d.Name); !excluded && (d.Prop.Source == "local" || d.Prop.Source == "received") {
+			out = append(out, place{d.Name, d.GUID, d.Prop.Value == "false"})
 		}
 	}
 	return out

@@ -30,10 +30,10 @@ type listing struct {
 	// has the same names: a source may have named many of them (see listKnown).
 	roots    []string
 	isRoot   map[string]bool
-	datasets []zfs.Dataset
+	datasets []*Candidate
 	// around are datasets outside of the search on which verdicts may depend, with few
 	// properties; absent are roots that do not exist.
-	around []zfs.Dataset
+	around []*Candidate
 	absent []string
 	// also are further datasets to be read for around; above are those above the roots
 	// that could not be read.
@@ -48,7 +48,7 @@ type listing struct {
 }
 
 // add adds the datasets that are not in the listing yet.
-func (l *listing) add(more []zfs.Dataset) {
+func (l *listing) add(more []*Candidate) {
 	seen := l.names()
 	for _, d := range more {
 		if !seen[d.Name] {
@@ -59,8 +59,8 @@ func (l *listing) add(more []zfs.Dataset) {
 
 func (l *listing) names() map[string]bool {
 	seen := make(map[string]bool, len(l.datasets))
-	for i := range l.datasets {
-		seen[l.datasets[i].Name] = true
+	for _, d := range l.datasets {
+		seen[d.Name] = true
 	}
 	return seen
 }
@@ -105,7 +105,11 @@ func (l *listing) get(ctx context.Context, roots []string, depth int) error {
 	if l.host.Here() {
 		k = <-pools
 	}
-	datasets, err := whole(func() ([]zfs.Dataset, error) { return l.host.GetDepth(ctx, l.props, nil, depth) })
+	var datasets []*Candidate
+	err := whole(func() error {
+		datasets = nil
+		return l.host.GetEach(ctx, l.props, nil, depth, l.appendTo(&datasets))
+	})
 	if !l.host.Here() {
 		k = <-pools
 	}
@@ -141,10 +145,17 @@ func (l *listing) get(ctx context.Context, roots []string, depth int) error {
 // stuck reports whether zfs gave no answer because one pool does not answer.
 func stuck(err error) bool { return zfs.KindOf(err) == record.KindPoolIO }
 
+// appendTo returns a function that appends a dataset of zfs's answer to a list.
+func (l *listing) appendTo(list *[]*Candidate) func(zfs.Dataset) {
+	return func(d zfs.Dataset) {
+		*list = append(*list, &Candidate{Name: d.Name, Facts: d.Facts(), Prop: d.Props[l.rules.Property]})
+	}
+}
+
 // read is Host.Readable for names in several pools. If one pool keeps zfs from answering
 // for any of them, each is asked by itself, and the stuck pool is in unread.
-func (l *listing) read(ctx context.Context, names []string, depth int) (got []zfs.Dataset, absent []string, unread []zfs.Unread, err error) {
-	got, absent, unread, err = l.host.Readable(ctx, l.props, names, depth)
+func (l *listing) read(ctx context.Context, names []string, depth int) (got []*Candidate, absent []string, unread []zfs.Unread, err error) {
+	absent, unread, err = l.host.Readable(ctx, l.props, names, depth, l.appendTo(&got))
 	var of *zfs.Error
 	if !stuck(err) || !errors.As(err, &of) {
 		return got, absent, unread, err
@@ -177,9 +188,9 @@ const (
 
 // below lists the named datasets, which were listed just now, and all below them. gone
 // reports that one of the named datasets no longer exists.
-func (l *listing) below(ctx context.Context, names []string) (deep []zfs.Dataset, gone bool, err error) {
+func (l *listing) below(ctx context.Context, names []string) (deep []*Candidate, gone bool, err error) {
 	type answer struct {
-		got    []zfs.Dataset
+		got    []*Candidate
 		absent []string
 		unread []zfs.Unread
 		err    error
@@ -253,9 +264,14 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 		}
 	}
 	if o.Target != "" {
-		copies, _, _, err := env.Machine.Host(string(o.SSHTarget)).Readable(ctx, []string{"guid"}, []string{string(o.Target)}, -1)
-		if err != nil && ctx.Err() != nil {
+		var copies []string
+		_, _, err := env.Machine.Host(string(o.SSHTarget)).Readable(ctx, []string{"guid"}, []string{string(o.Target)}, -1,
+			func(d zfs.Dataset) { copies = append(copies, d.Name) })
+		switch {
+		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
+		case err != nil:
+			copies = nil
 		}
 		copyOf := map[string][]string{}
 		for _, p := range places {
@@ -266,9 +282,9 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 			copyOf[of] = append(copyOf[of], p.Name)
 		}
 		for _, c := range copies {
-			for up := range dataset.Ancestors(c.Name) {
+			for up := range dataset.Ancestors(c) {
 				for _, p := range copyOf[up] {
-					may(p + c.Name[len(up):])
+					may(p + c[len(up):])
 				}
 			}
 		}
@@ -283,7 +299,7 @@ func (l *listing) mend(ctx context.Context, env *cli.Env, o *Options) error {
 	l.add(more)
 	l.note(unread)
 	// Parents come before their children.
-	slices.SortStableFunc(l.datasets, func(a, b zfs.Dataset) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(l.datasets, func(a, b *Candidate) int { return strings.Compare(a.Name, b.Name) })
 	return ctx.Err()
 }
 

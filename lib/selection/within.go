@@ -92,12 +92,12 @@ func (l *listing) place() string {
 }
 
 // bare returns the roots that could be listed and have the property nowhere.
-func (l *listing) bare(verdicts []Verdict) (out []string) {
+func (l *listing) bare() (out []string) {
 	listed, has := map[string]bool{}, map[string]bool{}
-	for i, v := range verdicts {
-		for n := range upward(l.datasets[i].Name) {
+	for _, d := range l.datasets {
+		for n := range upward(d.Name) {
 			if l.isRoot[n] {
-				listed[n], has[n] = true, has[n] || !v.Unset
+				listed[n], has[n] = true, has[n] || !d.Unset
 			}
 		}
 	}
@@ -160,8 +160,8 @@ func (l *listing) lookAround(ctx context.Context, target string) error {
 	l.around = got
 	// Without its value, the verdicts on what is below it are not known.
 	needed := map[string]bool{}
-	for i := range l.datasets {
-		for up := range dataset.Ancestors(l.datasets[i].Name) {
+	for _, d := range l.datasets {
+		for up := range dataset.Ancestors(d.Name) {
 			needed[up] = true
 		}
 	}

@@ -80,14 +80,14 @@ func TestWithinDecides(t *testing.T) {
 	}
 	r := &Rules{Property: prop, ExcludeReceived: true, Target: "bk/t", TargetGUID: "15"}
 	around, in := append(slices.Clone(whole[:1]), whole[4:6]...), whole[1:2]
-	got, _, errs := r.Decide(around, in)
-	want, _, _ := r.Decide(nil, whole)
+	got, _, errs := decide(r, around, in)
+	want, _, _ := decide(r, nil, whole)
 	if len(errs) != 0 || len(got) != 1 || got[0] != want[1] || !got[0].Excluded {
 		t.Errorf("%+v, %v; want %+v", got, errs, want[1])
 	}
 	r.ExcludeReceived = false
-	got, _, _ = r.Decide(whole[4:6], whole[6:])
-	want, _, _ = r.Decide(nil, whole)
+	got, _, _ = decide(r, whole[4:6], whole[6:])
+	want, _, _ = decide(r, nil, whole)
 	if got[0] != want[6] || !strings.Contains(got[0].Reason, "a copy in the target's own pool") {
 		t.Errorf("%+v, want %+v", got, want[6])
 	}
@@ -105,10 +105,8 @@ func TestSearched(t *testing.T) {
 		roots := outermost(rapid.SliceOfN(name, 1, 5).Draw(t, "roots"))
 		l := &listing{}
 		l.limitTo(roots)
-		var verdicts []Verdict
 		for _, n := range rapid.SliceOfNDistinct(name, 0, 12, rapid.ID).Draw(t, "names") {
-			l.datasets = append(l.datasets, zfs.Dataset{Name: n})
-			verdicts = append(verdicts, Verdict{Unset: rapid.Bool().Draw(t, "unset")})
+			l.datasets = append(l.datasets, &Candidate{Name: n, Verdict: Verdict{Unset: rapid.Bool().Draw(t, "unset")}})
 			if want := slices.ContainsFunc(roots, func(r string) bool { return dataset.Within(n, r) }); l.searched(n) != want {
 				t.Errorf("'%s' within %q: %v", n, roots, !want)
 			}
@@ -116,16 +114,16 @@ func TestSearched(t *testing.T) {
 		var want []string
 		for _, r := range roots {
 			listed, has := false, false
-			for i, d := range l.datasets {
+			for _, d := range l.datasets {
 				if dataset.Within(d.Name, r) {
-					listed, has = true, has || !verdicts[i].Unset
+					listed, has = true, has || !d.Unset
 				}
 			}
 			if listed && !has {
 				want = append(want, r)
 			}
 		}
-		if got := l.bare(verdicts); !slices.Equal(got, want) {
+		if got := l.bare(); !slices.Equal(got, want) {
 			t.Errorf("%q are bare, want %q", got, want)
 		}
 		if l.limitTo(nil); !l.searched("c") {

@@ -55,20 +55,22 @@ func (h *Host) Existing(ctx context.Context, props, names []string) (map[string]
 // An answer is complete or an error: each dataset comes once, with all properties in the
 // order of the request, and each given name either comes or is reported by zfs as not
 // existing.
-func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) ([]Dataset, error) {
+func (h *Host) Get(ctx context.Context, props, names []string, recursive bool) (out []Dataset, err error) {
 	depth := 0
 	if recursive {
 		depth = -1
 	}
-	return h.GetDepth(ctx, props, names, depth)
+	err = h.GetEach(ctx, props, names, depth, func(d Dataset) { out = append(out, d) })
+	return out, err
 }
 
-// GetDepth is Get for the names, or the pools, and depth levels below them; -1 means all
-// levels.
-func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) ([]Dataset, error) {
+// GetEach is Get for the names, or the pools, and depth levels below them; -1 means all
+// levels. It calls each with one dataset after the other, so that of many the caller keeps
+// only what it needs.
+func (h *Host) GetEach(ctx context.Context, props, names []string, depth int, each func(Dataset)) error {
 	columns, err := frame(props)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	argv := []string{"zfs", "get", "-Hp", "-t", "filesystem,volume", "-o", "name,property,value,source"}
 	switch {
@@ -83,10 +85,9 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 		ask = append(ask, c.prop)
 	}
 	argv = append(argv, strings.Join(ask, ","))
-	var out []Dataset
 	left := maxAnswer.allow()
-	err = h.batches(argv, names, func(argv, names []string) error {
-		p := getParser{columns: columns, scope: newScope(names, depth)}
+	return h.batches(argv, names, func(argv, names []string) error {
+		p := getParser{columns: columns, scope: newScope(names, depth), each: each}
 		err := h.askMore(ctx, left, p.row, argv...)
 		var told *Error
 		if err == nil || errors.As(err, &told) && told.answered() {
@@ -97,10 +98,8 @@ func (h *Host) GetDepth(ctx context.Context, props, names []string, depth int) (
 		if e := p.scope.absent(err); e != nil {
 			err = h.badAnswer(argv, "%s", e)
 		}
-		out = append(out, p.out...)
 		return err
 	})
-	return out, err
 }
 
 // column is one of the properties that are requested from zfs get.
@@ -142,10 +141,11 @@ func frame(props []string) ([]column, error) {
 type getParser struct {
 	columns []column
 	scope   *scope
-	out     []Dataset
+	// each gets a dataset when all of its rows have been read
+	each func(Dataset)
 	// index of the expected column, and the dataset whose rows are being read
-	at   int
-	name string
+	at      int
+	dataset Dataset
 	// lines of the current free-text value, the last of which ends with the source,
 	// and their size in bytes
 	text []string
@@ -155,25 +155,24 @@ type getParser struct {
 func (p *getParser) row(line string) error {
 	c := &p.columns[p.at]
 	if c.frame {
-		if line == p.name+"\t"+c.prop+"\t-\t-" {
+		if line == p.dataset.Name+"\t"+c.prop+"\t-\t-" {
 			return p.free()
 		}
 		p.text = append(p.text, line)
 		if p.size += len(line) + 1; p.size > maxLine {
-			return fmt.Errorf("a value of '%s' of '%s' is longer than %d bytes", p.columns[p.at-1].prop, p.name, maxLine)
+			return fmt.Errorf("a value of '%s' of '%s' is longer than %d bytes", p.columns[p.at-1].prop, p.dataset.Name, maxLine)
 		}
 		return nil
 	}
 	f := strings.SplitN(line, "\t", 3)
-	if len(f) < 3 || f[1] != c.prop || p.at > 0 && f[0] != p.name {
+	if len(f) < 3 || f[1] != c.prop || p.at > 0 && f[0] != p.dataset.Name {
 		return fmt.Errorf("%q is not the row of the property '%s' of %s", cutText(line), c.prop, p.whose())
 	}
 	if p.at == 0 {
 		if err := p.scope.take(f[0]); err != nil {
 			return err
 		}
-		p.name = f[0]
-		p.out = append(p.out, Dataset{Name: f[0], Props: make(map[string]Value, len(p.columns))})
+		p.dataset = Dataset{Name: f[0], Props: make(map[string]Value, len(p.columns))}
 	}
 	if c.clean == nil {
 		p.text, p.size = []string{f[2]}, len(line)
@@ -182,9 +181,10 @@ func (p *getParser) row(line string) error {
 	}
 	value, source, ok := strings.Cut(f[2], "\t")
 	if !ok || !isSource(source) || value != "-" && !c.clean(value) {
-		return fmt.Errorf("%q is not a value of the property '%s' of '%s', with its source", cutText(f[2]), c.prop, p.name)
+		return fmt.Errorf("%q is not a value of the property '%s' of '%s', with its source", cutText(f[2]), c.prop, p.dataset.Name)
 	}
-	return p.put(Value{value, source})
+	p.put(Value{value, source})
+	return nil
 }
 
 // free stores the free-text value whose end was just found.
@@ -193,25 +193,32 @@ func (p *getParser) free() error {
 	p.at--
 	i := strings.LastIndexByte(text, '\t')
 	if i < 0 || !isSource(text[i+1:]) {
-		return fmt.Errorf("%q is not a value of the property '%s' of '%s', with its source", cutText(text), p.columns[p.at].prop, p.name)
+		return fmt.Errorf("%q is not a value of the property '%s' of '%s', with its source", cutText(text), p.columns[p.at].prop, p.dataset.Name)
 	}
-	err := p.put(Value{text[:i], text[i+1:]})
+	p.put(Value{text[:i], text[i+1:]})
 	p.text = nil
-	p.at = (p.at + 1) % len(p.columns)
-	return err
+	p.next()
+	return nil
 }
 
-func (p *getParser) put(v Value) error {
-	p.out[len(p.out)-1].Props[p.columns[p.at].prop] = v
-	p.at = (p.at + 1) % len(p.columns)
-	return nil
+func (p *getParser) put(v Value) {
+	p.dataset.Props[p.columns[p.at].prop] = v
+	p.next()
+}
+
+// next goes on to the next column, or, after the last, to the next dataset.
+func (p *getParser) next() {
+	if p.at++; p.at == len(p.columns) {
+		p.at = 0
+		p.each(p.dataset)
+	}
 }
 
 func (p *getParser) whose() string {
 	if p.at == 0 {
 		return "a dataset"
 	}
-	return "'" + p.name + "'"
+	return "'" + p.dataset.Name + "'"
 }
 
 // end returns an error if the answer ended within a dataset.
@@ -219,7 +226,7 @@ func (p *getParser) end() error {
 	if p.at == 0 {
 		return nil
 	}
-	return fmt.Errorf("it ends before the property '%s' of '%s'", p.columns[p.at].prop, p.name)
+	return fmt.Errorf("it ends before the property '%s' of '%s'", p.columns[p.at].prop, p.dataset.Name)
 }
 
 func isSource(s string) bool {

@@ -64,8 +64,8 @@ func parseRows(t interface{ Fatal(...any) }, props []string, rows []property, na
 	return parseText(columns, answer(columns, rows), names...)
 }
 
-func parseText(columns []column, text string, names ...string) ([]Dataset, error) {
-	p := getParser{columns: columns, scope: newScope(names, -1)}
+func parseText(columns []column, text string, names ...string) (out []Dataset, err error) {
+	p := getParser{columns: columns, scope: newScope(names, -1), each: func(d Dataset) { out = append(out, d) }}
 	w := &rowWriter{row: p.row, end: func(error) {}, limit: maxLine, left: maxAnswer.allow()}
 	_, _ = w.Write([]byte(text))
 	if err := w.close(); err != nil {
@@ -74,7 +74,7 @@ func parseText(columns []column, text string, names ...string) ([]Dataset, error
 	if err := p.end(); err != nil {
 		return nil, err
 	}
-	return p.out, p.scope.absent(nil)
+	return out, p.scope.absent(nil)
 }
 
 // cells returns rows of one dataset from name, value, source, name, value, source ...
@@ -221,7 +221,7 @@ func FuzzGet(f *testing.F) {
 		got, err := parseText(columns, text)
 		seen := map[string]bool{}
 		for _, d := range got {
-			if err == nil && (seen[d.Name] || d.Name == "" || len(d.Props) == 0) {
+			if err == nil && (seen[d.Name] || d.Name == "" || len(d.Props) != 2) {
 				t.Errorf("%q among %q", d.Name, got)
 			}
 			seen[d.Name] = true

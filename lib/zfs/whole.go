@@ -127,37 +127,36 @@ func parts(err error, names []string) (absent []string, unread []Unread, ok bool
 	return absent, unread, len(absent)+len(unread) > 0
 }
 
-// Readable is GetDepth for names some of which cannot be read. It returns the datasets
-// that could be read, the names that do not exist according to zfs, and its messages
-// about the others. err is set only for an error that concerns all of them.
-func (h *Host) Readable(ctx context.Context, props, names []string, depth int) (got []Dataset, absent []string, unread []Unread, err error) {
+// Readable is GetEach for names some of which cannot be read. It returns the names that
+// do not exist according to zfs, and its messages about the others that could not be read.
+// err is set only for an error that concerns all of them: then nothing that each got
+// counts.
+func (h *Host) Readable(ctx context.Context, props, names []string, depth int, each func(Dataset)) (absent []string, unread []Unread, err error) {
 	if len(names) == 0 {
-		return nil, nil, nil, nil
+		return nil, nil, nil
 	}
-	got, err = h.GetDepth(ctx, props, names, depth)
-	if err == nil {
-		return got, nil, nil, nil
+	silent := make(map[string]bool, len(names))
+	for _, n := range names {
+		silent[n] = true
 	}
+	err = h.GetEach(ctx, props, names, depth, func(d Dataset) {
+		delete(silent, d.Name)
+		each(d)
+	})
 	absent, unread, ok := parts(err, names)
 	if !ok {
-		return nil, nil, nil, err
-	}
-	told := make(map[string]bool, len(got)+len(absent)+len(unread))
-	for i := range got {
-		told[got[i].Name] = true
+		return nil, nil, err
 	}
 	for _, n := range absent {
-		told[n] = true
+		delete(silent, n)
 	}
 	for i := range unread {
-		told[unread[i].Name] = true
+		delete(silent, unread[i].Name)
 	}
-	for _, n := range names {
-		if !told[n] {
-			return nil, nil, nil, err
-		}
+	if len(silent) > 0 {
+		return nil, nil, err
 	}
-	return got, absent, unread, nil
+	return absent, unread, nil
 }
 
 // Unlisted finds the filesystems, at or below the given ones, whose children zfs did not
@@ -223,17 +222,17 @@ func (s *unlistedSearch) among(ctx context.Context, names []string, why *Error) 
 	}
 	var below []string
 	for _, c := range children {
-		if dataset.Name(c.Name).Below(dataset.Name(names[0])) {
-			below = append(below, c.Name)
+		if dataset.Name(c).Below(dataset.Name(names[0])) {
+			below = append(below, c)
 		}
 	}
 	more, err := s.among(ctx, below, why)
 	return append(out, more...), err
 }
 
-func (s *unlistedSearch) ask(ctx context.Context, names []string, depth int) (got []Dataset, unread []Unread, err error) {
+func (s *unlistedSearch) ask(ctx context.Context, names []string, depth int) (got []string, unread []Unread, err error) {
 	s.left--
-	got, _, unread, err = s.h.Readable(ctx, []string{"guid"}, names, depth)
+	_, unread, err = s.h.Readable(ctx, []string{"guid"}, names, depth, func(d Dataset) { got = append(got, d.Name) })
 	return got, unread, err
 }
 

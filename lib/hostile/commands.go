@@ -61,7 +61,17 @@ func (v *observer) checkCommands() {
 // checkOnTarget returns why a command must not be started on an honest target, "" if it
 // may.
 func (v *observer) checkOnTarget(c *call, e *Entry) string {
-	if known, why := v.checkRead(c, v.checkInTarget); known {
+	where := v.checkInTarget
+	if c.sub == "get" && !c.has("r") && !c.has("d") {
+		// A copy may have its mountpoint from a dataset above the target.
+		where = func(n string) string {
+			if strings.HasPrefix(v.w.root, n+"/") {
+				return ""
+			}
+			return v.checkInTarget(n)
+		}
+	}
+	if known, why := v.checkRead(c, where); known {
 		return why
 	}
 	w, ops := v.w, c.operands

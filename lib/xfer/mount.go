@@ -3,12 +3,14 @@ package xfer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
 
+	"zab/lib/dataset"
 	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
@@ -21,8 +23,9 @@ const mountJobs = 4
 var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus", "readonly", zfs.FromProp}
 
 // mount mounts the filesystems that were received for the first time, if the mountpoint
-// is the target's own and its path does not lead through the files of a copy. It asks one
-// or two questions for all of them, and starts a program for each, several at once.
+// is the target's own and its path does not lead through the files of a copy. It reads the
+// properties of all of them, and of the datasets above them, with one program, and starts
+// one for each, several at once.
 //
 // zfs has no command that mounts the filesystems it is given: "zfs mount" takes one, and
 // -a and -R (since 2.3) also mount all others, at their own mountpoint or at one that
@@ -41,11 +44,6 @@ func mount(ctx context.Context, batch []*job) {
 			j.first = false
 			names = append(names, j.r.Target.Name)
 		}
-		for _, j := range jobs {
-			if p := parentOf(j.r.Target.Name); p != "" && !slices.Contains(names, p) {
-				names = append(names, p)
-			}
-		}
 		props, err := mountState(ctx, host, names)
 		var able []*job
 		for _, j := range jobs {
@@ -57,7 +55,7 @@ func mount(ctx context.Context, batch []*job) {
 			}
 		}
 		place := func(j *job) string { return props[j.r.Target.Name].Props["mountpoint"].Value }
-		m := &mounter{host: host, props: props, new: names[:len(jobs)]}
+		m := &mounter{host: host, props: props, new: names}
 		for _, level := range levels(able, place) {
 			m.mount(ctx, level)
 		}
@@ -302,28 +300,22 @@ func levels[T any](list []T, mountpoint func(T) string) (out [][]T) {
 	return out
 }
 
-// mountState returns the properties of datasets, and of those from which they inherit
-// their mountpoint.
-func mountState(ctx context.Context, host *zfs.Host, names []string) (map[string]zfs.Dataset, error) {
-	props := map[string]zfs.Dataset{}
-	for len(names) > 0 {
-		list, err := host.Get(ctx, mountProps, names, false)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range list {
-			props[d.Name] = d
-		}
-		names = nil
-		for _, d := range list {
-			if x, ok := strings.CutPrefix(d.Props["mountpoint"].Source, "inherited from "); ok && !slices.Contains(names, x) {
-				if _, known := props[x]; !known {
-					names = append(names, x)
-				}
-			}
+// mountState returns the properties of copies, and of all datasets above them: from one of
+// those a copy inherits its mountpoint, and which one is in the same answer.
+func mountState(ctx context.Context, host *zfs.Host, copies []string) (map[string]zfs.Dataset, error) {
+	names := map[string]bool{}
+	for _, c := range copies {
+		names[c] = true
+		for up := range dataset.Ancestors(c) {
+			names[up] = true
 		}
 	}
-	return props, nil
+	list, err := host.Get(ctx, mountProps, slices.Sorted(maps.Keys(names)), false)
+	props := map[string]zfs.Dataset{}
+	for _, d := range list {
+		props[d.Name] = d
+	}
+	return props, err
 }
 
 // mountable reports whether a filesystem may be mounted: its properties ask for it and

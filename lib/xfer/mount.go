@@ -3,14 +3,12 @@ package xfer
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
 
-	"zab/lib/dataset"
 	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
@@ -19,44 +17,38 @@ import (
 // mountJobs is how many programs mount at once.
 const mountJobs = 4
 
-// mountProps are the properties that mount reads of a filesystem just received.
+// mountProps are the properties that mount needs of a filesystem just received.
 var mountProps = []string{"type", "canmount", "mountpoint", "mounted", "keystatus", "readonly", zfs.FromProp}
 
 // mount mounts the filesystems that were received for the first time, if the mountpoint
-// is the target's own and its path does not lead through the files of a copy. It reads the
-// properties of all of them, and of the datasets above them, with one program, and starts
-// one for each, several at once.
+// is the target's own and its path does not lead through the files of a copy. It starts a
+// program for each, several at once. looked is what look has found out about the batch.
 //
 // zfs has no command that mounts the filesystems it is given: "zfs mount" takes one, and
 // -a and -R (since 2.3) also mount all others, at their own mountpoint or at one that
 // came with another program's stream a moment ago (P5).
-func mount(ctx context.Context, batch []*job) {
+func mount(ctx context.Context, batch []*job, looked map[*zfs.Host]seen) {
 	var hosts groups.Of[*zfs.Host, *job]
 	for _, j := range batch {
-		if j.first && j.r.Kind != "volume" && j.r.Error == nil && slices.ContainsFunc(j.arrived, func(i int) bool { return j.results[i].Done }) {
+		if j.mounts() {
 			hosts.Add(j.x.target(j.r), j)
 		}
 	}
 	for host, jobs := range hosts.All() {
 		slices.SortFunc(jobs, func(a, b *job) int { return strings.Compare(a.r.Target.Name, b.r.Target.Name) })
-		var names []string
-		for _, j := range jobs {
-			j.first = false
-			names = append(names, j.r.Target.Name)
-		}
-		props, err := mountState(ctx, host, names)
+		m := &mounter{host: host, props: looked[host].props}
 		var able []*job
 		for _, j := range jobs {
-			switch {
-			case err != nil:
-				j.r.Warn("cannot mount '%s': cannot ask for its mountpoint: %s", j.r.Target.Name, err)
-			case mountable(props, j.r.Target.Name):
+			j.first = false
+			name := j.r.Target.Name
+			m.new = append(m.new, name)
+			if err := looked[host].failure(name); err != nil {
+				j.r.Warn("cannot mount '%s': cannot ask for its mountpoint: %s", name, err)
+			} else if mountable(m.props, name) {
 				able = append(able, j)
 			}
 		}
-		place := func(j *job) string { return props[j.r.Target.Name].Props["mountpoint"].Value }
-		m := &mounter{host: host, props: props, new: names}
-		for _, level := range levels(able, place) {
+		for _, level := range levels(able, m.mountpoint) {
 			m.mount(ctx, level)
 		}
 		m.verify(ctx)
@@ -298,24 +290,6 @@ func levels[T any](list []T, mountpoint func(T) string) (out [][]T) {
 		at[mp] = n + 1
 	}
 	return out
-}
-
-// mountState returns the properties of copies, and of all datasets above them: from one of
-// those a copy inherits its mountpoint, and which one is in the same answer.
-func mountState(ctx context.Context, host *zfs.Host, copies []string) (map[string]zfs.Dataset, error) {
-	names := map[string]bool{}
-	for _, c := range copies {
-		names[c] = true
-		for up := range dataset.Ancestors(c) {
-			names[up] = true
-		}
-	}
-	list, err := host.Get(ctx, mountProps, slices.Sorted(maps.Keys(names)), false)
-	props := map[string]zfs.Dataset{}
-	for _, d := range list {
-		props[d.Name] = d
-	}
-	return props, err
 }
 
 // mountable reports whether a filesystem may be mounted: its properties ask for it and

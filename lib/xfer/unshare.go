@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/sendstream"
 	"zab/lib/zfs"
@@ -56,34 +55,24 @@ func (j *job) send(ctx context.Context, i int, what string, s *record.Step) erro
 
 func isSharing(property string) bool { return slices.Contains(record.Sharing, property) }
 
-// unshare makes copies inherit the sharing properties that they have received despite -x,
-// with one query for each target host. Some versions of zfs receive (seen on 2.1.11) ignore
-// -x where the copy exists and an ancestor of it has the property set.
-func unshare(ctx context.Context, batch []*job) {
-	var hosts groups.Of[*zfs.Host, *job]
+// unshare makes copies inherit the sharing properties that they have received despite -x.
+// Some versions of zfs receive (seen on 2.1.11) ignore -x where the copy exists and an
+// ancestor of it has the property set. looked is what look has found out about the batch.
+func unshare(ctx context.Context, batch []*job, looked map[*zfs.Host]seen) {
 	for _, j := range batch {
-		if j.shares {
-			hosts.Add(j.x.target(j.r), j)
-			j.shares = false
+		if !j.shares {
+			continue
 		}
-	}
-	for host, jobs := range hosts.All() {
-		var names []string
-		for _, j := range jobs {
-			names = append(names, j.r.Target.Name)
+		j.shares = false
+		host, name := j.x.target(j.r), j.r.Target.Name
+		if err := looked[host].unread[name]; err != nil {
+			fail(j.r, wrap(err, "cannot see whether '%s' is shared now", name))
 		}
-		got, err := host.Existing(ctx, record.Sharing, names)
-		for _, j := range jobs {
-			d := got[j.r.Target.Name]
-			for _, p := range record.Sharing {
-				if err == nil && d.Props[p].Source == "received" {
-					if e := host.Unset(ctx, p, []string{d.Name}); e != nil {
-						fail(j.r, wrap(e, "cannot undo that '%s' has received %s", d.Name, p))
-					}
+		for _, p := range record.Sharing {
+			if looked[host].props[name].Props[p].Source == "received" {
+				if err := host.Unset(ctx, p, []string{name}); err != nil {
+					fail(j.r, wrap(err, "cannot undo that '%s' has received %s", name, p))
 				}
-			}
-			if err != nil {
-				fail(j.r, wrap(err, "cannot see whether '%s' is shared now", j.r.Target.Name))
 			}
 		}
 	}
@@ -96,5 +85,5 @@ func (j *job) unshareNow(ctx context.Context) {
 	}
 	long, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	unshare(long, []*job{j})
+	unshare(long, []*job{j}, look(long, []*job{j}))
 }

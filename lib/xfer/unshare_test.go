@@ -29,15 +29,18 @@ list)
 	for a; do case $a in *@*) grep "^$a$tab" list || { echo "cannot open '$a': dataset does not exist" >&2; rc=1; };; esac; done
 	exit $rc;;
 get)
-	for p in $(echo "$7" | tr , ' '); do
-		case $p in sharenfs) v="rw${tab}received";; sharesmb) v="off${tab}default";; *) v="-${tab}-";; esac
-		echo "pool/a${tab}$p${tab}$v"
-	done;;
+	props=$(echo "$7" | tr , ' ')
+	shift 7
+	for d; do for p in $props; do
+		case $p in type) v="filesystem${tab}-";; sharenfs) v="rw${tab}received";; sharesmb) v="off${tab}default";; *) v="-${tab}-";; esac
+		echo "$d${tab}$p${tab}$v"
+	done; done;;
 esac
 `
 
 // P11: a stream of this machine that brings sharing properties is received with -x for
 // them, and so is each of another host; what the copy has received all the same is undone.
+// One question tells that, and where a new copy is to be mounted.
 func TestSharing(t *testing.T) {
 	for _, c := range []struct {
 		what, host, from string
@@ -67,7 +70,7 @@ func TestSharing(t *testing.T) {
 		out, stderr := runProgram(t, []string{"--no-progress", "--retries", "0"}, r)
 		b, _ := os.ReadFile(filepath.Join(dir, "log"))
 		var receives []string
-		marked, undone := false, false
+		marked, undone, questions := false, false, 0
 		for line := range strings.Lines(string(b)) {
 			f := strings.Fields(line)
 			switch {
@@ -79,14 +82,43 @@ func TestSharing(t *testing.T) {
 					}
 				}
 				receives = append(receives, strings.Join(x, " "))
+			case f[0] == "get":
+				questions++
 			case f[0] == "set":
 				marked = marked || slices.Contains(f, "zab:stream=L,x")
 			case f[0] == "inherit":
 				undone = strings.Join(f[1:], " ") == "sharenfs pool/a"
 			}
 		}
-		if got := strings.Join(receives, " / "); out[0].Error != nil || got != c.receives || marked != c.marked || undone != c.undone {
-			t.Errorf("%s: %+v, receives %q, marked %v, undone %v\n%s\n%s", c.what, out[0].Error, got, marked, undone, b, stderr)
+		if got := strings.Join(receives, " / "); out[0].Error != nil || got != c.receives || marked != c.marked || undone != c.undone || questions > 1 {
+			t.Errorf("%s: %+v, receives %q, marked %v, undone %v, %d questions\n%s\n%s", c.what, out[0].Error, got, marked, undone, questions, b, stderr)
+		}
+	}
+}
+
+// A dataset above the target that cannot be read keeps a copy from being mounted, and from
+// nothing else; one that is the copy itself makes its transfer fail.
+func TestUnread(t *testing.T) {
+	for _, c := range []struct{ unread, message, warning string }{
+		{"pool", "", "cannot mount 'pool/a': cannot ask for its mountpoint: cannot open 'pool': I/O error"},
+		{"pool/a", "cannot see whether 'pool/a' is shared now: cannot open 'pool/a': I/O error", ""},
+	} {
+		script := strings.Replace(sharing, "for d; do for", `for d; do
+		if [ $d = `+c.unread+` ]; then echo "cannot open '$d': I/O error" >&2; exit=1; continue; fi
+		for`, 1) + "exit $exit\n"
+		stream := streamtest.Package("tank/a@s1", map[string]string{"sharenfs": "rw"}, streamtest.New(1, streamtest.Head{Name: "tank/a@s1"}).Bytes())
+		machine(t, map[string]string{"zfs": script, "ssh": zfstest.FarSSH, "stream.s1": string(stream), "got": "pool/a@s1\t1\t9\n", "list": sourceList})
+		r := toSend(1)
+		r.Host, r.Steps[0].Exclude = "far", record.Sharing
+		r.Steps[0].From, r.Steps[0].FromGUID = "", ""
+		r.Target.Exists, r.Target.Snapshots = false, nil
+		out, stderr := runProgram(t, []string{"--no-progress", "--retries", "0"}, r)
+		message := ""
+		if out[0].Error != nil {
+			message = out[0].Error.Message
+		}
+		if warning := strings.Join(out[0].Warnings, "; "); message != c.message || warning != c.warning {
+			t.Errorf("'%s' is unreadable: %q, %q\n%s", c.unread, message, warning, stderr)
 		}
 	}
 }

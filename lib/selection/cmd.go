@@ -206,27 +206,43 @@ func (o *Options) run(ctx context.Context, env *cli.Env, backup string, rules *R
 func (o *Options) list(ctx context.Context, env *cli.Env, host *zfs.Host, rules *Rules, roots, also, props []string) (*listing, error) {
 	l := &listing{host: host, rules: rules, props: props, also: also}
 	l.limitTo(roots)
-	find := o.listAll
-	target := string(o.Target)
-	if target != "" && !o.All && o.SSHSource == o.SSHTarget {
-		if roots != nil {
-			l.limitTo(slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, target) }))
-			if len(l.roots) == 0 {
-				return nil, errNoRoots(target)
-			}
-		}
-		if l.searched(target) {
-			find = o.listBesideTarget
+	target, here := string(o.Target), o.SSHSource == o.SSHTarget
+	leaveOut := here && target != "" && !o.All
+	if leaveOut && roots != nil {
+		l.limitTo(slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return dataset.Within(r, target) }))
+		if len(l.roots) == 0 {
+			return nil, errNoRoots(target)
 		}
 	}
-	if err := find(ctx, env, l); err != nil {
-		return nil, err
+	found := make(chan error, 1)
+	if !here {
+		// At the same time, because the target's host may be far away.
+		go func() { found <- o.findTarget(ctx, env, rules) }()
 	}
-	err := l.lookAround(ctx, target)
+	var err error
+	if leaveOut && l.searched(target) {
+		err = l.getBeside(ctx, target)
+	} else {
+		err = l.get(ctx, l.roots, -1)
+	}
+	if !here {
+		if err := <-found; err != nil {
+			return nil, err
+		}
+	}
 	if err == nil {
-		err = l.mend(ctx, env, o)
+		err = l.lookAround(ctx, target)
 	}
 	if err != nil {
+		return nil, cannotList(host, err)
+	}
+	if here && !l.hasTarget(target) {
+		// Its absence from a list proves nothing, so zfs is asked for it by name.
+		if err := o.findTarget(ctx, env, rules); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.mend(ctx, env, o); err != nil {
 		return nil, cannotList(host, err)
 	}
 	return l, nil
@@ -236,25 +252,20 @@ func cannotList(host *zfs.Host, err error) error {
 	return fmt.Errorf("cannot list the datasets of %s: %w", host, err)
 }
 
-// listAll lists all that is searched. It looks up the target at the same time, because
-// the target's host may be far away.
-func (o *Options) listAll(ctx context.Context, env *cli.Env, l *listing) error {
-	target := make(chan error, 1)
-	go func() { target <- o.findTarget(ctx, env, l.rules) }()
-	err := l.get(ctx, l.roots, -1)
-	if errTarget := <-target; errTarget != nil {
-		return errTarget
+// hasTarget reports whether the target was listed, and notes its guid.
+func (l *listing) hasTarget(target string) bool {
+	for _, d := range slices.Concat(l.around, l.datasets) {
+		if d.Name == target {
+			l.rules.Target, l.rules.TargetGUID = target, d.GUID
+			return true
+		}
 	}
-	if err != nil {
-		return cannotList(l.host, err)
-	}
-	return nil
+	return false
 }
 
-// listBesideTarget lists what is searched, but not below the target, which is on the
-// same host and within the search.
-func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing) error {
-	target := string(o.Target)
+// getBeside lists what is searched, but not below the target, which is on the same host
+// and within the search.
+func (l *listing) getBeside(ctx context.Context, target string) error {
 	depth := strings.Count(target, "/")
 	var above, beside []string // of the roots
 	for _, r := range l.roots {
@@ -266,36 +277,25 @@ func (o *Options) listBesideTarget(ctx context.Context, env *cli.Env, l *listing
 		}
 	}
 	if err := l.get(ctx, above, depth); err != nil {
-		return cannotList(l.host, err)
-	}
-	at := slices.IndexFunc(l.datasets, func(d *Candidate) bool { return d.Name == target })
-	if at < 0 {
-		// Its absence from a list proves nothing, so zfs is asked for it by name.
-		if err := o.findTarget(ctx, env, l.rules); err != nil {
-			return err
-		}
-	} else {
-		l.rules.Target, l.rules.TargetGUID = target, l.datasets[at].GUID
+		return err
 	}
 	path, tops := around(l.datasets, target)
 	l.datasets = path
 	if len(tops) > 0 {
 		deep, gone, err := l.below(ctx, tops)
 		if err != nil {
-			return cannotList(l.host, err)
+			return err
 		}
 		l.datasets = append(path, deep...)
 		if gone {
 			// One of them was destroyed or renamed in between.
 			if err := l.get(ctx, above, -1); err != nil {
-				return cannotList(l.host, err)
+				return err
 			}
 		}
 	}
 	if len(beside) > 0 {
-		if err := l.getRoots(ctx, beside, -1); err != nil {
-			return cannotList(l.host, err)
-		}
+		return l.getRoots(ctx, beside, -1)
 	}
 	return nil
 }

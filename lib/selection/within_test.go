@@ -27,10 +27,10 @@ func TestWithin(t *testing.T) {
 		{"suspended", "b tank/a usb/x", "SUSPENDED=usb", "tank/a tank/a/x", "usb/x: cannot read 'usb/x': pool I/O is currently suspended: it is not backed up, nor what is below it", gets},
 		{"stuck", "b tank/a usb", "STUCK=usb", "tank/a tank/a/x", "usb: cannot read the pool 'usb': internal error: pool I/O is currently suspended: what is selected there is not backed up", "zfs get -r, zfs get -r, zfs get -r, zfs get"},
 		{"left out in part", "b --exclude-path=tank/a/x tank/a", "", "tank/a", "", gets},
-		{"beside the target", "--target=bk/t b tank/a", "", "tank/a tank/a/x", "", "zfs get -r, zfs get, zfs get"},
+		{"beside the target", "--target=bk/t b tank/a", "", "tank/a tank/a/x", "", gets},
 		{"around the target", "--target=bk/t b bk", "", "bk bk/s bk/s/b bk/z", "", "zfs get -d, zfs get -r"},
 		{"around the target, and beside it", "--target=bk/t b tank/a bk", "", "bk bk/s bk/s/b bk/z tank/a tank/a/x", "", "zfs get -d, zfs get -r, zfs get -r, zfs get"},
-		{"in part within the target", "--target=bk/t b tank/a bk/t/tank", "", "tank/a tank/a/x", "", "zfs get -r, zfs get, zfs get"},
+		{"in part within the target", "--target=bk/t b tank/a bk/t/tank", "", "tank/a tank/a/x", "", gets},
 		{"something left out", "b tank/b", "BAD=tank/b/bad", "tank/b", "tank/b: cannot list all that is below 'tank/b': I/O error: what is not in the list is not backed up", "zfs get -r, zfs get, zfs get -r, zfs get -d"},
 	} {
 		log := onTree(t, "TREE="+all, cmp.Or(c.env, "LATE="))

@@ -165,6 +165,8 @@ func (c *call) zpoolGet() {
 			switch {
 			case prop == "load_guid":
 				v = p.LoadGUID
+			case prop == "health":
+				v = "ONLINE"
 			case prop == "guid":
 				v = guidFor("pool", p.LoadGUID)
 			case v == "":

@@ -174,13 +174,13 @@ func (o *Options) search(ctx context.Context, env *cli.Env, host *zfs.Host, rule
 		}
 		return l, err
 	}
-	loads := func() map[string]string { return nil }
+	pools := func() zfs.Epoch { return zfs.Epoch{} }
 	if o.SearchEvery.Seconds() > 0 {
 		// Asked for before or during the listing, so that a pool imported later differs.
-		loads = m.askLoads(ctx)
+		pools = m.askPools(ctx)
 	}
 	if o.mayRely(m) {
-		l, err := o.listKnown(ctx, env, m, rules, props, loads)
+		l, err := o.listKnown(ctx, env, m, rules, props, pools)
 		if err == nil {
 			env.Verbosef("only what had '%s' set at %s is searched", rules.Property, time.Unix(m.Searched, 0).Format(time.DateTime))
 			return l, nil
@@ -192,26 +192,26 @@ func (o *Options) search(ctx context.Context, env *cli.Env, host *zfs.Host, rule
 	}
 	l, err := o.list(ctx, env, host, rules, nil, nil, props)
 	if err == nil {
-		m.learn(l, loads())
+		m.learn(l, pools().Loads)
 		m.save(env)
 	}
 	return l, err
 }
 
-// askLoads asks which pools are imported, at the same time as what follows, and returns a
-// function that waits for the answer; nil means that there is none.
-func (m *memory) askLoads(ctx context.Context) func() map[string]string {
+// askPools asks which pools are imported, at the same time as what follows, and returns a
+// function that waits for the answer, which is empty if there is none.
+func (m *memory) askPools(ctx context.Context) func() zfs.Epoch {
 	done := make(chan struct{})
-	var loads map[string]string
+	var pools zfs.Epoch
 	go func() {
 		defer close(done)
 		if epoch, err := m.host.Epoch(ctx); err == nil {
-			loads = epoch.Loads
+			pools = epoch
 		}
 	}()
-	return func() map[string]string {
+	return func() zfs.Epoch {
 		<-done
-		return loads
+		return pools
 	}
 }
 
@@ -235,31 +235,22 @@ func (m *memory) roots() []string {
 
 // listKnown lists what is at and below the remembered datasets. It returns an error if
 // anything has changed that can be seen there: then all pools must be searched.
-func (o *Options) listKnown(ctx context.Context, env *cli.Env, m *memory, rules *Rules, props []string, loads func() map[string]string) (*listing, error) {
-	type states struct {
-		pools map[string]string
-		err   error
-	}
-	asked := make(chan states, 1)
-	go func() {
-		pools, err := m.host.PoolStates(ctx)
-		asked <- states{pools, err}
-	}()
+func (o *Options) listKnown(ctx context.Context, env *cli.Env, m *memory, rules *Rules, props []string, pools func() zfs.Epoch) (*listing, error) {
 	var also []string
 	for _, p := range m.Set {
 		also = append(also, p.Name)
 	}
 	l, err := o.list(ctx, env, m.host, rules, m.roots(), also, props)
-	now, loaded := <-asked, loads()
-	if err := cmp.Or(err, now.err); err != nil {
+	now := pools()
+	if err != nil {
 		return nil, err
 	}
-	for pool, state := range now.pools {
+	for pool, state := range now.States {
 		if state == "SUSPENDED" {
 			return nil, fmt.Errorf("the pool '%s' is suspended", pool)
 		}
 	}
-	if len(now.pools) != len(loaded) || !maps.Equal(loaded, m.Loads) {
+	if len(now.States) != len(now.Loads) || !maps.Equal(now.Loads, m.Loads) {
 		return nil, errors.New("a pool was imported or exported since the last search")
 	}
 	return l, m.differs(l)

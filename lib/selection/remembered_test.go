@@ -75,6 +75,24 @@ func TestSearchEvery(t *testing.T) {
 	}
 }
 
+// A remembered search of another host lists its pools once.
+func TestSearchEveryFar(t *testing.T) {
+	t.Setenv("CACHE_DIRECTORY", t.TempDir())
+	for _, want := range []int{2, 1} {
+		log := onTree(t, "TREE=tank tank/a", "SET=tank/a", "POOLS=tank", "STATES=tank\\tONLINE\\n")
+		got, stderr, err := runOn(t, "--search-every=1d --ssh-source=far b")
+		pools := 0
+		for _, l := range log() {
+			if strings.HasPrefix(l, "zpool ") {
+				pools++
+			}
+		}
+		if err != nil || len(got) != 1 || got[0].Partial != (want == 1) || pools != want {
+			t.Errorf("%d lists of pools, want %d: %v, %v\n%s\n%q", pools, want, got, err, stderr, log())
+		}
+	}
+}
+
 // A limited search warns once of what the last search of all pools found elsewhere. A file
 // that cannot be used is as none.
 func TestSearchElsewhere(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 func onTree(t *testing.T, env ...string) (log func() []string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"zfs": "#!/bin/sh\necho \"$*\" >>\"$LOG\"\n" + zfstest.Tree, "zpool": "#!/bin/sh\necho \"zpool $*\" >>\"$LOG\"\nif [ $1 = get ]; then for p in $POOLS; do printf '%s\\tload_guid\\t%s\\n%s\\tfeature@extensible_dataset\\tactive\\n' $p ${LOAD:-7} $p; done; exit; fi\nprintf '%b' \"$STATES\"\n"} {
+	for name, text := range map[string]string{"ssh": zfstest.FarSSH, "zfs": "#!/bin/sh\necho \"$*\" >>\"$LOG\"\n" + zfstest.Tree, "zpool": "#!/bin/sh\necho \"zpool $*\" >>\"$LOG\"\nif [ $1 = get ]; then for p in $POOLS; do case $p in \"$SUSPENDED\") s=SUSPENDED;; *) s=ONLINE;; esac; printf '%s\\tload_guid\\t%s\\n%s\\thealth\\t%s\\n%s\\tfeature@extensible_dataset\\tactive\\n' $p ${LOAD:-7} $p $s $p; done; exit; fi\nprintf '%b' \"$STATES\"\n"} {
 		if err := os.WriteFile(dir+"/"+name, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}

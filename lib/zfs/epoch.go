@@ -10,20 +10,21 @@ import (
 // Epoch is the state of a host's clock and pools. Now is the clock and Boot the time of
 // the host's start by that clock, both in seconds; Boot is 0 if it is not known. Loads
 // has the load_guid of each pool that keeps snapshots_changed for its datasets; a pool
-// gets another load_guid with every import.
+// gets another load_guid with every import. States has the state of every pool, as
+// PoolStates returns it.
 type Epoch struct {
-	Now, Boot int64
-	Loads     map[string]string
+	Now, Boot     int64
+	Loads, States map[string]string
 }
 
 // epochLine opens no dataset. Linux has the time of its start in /proc/stat, FreeBSD in a
 // sysctl.
-const epochLine = `date +%s; zpool get -Hpo name,property,value load_guid,feature@extensible_dataset; ` +
+const epochLine = `date +%s; zpool get -Hpo name,property,value load_guid,health,feature@extensible_dataset; ` +
 	`grep ^btime /proc/stat 2>/dev/null || sysctl -n kern.boottime 2>/dev/null; :`
 
 // Epoch asks the host for its clock and pools.
 func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
-	e := Epoch{Loads: map[string]string{}}
+	e := Epoch{Loads: map[string]string{}, States: map[string]string{}}
 	loads := map[string]string{}
 	first := true
 	err := h.do(ctx, call{argv: []string{"/bin/sh", "-c", epochLine}, question: true, left: maxFew.allow(), row: func(line string) (err error) {
@@ -37,6 +38,8 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 			if loads[f[0]] = f[2]; len(loads) > maxPools {
 				return fmt.Errorf("it has more than %d pools", maxPools)
 			}
+		case len(f) == 3 && f[1] == "health":
+			e.States[f[0]] = f[2]
 		case len(f) == 3:
 			// Without its load_guid, a pool cannot be recognized.
 			if load := loads[f[0]]; (f[2] == "enabled" || f[2] == "active") && load != "" && load != "-" && load != "0" {

@@ -179,11 +179,16 @@ func byName(snapshots []string) (groups map[string][]string, many, rest []string
 	return groups, many, rest
 }
 
-// roots returns the keys at and below which the trees of many groups may lie.
+// roots returns the keys at and below which the trees of many groups may lie. A member
+// that is alone below its top is in no tree, so what is below that need not be known.
 func roots(groups map[string][]string, many []string) []string {
 	var all []string
 	for _, snap := range many {
-		all = append(all, tops(groups[snap])...)
+		for _, top := range tops(groups[snap]) {
+			if len(under(groups[snap], top)) > 1 {
+				all = append(all, top)
+			}
+		}
 	}
 	slices.Sort(all)
 	return outermost(all)

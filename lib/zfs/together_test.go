@@ -174,6 +174,17 @@ exit ${bad:-0}`
 			t.Errorf("%q", got)
 		}
 	})
+	t.Run("each alone", func(t *testing.T) {
+		h, started := fakeZFS(t, script)
+		apart := strings.Fields("t/1/x@n t/2/x@n t/3/x@n t/4/x@n t/5/x@n t/6/x@n t/7/x@n t/8/x@n t/9/x@n")
+		h.Prefetch(context.Background(), apart)
+		if err := h.Hold(context.Background(), "T", apart); err != nil {
+			t.Error(err)
+		}
+		if got := started(); len(got) != 1 || len(got[0]) != 2+len(apart) {
+			t.Errorf("%q", got)
+		}
+	})
 }
 
 // P11: the names of a tree count only if they were asked for, each once and with the

@@ -1,5 +1,6 @@
 // Package pipeline starts the programs of the toolkit for the programs that connect them:
-// it makes their command lines from options of the same names, finds them, and ends them.
+// it makes their command lines from options of the same names, finds them, connects to the
+// hosts for them, and ends them.
 //
 // Goals: what is started can be printed and pasted into a shell; no program outlives the
 // one that started it.
@@ -8,6 +9,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +26,7 @@ import (
 	"github.com/jessevdk/go-flags"
 
 	"zab/lib/cli"
+	"zab/lib/dataset"
 	"zab/lib/proc"
 	"zab/lib/zfs"
 )
@@ -93,6 +96,20 @@ func Check(stages []Stage) error {
 		}
 	}
 	return nil
+}
+
+// Connect opens one connection to each remote host, which this process and the stages that
+// it starts share. It retries up to retries times while a host is unreachable.
+func Connect(ctx context.Context, m *zfs.Machine, retries int, hosts ...dataset.Host) error {
+	for _, dest := range hosts {
+		if err := m.Host(string(dest)).Connect(ctx, retries); err != nil {
+			return fmt.Errorf("cannot connect to '%s': %w", dest, err)
+		}
+	}
+	if os.Getenv(zfs.ControlEnv) != "" {
+		return nil // the parent of this process has set them up
+	}
+	return os.Setenv(zfs.ControlEnv, cmp.Or(m.ControlDir(), zfs.NoControl))
 }
 
 // Text returns the equivalent shell pipeline.

@@ -22,6 +22,7 @@ import (
 	"zab/lib/record"
 	"zab/lib/schedule"
 	"zab/lib/snapname"
+	"zab/lib/zfs"
 )
 
 // Options of zab-status.
@@ -161,6 +162,7 @@ func (o *Options) write(env *cli.Env, rep *report) error {
 	}
 	if rep.incomplete != nil && !o.Nagios {
 		env.Errorf("records may be missing: %s", rep.incomplete)
+		env.Hintf("%s", zfs.HintOf(rep.incomplete))
 	}
 	if !metrics {
 		env.Status(exits[rep.verdict])
@@ -194,7 +196,13 @@ func isTerminal(stream any) bool {
 // records returns the records to judge; incomplete is why some may be missing.
 func (o *Options) records(ctx context.Context, env *cli.Env, args []string) (all []*record.Record, incomplete, err error) {
 	if len(args) > 0 {
-		all, incomplete = o.collect(ctx, env, args)
+		remote := []dataset.Host{o.SSHSource}
+		if len(args) == 2 {
+			remote = append(remote, o.SSHTarget)
+		}
+		if incomplete = pipeline.Connect(ctx, env.Machine, 0, remote...); incomplete == nil {
+			all, incomplete = o.collect(ctx, env, args)
+		}
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}

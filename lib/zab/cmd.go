@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"zab/lib/cache"
 	"zab/lib/chain"
@@ -27,7 +26,6 @@ import (
 	"zab/lib/thin"
 	"zab/lib/verify"
 	"zab/lib/xfer"
-	"zab/lib/zfs"
 )
 
 // Exit codes of the wrapper beyond the count of failed datasets.
@@ -174,23 +172,9 @@ func (o *Options) run(ctx context.Context, env *cli.Env, args []string) error {
 		_, err := fmt.Fprint(env.Stdout, pipeline.Text(stages))
 		return err
 	}
-	if err := o.connect(ctx, env); err != nil {
+	if err := pipeline.Connect(ctx, env.Machine, o.Retries, o.SSHSource, o.SSHTarget); err != nil {
 		return err
 	}
 	r := newReport(o, env, args)
 	return r.end(o.chain(ctx, env, stages, r))
-}
-
-// connect opens one connection to each remote side, which all stages share.
-func (o *Options) connect(ctx context.Context, env *cli.Env) error {
-	for _, dest := range []dataset.Host{o.SSHSource, o.SSHTarget} {
-		if err := env.Machine.Host(string(dest)).Connect(ctx, o.Retries); err != nil {
-			return fmt.Errorf("cannot connect to '%s': %w", dest, err)
-		}
-	}
-	dir := env.Machine.ControlDir()
-	if dir == "" {
-		dir = zfs.NoControl
-	}
-	return os.Setenv(zfs.ControlEnv, dir)
 }

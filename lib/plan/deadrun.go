@@ -67,7 +67,7 @@ func (p *planner) readLeftHolds(ctx context.Context, env *cli.Env, list []*draft
 	var hosts sync.WaitGroup
 	for host, list := range names {
 		hosts.Go(func() {
-			tags, err := tagsOf(ctx, host, list)
+			tags, err := host.Tags(ctx, list)
 			if err != nil {
 				env.Verbosef("cannot list the holds on %s: %s", host, err)
 				return
@@ -107,30 +107,6 @@ func ours(dataset string, list []record.Snapshot) (full []string) {
 		}
 	}
 	return full
-}
-
-// tagsOf returns the tags of the holds on snapshots, by full name. It runs at most two
-// programs.
-func tagsOf(ctx context.Context, host *zfs.Host, names []string) (map[string][]string, error) {
-	found, err := host.FindHeld(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	counts := map[string]int64{}
-	for name, s := range found {
-		if s.UserRefs != nil && *s.UserRefs > 0 {
-			counts[name] = *s.UserRefs
-		}
-	}
-	list, err := host.Holds(ctx, counts)
-	if err != nil {
-		return nil, err
-	}
-	tags := map[string][]string{}
-	for _, h := range list {
-		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
-	}
-	return tags, nil
 }
 
 // putRight returns the steps, for a record with nothing to send, after which the base

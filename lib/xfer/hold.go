@@ -29,9 +29,9 @@ func (j *job) showHold(_ context.Context, i, _ int) ([]string, error) {
 	return shown(j.side(s), zfs.HoldArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
 }
 
-func (j *job) showRelease(ctx context.Context, i, _ int) ([]string, error) {
+func (j *job) showRelease(_ context.Context, i, _ int) ([]string, error) {
 	s := &j.r.Steps[i]
-	if s.IfHeld && !j.wouldRelease(ctx, s) {
+	if s.IfHeld && (j.hasPinAlone(s) || !j.letsGo(s)) {
 		return nil, nil
 	}
 	return shown(j.side(s), zfs.ReleaseArgv(s.Tag, s.Dataset+"@"+s.Snapshot))
@@ -346,20 +346,42 @@ func listTags(ctx context.Context, batch []*job) {
 			list[0].j.x.env.Verbosef("cannot list the holds on %s: %s", host, err)
 			continue
 		}
-		tags := tagsOf(holders)
+		tags := zfs.TagsOf(holders)
 		for _, a := range list {
 			a.j.setTags(a.s, tags)
 		}
 	}
 }
 
-// tagsOf returns the tags by the full name of the snapshot.
-func tagsOf(holders []zfs.Holder) map[string][]string {
-	tags := map[string][]string{}
-	for _, h := range holders {
-		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
+// lookAtTags asks, for a dry run, for the tags on the snapshots that IfHeld steps release,
+// with two programs at most for each host.
+func (x *stage) lookAtTags(ctx context.Context, batch []*job) {
+	type asker struct {
+		j *job
+		s *record.Step
 	}
-	return tags
+	var askers groups.Of[*zfs.Host, asker]
+	for _, j := range batch {
+		for i := range j.r.Steps {
+			if s := &j.r.Steps[i]; s.IfHeld && !j.hasPinAlone(s) {
+				askers.Add(j.side(s), asker{j, s})
+			}
+		}
+	}
+	for host, list := range askers.All() {
+		var full []string
+		for _, a := range list {
+			full = append(full, a.s.Dataset+"@"+a.s.Snapshot)
+		}
+		tags, err := host.Tags(ctx, full)
+		if err != nil {
+			x.env.Verbosef("cannot list the holds on %s: %s", host, err)
+			continue
+		}
+		for _, a := range list {
+			a.j.setTags(a.s, tags)
+		}
+	}
 }
 
 // setTags notes the tags on a step's snapshot, of those that were found.
@@ -395,30 +417,6 @@ func (j *job) letsGo(s *record.Step) bool {
 		return pin && !own(tag)
 	})
 	return slices.Contains(tags, s.Tag) && (!others || j.r.Target.Pin != "")
-}
-
-// wouldRelease reports, for a dry run, whether a run would release the tag of an IfHeld
-// step. It asks zfs for the tags if they are not known.
-func (j *job) wouldRelease(ctx context.Context, s *record.Step) bool {
-	full := s.Dataset + "@" + s.Snapshot
-	if j.hasPinAlone(s) {
-		return false
-	}
-	if _, known := j.tags[sided{s.Side, full}]; !known {
-		host := j.side(s)
-		found, err := host.FindHeld(ctx, []string{full})
-		if err != nil {
-			return j.letsGo(s)
-		}
-		var holders []zfs.Holder
-		if n := holdsOf(found, full); n > 0 {
-			if holders, err = host.Holds(ctx, map[string]int64{full: n}); err != nil {
-				return j.letsGo(s)
-			}
-		}
-		j.setTags(s, tagsOf(holders))
-	}
-	return j.letsGo(s)
 }
 
 // errorFor returns the part about one snapshot or dataset of the error of a program that

@@ -374,12 +374,16 @@ func TestDryRunHoldsNothing(t *testing.T) {
 	}
 }
 
-// A dry run notes nothing and shows only the releases that a run would do.
+// A dry run notes nothing and shows only the releases that a run would do, for which it
+// looks at all records together.
 func TestOldHoldsShown(t *testing.T) {
 	p := newHeldPool(t, hold("src/a@old", ownTag, "zfs_autobackup:b"), "")
 	var in, out bytes.Buffer
-	if err := record.NewWriter(&in).Write(onward("a", false)); err != nil {
-		t.Fatal(err)
+	w := record.NewWriter(&in)
+	for _, name := range []string{"a", "b", "c"} {
+		if err := w.Write(onward(name, false)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	env := &cli.Env{Program: "zab-xfer", Common: &cli.Common{DryRun: true}, Machine: &zfs.Machine{}, Stdin: &in, Stdout: &out, Stderr: &bytes.Buffer{}, Now: time.Now()}
 	if err := Run(context.Background(), env, &Options{}); err != nil {
@@ -390,16 +394,18 @@ func TestOldHoldsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	var shown []string
-	for _, x := range all[0].Results {
-		if x.Do == record.DoRelease {
-			shown = append(shown, x.Commands...)
+	for _, r := range all {
+		for _, x := range r.Results {
+			if x.Do == record.DoRelease {
+				shown = append(shown, x.Commands...)
+			}
 		}
 	}
 	if got, want := fmt.Sprint(shown), "[zfs release zfs_autobackup:b src/a@old zfs release "+ownTag+" src/a@old]"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if p.left() != 0 {
-		t.Error("a dry run has noted something")
+	if did, lists := p.log(t); len(did) != 0 || lists != 1 || p.left() != 0 {
+		t.Errorf("%q, %d listings, %d noted", did, lists, p.left())
 	}
 }
 

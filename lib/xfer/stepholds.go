@@ -36,15 +36,19 @@ type stepHolds struct {
 }
 
 // needsHolds reports whether hold has snapshots to hold, or guids to compare, before the
-// steps of the job are executed.
+// steps of the job are executed; or, in a dry run, tags to ask for before they are shown.
 func (x *stage) needsHolds(j *job) bool {
-	return !x.env.Common.DryRun && len(sent(j.r))+len(toHold(j.r)) > 0
+	if x.env.Common.DryRun {
+		return len(j.ifHeld(record.SideSource))+len(j.ifHeld(record.SideTarget)) > 0
+	}
+	return len(sent(j.r))+len(toHold(j.r)) > 0
 }
 
 // hold holds the snapshots that the jobs will send, with one program for each host and
 // tag, and then compares the guids of the snapshots that sent returns with the plan:
 // another snapshot of the same name would put an unknown one into the copy. Snapshots
-// that do not exist are left for zfs send to report.
+// that do not exist are left for zfs send to report. In a dry run it only asks for the tags
+// that decide what would be released.
 func (x *stage) hold(ctx context.Context, batch []*job) {
 	type group struct {
 		host *zfs.Host
@@ -56,10 +60,16 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 	}
 	var pins groups.Of[group, snapshot]
 	var look, old groups.Of[*zfs.Host, snapshot]
+	for _, j := range batch {
+		j.holds.asked = true
+	}
+	if x.env.Common.DryRun {
+		x.lookAtTags(ctx, batch)
+		return
+	}
 	onDisk := x.note(batch)
 	defer onDisk()
 	for _, j := range batch {
-		j.holds.asked = true
 		host := x.source(j.r)
 		for _, full := range toHold(j.r) {
 			pins.Add(group{host, j.r.Target.Pin}, snapshot{j: j, full: full})

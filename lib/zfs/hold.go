@@ -185,6 +185,35 @@ func (h *Host) Holds(ctx context.Context, snapshots map[string]int64) ([]Holder,
 	return out, err
 }
 
+// Tags returns the tags of the holds on snapshots, by full name. It runs at most two
+// programs.
+func (h *Host) Tags(ctx context.Context, snapshots []string) (map[string][]string, error) {
+	found, err := h.FindHeld(ctx, snapshots)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int64{}
+	for name, s := range found {
+		if s.UserRefs != nil && *s.UserRefs > 0 {
+			counts[name] = *s.UserRefs
+		}
+	}
+	holders, err := h.Holds(ctx, counts)
+	if err != nil {
+		return nil, err
+	}
+	return TagsOf(holders), nil
+}
+
+// TagsOf returns the tags of holds by the full names of the snapshots.
+func TagsOf(holders []Holder) map[string][]string {
+	tags := map[string][]string{}
+	for _, h := range holders {
+		tags[h.Snapshot] = append(tags[h.Snapshot], h.Tag)
+	}
+	return tags
+}
+
 // holdTime parses the time of a hold, such as "Sun Nov 22 23:08 2026" or, of an early day
 // or hour, "Sun Nov  1  3:08 2026". It returns the zero time for other texts.
 func holdTime(s string) time.Time {

@@ -56,7 +56,8 @@ type Header struct {
 	// Raw: blocks are as they are on the disk, encrypted. Large: there are, or were in the
 	// dataset, blocks of more than 128 KiB, and the stream was sent with -L.
 	Raw, Large bool
-	// Redacted: the stream says which blocks were left out of it.
+	// Redacted: blocks were left out of the snapshot when it was sent to where it is, or of
+	// this stream of it. Only the latter has records of them.
 	Redacted bool
 	// Creation is the time of the snapshot, in seconds since 1970.
 	Creation uint64
@@ -81,6 +82,10 @@ func (r *Record) U64(at int) uint64 { return binary.LittleEndian.Uint64(r[at:]) 
 // flagSpill is the flag of BEGIN that OBJECT records say whether there is a spill block,
 // DRR_FLAG_SPILL_BLOCK.
 const flagSpill = 1 << 3
+
+// maxBeginList is more bytes than the list of 16384 snapshots takes, with which one can be
+// redacted.
+const maxBeginList = 1 << 20
 
 const (
 	atChecksum    = recordSize - 32 // of every record but BEGIN: of all bytes before
@@ -200,14 +205,25 @@ func (r *Reader) begin() error {
 		return r.failf("the stream is of a dataset of type %d, neither filesystem nor volume", kind)
 	}
 	r.Header = Header{Name: string(name[:end]), GUID: rec.U64(atToGUID), FromGUID: rec.U64(atFromGUID), Volume: kind == volume,
-		Raw: features&featureRaw != 0, Large: features&featureLargeBlocks != 0,
-		Redacted: features&featureRedacted != 0, Creation: rec.U64(24)}
+		Raw: features&featureRaw != 0, Large: features&featureLargeBlocks != 0, Creation: rec.U64(24)}
 	r.sum.add(rec[:])
-	if r.left = int64(rec.U32(4)); r.left > maxPayload {
+	if r.left = int64(rec.U32(4)); r.left > maxBeginList {
 		return r.failf("the beginning of a snapshot has %d bytes", r.left)
 	}
-	return r.skip()
+	list := make([]byte, r.left)
+	if err := r.ReadFull(list); err != nil {
+		return err
+	}
+	r.Header.Redacted = features&featureRedacted != 0 || bytes.Contains(list, redactSnaps)
+	return nil
 }
+
+// redactSnaps is the name of the pair, in the nvlist after BEGIN, that every stream of a
+// redacted snapshot has. What was received redacted is otherwise sent like any other
+// dataset, with holes in the place of what it lacks, and without the feature. ZFS packs the
+// list in its native form (2.0 to 2.4) or in XDR (later); both have the name as it is, and
+// what else is in the list are numbers and keys.
+var redactSnaps = []byte("redact_snaps")
 
 // Next returns the next record, which is valid until the following call. What was not
 // read of the payload before is skipped. The last record is END; Next then returns io.EOF

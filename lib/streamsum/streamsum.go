@@ -375,8 +375,11 @@ func (d *digester) compressed() error {
 	return d.r.Fail(errors.New("a block is compressed, in a form that depends on the pool"), "send without -c, and -w only what is encrypted")
 }
 
+// ErrRedacted is wrapped by the error for the stream of a redacted snapshot.
+var ErrRedacted = errors.New("the snapshot is redacted, and what was left out of it looks like holes in the stream of its copy")
+
 func (d *digester) redacted() error {
-	return d.r.Fail(errors.New("the snapshot is redacted, and its copy does not say so"), "")
+	return d.r.Fail(ErrRedacted, "send it from where it is whole, and without --redact")
 }
 
 // payload digests the payload of the current record as it is.

@@ -2,6 +2,7 @@ package streamsum
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -205,6 +206,18 @@ func TestDifferent(t *testing.T) {
 	}
 }
 
+// nativeList returns an nvlist with an array of a number, as the kernel packs it.
+func nativeList(name string) []byte {
+	le := binary.LittleEndian
+	b := []byte{0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}
+	size := 16 + (len(name)+8)&^7 + 8
+	b = le.AppendUint32(b, uint32(size))
+	b = le.AppendUint16(b, uint16(len(name)+1))
+	b = le.AppendUint32(append(b, 0, 0), 1)
+	b = append(le.AppendUint32(b, 16), name...)
+	return append(b, make([]byte, 12+size-len(b)+4)...)
+}
+
 // TestRefused: what cannot be brought to one form, or would be read in two ways, is an error.
 func TestRefused(t *testing.T) {
 	data := pattern(4096, 1)
@@ -256,6 +269,9 @@ func TestRefused(t *testing.T) {
 		{"a spill block of no object", "does not follow it", streamtest.Head{}, func(s *streamtest.Stream) { s.Spill(2, 0, data) }},
 		{"redacted", "redacted", streamtest.Head{Features: 1 << 21}, func(*streamtest.Stream) {}},
 		{"redacted data", "redacted", streamtest.Head{}, func(s *streamtest.Stream) { s.Object(2, 512, "").Redact(2, 0, 4096) }},
+		{"received redacted", "redacted", streamtest.Head{Payload: nativeList("redact_snaps")}, func(*streamtest.Stream) {}},
+		{"received redacted, by a later ZFS", "redacted", streamtest.Head{Payload: streamtest.List(streamtest.Pair("redact_snaps", 16, 1, []byte("\x00\x00\x00\x01guidguid")))}, func(*streamtest.Stream) {}},
+		{"a beginning without end", "the beginning of a snapshot has 1048584 bytes", streamtest.Head{Payload: make([]byte, 1<<20+8)}, func(*streamtest.Stream) {}},
 		{"an increment with large blocks", "increment with large blocks", streamtest.Head{From: 7, Features: 1 << 19}, func(*streamtest.Stream) {}},
 		{"of no snapshot's name", "not the full name of a snapshot", streamtest.Head{Name: "tank/a"}, func(*streamtest.Stream) {}},
 		{"of a name that moves a terminal's cursor", "is not a name of ZFS", streamtest.Head{Name: "tank/a@\u009b2J"}, func(*streamtest.Stream) {}},
@@ -274,6 +290,10 @@ func TestRefused(t *testing.T) {
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.what, err)
 		}
+	}
+	// What is not redacted any more, after an increment from what was left out.
+	if _, err := Read(bytes.NewReader(streamtest.New(9, streamtest.Head{From: 7, Payload: nativeList("redact_from_snaps")}).Bytes()), unknown); err != nil {
+		t.Error(err)
 	}
 	for _, text := range []string{"", "x", strings.Repeat("x", 1000), "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xf5\xba\xcb\xac" + strings.Repeat("\x00", 400)} {
 		if _, err := Read(strings.NewReader(text), unknown); err == nil {

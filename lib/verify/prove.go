@@ -313,13 +313,18 @@ func where[T any](source, target *T) string {
 }
 
 // refused reports whether an error means that a stream says what cannot be compared, or is
-// none, and returns the hint.
-func refused(err error) (hint string, ok bool) {
+// none, and returns the hint for a copy of a kind, filesystem or volume.
+func refused(err error, kind string) (hint string, ok bool) {
 	var bad *sendstream.ReadError
-	if !errors.As(err, &bad) {
+	switch {
+	case !errors.As(err, &bad):
 		return "", false
+	case bad.Err.Error() == streamsum.ErrRedacted.Error(): // of another host's error there is the text alone
+		return "", true
+	case kind != "filesystem":
+		return bad.Hint, true
 	}
-	return bad.Hint, true
+	return cmp.Or(bad.Hint, record.KindUnproved.Hint()) + "; 'zab-verify --files' may prove that the files are equal", true
 }
 
 // names returns the objects as a message lists them.

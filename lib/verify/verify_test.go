@@ -199,6 +199,7 @@ func TestDifferent(t *testing.T) {
 // P12: nothing is called equal that was not read to the end on both sides.
 func TestUnproved(t *testing.T) {
 	good := streamOf(11, 0, "x", "y")
+	redacted := streamtest.New(11, streamtest.Head{Payload: streamtest.List(streamtest.Pair("redact_snaps", 16, 0, nil))}).Bytes()
 	for _, c := range []struct {
 		what           string
 		source, target []byte
@@ -211,6 +212,8 @@ func TestUnproved(t *testing.T) {
 		{"something behind", append(bytes.Clone(good), 1), append(bytes.Clone(good), 1), "", record.KindUnproved, "follows the end"},
 		{"another snapshot", streamOf(99, 0, "x"), streamOf(99, 0, "x"), "", record.KindMovedOn, "it has the guid 99, not 11"},
 		{"an increment", streamOf(11, 5, "x"), streamOf(11, 5, "x"), "", record.KindMovedOn, "not the one that was asked for: it has another base"},
+		{"the copy is redacted", good, redacted, "", record.KindUnproved, "cannot read 'backup/a@1': byte 0: the snapshot is redacted"},
+		{"both are redacted", redacted, redacted, "", record.KindUnproved, "the snapshot is redacted"},
 		{"zfs fails", good, good, "warning: cannot send 'tank/a@1': Input/output error\n", record.KindPoolIO, "Input/output error"},
 	} {
 		w := newWorld(t, "1=11")
@@ -223,10 +226,14 @@ func TestUnproved(t *testing.T) {
 		if r.Error == nil || r.Error.Kind != c.kind || !strings.Contains(stderr, c.message) || r.Verify.Result != record.VerifyUnproved || r.Verify.Digest != "" || w.read("mark") != "" {
 			t.Errorf("%s: %+v, %+v, marked %q\n%s", c.what, r.Error, r.Verify, w.read("mark"), stderr)
 		}
+		if advised := strings.Contains(stderr, "hint: ") && strings.Contains(stderr, "'zab-verify --files'"); advised != (c.kind == record.KindUnproved && !strings.Contains(c.what, "redacted")) {
+			t.Errorf("%s: %s", c.what, stderr)
+		}
 	}
 }
 
-// The digest of another host is computed there, where that is possible.
+// The digest of another host is computed there, where that is possible. P12: one that was
+// broken off is none.
 func TestFar(t *testing.T) {
 	data := streamOf(11, 0, "x")
 	res, err := streamsum.Read(bytes.NewReader(data), streamsum.Options{})
@@ -235,33 +242,54 @@ func TestFar(t *testing.T) {
 	}
 	line, _ := json.Marshal(res.Line())
 	other, _ := json.Marshal(func() streamsum.Line { l := res.Line(); l.GUID = "9"; return l }())
+	says := func(line []byte) string { return "echo '" + string(line) + "'" }
+	const refuses = "echo 'mesg: ttyname failed: Inappropriate ioctl for device' >&2; echo 'zab-digest: cannot digest the stream: byte 7: it is odd' >&2; echo 'zab-digest: hint: send another' >&2; exit 1"
 	for _, c := range []struct {
-		what, program string // what zab-digest prints there; "" if it is missing
+		what, program string // zab-digest there; "" if it is missing
 		args          []string
 		fetched       string
 		kind          record.ErrorKind
+		message       string
 	}{
-		{"installed", string(line), nil, "", ""},
-		{"missing", "", nil, "target", ""},
-		{"not used", "nonsense", []string{"--fetch"}, "target", ""},
-		{"of another snapshot", string(other), nil, "", record.KindMovedOn},
-		{"no digest", "hello", nil, "", record.KindOther},
+		{"installed", says(line), nil, "", "", ""},
+		{"missing", "", nil, "target", "", ""},
+		{"not used", "echo nonsense", []string{"--fetch"}, "target", "", ""},
+		{"of another snapshot", says(other), nil, "", record.KindMovedOn, ""},
+		{"no digest", "echo hello", nil, "", record.KindOther, ""},
+		{"nothing", "true", nil, "target", "", ""},
+		{"refused", refuses, nil, "", record.KindUnproved, "cannot read 'backup/a@1': far: byte 7: it is odd\nzab-verify: hint: send another; 'zab-verify --files'"},
+		{"refused, because zfs failed", "echo \"cannot open 'backup/a@1': I/O error\" >&2; " + refuses, nil, "", record.KindPoolIO, "I/O error"},
+		{"killed", "kill -9 $$", nil, "", record.KindKilled, "far: zab-digest was ended by signal 9 (killed)"},
+		{"killed behind its line", says(line) + "; kill -9 $$", nil, "", record.KindKilled, ""},
+		{"failed behind its line", says(line) + "; exit 1", nil, "", record.KindOther, "failed without a word"},
+		{"cut off with the connection", says(line) + "; exit 255", nil, "", record.KindUnreachable, ""},
+		{"half a line", "printf %s '" + string(line[:len(line)/2]) + "'; exit 255", nil, "", record.KindUnreachable, ""},
 	} {
 		w := newWorld(t, "1=11")
 		w.r.Target.Host = "far"
 		w.write("tank_a@1", data)
 		w.write("backup_a@1", data)
 		if c.program != "" {
-			w.write("zab-digest", []byte("#!/bin/sh\ncat >/dev/null\necho '"+c.program+"'\n"))
+			w.write("zab-digest", []byte("#!/bin/sh\ncat >/dev/null\n"+c.program+"\n"))
 		}
 		r, stderr := w.verify(c.args...)
 		kind := record.ErrorKind("")
 		if r.Error != nil {
 			kind = r.Error.Kind
 		}
-		if kind != c.kind || strings.Join(r.Verify.Fetched, " ") != c.fetched || (kind == "") != (r.Verify.Result == record.VerifyEqual) {
-			t.Errorf("%s: %+v, %+v\n%s", c.what, r.Error, r.Verify, stderr)
+		proved := r.Verify.Result == record.VerifyEqual
+		if kind != c.kind || strings.Join(r.Verify.Fetched, " ") != c.fetched || (kind == "") != proved || (w.read("mark") != "") != proved || !strings.Contains(stderr, c.message) {
+			t.Errorf("%s: %+v, %+v, marked %q\n%s", c.what, r.Error, r.Verify, w.read("mark"), stderr)
 		}
+	}
+	// A stream that is sent here, and refused in its midst, ends ssh like a lost connection.
+	w := newWorld(t, "1=11")
+	w.r.Target.Host = "far"
+	w.write("ssh", []byte(zfstest.FarSSH+"[ $? = 0 ] || exit 255\n"))
+	w.write("tank_a@1", data)
+	w.write("backup_a@1", append(streamtest.New(11, streamtest.Head{Features: 1 << 21}).Begun(), make([]byte, 4<<20)...))
+	if r, stderr := w.verify(); r.Error == nil || r.Error.Kind != record.KindUnproved || !strings.Contains(stderr, "the snapshot is redacted") {
+		t.Errorf("%+v\n%s", r.Error, stderr)
 	}
 }
 

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -231,11 +230,8 @@ func (v *verifier) broken(ctx context.Context, r *record.Record, out *record.Ver
 	case errors.As(err, &mine):
 		kind, hint = mine.Kind, mine.Hint
 	default:
-		if h, ok := refused(err); ok {
+		if h, ok := refused(err, r.Kind); ok {
 			kind, hint = record.KindUnproved, h
-			if r.Kind == "filesystem" {
-				hint = cmp.Or(hint, kind.Hint()) + "; 'zab-verify --files' may prove that the files are equal"
-			}
 		}
 	}
 	v.fail(r, kind, fmt.Sprintf("cannot verify %s: %s", what, out.Why), hint)

@@ -4,15 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"zab/lib/hashfunc"
 	"zab/lib/pipesize"
 	"zab/lib/record"
+	"zab/lib/sendstream"
 )
 
 // ProofProp is the user property of a copy with its last proof: see record.ParseProof. Only
@@ -41,9 +44,10 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 		return err
 	}
 	pipesize.Enlarge(r)
+	in := &endNoted{Reader: r}
 	done := make(chan error, 1)
 	go func() {
-		err := read(r)
+		err := read(in)
 		r.Close() // a program that still writes is ended by that
 		done <- err
 	}()
@@ -59,10 +63,26 @@ func (h *Host) Send(ctx context.Context, argv []string, read func(io.Reader) err
 	case wrong == nil:
 		// The stream came to its end; the status adds nothing.
 		return nil
+	case !in.ended && ctx.Err() == nil:
+		// What is read no more ends zfs, or ssh, which does not tell that from a lost
+		// connection.
+		return wrong
 	case err != nil && (ctx.Err() != nil || errors.As(err, &e) && e.Kind != record.KindKilled):
 		return err
 	}
 	return wrong
+}
+
+// endNoted is a reader that notes whether it came to its end, or failed.
+type endNoted struct {
+	io.Reader
+	ended bool
+}
+
+func (r *endNoted) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.ended = r.ended || err != nil
+	return n, err
 }
 
 // digestLine prints the digest of a stream of the host's own zfs, or nothing if zab-digest
@@ -145,5 +165,47 @@ func (h *Host) Digest(ctx context.Context, argv []string, hash hashfunc.Func, la
 		line = l
 		return nil
 	})})
-	return line, hashError(hash, err)
+	return line, digestError(hashError(hash, err))
+}
+
+// digestError returns err, which is that of zab-digest on another host, as what it means: a
+// *sendstream.ReadError, which it wraps, if zab-digest did not take the stream and no other
+// program said anything; and that zab-digest was ended by a signal, which the shell there
+// tells in words of its own.
+func digestError(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || !e.Complete() {
+		return err
+	}
+	if n := syscall.Signal(e.Code - 128); n > 0 && n < 65 {
+		one := *e
+		one.Kind, one.Lines = record.KindKilled, append([]string{fmt.Sprintf("zab-digest was ended by signal %d (%s)", int(n), n)}, e.Lines...)
+		return &one
+	}
+	var bad *sendstream.ReadError
+	for _, l := range e.Lines {
+		l, mine := strings.CutPrefix(l, "zab-digest: ")
+		if !mine && isNoise(l) {
+			continue
+		}
+		text, first := strings.CutPrefix(l, "cannot digest the stream: byte ")
+		hint, second := strings.CutPrefix(l, "hint: ")
+		switch {
+		case mine && first && bad == nil:
+			at, text, _ := strings.Cut(text, ": ")
+			n, wrong := strconv.ParseInt(at, 10, 64)
+			if wrong != nil {
+				return err
+			}
+			bad = &sendstream.ReadError{At: n, Err: errors.New(text)}
+		case mine && second && bad != nil:
+			bad.Hint = hint
+		default:
+			return err
+		}
+	}
+	if bad == nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", e.Host, bad)
 }

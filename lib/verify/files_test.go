@@ -181,6 +181,9 @@ func TestFilesUnproved(t *testing.T) {
 		{"a file that cannot be read", func(w *world) {
 			w.write("zab-digest", []byte("#!/bin/sh\nfor last; do :; done\necho \"zab-digest: cannot digest the files of '$last': 'a/b': input/output error\" >&2; echo 'zab-digest: hint: x' >&2; exit 1"))
 		}, record.KindPoolIO, "a@1': 'a/b': input/output error\n"},
+		{"a redacted one", func(w *world) {
+			w.write("zab-digest", []byte("#!/bin/sh\nfor last; do :; done\necho \"zab-digest: cannot digest the files of '$last': cannot mount 'x': it is not complete, was created by receiving a redacted zfs send stream\" >&2; exit 1"))
+		}, record.KindUnproved, "a@1': cannot mount 'x': it is not complete"},
 		{"not root", func(w *world) {
 			w.write("zab-digest", []byte("#!/bin/sh\necho \"zab-digest: cannot digest the files of 'x': cannot mount 'x' for this process alone: operation not permitted\" >&2; exit 1"))
 		}, record.KindPermission, "operation not permitted\nzab-verify: hint: the files of a snapshot can only be read by root"},

@@ -6,9 +6,16 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// mountsRedacted reports whether the kernel mounts what was received redacted.
+func mountsRedacted() bool {
+	b, _ := os.ReadFile("/sys/module/zfs/parameters/zfs_allow_redacted_dataset_mount")
+	return strings.TrimSpace(string(b)) == "1"
+}
 
 // mountAlone mounts a snapshot for this process, and returns its top directory.
 func mountAlone(ctx context.Context, snapshot string) (*os.File, error) {

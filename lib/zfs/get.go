@@ -267,6 +267,8 @@ var shapes = map[string]func(string) bool{
 	"xattr":    isWord, "acltype": isWord,
 	"zoned": oneOf("on", "off"),
 
+	redactedProp: oneOf("0", "1"),
+
 	"receive_resume_token": isTokenText,
 	ChangedProp:            isAmount,
 	"clones":               isDatasets,

@@ -110,6 +110,9 @@ type draft struct {
 	// atimeOnly reports whether nothing but access times was written to the target.
 	atimeOnly bool
 
+	// redacted reports whether the source is, if something is to be sent: see zfs.Redacted.
+	redacted bool
+
 	// Set by finish. replaced reports whether the target is set aside, so that the
 	// streams are received into another dataset than the one whose properties are known.
 	replaced bool

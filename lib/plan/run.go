@@ -8,6 +8,7 @@ import (
 
 	"zab/lib/cli"
 	"zab/lib/dataset"
+	"zab/lib/groups"
 	"zab/lib/record"
 	"zab/lib/zfs"
 )
@@ -337,7 +338,11 @@ func (r *run) readPools(ctx context.Context) error {
 		return zfs.Features{
 			LargeBlocks: a[from].LargeBlocks && b[to].LargeBlocks,
 			Resumable:   b[to].Resumable,
+			Redacted:    a[from].Redacted,
 		}
+	}
+	if err := r.findRedacted(ctx); err != nil {
+		return err
 	}
 	if !slices.ContainsFunc(r.list, func(d *draft) bool { return sends(d) || d.leftHolds != nil || r.p.unmarked(d) }) {
 		return nil
@@ -347,6 +352,35 @@ func (r *run) readPools(ctx context.Context) error {
 		return fmt.Errorf("cannot read the guid of the target's pool on %s: %w", r.host, err)
 	}
 	r.p.pool, r.p.asked = all[target].GUID, true
+	return nil
+}
+
+// findRedacted finds the sources that are redacted among those with something to send. It
+// starts a program only for a host with a pool that has such datasets.
+func (r *run) findRedacted(ctx context.Context) error {
+	var hosts groups.Of[string, *draft]
+	for _, d := range r.list {
+		if sends(d) && r.p.features(d.r.Host, zfs.Pool(d.r.Name), zfs.Pool(r.target)).Redacted {
+			hosts.Add(d.r.Host, d)
+		}
+	}
+	for dest, set := range hosts.All() {
+		var names []string
+		for _, d := range set {
+			names = append(names, d.r.Name)
+		}
+		host := r.env.Machine.Host(dest)
+		found, err := host.Redacted(ctx, names)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			r.env.Warnf("cannot find out which datasets on %s are redacted: %s", host, err)
+		}
+		for _, d := range set {
+			d.redacted = found[d.r.Name]
+		}
+	}
 	return nil
 }
 

@@ -98,6 +98,11 @@ func (p *planner) sending(d *draft, before, after []record.Step) ([]record.Step,
 	for _, w := range p.encryptionWarnings(d) {
 		r.Warn("%s", w)
 	}
+	if d.redacted {
+		m := fmt.Sprintf("'%s' is redacted: its copy '%s' will have zeros in the place of what was left out of it, and look complete", r.Name, t.Name)
+		r.Warn("%s", m)
+		d.loud = append(d.loud, m)
+	}
 	return slices.Concat(before, prepare, streams, after, restore, p.mark(d, p.flags(d), streams)), nil
 }
 

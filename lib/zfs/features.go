@@ -16,6 +16,8 @@ type Features struct {
 	// Resumable: a partial receive can be saved; zfs receive -s, which needs
 	// extensible_dataset.
 	Resumable bool
+	// Redacted: there are redacted datasets; see Redacted.
+	Redacted bool
 	// GUID identifies the pool by whichever name its host is reached. zpool reguid
 	// changes it; a copy of the devices has the same.
 	GUID string
@@ -44,13 +46,13 @@ func (h *Host) Features(ctx context.Context, pools []string) (map[string]Feature
 	if len(ask) == 0 {
 		return maps.Clone(c.pools), nil
 	}
-	got, err := h.poolProps(ctx, []string{"feature@large_blocks", "feature@extensible_dataset"}, ask)
+	got, err := h.poolProps(ctx, []string{"feature@large_blocks", "feature@extensible_dataset", "feature@redacted_datasets"}, ask)
 	if err != nil {
 		return maps.Clone(c.pools), err
 	}
 	on := func(v string) bool { return v == "enabled" || v == "active" }
 	for name, p := range got {
-		f := Features{LargeBlocks: on(p["feature@large_blocks"]), Resumable: on(p["feature@extensible_dataset"])}
+		f := Features{LargeBlocks: on(p["feature@large_blocks"]), Resumable: on(p["feature@extensible_dataset"]), Redacted: p["feature@redacted_datasets"] == "active"}
 		if isGUID(p["guid"]) {
 			f.GUID = p["guid"]
 		}

@@ -46,6 +46,8 @@ func (j *job) explain(ctx context.Context, s *record.Step, err error) (*failure,
 		switch {
 		case f.kind == record.KindNoSpace && f.program == receiver:
 			c = j.noSpace(ctx, s.Dataset, f.from.Quota())
+		case (f.kind == record.KindFeature || f.kind == record.KindStream) && f.program == receiver && j.redacted(ctx, s):
+			c = redactedCopy(j.r, s)
 		case f.kind == record.KindFeature && f.program == receiver:
 			c = j.noFeature(ctx, s)
 		case f.kind == record.KindPoolIO && f.program == receiver:
@@ -195,6 +197,24 @@ func (x *stage) reservations(ctx context.Context, host *zfs.Host, pool string) [
 		list, _ := host.Reservations(ctx, pool)
 		return list
 	})
+}
+
+// redacted reports whether the copy that did not take an increment is redacted.
+func (j *job) redacted(ctx context.Context, s *record.Step) bool {
+	if s.From == "" {
+		return false
+	}
+	found, _ := j.x.target(j.r).Redacted(ctx, []string{s.Dataset})
+	return found[s.Dataset]
+}
+
+// redactedCopy returns the cause that a copy is redacted, for which zfs receive has no
+// message of its own.
+func redactedCopy(r *record.Record, s *record.Step) *cause {
+	return &cause{kind: record.KindNoBase,
+		text: fmt.Sprintf("'%s' was received redacted, and takes no increment from the complete snapshot", s.Dataset),
+		hint: fmt.Sprintf("an increment from the redaction bookmark of '%s' brings what was left out: '%s', received into '%s'",
+			r.Name, zfs.Quote("zfs", "send", "-i", "BOOKMARK", r.Name+"@"+s.To), s.Dataset)}
 }
 
 // noFeature finds the features in use on the source that the target's pool lacks.

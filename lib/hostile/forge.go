@@ -50,6 +50,15 @@ func (m *mutator) someName() string {
 	return m.c.h.Datasets[m.IntN(len(m.c.h.Datasets))].Name
 }
 
+// sentGUID returns the guid of the dataset that a stream was sent from.
+func (m *mutator) sentGUID(s *stream) string {
+	name, _, _ := strings.Cut(s.Name, "@")
+	if d := m.c.hosts["src"].find(name); d != nil {
+		return d.GUID
+	}
+	return "1"
+}
+
 // someGUID returns the guid of a random dataset or snapshot of either host.
 func (m *mutator) someGUID() string {
 	var all []string

@@ -289,7 +289,7 @@ func TestObserverSeesWords(t *testing.T) {
 		{"proved without a mark", of("verify", 0), func(o *outcome) {
 			o.stdout = strings.ReplaceAll(o.stdout, `"result":"equal"`, `"result":"proved"`)
 		}},
-		{"marked without a comparison", of("verify", 0), changed(func(h *Host) { h.Datasets[2].Local[proofProp] = proofText("77", now.Unix(), "full") })},
+		{"marked without a comparison", of("verify", 0), changed(func(h *Host) { h.Datasets[2].Local[proofProp] = proofText("77", now.Unix(), "full", "78") })},
 		{"a mark of another time", of("verify", 0), changed(func(h *Host) {
 			for _, d := range h.Datasets {
 				for p, v := range d.Local {

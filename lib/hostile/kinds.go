@@ -125,7 +125,7 @@ func init() {
 			}
 			for range 1 + m.IntN(4) {
 				p := pickOf(m, "mountpoint=/etc", "mountpoint=/\xff", "canmount=on", "sharenfs=on", "sharesmb=on", "setuid=on", "devices=on", "readonly=off", "reservation=1T", "refreservation=1T",
-					"zab:from=1,2", "zab:from=1"+strings.Repeat(",18446744073709551615", 380), "zab:stream=none", "zab:aside=begun:x", "zab:aside=done:other", "autobackup:b1=true", "autobackup:b1=bogus", "autobackup:b1=\xff", "zab:missing=1", "zab:verified="+proofText(s.Snaps[len(s.Snaps)-1].GUID, now.Unix(), "full"), "keylocation=file:///etc/shadow", "exec=on", "volmode=full", "snapdev=visible")
+					"zab:from=1,2", "zab:from=1"+strings.Repeat(",18446744073709551615", 380), "zab:stream=none", "zab:aside=begun:x", "zab:aside=done:other", "autobackup:b1=true", "autobackup:b1=bogus", "autobackup:b1=\xff", "zab:missing=1", "zab:verified="+proofText(s.Snaps[len(s.Snaps)-1].GUID, now.Unix(), "full", m.sentGUID(s)), "keylocation=file:///etc/shadow", "exec=on", "volmode=full", "snapdev=visible")
 				k, v, _ := strings.Cut(p, "=")
 				s.Props[k] = v
 			}

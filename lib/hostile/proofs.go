@@ -20,11 +20,12 @@ const (
 	differentTag = "zab:different"
 )
 
-var proofValue = regexp.MustCompile(`^([1-9][0-9]{0,19}):(0|[1-9][0-9]{0,18}):(full|increment|different):(0|[1-9][0-9]{0,18}):(0|[1-9][0-9]{0,19})$`)
+var proofValue = regexp.MustCompile(`^([1-9][0-9]{0,19}):(0|[1-9][0-9]{0,18}):(full|increment|different):(0|[1-9][0-9]{0,18}):(0|[1-9][0-9]{0,19}):([1-9][0-9]{0,19})$`)
 
 // line is a record in the output.
 type line struct {
 	Type, Name, Host string
+	GUID             string
 	Excluded         bool
 	Error            json.RawMessage
 	Target           *struct{ Name, Host string }
@@ -229,7 +230,7 @@ func (v *observer) unmarked(r *line) string {
 		return "the copy has no mark of its own"
 	}
 	m := proofValue.FindStringSubmatch(c.Local[proofProp])
-	if m == nil || m[1] != r.Verify.GUID || m[3] == "different" {
+	if m == nil || m[1] != r.Verify.GUID || m[3] == "different" || m[6] != r.GUID {
 		return "its mark is " + c.Local[proofProp]
 	}
 	for _, s := range []string{m[2], m[4]} {
@@ -266,6 +267,9 @@ func (v *observer) checkMarks(all []*line) {
 		}
 		if !slices.ContainsFunc(all, func(r *line) bool {
 			if r.Verify == nil || r.Target == nil || r.Target.Name != d.Name {
+				return false
+			}
+			if m[6] != r.GUID {
 				return false
 			}
 			if m[3] == "different" {

@@ -243,13 +243,14 @@ func (w *workflow) addCopy(ds *Dataset, newGUID func() string, count int, pin, s
 	}
 }
 
-// proofText is the value of zab:verified that says that a snapshot was compared.
-func proofText(guid string, at int64, how string) string {
+// proofText is the value of zab:verified that says that a snapshot was compared with that of
+// the source with a guid.
+func proofText(guid string, at int64, how, source string) string {
 	full := at
 	if how == "different" {
 		full = 0
 	}
-	return fmt.Sprintf("%s:%d:%s:%d:9", guid, at, how, full)
+	return fmt.Sprintf("%s:%d:%s:%d:9:%s", guid, at, how, full, source)
 }
 
 // addProofs marks copies as if they had been verified, rightly or not, and damages some.
@@ -260,21 +261,23 @@ func (w *workflow) addProofs(rng *rand.Rand) {
 		if c == nil || len(c.Snaps) == 0 {
 			continue
 		}
-		newest, at := c.newest(), now.Unix()-int64(rng.IntN(40))*86400-60
-		switch rng.IntN(8) {
+		newest, at, source := c.newest(), now.Unix()-int64(rng.IntN(40))*86400-60, w.src.find(n).GUID
+		switch rng.IntN(9) {
 		case 0:
-			c.Local[proofProp] = proofText(newest.GUID, at, "full")
+			c.Local[proofProp] = proofText(newest.GUID, at, "full", source)
 		case 1, 2:
-			c.Local[proofProp] = proofText(c.Snaps[0].GUID, at, "full")
+			c.Local[proofProp] = proofText(c.Snaps[0].GUID, at, "full", source)
 		case 3: // by a wrong clock
-			c.Local[proofProp] = proofText(newest.GUID, now.Unix()+int64(1+rng.IntN(400))*86400, "full")
+			c.Local[proofProp] = proofText(newest.GUID, now.Unix()+int64(1+rng.IntN(400))*86400, "full", source)
 		case 4: // in a stream
-			c.Received[proofProp], c.HasReceived = proofText(newest.GUID, at, "full"), true
+			c.Received[proofProp], c.HasReceived = proofText(newest.GUID, at, "full", source), true
 		case 5:
-			c.Local[proofProp] = proofText(c.Snaps[0].GUID, at, "different")
+			c.Local[proofProp] = proofText(c.Snaps[0].GUID, at, "different", source)
 			c.Snaps[0].Holds = append(c.Snaps[0].Holds, differentTag)
 			s := w.src.find(n).snap(c.Snaps[0].Name)
 			s.Holds = append(s.Holds, differentTag)
+		case 7: // of a comparison with another
+			c.Local[proofProp] = proofText(newest.GUID, at, "full", guidFor("another", source))
 		case 6: // nothing that zab writes
 			c.Local[proofProp] = newest.GUID + ":" + strconv.FormatInt(at, 10) + ":full:-1:9"
 		}
@@ -293,7 +296,7 @@ func (w *workflow) addProofs(rng *rand.Rand) {
 	}
 	if c := d.find(w.copyName("tank/srv")); c != nil && len(c.Snaps) > 0 && rng.IntN(2) == 0 {
 		// The copies inherit this one.
-		d.find(w.root).Local[proofProp] = proofText(c.newest().GUID, now.Unix()-60, "full")
+		d.find(w.root).Local[proofProp] = proofText(c.newest().GUID, now.Unix()-60, "full", w.src.find("tank/srv").GUID)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"zab/lib/dataset"
 )
 
 // Proof is what is known of a copy from its last verification: the value of the property
@@ -21,6 +23,9 @@ type Proof struct {
 	How string
 	// Last is a number which no object of the snapshot exceeds; see zab-digest(8).
 	Last uint64
+	// Source is the guid of the dataset with which the copy was compared; "" in a mark of
+	// an earlier version, or where it is not known.
+	Source string
 }
 
 // The values of Proof.How.
@@ -32,21 +37,38 @@ const (
 
 // String returns the text that ParseProof parses.
 func (p Proof) String() string {
-	return fmt.Sprintf("%s:%d:%s:%d:%d", p.GUID, p.At, p.How, p.Full, p.Last)
+	s := fmt.Sprintf("%s:%d:%s:%d:%d", p.GUID, p.At, p.How, p.Full, p.Last)
+	if p.Source != "" {
+		s += ":" + p.Source
+	}
+	return s
+}
+
+// Of reports whether the proof is one of a comparison with the dataset with this guid. What
+// differed in an earlier version counts for every dataset.
+func (p *Proof) Of(source string) bool {
+	return p.Source == source || p.Source == "" && p.How == ProofDifferent
 }
 
 // ParseProof parses a value of zab:verified: guid, time, how, time of the last full
-// comparison and the highest number of an object, with colons between them.
+// comparison, the highest number of an object, and the guid of the source, with colons
+// between them. Earlier versions left out the last.
 func ParseProof(s string) (p Proof, err error) {
 	f := strings.Split(s, ":")
-	if len(f) != 5 {
-		return Proof{}, fmt.Errorf("%q is not a proof: it has %d parts, not 5", s, len(f))
+	if len(f) != 5 && len(f) != 6 {
+		return Proof{}, fmt.Errorf("%q is not a proof: it has %d parts, not 6", s, len(f))
 	}
 	guid, err := strconv.ParseUint(f[0], 10, 64)
 	at, err1 := strconv.ParseInt(f[1], 10, 64)
 	full, err2 := strconv.ParseInt(f[3], 10, 64)
 	last, err3 := strconv.ParseUint(f[4], 10, 64)
 	p = Proof{GUID: strconv.FormatUint(guid, 10), At: at, How: f[2], Full: full, Last: last}
+	if len(f) == 6 {
+		if _, err := dataset.ParseGUID(f[5]); err != nil {
+			return Proof{}, fmt.Errorf("%q is not a proof: %w", s, err)
+		}
+		p.Source = f[5]
+	}
 	switch {
 	case err != nil || err1 != nil || err2 != nil || err3 != nil || guid == 0 || at < 0 || full < 0 || p.String() != s:
 		return Proof{}, fmt.Errorf("%q is not a proof: a number in it is none", s)

@@ -47,7 +47,8 @@ func (o *Options) readProofs(ctx context.Context, env *cli.Env, all []*record.Re
 			}
 			s := asked(r)
 			s.Proof = record.StatusNeverProved
-			if p := d.Proof(); p != nil {
+			// Marks of earlier versions do not tell the source.
+			if p := d.Proof(); p != nil && (p.Source == "" || p.Of(r.GUID) || p.How == record.ProofDifferent) {
 				s.Proof, s.ProofTime = p.How, &p.At
 			}
 		}

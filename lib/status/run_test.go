@@ -144,6 +144,32 @@ esac`})
 	}
 }
 
+// TestFactsSource checks P12: a proof of a comparison with another source is none.
+func TestFactsSource(t *testing.T) {
+	for mark, want := range map[string]string{
+		"11:1799990000:full:1799990000:9:5":      record.ProofFull,
+		"11:1799990000:increment:1799990000:9":   record.ProofIncrement, // of an earlier version
+		"11:1799990000:full:1799990000:9:6":      record.StatusNeverProved,
+		"11:1799990000:different:1799990000:9:6": record.ProofDifferent,
+	} {
+		programs(t, map[string]string{"zfs": `
+case "$*" in
+*creation*) printf 'tank/a@b-20270101000000\t11\t1\t1799996400\n';;
+get*) for p in $(echo "$7" | tr , ' '); do
+		case $p in zab:verified) v=` + mark + ` from=local;; *) v=- from=-;; esac
+		printf 'bk/tank/a\t%s\t%s\t%s\n' $p $v $from
+	done;;
+esac`})
+		r := bare(selected(0, snapshots("b-1/1"), snapshots("b-1/1")))
+		r.GUID, r.Snapshots[0].GUID, r.Target.Snapshots[0].GUID = "5", "11", "11"
+		out, stderr, err := run(t, lines(t, r), "--utc --verified-within=1d")
+		got, bad := record.Parse([]byte(strings.TrimSpace(out)))
+		if err != nil || stderr != "" || bad != nil || got.Status.Proof != want {
+			t.Errorf("%s: %v, %v, %q, %s", mark, err, bad, stderr, out)
+		}
+	}
+}
+
 // TestFactsFail checks that the times in names count if zfs cannot be asked, and that
 // nothing is called unchanged then (P12).
 func TestFactsFail(t *testing.T) {

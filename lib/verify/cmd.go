@@ -95,8 +95,8 @@ type verifier struct {
 // job is a record that is to be verified.
 type job struct {
 	r     *record.Record
-	proof *record.Proof // the last one; nil if there is none
-	mark  *record.Proof // the same as it is marked on the copy, even if it cannot be
+	proof *record.Proof // the last one of a comparison with this source; nil if there is none
+	mark  *record.Proof // the one that is marked on the copy, whether it counts or not
 	copy  record.Facts
 	done  chan struct{}
 }

@@ -353,6 +353,39 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// P12: a proof says nothing of another source of the same snapshots, as where a copy is
+// copied again; and a difference from one is not forgotten for another.
+func TestSource(t *testing.T) {
+	w := newWorld(t, "1=11 2=12")
+	w.r.GUID = "66"
+	for _, side := range []string{"tank_a@2", "backup_a@2"} {
+		w.write(side, streamOf(12, 0, "x"))
+	}
+	const mine = "12:1800000000:full:1800000000:2:66\n"
+	for _, c := range []struct{ what, mark, result, from, after string }{
+		{"none", "", record.VerifyEqual, "", mine},
+		{"this", mine, record.VerifyProved, "", mine},
+		{"another", "12:1700000000:full:1700000000:2:55\n", record.VerifyEqual, "", mine},
+		{"another, of the snapshot before", "11:1700000000:full:1700000000:2:55\n", record.VerifyEqual, "", mine},
+		{"of an earlier version", "12:1700000000:full:1700000000:2\n", record.VerifyEqual, "", mine},
+		{"another differed", "11:1700000000:different:0:2:55\n", record.VerifyEqual, "", "11:1700000000:different:0:2:55\n"},
+		{"it differed in an earlier version", "12:1700000000:different:0:2\n", record.VerifyEqual, "", mine},
+	} {
+		w.write("mark", []byte(c.mark))
+		w.write("log", nil)
+		r, stderr := w.verify()
+		if r.Error != nil || r.Verify.Result != c.result || r.Verify.From != c.from || w.read("mark") != c.after || strings.Contains(w.read("log"), "release") != strings.Contains(c.what, "it differed") {
+			t.Errorf("%s: %+v, %+v, marked %q\n%s\n%s", c.what, r.Error, r.Verify, w.read("mark"), stderr, w.read("log"))
+		}
+	}
+	// A difference from this one is marked, whatever stood there.
+	w.write("backup_a@2", streamOf(12, 0, "y"))
+	w.write("mark", []byte("11:1700000000:different:0:2:55\n"))
+	if r, _ := w.verify(); r.Verify.Result != record.VerifyDifferent || !strings.HasPrefix(w.read("mark"), "12:1800000000:different:0:") || !strings.HasSuffix(w.read("mark"), ":66\n") {
+		t.Errorf("%+v, marked %q", r.Verify, w.read("mark"))
+	}
+}
+
 func TestPostponed(t *testing.T) {
 	w := newWorld(t, "1=11")
 	w.write("tank_a@1", streamOf(11, 0, "x"))

@@ -47,9 +47,13 @@ func (v *verifier) examine(ctx context.Context, all []*record.Record) (jobs []*j
 				v.fail(j.r, zfs.KindOf(err), fmt.Sprintf("cannot verify '%s': %s", j.r.Target.Name, err), "")
 				continue
 			}
-			j.copy, j.proof = d.Facts(), d.Proof()
-			if j.mark = j.proof; j.proof != nil && max(j.proof.At, j.proof.Full) > v.now().Unix()+ahead {
-				j.proof = nil // a clock was wrong, and nobody knows when it was made
+			j.copy, j.mark = d.Facts(), d.Proof()
+			switch {
+			case j.mark == nil:
+			case max(j.mark.At, j.mark.Full) > v.now().Unix()+ahead: // a clock was wrong, and nobody knows when it was made
+			case !j.mark.Of(j.r.GUID): // a copy of a copy can be compared with either
+			default:
+				j.proof = j.mark
 			}
 		}
 	}
@@ -189,7 +193,7 @@ func (v *verifier) prove(ctx context.Context, j *job, t *task, what string) {
 	}
 	out.Bytes = &res.bytes
 	at := v.now().Unix()
-	proof := record.Proof{GUID: t.guid, At: at, How: record.ProofFull, Full: at, Last: res.last}
+	proof := record.Proof{GUID: t.guid, At: at, How: record.ProofFull, Full: at, Last: res.last, Source: r.GUID}
 	if t.increment() {
 		proof.How, proof.Full = record.ProofIncrement, j.proof.Full
 	}
@@ -209,6 +213,10 @@ func (v *verifier) prove(ctx context.Context, j *job, t *task, what string) {
 	v.env.Verbosef("%s is equal to '%s@%s'", what, r.Name, t.source)
 	if j.differed() {
 		v.releaseEvidence(ctx, r, j.proof.GUID)
+	}
+	if j.mark != nil && j.mark.How == record.ProofDifferent && !j.mark.Of(r.GUID) {
+		v.env.Verbosef("the mark of %s stays, that it differs from another source", what)
+		return
 	}
 	if err := v.mark(ctx, j, proof); err != nil {
 		r.Warn("cannot note on '%s' that it was verified: %s", r.Target.Name, err)

@@ -34,11 +34,15 @@ func (h *Host) Epoch(ctx context.Context) (Epoch, error) {
 			if e.Now, err = strconv.ParseInt(line, 10, 64); err != nil {
 				return fmt.Errorf("cannot read what 'date +%%s' printed: %q", line)
 			}
+		case isTrial(f[0]): // no pool
 		case len(f) == 3 && f[1] == "load_guid":
 			if loads[f[0]] = f[2]; len(loads) > maxPools {
 				return fmt.Errorf("it has more than %d pools", maxPools)
 			}
 		case len(f) == 3 && f[1] == "health":
+			if !isPoolState(f[0], f[2]) {
+				return fmt.Errorf("%q is not a pool with its state", cutText(line))
+			}
 			e.States[f[0]] = f[2]
 		case len(f) == 3:
 			// Without its load_guid, a pool cannot be recognized.

@@ -49,7 +49,7 @@ func (h *Host) listPools(ctx context.Context) (states map[string]string, nameles
 			return nil
 		}
 		nameless = nameless || line == "-\t-"
-		if _, err := dataset.ParseName(name); err != nil || !ok || strings.Contains(name, "/") || !isState(state) {
+		if !ok || !isPoolState(name, state) {
 			return fmt.Errorf("%q is not a pool with its state", cutText(line))
 		}
 		if _, twice := states[name]; twice {
@@ -81,8 +81,10 @@ func (h *Host) toldStates() (states map[string]string, told bool) {
 // have such a name.
 func isTrial(name string) bool { return strings.HasPrefix(name, "$import") }
 
-func isState(s string) bool {
-	return s == "-" || isCapitals(s)
+// isPoolState reports whether texts are a pool and its state, as zpool prints them.
+func isPoolState(name, state string) bool {
+	_, err := dataset.ParseName(name)
+	return err == nil && !strings.Contains(name, "/") && (state == "-" || isCapitals(state))
 }
 
 // isCapitals reports whether a text is a word in capitals, as zpool's states are.

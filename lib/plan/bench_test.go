@@ -7,12 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
 	"zab/lib/cli"
 	"zab/lib/record"
+	"zab/lib/zabtest/heap"
 	"zab/lib/zfs"
 )
 
@@ -66,29 +66,9 @@ func BenchmarkPlan(b *testing.B) {
 				run(io.Discard)
 			}
 			b.StopTimer()
-			m := liveHeap{before: heap()}
+			m := heap.Meter{Before: heap.InUse()}
 			run(&m)
-			b.ReportMetric(float64(m.most)/float64(size.datasets*(2*size.snapshots-1)), "B/snapshot")
+			b.ReportMetric(float64(m.Grown)/float64(size.datasets*(2*size.snapshots-1)), "B/snapshot")
 		})
 	}
-}
-
-// liveHeap measures, when the first record is written, how much more memory is in use than
-// before. All records are in memory then.
-type liveHeap struct{ before, most int64 }
-
-func (m *liveHeap) Write(b []byte) (int, error) {
-	if m.most == 0 {
-		m.most = heap() - m.before
-	}
-	return len(b), nil
-}
-
-// heap returns the bytes in use.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC() // pools are emptied by the second
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

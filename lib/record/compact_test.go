@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"pgregory.net/rapid"
+
+	"zab/lib/zabtest/heap"
 )
 
 // TestCompact checks that a compacted list is the same list, does not change with the one
@@ -133,14 +135,7 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	heap := func() int64 {
-		runtime.GC()
-		runtime.GC() // pools are emptied by the second
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
-	before := heap()
+	before := heap.InUse()
 	all, err := NewReader(bytes.NewReader(in.Bytes())).ReadAll()
 	if err != nil || len(all) != records {
 		t.Fatal(len(all), err)
@@ -148,7 +143,7 @@ func TestMemory(t *testing.T) {
 	for _, r := range all {
 		r.ForgetLine()
 	}
-	each := (heap() - before) / (records * snapshots)
+	each := (heap.InUse() - before) / (records * snapshots)
 	if each > 160 {
 		t.Errorf("a snapshot takes %d bytes", each)
 	}

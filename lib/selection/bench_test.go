@@ -7,12 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"zab/lib/cli"
+	"zab/lib/zabtest/heap"
 	"zab/lib/zfs"
 )
 
@@ -43,29 +43,9 @@ func TestMemory(t *testing.T) {
 
 // keptOf returns how many bytes zab-select has in use for each of so many datasets.
 func keptOf(tb testing.TB, datasets int) float64 {
-	m := liveHeap{before: heap()}
+	m := heap.Meter{Before: heap.InUse()}
 	selectMany(tb, datasets, &m)
-	return float64(m.most) / float64(datasets)
-}
-
-// liveHeap measures, when the first record is written, how much more memory is in use than
-// before. All datasets are in memory then.
-type liveHeap struct{ before, most int64 }
-
-func (m *liveHeap) Write(b []byte) (int, error) {
-	if m.most == 0 {
-		m.most = heap() - m.before
-	}
-	return len(b), nil
-}
-
-// heap returns the bytes in use.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC() // pools are emptied by the second
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	return float64(m.Grown) / float64(datasets)
 }
 
 // selectMany runs zab-select on a machine with so many datasets.

@@ -22,6 +22,7 @@ var testPackages = map[string][]string{
 	"proofs":         {"zabtest"},
 	"torture":        {"zabtest"},
 	"zabtest":        nil,
+	"zabtest/heap":   nil,
 	"zfs/fake":       {"zfs"},
 	"zfs/zfstest":    nil,
 

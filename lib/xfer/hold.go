@@ -318,13 +318,17 @@ func (j *job) released(s *record.Step) bool {
 	return s.IfHeld && (j.hasPinAlone(s) || j.holdCount(s) == 0)
 }
 
+// asker is a step that releases a tag if its snapshot has it.
+type asker struct {
+	j *job
+	s *record.Step
+}
+
+func (a asker) full() string { return a.s.Dataset + "@" + a.s.Snapshot }
+
 // listTags asks for the tags on the snapshots that IfHeld steps release and that may be
 // held, with one program for each host that has such snapshots.
 func listTags(ctx context.Context, batch []*job) {
-	type asker struct {
-		j *job
-		s *record.Step
-	}
 	var askers groups.Of[*zfs.Host, asker]
 	for _, j := range batch {
 		if j.r.Error != nil {
@@ -336,30 +340,19 @@ func listTags(ctx context.Context, batch []*job) {
 			}
 		}
 	}
-	for host, list := range askers.All() {
+	noteTags(&askers, func(host *zfs.Host, list []asker) (map[string][]string, error) {
 		counts := map[string]int64{}
 		for _, a := range list {
-			counts[a.s.Dataset+"@"+a.s.Snapshot] = a.j.holdCount(a.s)
+			counts[a.full()] = a.j.holdCount(a.s)
 		}
 		holders, err := host.Holds(ctx, counts)
-		if err != nil {
-			list[0].j.x.env.Verbosef("cannot list the holds on %s: %s", host, err)
-			continue
-		}
-		tags := zfs.TagsOf(holders)
-		for _, a := range list {
-			a.j.setTags(a.s, tags)
-		}
-	}
+		return zfs.TagsOf(holders), err
+	})
 }
 
 // lookAtTags asks, for a dry run, for the tags on the snapshots that IfHeld steps release,
 // with two programs at most for each host.
-func (x *stage) lookAtTags(ctx context.Context, batch []*job) {
-	type asker struct {
-		j *job
-		s *record.Step
-	}
+func lookAtTags(ctx context.Context, batch []*job) {
 	var askers groups.Of[*zfs.Host, asker]
 	for _, j := range batch {
 		for i := range j.r.Steps {
@@ -368,14 +361,21 @@ func (x *stage) lookAtTags(ctx context.Context, batch []*job) {
 			}
 		}
 	}
-	for host, list := range askers.All() {
-		var full []string
+	noteTags(&askers, func(host *zfs.Host, list []asker) (map[string][]string, error) {
+		var snapshots []string
 		for _, a := range list {
-			full = append(full, a.s.Dataset+"@"+a.s.Snapshot)
+			snapshots = append(snapshots, a.full())
 		}
-		tags, err := host.Tags(ctx, full)
+		return host.Tags(ctx, snapshots)
+	})
+}
+
+// noteTags notes the tags on the snapshots of the steps, for which it asks each host once.
+func noteTags(askers *groups.Of[*zfs.Host, asker], ask func(*zfs.Host, []asker) (map[string][]string, error)) {
+	for host, list := range askers.All() {
+		tags, err := ask(host, list)
 		if err != nil {
-			x.env.Verbosef("cannot list the holds on %s: %s", host, err)
+			list[0].j.x.env.Verbosef("cannot list the holds on %s: %s", host, err)
 			continue
 		}
 		for _, a := range list {

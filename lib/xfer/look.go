@@ -53,8 +53,10 @@ func look(ctx context.Context, batch []*job) map[*zfs.Host]seen {
 				err = u.Err
 			}
 		}
-		for n := range names {
-			s.unread[n] = cmp.Or(err, s.unread[n])
+		if err != nil {
+			for n := range names {
+				s.unread[n] = err
+			}
 		}
 		out[host] = s
 	}

@@ -64,7 +64,7 @@ func (x *stage) hold(ctx context.Context, batch []*job) {
 		j.holds.asked = true
 	}
 	if x.env.Common.DryRun {
-		x.lookAtTags(ctx, batch)
+		lookAtTags(ctx, batch)
 		return
 	}
 	onDisk := x.note(batch)

@@ -20,6 +20,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -98,12 +99,19 @@ func Check(stages []Stage) error {
 	return nil
 }
 
-// Connect opens one connection to each remote host, which this process and the stages that
-// it starts share. It retries up to retries times while a host is unreachable.
+// Connect opens one connection to each remote host, to all at once, which this process and
+// the stages that it starts share. It retries up to retries times while a host is
+// unreachable. The error is that of the first of the hosts that has one.
 func Connect(ctx context.Context, m *zfs.Machine, retries int, hosts ...dataset.Host) error {
-	for _, dest := range hosts {
-		if err := m.Host(string(dest)).Connect(ctx, retries); err != nil {
-			return fmt.Errorf("cannot connect to '%s': %w", dest, err)
+	errs := make([]error, len(hosts))
+	var all sync.WaitGroup
+	for i, dest := range hosts {
+		all.Go(func() { errs[i] = m.Host(string(dest)).Connect(ctx, retries) })
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("cannot connect to '%s': %w", hosts[i], err)
 		}
 	}
 	if os.Getenv(zfs.ControlEnv) != "" {

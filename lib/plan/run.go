@@ -319,17 +319,27 @@ func (r *run) readPools(ctx context.Context) error {
 		return nil
 	}
 	machine, target := r.env.Machine, zfs.Pool(r.target)
-	pools := map[string][]string{}
+	var pools groups.Of[string, string] // by host
 	for _, d := range r.list {
 		if sends(d) {
-			pools[d.r.Host] = append(pools[d.r.Host], zfs.Pool(d.r.Name))
-			pools[r.host.Dest] = append(pools[r.host.Dest], target)
+			pools.Add(d.r.Host, zfs.Pool(d.r.Name))
+			pools.Add(r.host.Dest, target)
 		}
 	}
-	for dest, names := range pools {
-		if _, err := machine.Host(dest).Features(ctx, names); err != nil {
-			return fmt.Errorf("cannot read the features of the pools on %s: %w", machine.Host(dest), err)
-		}
+	var hosts sync.WaitGroup
+	var failed error
+	var once sync.Once
+	for dest, names := range pools.All() {
+		hosts.Go(func() {
+			if _, err := machine.Host(dest).Features(ctx, names); err != nil {
+				once.Do(func() {
+					failed = fmt.Errorf("cannot read the features of the pools on %s: %w", machine.Host(dest), err)
+				})
+			}
+		})
+	}
+	if hosts.Wait(); failed != nil {
+		return failed
 	}
 	r.p.features = func(source, from, to string) zfs.Features {
 		// These answers come from memory, because the pools were asked above.

@@ -1,0 +1,53 @@
+package pipeline
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"zab/lib/zfs"
+)
+
+// meetingSSH is a stand-in for ssh: it makes the socket of a shared connection only when a
+// second connection is being made, and refuses to connect to the host "gone".
+const meetingSSH = `#!/bin/sh
+for dest; do :; done
+case " $* " in
+*" -G "*) echo "controlpath none"; exit;;
+esac
+[ "$dest" != gone ] || { echo "Connection refused" >&2; exit 255; }
+while [ "$1" != -S ]; do shift; done
+>"$MEETING/$dest"
+while [ ! -e "$MEETING/a" ] || [ ! -e "$MEETING/b" ]; do sleep 0.01; done
+mkdir "$2"
+exec sleep 1000
+`
+
+// Connections to several hosts are made at once, and the host that cannot be reached is
+// named.
+func TestConnect(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/ssh", []byte(meetingSSH), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("MEETING", dir)
+	t.Setenv("TMPDIR", dir)
+	t.Setenv(zfs.ControlEnv, "")
+	m := &zfs.Machine{}
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := Connect(ctx, m, 0, "a", "b", ""); err != nil {
+		t.Error(err)
+	}
+	if os.Getenv(zfs.ControlEnv) == "" {
+		t.Error("the stages are not told of the connections")
+	}
+	t.Setenv(zfs.ControlEnv, "")
+	if err := Connect(ctx, m, 0, "a", "gone"); err == nil || !strings.HasPrefix(err.Error(), "cannot connect to 'gone': ") {
+		t.Errorf("%v", err)
+	}
+}

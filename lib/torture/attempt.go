@@ -75,7 +75,6 @@ func (h *history) drawAttempt() *attempt {
 	if !may(8, "--retries", "1") {
 		add("--retries", "0") // the pauses before retries are long
 	}
-	may(4, "--stall-timeout", "2s")
 	if h.oneIn(5) {
 		add("--ssh-config", h.sshd.Config)
 		a.remote = true

@@ -23,6 +23,10 @@ func (h *history) randomRun() {
 		a.args = append(a.args, "-n")
 	case !h.oneIn(6):
 		a.fault = h.drawFault(a)
+		if h.oneIn(4) {
+			// Without a fault, a busy machine would be one.
+			a.args = append(a.args, "--stall-timeout", "2s")
+		}
 		size := 30000
 		if a.fault.timed != nil && h.oneIn(2) {
 			// Something that takes a while to send.

@@ -15,7 +15,7 @@ _zab_options() {
 	zab-xfer) echo '--buffer-chunk-size= --buffer= --compress --debug --dry-run --help --ignore-transfer-errors --jobs= --no-progress --now= --progress --query-timeout= --rate= --recv-pipe= --retries= --send-pipe= --ssh-config= --stall-timeout= --verbose --version' ;;
 	zab-thin) echo '--bookmark --debug --destroy-missing= --dry-run --every= --explain= --help --hold-format= --keep-source= --keep-target= --no-thinning --now= --picture --property-format= --query-timeout= --snapshot-format= --ssh-config= --utc --verbose --version' ;;
 	zab-verify) echo '--budget= --debug --dry-run --fetch --files --full-every= --help --jobs= --now= --oldest-first --query-timeout= --rate= --ssh-config= --stall-timeout= --verbose --version' ;;
-	zab-digest) echo '--base-last= --files --hash= --help --objects --progress-every= --rate= --version' ;;
+	zab-digest) echo '--base-last= --files --hash= --help --name-of= --objects --progress-every= --rate= --version' ;;
 	zab-status) echo '--check-holds --crit= --debug --dry-run --exclude-received --exclude-snapshot-pattern= --help --hold-format= --html= --include-received --keep-source= --keep-target= --min-change= --nagios --no-thinning --now= --orphans-are= --other-snapshots --prometheus= --property-format= --query-timeout= --show-pipeline --snapshot-format= --ssh-config= --ssh-source= --ssh-target= --strip-path= --table --utc --verbose --verified-within= --version --warn= --within= --zabbix' ;;
 	# options: end
 	esac

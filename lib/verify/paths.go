@@ -2,49 +2,97 @@ package verify
 
 import (
 	"context"
-	"io/fs"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 
+	"zab/lib/filetree"
+	"zab/lib/hashfunc"
 	"zab/lib/record"
 )
 
-// findPaths adds the paths of the objects that are on the source, if that is a mounted
-// filesystem of this machine: an object's number is that of its inode. ZFS mounts the
-// snapshot by itself below .zfs of the filesystem.
+// findPaths adds the paths of the objects of a filesystem: an object's number is that of
+// its inode. The source names those that it has, the target the others.
 func (v *verifier) findPaths(ctx context.Context, r *record.Record, t *task, list []record.DifferentObject) {
-	if r.Host != "" || r.Kind != "filesystem" || r.Mounted != "yes" || !filepath.IsAbs(r.MountPoint) {
+	if r.Kind != "filesystem" {
 		return
 	}
-	want := map[uint64]int{}
-	for i, o := range list {
-		if o.Where != record.SideTarget {
-			want[uint64(o.Object)] = i
+	ends := v.ends(r, t)
+	ctx, unwatch := v.watch(ctx, ends)
+	defer func() { _ = unwatch(nil) }()
+	for _, e := range ends {
+		unnamed := map[uint64]*record.DifferentObject{}
+		for i := range list {
+			if o := &list[i]; o.Path == "" && (o.Where == "" || o.Where == e.side) {
+				unnamed[uint64(o.Object)] = o
+			}
+		}
+		if len(unnamed) == 0 {
+			continue
+		}
+		numbers := slices.Sorted(maps.Keys(unnamed))
+		names, err := askNames(ctx, e, numbers)
+		if err != nil && e.side == record.SideSource && r.Host == "" && r.Mounted == "yes" && filepath.IsAbs(r.MountPoint) {
+			// A user who may not mount can still have ZFS mount the snapshot.
+			names, err = namesBelow(ctx, filepath.Join(r.MountPoint, ".zfs", "snapshot", t.source), e, numbers)
+		}
+		if err != nil {
+			v.env.Verbosef("cannot find the names of what differs in '%s': %s", e.name(), err)
+			continue
+		}
+		for _, n := range names {
+			path, err := filetree.Unescape(n.Path)
+			if o := unnamed[n.Object]; o != nil && err == nil {
+				o.Path = strings.ToValidUTF8(path, "\uFFFD")
+			}
 		}
 	}
-	top := filepath.Join(r.MountPoint, ".zfs", "snapshot", t.source)
-	_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case len(want) == 0 || ctx.Err() != nil:
-			return filepath.SkipAll
-		case err != nil:
-			return nil // what cannot be read gets no name
+}
+
+// askNames has the host of an end find names of its files.
+func askNames(ctx context.Context, e *end, numbers []uint64) (names []filetree.Name, err error) {
+	var options []string
+	for _, n := range numbers {
+		options = append(options, "--name-of="+strconv.FormatUint(n, 10))
+	}
+	var last filetree.Names
+	err = e.host.DigestFiles(ctx, e.name(), hashfunc.SHA256, options, e.watch.signs(), func(line string) error {
+		e.watch.alive()
+		if last.GUID != "" || len(names) > len(numbers) {
+			return errors.New("it has more lines than it should")
 		}
-		info, err := d.Info()
-		if err != nil {
-			return nil
+		n, end, err := filetree.ParseName(line)
+		if last = end; last.GUID == "" {
+			names = append(names, n)
 		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return filepath.SkipAll
-		}
-		if i, ok := want[uint64(st.Ino)]; ok {
-			if rel, err := filepath.Rel(top, path); err == nil {
-				list[i].Path = strings.ToValidUTF8(rel, "\uFFFD")
-			}
-			delete(want, uint64(st.Ino))
-		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case last.GUID == "" && len(names) == 0:
+		return nil, fmt.Errorf("zab-digest is not installed on %s", e.host)
+	case last.GUID != e.guid:
+		return nil, fmt.Errorf("it has the guid %q, not %s", last.GUID, e.guid)
+	}
+	return names, nil
+}
+
+// namesBelow finds names of files below a directory of this machine.
+func namesBelow(ctx context.Context, dir string, e *end, numbers []uint64) (names []filetree.Name, err error) {
+	top, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer top.Close()
+	err = filetree.FindNames(ctx, top, numbers, e.watch.alive, func(n filetree.Name) error {
+		names = append(names, n)
 		return nil
 	})
+	return names, err
 }

@@ -259,7 +259,7 @@ func TestDocsWrapperHasAll(t *testing.T) {
 		"zab-list":   {"ssh", "depth", "holds", "no-snapshots", "backup"},
 		"zab-plan":   {"orphans", "target-state"},
 		"zab-thin":   {"explain", "picture", "every"},
-		"zab-digest": {"objects", "hash", "base-last", "progress-every"},
+		"zab-digest": {"objects", "name-of", "hash", "base-last", "progress-every"},
 		"zab-status": {"warn", "crit", "orphans-are", "check-holds", "verified-within", "table", "nagios", "prometheus", "zabbix", "html"},
 	}
 	has := map[string]bool{}

@@ -84,6 +84,7 @@ var values = map[string]struct {
 	"html":        {"zab.html", freeText},
 
 	"base-last": {"433", []string{"x", "-1", "1.5", "0x10", "1e9", huge + "0"}},
+	"name-of":   {"433", []string{"x", "-1", "1.5", "0x10", "1e9", huge + "0"}},
 
 	"verified-within": {"35d", []string{"soon", "30", "-1d", huge, huge + "d", "30x", "1.5d"}},
 	"full-every":      {"30d", []string{"soon", "30", "-1d", huge, huge + "d", "30x", "1.5d"}},
@@ -100,7 +101,7 @@ var long = strings.Repeat("a", 300)
 var operands = map[string][]string{"zab": {"x", "tank"}, "zab-select": {"x"}, "zab-list": {"tank"}, "zab-plan": {"tank"}}
 
 // beside has the options without which another is refused, of a program or of all.
-var beside = map[string][]string{"picture": {"--explain=10,1d1w"}, "every": {"--explain=10,1d1w", "--picture"},
+var beside = map[string][]string{"picture": {"--explain=10,1d1w"}, "every": {"--explain=10,1d1w", "--picture"}, "name-of": {"--files", "tank@x"},
 	"zab full-every": {"--verify"}, "zab budget": {"--verify"}}
 
 // TestValues checks that every program refuses invalid values of every option before its

@@ -1,0 +1,64 @@
+package verify
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// namesStandIn is a stand-in for zab-digest --name-of. What it prints for DATASET@NAME is in
+// DATASET@NAME.names with _ for /.
+const namesStandIn = `#!/bin/sh
+cd "$POOL"
+echo "zab-digest $*" >>log
+for last; do :; done
+exec cat "$(echo "$last" | tr / _).names"
+`
+
+// The objects that differ get their paths, of the source where that has them and can tell,
+// else of the target; and none that nobody asked for, or of another snapshot.
+func TestPaths(t *testing.T) {
+	name := func(n int, path string) string {
+		return fmt.Sprintf(`{"type":"name","object":%d,"path":"%s"}`+"\n", n, path)
+	}
+	last := func(guid string) string { return `{"type":"names","name":"x","guid":"` + guid + `"}` + "\n" }
+	const failed = "" // there is no file to print
+	for _, c := range []struct{ what, source, target, want string }{
+		{"both tell", name(3, "a%0Ab/c") + last("12"), name(5, "d") + last("12"), `"a\nb/c", "d" (only on the target)`},
+		{"the source does not tell", failed, name(3, "a") + name(5, "d") + last("12"), `"a", "d" (only on the target)`},
+		{"the source knows no name", last("12"), name(3, "a") + last("12"), `"a", object 5 (only on the target)`},
+		{"another snapshot", name(3, "a") + last("13"), name(5, "d") + last("9"), `object 3, object 5 (only on the target)`},
+		{"not to the end", name(3, "a"), name(5, "d"), `object 3, object 5 (only on the target)`},
+		{"beyond the end", name(3, "a") + last("12") + name(3, "b"), failed, `object 3, object 5 (only on the target)`},
+		{"too many", strings.Repeat(name(3, "a"), 3) + last("12"), failed, `object 3, object 5 (only on the target)`},
+		{"not asked for", name(3, "a") + last("12"), name(3, "z") + last("12"), `"a", object 5 (only on the target)`},
+		{"no path", name(3, "a\x1b") + last("12"), name(5, "") + last("12"), `object 3, object 5 (only on the target)`},
+		{"a digest", `{"type":"files","guid":"12"}` + "\n", "hello\n", `object 3, object 5 (only on the target)`},
+	} {
+		w := newWorld(t, "2=12")
+		w.r.Target.Host = "far"
+		w.write("zab-digest", []byte(namesStandIn))
+		w.write("tank_a@2", streamOf(12, 0, "x", "y", "same"))
+		w.write("backup_a@2", streamOf(12, 0, "x", "z", "same", "more"))
+		for side, text := range map[string]string{"tank_a@2": c.source, "backup_a@2": c.target} {
+			if text != failed {
+				w.write(side+".names", []byte(text))
+			}
+		}
+		r, stderr := w.verify("--fetch")
+		if r.Error == nil || !strings.Contains(stderr, "they differ in "+c.want+"\n") {
+			t.Errorf("%s: %+v\n%s", c.what, r.Error, stderr)
+		}
+		if !strings.Contains(w.read("log"), "zab-digest --files --name-of=3 tank/a@2\n") || !strings.Contains(w.read("log"), "--name-of=5 backup/a@2\n") {
+			t.Errorf("%s: %s", c.what, w.read("log"))
+		}
+	}
+	w := newWorld(t, "2=12")
+	w.r.Kind = "volume"
+	w.write("zab-digest", []byte(namesStandIn))
+	w.write("tank_a@2", streamOf(12, 0, "x"))
+	w.write("backup_a@2", streamOf(12, 0, "y"))
+	if _, stderr := w.verify(); !strings.Contains(stderr, "they differ in object 2\n") || strings.Contains(w.read("log"), "zab-digest") {
+		t.Errorf("a volume: %s\n%s", stderr, w.read("log"))
+	}
+}

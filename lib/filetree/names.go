@@ -1,15 +1,9 @@
 package filetree
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 
 	"zab/lib/dataset"
 )
@@ -50,44 +44,4 @@ func ParseName(line string) (n Name, last Names, err error) {
 		return Name{}, Names{}, fmt.Errorf("it is not a name: %.200q", line)
 	}
 	return n, Names{}, nil
-}
-
-// FindNames calls found with the first name of each of the files that has one below
-// a directory. seen is called for each name that is looked at. Contents are not read, and
-// what cannot be read is passed over. The errors are those of found and of the context. It
-// needs /proc.
-func FindNames(ctx context.Context, top *os.File, objects []uint64, seen func(), found func(Name) error) error {
-	left := make(map[uint64]bool, len(objects))
-	for _, n := range objects {
-		left[n] = true
-	}
-	root := fmt.Sprintf("/proc/self/fd/%d/.", top.Fd())
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case len(left) == 0:
-			return filepath.SkipAll
-		case err != nil:
-			return nil
-		}
-		seen()
-		info, err := d.Info()
-		if err != nil {
-			return nil
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return errors.ErrUnsupported
-		}
-		if !left[uint64(st.Ino)] {
-			return nil
-		}
-		delete(left, uint64(st.Ino))
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return nil
-		}
-		return found(Name{"name", uint64(st.Ino), Escape(rel)})
-	})
 }

@@ -26,6 +26,7 @@ import (
 // The tree must not change meanwhile; a change that is noticed is an error.
 func Read(ctx context.Context, top *os.File, o Options) (Result, error) {
 	t := &tree{ctx: ctx, o: o, top: top, hash: o.Hash.New(), content: o.Hash.New(), buffer: make([]byte, 1<<20), left: cmp.Or(o.Names, maxNames), links: map[uint64]*links{}}
+	t.visit = t.entry
 	if err := t.read(); err != nil {
 		return Result{}, err
 	}
@@ -34,11 +35,47 @@ func Read(ctx context.Context, top *os.File, o Options) (Result, error) {
 	return t.res, nil
 }
 
-// tree is the state of a Read.
+// FindNames calls found with the first name, in the order of the tree, of each of the
+// objects that has one below a directory, and seen for each name that is looked at.
+// Contents are not read, and what cannot be read is passed over. found's error ends the
+// search. Like Read it needs /proc.
+func FindNames(ctx context.Context, top *os.File, objects []uint64, seen func(), found func(Name) error) error {
+	left := make(map[uint64]bool, len(objects))
+	for _, n := range objects {
+		left[n] = true
+	}
+	t := &tree{ctx: ctx, top: top, left: maxNames, lenient: true}
+	t.visit = func(_ *os.File, _, path string, st *unix.Statx_t) error {
+		seen()
+		if left[st.Ino] {
+			delete(left, st.Ino)
+			if err := found(Name{"name", st.Ino, Escape(path)}); err != nil {
+				return err
+			}
+		}
+		if len(left) == 0 {
+			return errAllFound
+		}
+		return nil
+	}
+	if err := t.read(); !errors.Is(err, errAllFound) {
+		return err
+	}
+	return nil
+}
+
+var errAllFound = errors.New("all were found")
+
+// tree is the state of a Read or a FindNames.
 type tree struct {
-	ctx     context.Context
-	o       Options
-	top     *os.File
+	ctx context.Context
+	o   Options
+	top *os.File
+	// visit is called for each entry, with the directory and its name in that, or "" for the
+	// directory itself; path is from the top.
+	visit func(dir *os.File, name, path string, st *unix.Statx_t) error
+	// lenient passes over what cannot be read.
+	lenient bool
 	hash    hash.Hash
 	content hash.Hash // of one file after the other
 	res     Result
@@ -62,6 +99,17 @@ type level struct {
 	size  int64  // of its names in memory
 }
 
+// pass returns the error of a path, or nil if the path is passed over.
+func (t *tree) pass(path string, err error) error {
+	switch {
+	case t.lenient:
+		return nil
+	case len(path) > maxPath:
+		return &PathError{Escape(path[:80]) + "...", err}
+	}
+	return &PathError{Escape(path), err}
+}
+
 // read goes through the tree without recursion, and with two open directories at most: to
 // go back up it opens "..", so that a deep tree does not use up the process's descriptors.
 func (t *tree) read() error {
@@ -76,7 +124,7 @@ func (t *tree) read() error {
 		return &PathError{".", err}
 	}
 	t.dev = unix.Mkdev(st.Dev_major, st.Dev_minor)
-	if err := t.entry(dir, "", ".", &st); err != nil {
+	if err := t.visit(dir, "", ".", &st); err != nil {
 		return err
 	}
 	here, err := t.list(dir, "", st.Ino)
@@ -105,26 +153,27 @@ func (t *tree) read() error {
 		name := here.names[0]
 		here.names = here.names[1:]
 		path := here.path + name
-		if len(path) > maxPath {
-			return &PathError{Escape(path[:80]) + "...", fmt.Errorf("its path is longer than %d bytes", maxPath)}
-		}
-		if err := stat(int(dir.Fd()), name, 0, &st); err != nil {
-			return &PathError{Escape(path), err}
-		}
-		if unix.Mkdev(st.Dev_major, st.Dev_minor) != t.dev || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
-			return &PathError{Escape(path), errors.New("another file system is mounted there")}
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			if err := t.entry(dir, name, path, &st); err != nil {
+		if err := t.look(dir, name, path, &st); err != nil {
+			if err := t.pass(path, err); err != nil {
 				return err
 			}
 			continue
 		}
-		down, err := reopen(dir, name, st.Ino)
-		if err != nil {
-			return &PathError{Escape(path), err}
+		var down *os.File
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			if down, err = reopen(dir, name, st.Ino); err != nil {
+				if err := t.pass(path, err); err != nil {
+					return err
+				}
+			}
 		}
-		err = t.entry(down, "", path, &st)
+		if down == nil {
+			if err := t.visit(dir, name, path, &st); err != nil {
+				return err
+			}
+			continue
+		}
+		err = t.visit(down, "", path, &st)
 		var next *level
 		if err == nil {
 			next, err = t.list(down, path+"/", st.Ino)
@@ -137,6 +186,20 @@ func (t *tree) read() error {
 		dir.Close()
 		dir = down
 	}
+}
+
+// look asks for what belongs to an entry that the tree may have.
+func (t *tree) look(dir *os.File, name, path string, st *unix.Statx_t) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("its path is longer than %d bytes", maxPath)
+	}
+	if err := stat(int(dir.Fd()), name, 0, st); err != nil {
+		return err
+	}
+	if unix.Mkdev(st.Dev_major, st.Dev_minor) != t.dev || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return errors.New("another file system is mounted there")
+	}
+	return nil
 }
 
 // stat asks for all that belongs to an entry.
@@ -207,13 +270,14 @@ func (t *tree) list(dir *os.File, path string, ino uint64) (*level, error) {
 			t.left -= l.size
 			slices.Sort(l.names)
 			return l, nil
-		case err != nil:
-			return nil, &PathError{Escape(cmp.Or(strings.TrimSuffix(path, "/"), ".")), cause(err)}
-		case l.size > t.left:
-			return nil, &PathError{Escape(cmp.Or(strings.TrimSuffix(path, "/"), ".")), errNames}
 		case t.ctx.Err() != nil:
 			return nil, context.Cause(t.ctx)
+		case err == nil && l.size <= t.left:
+			continue
+		case err == nil:
+			err = errNames
 		}
+		return &level{ino: ino, path: path}, t.pass(cmp.Or(strings.TrimSuffix(path, "/"), "."), cause(err))
 	}
 }
 

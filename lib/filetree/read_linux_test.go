@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -314,5 +316,38 @@ func TestFaults(t *testing.T) {
 	defer func() { must(t, unix.Unmount(filepath.Join(dir, "links"), 0)) }()
 	if _, _, err := treeOf(t, dir, Options{}); err == nil || !strings.Contains(err.Error(), "'links': another file system is mounted there") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A directory that cannot be read has a name all the same, and is passed over.
+func TestFindNamesUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	for _, err := range []error{os.Chmod(dir, 0o755), os.MkdirAll(dir+"/a", 0o755), os.WriteFile(dir+"/a/x", nil, 0o644), os.WriteFile(dir+"/b", nil, 0o644)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := []uint64{inode(t, dir+"/a"), inode(t, dir+"/a/x"), inode(t, dir+"/b")}
+	if err := os.Chmod(dir+"/a", 0); err != nil {
+		t.Fatal(err)
+	}
+	top, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
+	if os.Getuid() == 0 {
+		// Of this thread alone.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.Setfsuid(65534); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setfsuid(0) }()
+	}
+	var got []string
+	err = FindNames(t.Context(), top, all, func() {}, func(n Name) error { got = append(got, n.Path); return nil })
+	if err != nil || !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -101,9 +101,12 @@ func Program() cli.Program {
 // Main runs the command.
 func Main(args []string) int { return cli.Main(Program(), args) }
 
+// lockFile is the path of the lock file, "" for the default; a variable for tests.
+var lockFile = ""
+
 // Run executes the steps of the records on standard input.
 func Run(ctx context.Context, env *cli.Env, o *Options) error {
-	x := &stage{env: env, o: o, locks: &lock.Table{}}
+	x := &stage{env: env, o: o, locks: &lock.Table{Path: lockFile}}
 	x.journal.Say = env.Verbosef
 	if dir, err := cache.Dir(); err == nil {
 		x.pinned.Dir = dir

@@ -13,6 +13,20 @@ import (
 	"zab/lib/zfs"
 )
 
+// TestMain gives the tests a lock file and a cache of their own, not those of the backups of
+// this machine.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "xfer")
+	if err != nil {
+		panic(err)
+	}
+	lockFile = filepath.Join(dir, "lock")
+	os.Setenv("CACHE_DIRECTORY", dir)
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 // machine writes files, among them stand-ins for programs, into a folder that comes first
 // in PATH and that the stand-ins find as POOL. It returns the folder.
 func machine(t *testing.T, files map[string]string) (dir string) {

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"zab/lib/hashfunc"
 	"zab/lib/pipesize"
 	"zab/lib/record"
 	"zab/lib/sendstream"
@@ -109,18 +108,22 @@ func (s Signs) options() []string {
 // that of an earlier version.
 var ErrHash = errors.New("zab-digest there computes SHA-256 alone")
 
-// hashOptions are those of zab-digest: none for SHA-256, which every version computes.
-func hashOptions(hash hashfunc.Func) []string {
-	if hash == hashfunc.SHA256 {
+// unasked is the name of the hash function that every zab-digest computes without being asked.
+// The programs that only transfer need no more of hash functions than their names.
+const unasked = "sha256"
+
+// hashOptions are those of zab-digest.
+func hashOptions(hash fmt.Stringer) []string {
+	if hash.String() == unasked {
 		return nil
 	}
 	return []string{"--hash=" + hash.String()}
 }
 
 // hashError returns ErrHash if zab-digest did not know the option of hashOptions, else err.
-func hashError(hash hashfunc.Func, err error) error {
+func hashError(hash fmt.Stringer, err error) error {
 	var e *Error
-	if hash != hashfunc.SHA256 && errors.As(err, &e) && e.Complete() && e.says("unknown option '--hash'") {
+	if hash.String() != unasked && errors.As(err, &e) && e.Complete() && e.says("unknown option '--hash'") {
 		return ErrHash
 	}
 	return err
@@ -149,7 +152,7 @@ func (s Signs) without(row func(line string) error) func(line string) error {
 // PlainSendArgv; last is the option --base-last of zab-digest, if not nil. The line is what
 // zab-digest prints, without its newline; "" if the host does not have the program. The
 // error is ErrHash if that does not know the hash function.
-func (h *Host) Digest(ctx context.Context, argv []string, hash hashfunc.Func, last *uint64, signs Signs) (line string, err error) {
+func (h *Host) Digest(ctx context.Context, argv []string, hash fmt.Stringer, last *uint64, signs Signs) (line string, err error) {
 	if err := CheckArgv(argv); err != nil {
 		return "", err
 	}

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"zab/lib/dataset"
-	"zab/lib/hashfunc"
 	"zab/lib/record"
 )
 
@@ -113,7 +112,7 @@ const filesLine = `d=$1; shift; [ -n "$d" ] && [ -x "$d" ] || d=zab-digest; comm
 // own, which can be left behind if its pool does not answer. row is called with each line
 // that it prints but signs of life, and never if the host does not have the program. The
 // error is ErrHash if that does not know the hash function.
-func (h *Host) DigestFiles(ctx context.Context, snapshot string, hash hashfunc.Func, options []string, signs Signs, row func(line string) error) error {
+func (h *Host) DigestFiles(ctx context.Context, snapshot string, hash fmt.Stringer, options []string, signs Signs, row func(line string) error) error {
 	if _, err := dataset.ParseSnapshot(snapshot); err != nil {
 		return badArgument(err)
 	}

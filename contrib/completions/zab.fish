@@ -243,7 +243,7 @@ complete -c zab-verify -l rate -x -d 'Read at most that many bytes a second of t
 complete -c zab-verify -s j -l jobs -x -d 'How many copies to compare at the same time'
 complete -c zab-digest -l objects -d 'Print a line for each object, or name of a file, too'
 complete -c zab-digest -l files -d 'Read the files of the snapshots, which are mounted for that, and no streams'
-complete -c zab-digest -l name-of -x -d 'With --files, digest nothing and print the name of the file with this number of its object; may be given several times'
+complete -c zab-digest -l name-of -x -d 'With --files, digest nothing and print the name of the file whose object has this number; may be given several times'
 complete -c zab-digest -l hash -x -d 'Hash function of all digests: sha256, or blake3, which is faster where the processor has no instructions for SHA-256'
 complete -c zab-digest -l base-last -x -d 'Highest number of an object in the base of an increment: the last_object of its digest'
 complete -c zab-digest -l rate -x -d 'Read at most that many bytes a second, such as 10M'

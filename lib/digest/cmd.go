@@ -29,7 +29,7 @@ import (
 type options struct {
 	Objects bool          `long:"objects" description:"Print a line for each object, or name of a file, too"`
 	Files   bool          `long:"files" description:"Read the files of the snapshots, which are mounted for that, and no streams"`
-	NameOf  []uint64      `long:"name-of" value-name:"NUMBER" base:"10" description:"With --files, digest nothing and print the name of the file with this number of its object; may be given several times"`
+	NameOf  []uint64      `long:"name-of" value-name:"NUMBER" base:"10" description:"With --files, digest nothing and print the name of the file whose object has this number; may be given several times"`
 	Hash    hashfunc.Func `long:"hash" value-name:"FUNCTION" default:"sha256" unquote:"false" description:"Hash function of all digests: sha256, or blake3, which is faster where the processor has no instructions for SHA-256"`
 	Base    *uint64       `long:"base-last" value-name:"NUMBER" base:"10" description:"Highest number of an object in the base of an increment: the last_object of its digest"`
 	Rate    stream.Size   `long:"rate" value-name:"DATARATE" unquote:"false" description:"Read at most that many bytes a second, such as 10M"`
@@ -70,8 +70,8 @@ func (o *options) check(args []string) error {
 		return errors.New("--files: the name of a snapshot is missing: zab-digest --files DATASET@SNAPSHOT")
 	case len(o.NameOf) > 0 && !o.Files:
 		return errors.New("--name-of: finds names in the files of a snapshot: zab-digest --files --name-of NUMBER DATASET@SNAPSHOT")
-	case len(o.NameOf) > 0 && (o.Objects || o.Rate > 0):
-		return errors.New("--name-of: reads no file, so --objects and --rate have nothing to do")
+	case len(o.NameOf) > 0 && (o.Objects || o.Rate > 0 || o.Hash != hashfunc.SHA256):
+		return errors.New("--name-of: reads no file, so --objects, --rate and --hash have nothing to do")
 	case o.Files && o.Base != nil:
 		return errors.New("--base-last: is only for streams, not for --files")
 	case o.Files:

@@ -18,18 +18,19 @@ import (
 
 func TestCheck(t *testing.T) {
 	for args, want := range map[string]string{
-		"--files tank/a@b":                         "",
-		"--files --objects --rate=1M t@b":          "",
-		"--files":                                  "the name of a snapshot is missing",
-		"--files tank/a":                           "not the full name of a snapshot",
-		"--files tank/a#b":                         "of a bookmark",
-		"--files tank/a@b%c":                       "not a name of ZFS",
-		"--files --base-last=5 tank/a@b":           "--base-last: is only for streams",
-		"--files --name-of=5 --name-of 6 tank/a@b": "",
-		"--files --name-of=x tank/a@b":             "invalid",
-		"--name-of=5":                              "--name-of: finds names in the files of a snapshot",
-		"--files --name-of=5 --objects tank/a@b":   "--name-of: reads no file",
-		"tank/a@b":                                 "the files of a snapshot need --files",
+		"--files tank/a@b":                           "",
+		"--files --objects --rate=1M t@b":            "",
+		"--files":                                    "the name of a snapshot is missing",
+		"--files tank/a":                             "not the full name of a snapshot",
+		"--files tank/a#b":                           "of a bookmark",
+		"--files tank/a@b%c":                         "not a name of ZFS",
+		"--files --base-last=5 tank/a@b":             "--base-last: is only for streams",
+		"--files --name-of=5 --name-of 6 tank/a@b":   "",
+		"--files --name-of=x tank/a@b":               "invalid",
+		"--files --name-of=5 --hash=blake3 tank/a@b": "--name-of: reads no file",
+		"--name-of=5":                                "--name-of: finds names in the files of a snapshot",
+		"--files --name-of=5 --objects tank/a@b":     "--name-of: reads no file",
+		"tank/a@b":                                   "the files of a snapshot need --files",
 	} {
 		p := Program()
 		rest, err := p.Parser().ParseArgs(strings.Fields(args))

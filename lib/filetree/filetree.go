@@ -80,10 +80,13 @@ func ParseEntry(line string) (e Entry, err error) {
 	if e.Type != "entry" || e.String() != line {
 		return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q", line)
 	}
-	for _, s := range []string{e.Path, e.Same, e.Target} {
-		if raw, err := Unescape(s); err != nil || Escape(raw) != s {
+	for _, s := range []string{e.Path, e.Same} {
+		if !isPath(s) && (s != "" || e.Path == "") {
 			return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q is not a path", s)
 		}
+	}
+	if raw, err := Unescape(e.Target); err != nil || Escape(raw) != e.Target {
+		return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q is not a target", e.Target)
 	}
 	return e, nil
 }

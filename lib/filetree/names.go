@@ -3,6 +3,7 @@ package filetree
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"zab/lib/dataset"
@@ -40,8 +41,15 @@ func ParseName(line string) (n Name, last Names, err error) {
 	if err := json.Unmarshal([]byte(line), &n); err != nil {
 		return Name{}, Names{}, fmt.Errorf("it is not a name: %w", err)
 	}
-	if raw, err := Unescape(n.Path); n.Type != "name" || err != nil || raw == "" || Escape(raw) != n.Path {
+	if n.Type != "name" || !isPath(n.Path) {
 		return Name{}, Names{}, fmt.Errorf("it is not a name: %.200q", line)
 	}
 	return n, Names{}, nil
+}
+
+// isPath reports whether a text is the escaped path of an entry.
+func isPath(text string) bool {
+	raw, err := Unescape(text)
+	return err == nil && Escape(raw) == text && len(raw) <= maxPath && !strings.Contains(raw, "\x00") &&
+		filepath.IsLocal(raw) && filepath.Clean(raw) == raw
 }

@@ -36,7 +36,7 @@ func Read(ctx context.Context, top *os.File, o Options) (Result, error) {
 }
 
 // FindNames calls found with the first name, in the order of the tree, of each of the
-// objects that has one below a directory, and seen for each name that is looked at.
+// objects that has one below a directory, and seen at least for each name that is looked at.
 // Contents are not read, and what cannot be read is passed over. found's error ends the
 // search. Like Read it needs /proc.
 func FindNames(ctx context.Context, top *os.File, objects []uint64, seen func(), found func(Name) error) error {
@@ -44,7 +44,7 @@ func FindNames(ctx context.Context, top *os.File, objects []uint64, seen func(),
 	for _, n := range objects {
 		left[n] = true
 	}
-	t := &tree{ctx: ctx, top: top, left: maxNames, lenient: true}
+	t := &tree{ctx: ctx, top: top, left: maxNames, seen: seen}
 	t.visit = func(_ *os.File, _, path string, st *unix.Statx_t) error {
 		seen()
 		if left[st.Ino] {
@@ -74,8 +74,9 @@ type tree struct {
 	// visit is called for each entry, with the directory and its name in that, or "" for the
 	// directory itself; path is from the top.
 	visit func(dir *os.File, name, path string, st *unix.Statx_t) error
-	// lenient passes over what cannot be read.
-	lenient bool
+	// seen, if set, is called for each part of a directory that was read, and for what cannot
+	// be read, which is passed over then.
+	seen    func()
 	hash    hash.Hash
 	content hash.Hash // of one file after the other
 	res     Result
@@ -102,7 +103,8 @@ type level struct {
 // pass returns the error of a path, or nil if the path is passed over.
 func (t *tree) pass(path string, err error) error {
 	switch {
-	case t.lenient:
+	case t.seen != nil:
+		t.seen()
 		return nil
 	case len(path) > maxPath:
 		return &PathError{Escape(path[:80]) + "...", err}
@@ -165,6 +167,9 @@ func (t *tree) read() error {
 				if err := t.pass(path, err); err != nil {
 					return err
 				}
+			} else if t.seen != nil && !leads(down, here.ino) {
+				down.Close()
+				down = nil
 			}
 		}
 		if down == nil {
@@ -186,6 +191,17 @@ func (t *tree) read() error {
 		dir.Close()
 		dir = down
 	}
+}
+
+// leads reports whether a directory can be left upwards. One that may be read, but not
+// searched, cannot.
+func leads(down *os.File, ino uint64) bool {
+	up, err := reopen(down, "..", ino)
+	if err != nil {
+		return false
+	}
+	up.Close()
+	return true
 }
 
 // look asks for what belongs to an entry that the tree may have.
@@ -261,6 +277,9 @@ func (t *tree) list(dir *os.File, path string, ino uint64) (*level, error) {
 	l := &level{ino: ino, path: path}
 	for {
 		names, err := dir.Readdirnames(4096)
+		if t.seen != nil {
+			t.seen()
+		}
 		for _, n := range names {
 			l.size += int64(len(n)) + perName
 		}

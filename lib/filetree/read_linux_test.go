@@ -319,7 +319,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A directory that cannot be read has a name all the same, and is passed over.
+// A directory that cannot be read, or not be searched, has a name all the same, and is passed
+// over.
 func TestFindNamesUnreadable(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{os.Chmod(dir, 0o755), os.MkdirAll(dir+"/a", 0o755), os.WriteFile(dir+"/a/x", nil, 0o644), os.WriteFile(dir+"/b", nil, 0o644)} {
@@ -328,9 +329,6 @@ func TestFindNamesUnreadable(t *testing.T) {
 		}
 	}
 	all := []uint64{inode(t, dir+"/a"), inode(t, dir+"/a/x"), inode(t, dir+"/b")}
-	if err := os.Chmod(dir+"/a", 0); err != nil {
-		t.Fatal(err)
-	}
 	top, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -340,14 +338,24 @@ func TestFindNamesUnreadable(t *testing.T) {
 		// Of this thread alone.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		if err := unix.Setfsuid(65534); err != nil {
-			t.Fatal(err)
-		}
 		defer func() { _ = unix.Setfsuid(0) }()
 	}
-	var got []string
-	err = FindNames(t.Context(), top, all, func() {}, func(n Name) error { got = append(got, n.Path); return nil })
-	if err != nil || !slices.Equal(got, []string{"a", "b"}) {
-		t.Errorf("%q, %v", got, err)
+	for _, mode := range []os.FileMode{0o744, 0} {
+		if err := unix.Setfsuid(os.Getuid()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir+"/a", mode); err != nil {
+			t.Fatal(err)
+		}
+		if os.Getuid() == 0 {
+			if err := unix.Setfsuid(65534); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		err = FindNames(t.Context(), top, all, func() {}, func(n Name) error { got = append(got, n.Path); return nil })
+		if err != nil || !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("mode %o: %q, %v", mode, got, err)
+		}
 	}
 }

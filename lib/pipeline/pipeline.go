@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -101,18 +102,23 @@ func Check(stages []Stage) error {
 
 // Connect opens one connection to each remote host, to all at once, which this process and
 // the stages that it starts share. It retries up to retries times while a host is
-// unreachable. The error is that of the first of the hosts that has one.
+// unreachable. The first host that cannot be connected to ends the attempts for the others.
 func Connect(ctx context.Context, m *zfs.Machine, retries int, hosts ...dataset.Host) error {
-	errs := make([]error, len(hosts))
+	trying, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	var all sync.WaitGroup
 	for i, dest := range hosts {
-		all.Go(func() { errs[i] = m.Host(string(dest)).Connect(ctx, retries) })
-	}
-	all.Wait()
-	for i, err := range errs {
-		if err != nil {
-			return fmt.Errorf("cannot connect to '%s': %w", hosts[i], err)
+		if slices.Contains(hosts[:i], dest) {
+			continue
 		}
+		all.Go(func() {
+			if err := m.Host(string(dest)).Connect(trying, retries); err != nil {
+				giveUp(fmt.Errorf("cannot connect to '%s': %w", dest, err))
+			}
+		})
+	}
+	if all.Wait(); trying.Err() != nil {
+		return context.Cause(trying)
 	}
 	if os.Getenv(zfs.ControlEnv) != "" {
 		return nil // the parent of this process has set them up

@@ -11,12 +11,13 @@ import (
 )
 
 // meetingSSH is a stand-in for ssh: it makes the socket of a shared connection only when a
-// second connection is being made, and refuses to connect to the host "gone".
+// second connection is being made, refuses to connect to the host "gone", and hangs for "silent".
 const meetingSSH = `#!/bin/sh
 for dest; do :; done
 case " $* " in
 *" -G "*) echo "controlpath none"; exit;;
 esac
+[ "$dest" != silent ] || exec sleep 1000
 [ "$dest" != gone ] || { echo "Connection refused" >&2; exit 255; }
 while [ "$1" != -S ]; do shift; done
 >"$MEETING/$dest"
@@ -40,14 +41,15 @@ func TestConnect(t *testing.T) {
 	defer m.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := Connect(ctx, m, 0, "a", "b", ""); err != nil {
+	if err := Connect(ctx, m, 0, "a", "b", "", "a"); err != nil {
 		t.Error(err)
 	}
 	if os.Getenv(zfs.ControlEnv) == "" {
 		t.Error("the stages are not told of the connections")
 	}
+	// A host that does not answer is not waited for when another cannot be reached.
 	t.Setenv(zfs.ControlEnv, "")
-	if err := Connect(ctx, m, 0, "a", "gone"); err == nil || !strings.HasPrefix(err.Error(), "cannot connect to 'gone': ") {
+	if err := Connect(ctx, m, 0, "silent", "gone"); err == nil || !strings.HasPrefix(err.Error(), "cannot connect to 'gone': ") {
 		t.Errorf("%v", err)
 	}
 }

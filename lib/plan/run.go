@@ -326,20 +326,18 @@ func (r *run) readPools(ctx context.Context) error {
 			pools.Add(r.host.Dest, target)
 		}
 	}
+	asking, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	var hosts sync.WaitGroup
-	var failed error
-	var once sync.Once
 	for dest, names := range pools.All() {
 		hosts.Go(func() {
-			if _, err := machine.Host(dest).Features(ctx, names); err != nil {
-				once.Do(func() {
-					failed = fmt.Errorf("cannot read the features of the pools on %s: %w", machine.Host(dest), err)
-				})
+			if _, err := machine.Host(dest).Features(asking, names); err != nil {
+				giveUp(fmt.Errorf("cannot read the features of the pools on %s: %w", machine.Host(dest), err))
 			}
 		})
 	}
-	if hosts.Wait(); failed != nil {
-		return failed
+	if hosts.Wait(); asking.Err() != nil {
+		return context.Cause(asking)
 	}
 	r.p.features = func(source, from, to string) zfs.Features {
 		// These answers come from memory, because the pools were asked above.

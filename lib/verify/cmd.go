@@ -6,9 +6,8 @@
 // difference is an error that names the objects. With --files, what users see of both sides
 // is compared instead, which proves less.
 //
-// Non-goals: it repairs and destroys nothing, and mounts nothing by itself; with --files
-// zab-digest mounts the snapshots, where nobody else sees them, and ZFS mounts a snapshot of
-// the source below .zfs where files that differ are looked for.
+// Non-goals: it repairs and destroys nothing, and mounts nothing by itself: with --files, and
+// to name the files that differ, zab-digest mounts the snapshots where nobody else sees them.
 package verify
 
 import (

@@ -93,7 +93,7 @@ func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each
 // more, and whether there are others.
 func (v *verifier) differentFiles(ctx context.Context, r *record.Record, t *task) (list []record.DifferentFile, more bool, err error) {
 	ends := v.ends(r, t)
-	ctx, unwatch := v.watch(ctx, ends)
+	ctx, unwatch := v.watch(ctx, ends[:]...)
 	read := func(ctx context.Context, e *end, each func(filetree.Entry) error) error {
 		_, err := v.readFiles(ctx, e, v.fileOptions(r, e), each)
 		return err
@@ -129,7 +129,7 @@ func fileNames(list []record.DifferentFile, more bool) string {
 		if raw, err := filetree.Unescape(path); err == nil {
 			path = raw
 		}
-		out = append(out, fmt.Sprintf("%s (%s)", strconv.Quote(path), what))
+		out = append(out, fmt.Sprintf("%s (%s)", quoted(path), what))
 	}
 	s := strings.Join(out, ", ")
 	if more {

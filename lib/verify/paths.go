@@ -5,94 +5,81 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"zab/lib/filetree"
 	"zab/lib/hashfunc"
 	"zab/lib/record"
 )
 
+// namesTime is how long a host may look for names, for which the message about the
+// difference waits.
+const namesTime = 10 * time.Minute
+
 // findPaths adds the paths of the objects of a filesystem: an object's number is that of
-// its inode. The source names those that it has, the target the others.
+// its inode. The source names those that it has, the target the others and what the source
+// could not name. With --fetch, no other host is asked.
 func (v *verifier) findPaths(ctx context.Context, r *record.Record, t *task, list []record.DifferentObject) {
 	if r.Kind != "filesystem" {
 		return
 	}
-	ends := v.ends(r, t)
-	ctx, unwatch := v.watch(ctx, ends)
-	defer func() { _ = unwatch(nil) }()
-	for _, e := range ends {
+	for _, e := range v.ends(r, t) {
 		unnamed := map[uint64]*record.DifferentObject{}
 		for i := range list {
 			if o := &list[i]; o.Path == "" && (o.Where == "" || o.Where == e.side) {
 				unnamed[uint64(o.Object)] = o
 			}
 		}
-		if len(unnamed) == 0 {
+		if len(unnamed) == 0 || ctx.Err() != nil || v.o.Fetch && !e.host.Here() {
 			continue
 		}
-		numbers := slices.Sorted(maps.Keys(unnamed))
-		names, err := askNames(ctx, e, numbers)
-		if err != nil && e.side == record.SideSource && r.Host == "" && r.Mounted == "yes" && filepath.IsAbs(r.MountPoint) {
-			// A user who may not mount can still have ZFS mount the snapshot.
-			names, err = namesBelow(ctx, filepath.Join(r.MountPoint, ".zfs", "snapshot", t.source), e, numbers)
-		}
+		names, err := v.askNames(ctx, e, slices.Sorted(maps.Keys(unnamed)))
 		if err != nil {
-			v.env.Verbosef("cannot find the names of what differs in '%s': %s", e.name(), err)
+			v.env.Verbosef("cannot tell the names of what differs in '%s': %s", e.name(), err)
 			continue
 		}
-		for _, n := range names {
-			path, err := filetree.Unescape(n.Path)
-			if o := unnamed[n.Object]; o != nil && err == nil {
-				o.Path = strings.ToValidUTF8(path, "\uFFFD")
-			}
+		for number, path := range names {
+			unnamed[number].Path = strings.ToValidUTF8(path, "\uFFFD")
 		}
 	}
 }
 
-// askNames has the host of an end find names of its files.
-func askNames(ctx context.Context, e *end, numbers []uint64) (names []filetree.Name, err error) {
+// askNames has the host of an end find names of its files, by the numbers of their objects.
+func (v *verifier) askNames(ctx context.Context, e *end, numbers []uint64) (map[uint64]string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, namesTime, fmt.Errorf("it took longer than %s", namesTime))
+	defer cancel()
+	ctx, unwatch := v.watch(ctx, e)
 	var options []string
 	for _, n := range numbers {
 		options = append(options, "--name-of="+strconv.FormatUint(n, 10))
 	}
 	var last filetree.Names
-	err = e.host.DigestFiles(ctx, e.name(), hashfunc.SHA256, options, e.watch.signs(), func(line string) error {
+	names := map[uint64]string{}
+	err := unwatch(e.host.DigestFiles(ctx, e.name(), hashfunc.SHA256, options, e.watch.signs(), func(line string) error {
 		e.watch.alive()
-		if last.GUID != "" || len(names) > len(numbers) {
-			return errors.New("it has more lines than it should")
+		if last.GUID != "" {
+			return errors.New("there is a line behind the last")
 		}
 		n, end, err := filetree.ParseName(line)
-		if last = end; last.GUID == "" {
-			names = append(names, n)
+		if last = end; err != nil || last.GUID != "" {
+			return err
 		}
+		if _, twice := names[n.Object]; twice || !slices.Contains(numbers, n.Object) {
+			return fmt.Errorf("the name of object %d was not asked for", n.Object)
+		}
+		names[n.Object], err = filetree.Unescape(n.Path)
 		return err
-	})
+	}))
 	switch {
 	case err != nil:
 		return nil, err
 	case last.GUID == "" && len(names) == 0:
 		return nil, fmt.Errorf("zab-digest is not installed on %s", e.host)
 	case last.GUID != e.guid:
-		return nil, fmt.Errorf("it has the guid %q, not %s", last.GUID, e.guid)
+		return nil, fmt.Errorf("the names are of a snapshot with the guid %q, not %s", last.GUID, e.guid)
 	}
 	return names, nil
-}
-
-// namesBelow finds names of files below a directory of this machine.
-func namesBelow(ctx context.Context, dir string, e *end, numbers []uint64) (names []filetree.Name, err error) {
-	top, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer top.Close()
-	err = filetree.FindNames(ctx, top, numbers, e.watch.alive, func(n filetree.Name) error {
-		names = append(names, n)
-		return nil
-	})
-	return names, err
 }

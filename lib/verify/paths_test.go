@@ -12,7 +12,10 @@ const namesStandIn = `#!/bin/sh
 cd "$POOL"
 echo "zab-digest $*" >>log
 for last; do :; done
-exec cat "$(echo "$last" | tr / _).names"
+case $* in
+*--name-of*) exec cat "$(echo "$last" | tr / _).names";;
+*) cat >/dev/null;; # no digest, so that the stream is sent to where the target is not
+esac
 `
 
 // The objects that differ get their paths, of the source where that has them and can tell,
@@ -31,7 +34,10 @@ func TestPaths(t *testing.T) {
 		{"not to the end", name(3, "a"), name(5, "d"), `object 3, object 5 (only on the target)`},
 		{"beyond the end", name(3, "a") + last("12") + name(3, "b"), failed, `object 3, object 5 (only on the target)`},
 		{"too many", strings.Repeat(name(3, "a"), 3) + last("12"), failed, `object 3, object 5 (only on the target)`},
+		{"twice", name(3, "a") + name(3, "b") + last("12"), failed, `object 3, object 5 (only on the target)`},
 		{"not asked for", name(3, "a") + last("12"), name(3, "z") + last("12"), `"a", object 5 (only on the target)`},
+		{"out of the tree", name(3, "../a") + last("12"), name(5, "/etc/passwd") + last("12"), `object 3, object 5 (only on the target)`},
+		{"long", name(3, strings.Repeat("a", 400)) + last("12"), failed, `"` + strings.Repeat("a", 200) + `"..., object 5 (only on the target)`},
 		{"no path", name(3, "a\x1b") + last("12"), name(5, "") + last("12"), `object 3, object 5 (only on the target)`},
 		{"a digest", `{"type":"files","guid":"12"}` + "\n", "hello\n", `object 3, object 5 (only on the target)`},
 	} {
@@ -45,7 +51,7 @@ func TestPaths(t *testing.T) {
 				w.write(side+".names", []byte(text))
 			}
 		}
-		r, stderr := w.verify("--fetch")
+		r, stderr := w.verify()
 		if r.Error == nil || !strings.Contains(stderr, "they differ in "+c.want+"\n") {
 			t.Errorf("%s: %+v\n%s", c.what, r.Error, stderr)
 		}
@@ -53,7 +59,22 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%s: %s", c.what, w.read("log"))
 		}
 	}
+	// A source that does not answer costs its own names alone.
 	w := newWorld(t, "2=12")
+	w.write("zab-digest", []byte(strings.Replace(namesStandIn, "case $* in", "case $* in\n*tank/a@2) exec sleep 60;;", 1)))
+	w.write("tank_a@2", streamOf(12, 0, "x", "y"))
+	w.write("backup_a@2", streamOf(12, 0, "x", "z"))
+	w.write("backup_a@2.names", []byte(name(3, "a")+last("12")))
+	if _, stderr := w.verify("--stall-timeout=1s", "-v"); !strings.Contains(stderr, `they differ in "a"`) || !strings.Contains(stderr, "cannot tell the names of what differs in 'tank/a@2': nothing was read for 1s") {
+		t.Error(stderr)
+	}
+	// --fetch asks no other host.
+	w.r.Target.Host = "far"
+	w.write("log", nil)
+	if _, stderr := w.verify("--fetch", "--stall-timeout=1s"); !strings.Contains(stderr, "they differ in object 3\n") || strings.Contains(w.read("log"), "zab-digest --files --name-of=3 --progress-every=1s backup/a@2") {
+		t.Errorf("%s\n%s", stderr, w.read("log"))
+	}
+	w = newWorld(t, "2=12")
 	w.r.Kind = "volume"
 	w.write("zab-digest", []byte(namesStandIn))
 	w.write("tank_a@2", streamOf(12, 0, "x"))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 
 	"zab/lib/hashfunc"
@@ -130,7 +131,7 @@ func (v *verifier) hashing() hashfunc.Func {
 func digestBoth[T any](ctx context.Context, v *verifier, r *record.Record, t *task, digest func(context.Context, *end) (T, error)) (ends [2]*end, sums [2]T, err error) {
 	for {
 		ends = v.ends(r, t)
-		watched, unwatch := v.watch(ctx, ends)
+		watched, unwatch := v.watch(ctx, ends[:]...)
 		sums, err = bothEnds(watched, ends, digest)
 		if err = unwatch(err); !errors.Is(err, zfs.ErrHash) {
 			return ends, sums, err
@@ -207,7 +208,7 @@ func (v *verifier) differences(ctx context.Context, r *record.Record, t *task) (
 	}
 	byNumber := func(a, b *streamsum.Object) int { return cmp.Compare(a.Number, b.Number) }
 	ends := v.ends(r, t)
-	ctx, unwatch := v.watch(ctx, ends)
+	ctx, unwatch := v.watch(ctx, ends[:]...)
 	err = readBoth(ctx, ends, read, byNumber, func(a, b *streamsum.Object) bool {
 		if a != nil && b != nil && a.Digest == b.Digest {
 			return true
@@ -336,7 +337,7 @@ func names(list []record.DifferentObject, more bool) string {
 		}
 		switch {
 		case o.Path != "":
-			out += strconv.Quote(o.Path)
+			out += quoted(o.Path)
 		default:
 			out += "object " + strconv.FormatInt(o.Object, 10)
 		}
@@ -348,4 +349,13 @@ func names(list []record.DifferentObject, more bool) string {
 		out += " and others"
 	}
 	return out
+}
+
+// quoted returns a path as messages show it: another host may have made up a long one.
+func quoted(path string) string {
+	const most = 200
+	if len(path) <= most {
+		return strconv.Quote(path)
+	}
+	return strconv.Quote(strings.ToValidUTF8(path[:most], "")) + "..."
 }

@@ -20,9 +20,9 @@ type watch struct {
 	timer *time.Timer
 }
 
-// watch gives both ends a watch. The context ends when it has waited too long; unwatch ends the
+// watch gives the ends one watch. The context ends when it has waited too long; unwatch ends the
 // watch, and returns that as the error in place of another one.
-func (v *verifier) watch(ctx context.Context, ends [2]*end) (watched context.Context, unwatch func(error) error) {
+func (v *verifier) watch(ctx context.Context, ends ...*end) (watched context.Context, unwatch func(error) error) {
 	limit := v.o.Stall.Duration
 	if limit == 0 {
 		return ctx, func(err error) error { return err }

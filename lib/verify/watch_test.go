@@ -23,7 +23,7 @@ func TestWatch(t *testing.T) {
 		o.Stall.Duration = 10 * time.Minute
 		v := &verifier{o: o}
 		ends := [2]*end{{}, {}}
-		ctx, unwatch := v.watch(context.Background(), ends)
+		ctx, unwatch := v.watch(context.Background(), ends[:]...)
 		if every := ends[0].watch.signs().Every; every <= 0 || every > o.Stall.Duration/2 {
 			t.Errorf("a sign of life every %s", every)
 		}
@@ -50,11 +50,11 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		// What failed before, or did not fail, is not called stalled.
-		_, unwatch = v.watch(context.Background(), ends)
+		_, unwatch = v.watch(context.Background(), ends[:]...)
 		if err := unwatch(io.ErrUnexpectedEOF); err != io.ErrUnexpectedEOF {
 			t.Errorf("%v", err)
 		}
-		_, unwatch = v.watch(context.Background(), ends)
+		_, unwatch = v.watch(context.Background(), ends[:]...)
 		time.Sleep(time.Hour)
 		if err := unwatch(nil); err != nil {
 			t.Errorf("%v", err)
@@ -62,7 +62,7 @@ func TestWatch(t *testing.T) {
 		// Without the option nothing ends.
 		o.Stall.Duration = 0
 		ends = [2]*end{{}, {}}
-		ctx, unwatch = v.watch(context.Background(), ends)
+		ctx, unwatch = v.watch(context.Background(), ends[:]...)
 		time.Sleep(1000 * time.Hour)
 		ends[0].watch.alive()
 		if ctx.Err() != nil || unwatch(nil) != nil || ends[0].watch.signs().Every != 0 {

@@ -107,8 +107,8 @@ func HintOfFiles(err error) string {
 // first argument is the file of zab-digest, if it is there; those of zab-digest follow.
 const filesLine = `d=$1; shift; [ -n "$d" ] && [ -x "$d" ] || d=zab-digest; command -v "$d" >/dev/null 2>&1 || exit 0; exec "$d" --files "$@"`
 
-// DigestFiles has the host compute the digest of the files of one of its snapshots, by
-// zab-digest --files with further options. On this machine, too, that is a process of its
+// DigestFiles has the host compute the digest of the files of one of its snapshots, or find
+// names of them, by zab-digest --files with further options. On this machine, too, that is a process of its
 // own, which can be left behind if its pool does not answer. row is called with each line
 // that it prints but signs of life, and never if the host does not have the program. The
 // error is ErrHash if that does not know the hash function.
@@ -128,7 +128,8 @@ func (h *Host) DigestFiles(ctx context.Context, snapshot string, hash fmt.String
 		e.Lines = slices.DeleteFunc(e.Lines, func(l string) bool { return strings.HasPrefix(l, "zab-digest: hint: ") })
 		for i, l := range e.Lines {
 			l = strings.TrimPrefix(l, "zab-digest: ")
-			e.Lines[i] = strings.TrimPrefix(l, "cannot digest the files of '"+snapshot+"': ")
+			l = strings.TrimPrefix(l, "cannot digest the files of '"+snapshot+"': ")
+			e.Lines[i] = strings.TrimPrefix(l, "cannot find names in '"+snapshot+"': ")
 		}
 		if e.Complete() && e.says(notComplete) {
 			e.Kind = record.KindUnproved

@@ -1,5 +1,5 @@
 // Package digest implements zab-digest, which prints the digest of a stream that streamsum
-// computes, or of the files of a snapshot that filetree computes.
+// computes, or of the files of a snapshot that filetree computes, or names of such files.
 //
 // Goals: no digest is printed of what was not read to the end (P12); a stream that never
 // ends can be interrupted; nobody else sees a snapshot that is mounted to read its files.

@@ -1,10 +1,12 @@
 // Package filetree reads a tree of files and computes a digest of all that users see of it:
 // names, types, contents, modes, owners, times, extended attributes, links. Two trees with
-// the same digest are the same, wherever they are.
+// the same digest are the same, wherever they are. It also finds the names of files by their
+// inodes.
 //
 // Goals: names and contents are foreign bytes, which no line or digest takes for anything
 // else; nothing is followed out of the tree, and no device or FIFO is opened; what cannot
-// be read is an error that names the file, and then there is no digest (P12). The memory
+// be read is an error that names the file, and then there is no digest (P12); a search for
+// names passes it over. The memory
 // that a tree can have this use is limited.
 //
 // Non-goals: it mounts nothing, and knows nothing of ZFS. Times of access, of changes of
@@ -80,10 +82,11 @@ func ParseEntry(line string) (e Entry, err error) {
 	if e.Type != "entry" || e.String() != line {
 		return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q", line)
 	}
-	for _, s := range []string{e.Path, e.Same} {
-		if !isPath(s) && (s != "" || e.Path == "") {
-			return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q is not a path", s)
-		}
+	switch {
+	case !isPath(e.Path):
+		return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q is not a path", e.Path)
+	case e.Same != "" && !isPath(e.Same):
+		return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q is not a path", e.Same)
 	}
 	if raw, err := Unescape(e.Target); err != nil || Escape(raw) != e.Target {
 		return Entry{}, fmt.Errorf("it is not the line of an entry: %.200q is not a target", e.Target)

@@ -11,7 +11,7 @@ import (
 )
 
 // meetingSSH is a stand-in for ssh: it makes the socket of a shared connection only when a
-// second connection is being made, refuses to connect to the host "gone", and hangs for "silent".
+// second connection is being made, refuses to connect to the host "gone", hangs for "silent", and refuses "shy" at the first try.
 const meetingSSH = `#!/bin/sh
 for dest; do :; done
 case " $* " in
@@ -19,8 +19,9 @@ case " $* " in
 esac
 [ "$dest" != silent ] || exec sleep 1000
 [ "$dest" != gone ] || { echo "Connection refused" >&2; exit 255; }
+echo >>"$MEETING/$dest"
+[ "$dest" != shy ] || [ $(wc -l <"$MEETING/shy") -gt 1 ] || { echo "Connection refused" >&2; exit 255; }
 while [ "$1" != -S ]; do shift; done
->"$MEETING/$dest"
 while [ ! -e "$MEETING/a" ] || [ ! -e "$MEETING/b" ]; do sleep 0.01; done
 mkdir "$2"
 exec sleep 1000
@@ -46,6 +47,14 @@ func TestConnect(t *testing.T) {
 	}
 	if os.Getenv(zfs.ControlEnv) == "" {
 		t.Error("the stages are not told of the connections")
+	}
+	// A host that is source and target has one connection, also after a second try.
+	t.Setenv(zfs.ControlEnv, "")
+	if err := Connect(ctx, m, 3, "shy", "shy"); err != nil {
+		t.Error(err)
+	}
+	if tries, _ := os.ReadFile(dir + "/shy"); string(tries) != "\n\n" {
+		t.Errorf("%d attempts to connect, not 2", len(tries))
 	}
 	// A host that does not answer is not waited for when another cannot be reached.
 	t.Setenv(zfs.ControlEnv, "")

@@ -79,8 +79,7 @@ func (v *verifier) readFiles(ctx context.Context, e *end, options []string, each
 	case err != nil:
 		return filetree.Line{}, err
 	case !ended && last == "":
-		return filetree.Line{}, &record.Error{Kind: record.KindUnproved, Message: fmt.Sprintf("zab-digest is not installed on %s", e.host),
-			Hint: "files are read where they are: install zab there, or compare the streams, which can be sent here"}
+		return filetree.Line{}, notInstalled(e)
 	case !ended:
 		return filetree.Line{}, errors.New("zab-digest stopped before the end")
 	case l.GUID != e.guid:
@@ -136,4 +135,10 @@ func fileNames(list []record.DifferentFile, more bool) string {
 		s += " and others"
 	}
 	return s
+}
+
+// notInstalled is the error of a host that cannot read files, for it has no zab-digest.
+func notInstalled(e *end) error {
+	return &record.Error{Kind: record.KindUnproved, Message: fmt.Sprintf("zab-digest is not installed on %s", e.host),
+		Hint: "files are read where they are: install zab there, or compare the streams, which can be sent here"}
 }

@@ -13,13 +13,20 @@ import (
 )
 
 // filesStandIn is a stand-in for zab-digest --files. The lines of the names of DATASET@NAME
-// are in the file DATASET@NAME.entries with _ for /, that of the digest is in DATASET@NAME.
+// are in the file DATASET@NAME.entries with _ for /, that of the digest is in DATASET@NAME,
+// and those of --name-of are in DATASET@NAME.names. Of a stream it prints no digest, so that
+// the stream is sent here.
 const filesStandIn = `#!/bin/sh
 cd "$POOL"
 echo "zab-digest $*" >>log
 for last; do :; done
 f=$(echo "$last" | tr / _)
-case " $* " in *" --objects "*) cat "$f.entries";; esac
+case " $* " in
+*" --name-of="*) exec cat "$f.names";;
+*" --objects "*) cat "$f.entries";;
+*" --files "*) ;;
+*) exec cat >/dev/null;;
+esac
 exec cat "$f"
 `
 

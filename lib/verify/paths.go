@@ -77,7 +77,7 @@ func (v *verifier) askNames(ctx context.Context, e *end, numbers []uint64) (map[
 	case err != nil:
 		return nil, err
 	case last.GUID == "" && len(names) == 0:
-		return nil, fmt.Errorf("zab-digest is not installed on %s", e.host)
+		return nil, notInstalled(e)
 	case last.GUID != e.guid:
 		return nil, fmt.Errorf("the names are of a snapshot with the guid %q, not %s", last.GUID, e.guid)
 	}

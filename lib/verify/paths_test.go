@@ -6,18 +6,6 @@ import (
 	"testing"
 )
 
-// namesStandIn is a stand-in for zab-digest --name-of. What it prints for DATASET@NAME is in
-// DATASET@NAME.names with _ for /.
-const namesStandIn = `#!/bin/sh
-cd "$POOL"
-echo "zab-digest $*" >>log
-for last; do :; done
-case $* in
-*--name-of*) exec cat "$(echo "$last" | tr / _).names";;
-*) cat >/dev/null;; # no digest, so that the stream is sent to where the target is not
-esac
-`
-
 // The objects that differ get their paths, of the source where that has them and can tell,
 // else of the target; and none that nobody asked for, or of another snapshot.
 func TestPaths(t *testing.T) {
@@ -41,9 +29,8 @@ func TestPaths(t *testing.T) {
 		{"no path", name(3, "a\x1b") + last("12"), name(5, "") + last("12"), `object 3, object 5 (only on the target)`},
 		{"a digest", `{"type":"files","guid":"12"}` + "\n", "hello\n", `object 3, object 5 (only on the target)`},
 	} {
-		w := newWorld(t, "2=12")
+		w := newWorld(t, "2=12").digests()
 		w.r.Target.Host = "far"
-		w.write("zab-digest", []byte(namesStandIn))
 		w.write("tank_a@2", streamOf(12, 0, "x", "y", "same"))
 		w.write("backup_a@2", streamOf(12, 0, "x", "z", "same", "more"))
 		for side, text := range map[string]string{"tank_a@2": c.source, "backup_a@2": c.target} {
@@ -61,7 +48,7 @@ func TestPaths(t *testing.T) {
 	}
 	// A source that does not answer costs its own names alone.
 	w := newWorld(t, "2=12")
-	w.write("zab-digest", []byte(strings.Replace(namesStandIn, "case $* in", "case $* in\n*tank/a@2) exec sleep 60;;", 1)))
+	w.write("zab-digest", []byte(strings.Replace(filesStandIn, "\ncase", "\ncase $* in *tank/a@2) exec sleep 60;; esac\ncase", 1)))
 	w.write("tank_a@2", streamOf(12, 0, "x", "y"))
 	w.write("backup_a@2", streamOf(12, 0, "x", "z"))
 	w.write("backup_a@2.names", []byte(name(3, "a")+last("12")))
@@ -74,9 +61,8 @@ func TestPaths(t *testing.T) {
 	if _, stderr := w.verify("--fetch", "--stall-timeout=1s"); !strings.Contains(stderr, "they differ in object 3\n") || strings.Contains(w.read("log"), "zab-digest --files --name-of=3 --progress-every=1s backup/a@2") {
 		t.Errorf("%s\n%s", stderr, w.read("log"))
 	}
-	w = newWorld(t, "2=12")
+	w = newWorld(t, "2=12").digests()
 	w.r.Kind = "volume"
-	w.write("zab-digest", []byte(namesStandIn))
 	w.write("tank_a@2", streamOf(12, 0, "x"))
 	w.write("backup_a@2", streamOf(12, 0, "y"))
 	if _, stderr := w.verify(); !strings.Contains(stderr, "they differ in object 2\n") || strings.Contains(w.read("log"), "zab-digest") {

@@ -108,10 +108,10 @@ func HintOfFiles(err error) string {
 const filesLine = `d=$1; shift; [ -n "$d" ] && [ -x "$d" ] || d=zab-digest; command -v "$d" >/dev/null 2>&1 || exit 0; exec "$d" --files "$@"`
 
 // DigestFiles has the host compute the digest of the files of one of its snapshots, or find
-// names of them, by zab-digest --files with further options. On this machine, too, that is a process of its
-// own, which can be left behind if its pool does not answer. row is called with each line
-// that it prints but signs of life, and never if the host does not have the program. The
-// error is ErrHash if that does not know the hash function.
+// names of them, by zab-digest --files with further options. On this machine, too, that is a
+// process of its own, which can be left behind if its pool does not answer. row is called
+// with each line that it prints but signs of life, and never if the host does not have the
+// program. The error is ErrHash if that does not know the hash function.
 func (h *Host) DigestFiles(ctx context.Context, snapshot string, hash fmt.Stringer, options []string, signs Signs, row func(line string) error) error {
 	if _, err := dataset.ParseSnapshot(snapshot); err != nil {
 		return badArgument(err)
